@@ -1,0 +1,1 @@
+//! Compressed files, each user with an algorithm of their own.

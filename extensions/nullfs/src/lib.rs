@@ -1,0 +1,24 @@
+//! Overrides nothing: the yardstick for the host, and the first example of a plug-in.
+
+use std::sync::Arc;
+
+use hsci_extension::{Environment, Extension, FileSystem, Result};
+
+/// A layer that passes every call on.
+pub struct NullFs(Arc<dyn FileSystem>);
+
+impl FileSystem for NullFs {
+    fn lower(&self) -> &dyn FileSystem {
+        &*self.0
+    }
+}
+
+impl Extension for NullFs {
+    const NAME: &'static str = "nullfs";
+    const ABOUT: &'static str = "passes every call on to the lower directory";
+    const FORMAT_VERSION: u32 = 1;
+
+    fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
+        Ok(Arc::new(Self(Arc::clone(&environment.lower))))
+    }
+}

@@ -1,0 +1,68 @@
+//! Who makes a call.
+
+/// The caller of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Call {
+    /// File-system user id.
+    pub uid: u32,
+    /// File-system group id.
+    pub gid: u32,
+    /// Thread id in the host's pid namespace, 0 if the caller is outside of it.
+    pub pid: u32,
+    /// The caller's umask; only creating operations carry one.
+    pub umask: u32,
+    /// True if nobody in particular makes the call: write-back of dirty pages, or the host's own
+    /// work. The ids then say nothing about who wrote the data.
+    pub anonymous: bool,
+}
+
+impl Call {
+    /// A call by the given user.
+    #[must_use]
+    pub fn new(uid: u32, gid: u32, pid: u32) -> Self {
+        Self { uid, gid, pid, umask: 0, anonymous: false }
+    }
+
+    /// The host's own call, as root and on nobody's behalf.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self { anonymous: true, ..Self::new(0, 0, 0) }
+    }
+
+    /// The same call with the caller's umask.
+    #[must_use]
+    pub fn with_umask(self, umask: u32) -> Self {
+        Self { umask, ..self }
+    }
+
+    /// The supplementary groups of the caller, read from `/proc` when asked for; empty if the
+    /// caller is gone or is nobody in particular.
+    #[must_use]
+    pub fn groups(&self) -> Vec<u32> {
+        if self.pid == 0 {
+            return Vec::new();
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+        line.unwrap_or("").split_whitespace().filter_map(|group| group.parse().ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_this_process_has_its_groups() {
+        let call = Call::new(0, 0, std::process::id());
+        let own: Vec<u32> = rustix::process::getgroups()
+            .expect("own groups")
+            .iter()
+            .map(|group| group.as_raw())
+            .collect();
+        assert_eq!(call.groups(), own);
+        assert_eq!(Call::internal().groups(), Vec::<u32>::new());
+    }
+}

@@ -1,0 +1,137 @@
+//! The content door: transform the bytes of regular files, and leave the rest to the host.
+
+mod cell;
+mod fs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use cell::Cell;
+pub use fs::ContentFs;
+
+use crate::{Call, Error, FallocateFlags, LowerFile, Result, Whence};
+
+/// What [`Content::settle`] made of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing was left to do.
+    Unchanged,
+    /// The stored form changed, and with it the space used.
+    Changed,
+    /// Somebody used the file meanwhile: try again when it is quiet.
+    Busy,
+    /// It did not work out, and nothing was lost.
+    Failed(Error),
+}
+
+/// A plug-in that transforms the bytes of regular files.
+///
+/// For every file in use the host keeps one [`Content::File`] behind a read-write lock: methods
+/// that take `&File` run beside each other, those that take `&mut File` alone. Offsets and
+/// lengths are *logical*, what users see; the [`LowerFile`] stores whatever the plug-in likes.
+pub trait Content: Send + Sync + Sized + 'static {
+    /// The state of one file in use.
+    type File: Send + Sync + 'static;
+
+    /// Starts to use a file.
+    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<Self::File>;
+
+    /// Logical length in bytes.
+    fn len(&self, file: &Self::File) -> Result<u64>;
+
+    /// Reads at `offset`; returns fewer bytes than asked for only at the end of the file.
+    fn read(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Writes all of `data` at `offset`, or fails. Behind the end, the gap reads as zeros.
+    fn write(&self, file: &mut Self::File, call: &Call, offset: u64, data: &[u8]) -> Result<()>;
+
+    /// Truncates, or extends with zeros.
+    fn set_len(&self, file: &mut Self::File, call: &Call, len: u64) -> Result<()>;
+
+    /// Makes all that was written durable. Whether callers wait meanwhile is for the plug-in to
+    /// choose: it takes the lock itself.
+    fn sync(&self, file: &Cell<Self>, data_only: bool) -> Result<()>;
+
+    /// Logical length of a file that is not in use; worth overriding where [`Content::open`] costs
+    /// more than a look at the first bytes.
+    fn peek_len(&self, lower: Arc<dyn LowerFile>) -> Result<u64> {
+        self.len(&self.open(lower)?)
+    }
+
+    /// Allocates a range (flags empty or `KEEP_SIZE`), or makes it read as zeros (`PUNCH_HOLE`,
+    /// `ZERO_RANGE`). Unless overridden, zeros are written and allocation is only extension.
+    fn fallocate(
+        &self,
+        file: &mut Self::File,
+        call: &Call,
+        mode: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        fallocate_by_writing(self, file, call, mode, offset, len)
+    }
+
+    /// Finds the next data or hole at or behind `offset`, which lies before the end. Unless
+    /// overridden, everything is data.
+    fn seek(&self, file: &Self::File, offset: u64, whence: Whence) -> Result<u64> {
+        match whence {
+            Whence::Data => Ok(offset),
+            Whence::Hole => self.len(file),
+        }
+    }
+
+    /// False while dropping the state would lose something.
+    fn is_idle(&self, file: &Self::File) -> bool {
+        let _ = file;
+        true
+    }
+
+    /// How long a file must be quiet before [`Content::settle`] is called for it; `None`: never.
+    fn quiet_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Brings quiet files into their final form, one result for each, in order. Called from a
+    /// thread of its own with no lock held; callers of these files go on meanwhile.
+    fn settle(&self, files: &[Arc<Cell<Self>>]) -> Vec<Settled> {
+        files.iter().map(|_| Settled::Unchanged).collect()
+    }
+
+    /// Answers [`control_get`](crate::FileSystem::control_get) about one file.
+    fn describe(&self, file: &Cell<Self>, name: &str) -> Result<Vec<u8>> {
+        let (_, _) = (file, name);
+        Err(Error::NoAttribute)
+    }
+
+    /// The mount has ended and all files are closed.
+    fn shutdown(&self) {}
+}
+
+/// The default of [`Content::fallocate`].
+fn fallocate_by_writing<C: Content>(
+    content: &C,
+    file: &mut C::File,
+    call: &Call,
+    mode: FallocateFlags,
+    offset: u64,
+    len: u64,
+) -> Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let known = FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE;
+    if !known.contains(mode) {
+        return Err(Error::Unsupported);
+    }
+    let size = content.len(file)?;
+    let end = offset.checked_add(len).ok_or_else(|| Error::TooLarge("range".to_owned()))?;
+    let erase = mode.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE);
+    let mut at = offset;
+    while erase && at < end.min(size) {
+        let step = (end.min(size) - at).min(ZEROS.len() as u64);
+        content.write(file, call, at, &ZEROS[..step as usize])?;
+        at += step;
+    }
+    if end > size && !mode.contains(FallocateFlags::KEEP_SIZE) {
+        content.set_len(file, call, end)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The contract between HSCI's host and its plug-ins: all that a plug-in author reads.
+//!
+//! A plug-in extends a *lower directory*, one that exists on some other file system. It enters
+//! by one of two doors:
+//!
+//! * the **content door**, [`Content`]: transform the bytes of regular files. Names, links,
+//!   attributes, permissions and locking are the host's business;
+//! * the **operation door**, [`FileSystem`]: one method per file-system operation, each of which
+//!   passes the call on to the layer below unless a plug-in overrides it.
+//!
+//! The content door is an adapter on the operation door ([`ContentFs`]), and layers stack: the
+//! lower layer of a plug-in is another [`FileSystem`].
+//!
+//! [`Extension`] ties a plug-in to its name, its options and its start. Nothing here knows FUSE,
+//! file descriptors, threads of the host or any concrete plug-in.
+
+mod attr;
+mod call;
+pub mod content;
+mod error;
+mod extension;
+mod filesystem;
+mod lower;
+pub mod options;
+
+pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, SetAttr, SetTime};
+pub use call::Call;
+pub use content::{Cell, Content, ContentFs, Settled};
+pub use error::{Errno, Error, Result};
+pub use extension::{Checked, Dispatch, Environment, Extension, Finding, Kernel, Severity};
+pub use filesystem::{FileSystem, Opened, Whence};
+pub use lower::{FileId, LowerFile, Store};
+/// Flags of system calls, under the names that the kernel gives them.
+pub use rustix::fs::{FallocateFlags, OFlags, RenameFlags, StatVfs, StatVfsMountFlags, XattrFlags};
+
+/// Prefix of the extended attributes that address the file system itself rather than a file:
+/// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never
+/// stored, never listed, and the kernel asks no permission for them.
+pub const CONTROL_PREFIX: &str = "system.hsci.";
+
+/// The directory at the root of a store that belongs to the host and the plug-in. It is not
+/// visible through the mount, and its name cannot be used there.
+pub const RESERVED_NAME: &str = ".hsci";

@@ -1,0 +1,89 @@
+//! What lies below a content plug-in: one file, and the plug-in's own corner of the store.
+
+use std::sync::Arc;
+
+use crate::{Error, Result, Whence};
+
+/// A name for a lower file that outlives the process: the same bytes lead to the same file after
+/// a restart, by whatever name it is known then, and to nothing once the file is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FileId(pub Vec<u8>);
+
+/// The content of one lower file: positioned reads and writes and little else.
+///
+/// A handle stays good when the file is renamed or unlinked. All methods may be called from
+/// several threads at once; an order among them is the caller's business.
+pub trait LowerFile: Send + Sync {
+    /// Reads at `offset`; returns fewer bytes than asked for only at the end of the file.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Writes all of `data` at `offset`, or fails. After an error any part may be written.
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()>;
+
+    /// Current length in bytes.
+    fn len(&self) -> Result<u64>;
+
+    /// Space really used, in units of 512 bytes.
+    fn blocks(&self) -> Result<u64>;
+
+    /// Truncates or extends (with a hole) to `len` bytes.
+    fn set_len(&self, len: u64) -> Result<()>;
+
+    /// Makes what was written durable; with `data_only` as `fdatasync` does.
+    fn sync(&self, data_only: bool) -> Result<()>;
+
+    /// Allocates blocks for a range without changing the length.
+    fn reserve(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Turns a range into a hole. The length stays.
+    fn punch(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// The next data or hole at or behind `offset`, as `lseek` finds it; ENXIO if there is none.
+    fn seek(&self, offset: u64, whence: Whence) -> Result<u64>;
+
+    /// The lasting name of this file.
+    fn id(&self) -> Result<FileId>;
+
+    /// True if the file is empty.
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads exactly `buffer.len()` bytes; a file that ends earlier is [`Error::Damaged`].
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let read = self.read_at(offset, buffer)?;
+        if read == buffer.len() {
+            return Ok(());
+        }
+        let end = offset + read as u64;
+        Err(Error::Damaged(format!("ends at {end}, {} bytes early", buffer.len() - read)))
+    }
+}
+
+/// A flat directory in the reserved part of the store that belongs to one plug-in.
+pub trait Store: Send + Sync {
+    /// Opens a file; with `create` it is made if it is missing (mode 0600), otherwise a missing
+    /// file is ENOENT.
+    fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>>;
+
+    /// All names, in no order.
+    fn names(&self) -> Result<Vec<String>>;
+
+    /// Renames, replacing what is there.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> Result<()>;
+
+    /// Makes the names durable.
+    fn sync_names(&self) -> Result<()>;
+
+    /// Makes everything durable that was written to the lower file system, by whomever.
+    fn sync_all(&self) -> Result<()>;
+
+    /// Free space of the lower file system that the host may use, in bytes.
+    fn free_space(&self) -> Result<u64>;
+
+    /// Finds a lower file again by its lasting name; ESTALE if it is gone.
+    fn reopen(&self, id: &FileId) -> Result<Arc<dyn LowerFile>>;
+}

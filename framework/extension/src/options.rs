@@ -1,0 +1,200 @@
+//! The options of a plug-in: declared once, from which the command takes help texts, checks and
+//! defaults.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Why a text is not a value of a kind; the text of a one-line message.
+pub type Complaint = String;
+
+/// What an option's value looks like.
+#[derive(Clone, Copy, Debug)]
+pub enum OptionKind {
+    /// `yes` or `no`; the bare name means `yes`.
+    Flag,
+    /// A whole number in a range.
+    Number {
+        /// Smallest value.
+        min: u64,
+        /// Largest value.
+        max: u64,
+    },
+    /// A size in bytes with an optional `K`, `M` or `G` (powers of 1024).
+    Size {
+        /// Smallest value in bytes.
+        min: u64,
+        /// Largest value in bytes.
+        max: u64,
+    },
+    /// A time in seconds, with an optional `ms`, `s`, `m` or `h`.
+    Time,
+    /// Text that the plug-in checks itself.
+    Text {
+        /// Says what is wrong with a value.
+        check: fn(&str) -> Result<(), Complaint>,
+        /// What to call the value in help texts.
+        placeholder: &'static str,
+    },
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// The name, as in `-o name=value`.
+    pub name: &'static str,
+    /// What it does, one line.
+    pub help: &'static str,
+    /// What a value looks like.
+    pub kind: OptionKind,
+    /// The value where none is given.
+    pub default: &'static str,
+}
+
+/// Checked options: every declared name has a value that its kind allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(BTreeMap<&'static str, String>);
+
+impl Options {
+    /// Checks given names and values against the declared options, and fills in the defaults.
+    pub fn check<'a>(
+        specs: &[OptionSpec],
+        given: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Complaint> {
+        let mut values: BTreeMap<_, _> =
+            specs.iter().map(|spec| (spec.name, spec.default.to_owned())).collect();
+        for (name, value) in given {
+            let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
+                let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
+                return Err(match known.as_slice() {
+                    [] => format!("unknown option `{name}`: this extension takes none"),
+                    _ => format!("unknown option `{name}`; there are: {}", known.join(", ")),
+                });
+            };
+            let value = if value.is_empty() && matches!(spec.kind, OptionKind::Flag) {
+                "yes"
+            } else {
+                value
+            };
+            spec.kind.check(value).map_err(|why| format!("option `{name}={value}`: {why}"))?;
+            values.insert(spec.name, value.to_owned());
+        }
+        Ok(Self(values))
+    }
+
+    /// The value of a declared option.
+    ///
+    /// # Panics
+    /// If the plug-in never declared it.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        self.0.get(name).unwrap_or_else(|| panic!("option `{name}` is not declared"))
+    }
+
+    /// The value of a declared [`OptionKind::Flag`].
+    #[must_use]
+    pub fn flag(&self, name: &str) -> bool {
+        self.text(name) == "yes"
+    }
+
+    /// The value of a declared [`OptionKind::Number`].
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().expect("checked when it was set")
+    }
+
+    /// The value of a declared [`OptionKind::Size`], in bytes.
+    #[must_use]
+    pub fn size(&self, name: &str) -> u64 {
+        parse_size(self.text(name)).expect("checked when it was set")
+    }
+
+    /// The value of a declared [`OptionKind::Time`].
+    #[must_use]
+    pub fn time(&self, name: &str) -> Duration {
+        parse_time(self.text(name)).expect("checked when it was set")
+    }
+}
+
+impl OptionKind {
+    fn check(&self, value: &str) -> Result<(), Complaint> {
+        let in_range = |number: u64, min: u64, max: u64| {
+            if (min..=max).contains(&number) {
+                Ok(())
+            } else {
+                Err(format!("must lie between {min} and {max}"))
+            }
+        };
+        match *self {
+            Self::Flag if matches!(value, "yes" | "no") => Ok(()),
+            Self::Flag => Err("must be `yes` or `no`".to_owned()),
+            Self::Number { min, max } => {
+                let number = value.parse().map_err(|_| "is not a whole number".to_owned())?;
+                in_range(number, min, max)
+            }
+            Self::Size { min, max } => in_range(parse_size(value)?, min, max),
+            Self::Time => parse_time(value).map(drop),
+            Self::Text { check, .. } => check(value),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, Complaint> {
+    let digits = text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']);
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err("is not a size such as 131072, 128K or 1M".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "is not a size such as 131072, 128K or 1M")?;
+    number.checked_mul(1 << shift).ok_or_else(|| "is too large".to_owned())
+}
+
+fn parse_time(text: &str) -> Result<Duration, Complaint> {
+    let complaint = || "is not a time such as 5, 500ms or 2m".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| complaint())?;
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(complaint()),
+    };
+    Duration::try_from_secs_f64(number * unit).map_err(|_| complaint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECS: [OptionSpec; 3] = [
+        OptionSpec {
+            name: "chunk",
+            help: "bytes per chunk",
+            kind: OptionKind::Size { min: 4096, max: 1 << 20 },
+            default: "128K",
+        },
+        OptionSpec { name: "scan", help: "look", kind: OptionKind::Flag, default: "no" },
+        OptionSpec { name: "settle", help: "wait", kind: OptionKind::Time, default: "5" },
+    ];
+
+    #[test]
+    fn defaults_hold_until_something_is_given() {
+        let options = Options::check(&SPECS, [("scan", ""), ("settle", "500ms")]).expect("valid");
+        assert_eq!(options.size("chunk"), 131_072);
+        assert!(options.flag("scan"));
+        assert_eq!(options.time("settle"), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn complaints_name_the_option_and_the_way_out() {
+        let complain = |name, value| Options::check(&SPECS, [(name, value)]).expect_err("invalid");
+        assert_eq!(complain("chnk", "1"), "unknown option `chnk`; there are: chunk, scan, settle");
+        assert_eq!(complain("chunk", "1K"), "option `chunk=1K`: must lie between 4096 and 1048576");
+        assert_eq!(complain("scan", "maybe"), "option `scan=maybe`: must be `yes` or `no`");
+        assert!(complain("settle", "-1").contains("is not a time"));
+        assert!(complain("chunk", "99999999999999999999G").contains("is not a size"));
+    }
+}

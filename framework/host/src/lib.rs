@@ -1,0 +1,1 @@
+//! Serves one lower directory through a stack of extensions as a mounted file system.

@@ -1,0 +1,1 @@
+//! Tools shared by the tests of the whole program.
