@@ -1,1 +1,3 @@
 //! Serves one lower directory through a stack of extensions as a mounted file system.
+
+pub mod failure;
