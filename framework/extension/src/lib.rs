@@ -29,7 +29,7 @@ pub use content::{Cell, Content, ContentFs, Settled};
 pub use error::{Errno, Error, Result};
 pub use extension::{Checked, Dispatch, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Opened, Whence};
-pub use lower::{FileId, LowerFile, Store};
+pub use lower::{FileId, LowerFile, Store, Times};
 /// Flags of system calls, under the names that the kernel gives them.
 pub use rustix::fs::{FallocateFlags, OFlags, RenameFlags, StatVfs, StatVfsMountFlags, XattrFlags};
 

@@ -1,6 +1,7 @@
 //! What lies below a content plug-in: one file, and the plug-in's own corner of the store.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::{Error, Result, Whence};
 
@@ -8,6 +9,15 @@ use crate::{Error, Result, Whence};
 /// a restart, by whatever name it is known then, and to nothing once the file is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileId(pub Vec<u8>);
+
+/// The times of a lower file that programs rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Time of last access.
+    pub accessed: SystemTime,
+    /// Time of last change of the content.
+    pub modified: SystemTime,
+}
 
 /// The content of one lower file: positioned reads and writes and little else.
 ///
@@ -40,6 +50,12 @@ pub trait LowerFile: Send + Sync {
 
     /// The next data or hole at or behind `offset`, as `lseek` finds it; ENXIO if there is none.
     fn seek(&self, offset: u64, whence: Whence) -> Result<u64>;
+
+    /// The times, so that they can be put back after a change that is nobody's business.
+    fn times(&self) -> Result<Times>;
+
+    /// Sets the times.
+    fn set_times(&self, times: &Times) -> Result<()>;
 
     /// The lasting name of this file.
     fn id(&self) -> Result<FileId>;

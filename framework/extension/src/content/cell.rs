@@ -58,6 +58,12 @@ impl<C: Content> Cell<C> {
         xattr(&*self.lower, self.ino, name)
     }
 
+    /// Sets an extended attribute of this file, as the host.
+    pub fn set_xattr(&self, name: &str, value: &[u8]) -> Result<()> {
+        let flags = crate::XattrFlags::empty();
+        self.lower.setxattr(&Call::internal(), self.ino, OsStr::new(name), value, flags)
+    }
+
     /// An extended attribute of the nearest directory above this file that has it. Of several
     /// hard links, the name by which the file was last met counts.
     pub fn inherited_xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
