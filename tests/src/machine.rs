@@ -1,0 +1,81 @@
+//! What this machine offers to the tests.
+
+use std::path::{Path, PathBuf};
+
+/// The directory with the programs that were built together with the tests.
+///
+/// # Panics
+/// If they were not built.
+#[must_use]
+pub fn programs() -> PathBuf {
+    let given = std::env::var_os("HSCI_PROGRAMS").map(PathBuf::from);
+    let dir = given.unwrap_or_else(|| {
+        let own = std::env::current_exe().expect("own path");
+        own.ancestors().nth(2).expect("tests are built two levels down").to_owned()
+    });
+    assert!(dir.join("hsci").is_file(), "no {}/hsci: build the workspace first", dir.display());
+    dir
+}
+
+/// The command.
+#[must_use]
+pub fn hsci() -> PathBuf {
+    programs().join("hsci")
+}
+
+/// The root of the project's sources.
+#[must_use]
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the project")
+}
+
+/// A program on the PATH, or in one of the directories that only root has there.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Skips the test unless it runs as root.
+pub fn need_root() {
+    if !rustix::process::geteuid().is_root() {
+        crate::skip("needs root");
+    }
+}
+
+/// Skips the test unless the program is installed.
+pub fn need(program: &str) {
+    if find(program).is_none() {
+        crate::skip(&format!("{program} is not installed"));
+    }
+}
+
+/// Formats a file as a file system of the given type and size and mounts it at `dir`.
+///
+/// The mount ends with [`Loop`]; the loop device with the mount.
+#[must_use]
+pub fn loop_file_system(kind: &str, size: u64, image: &Path, dir: &Path) -> Loop {
+    need_root();
+    need(&format!("mkfs.{kind}"));
+    let file = std::fs::File::create(image).expect("image");
+    file.set_len(size).expect("image size");
+    crate::Run::new(format!("mkfs.{kind}")).arg("-q").arg(image).ok();
+    std::fs::create_dir_all(dir).expect("mount point");
+    let done = crate::Run::new("mount").args(["-o", "loop"]).arg(image).arg(dir).done();
+    if done.code != 0 && done.err.contains("loop device") {
+        crate::skip(&format!("no loop device: {}", done.err.trim()));
+    }
+    done.ok();
+    Loop(dir.to_owned())
+}
+
+/// A mounted loop file system.
+#[derive(Debug)]
+pub struct Loop(PathBuf);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = crate::Run::new("umount").arg(&self.0).done();
+    }
+}

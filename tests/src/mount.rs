@@ -1,0 +1,135 @@
+//! Mounts that end with their owner.
+
+use std::path::{Path, PathBuf};
+
+use crate::command::Done;
+use crate::{Run, machine};
+
+/// A mount made by the real `hsci`, unmounted when dropped.
+#[derive(Debug)]
+pub struct Mount {
+    lower: PathBuf,
+    dir: PathBuf,
+    extension: String,
+    options: String,
+    mounted: bool,
+}
+
+impl Mount {
+    /// Mounts `NAME.lower` at `NAME` below `base`, making both where they are missing.
+    #[must_use]
+    pub fn new(base: &Path, name: &str, extension: &str, options: &str) -> Self {
+        let lower = base.join(format!("{name}.lower"));
+        let dir = base.join(name);
+        for path in [&lower, &dir] {
+            std::fs::create_dir_all(path).expect("directories of a mount");
+        }
+        Self::at(&lower, &dir, extension, options)
+    }
+
+    /// Mounts `lower` at `dir`. No options are an empty text.
+    #[must_use]
+    pub fn at(lower: &Path, dir: &Path, extension: &str, options: &str) -> Self {
+        let (lower, dir) = (lower.to_owned(), dir.to_owned());
+        let (extension, options) = (extension.to_owned(), options.to_owned());
+        let mut mount = Self { lower, dir, extension, options, mounted: false };
+        mount.mount();
+        mount
+    }
+
+    /// Where the files appear.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where they are stored.
+    #[must_use]
+    pub fn lower(&self) -> &Path {
+        &self.lower
+    }
+
+    /// A path in the mount.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Mounts again with the same options.
+    pub fn mount(&mut self) {
+        let mut run = Run::new(machine::hsci()).args(["mount", "--extension", &self.extension]);
+        if !self.options.is_empty() {
+            run = run.args(["-o", &self.options]);
+        }
+        run.arg(&self.lower).arg(&self.dir).ok();
+        self.mounted = true;
+    }
+
+    /// Unmounts, as `hsci unmount` does. Waits for processes that have just let go.
+    pub fn unmount(&mut self) {
+        self.mounted = false;
+        let unmount = || Run::new(machine::hsci()).arg("unmount").arg(&self.dir).done();
+        let mut done = unmount();
+        for _ in 0..20 {
+            if done.code != 5 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            done = unmount();
+        }
+        done.ok();
+    }
+
+    /// Unmounts and mounts again: all caches are cold then.
+    pub fn remount(&mut self) {
+        self.unmount();
+        self.mount();
+    }
+
+    /// Settles everything now.
+    pub fn settle(&self) {
+        hsci(["settle"], &self.dir).ok();
+    }
+
+    /// What `hsci status --json DIR` says of this mount.
+    ///
+    /// # Panics
+    /// If it is no JSON.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        let text = hsci(["status", "--json"], &self.dir).ok();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("status: {error}: {text}"))
+    }
+
+    /// What `hsci usage --json DIR` says.
+    ///
+    /// # Panics
+    /// If it is no JSON.
+    #[must_use]
+    pub fn usage(&self) -> serde_json::Value {
+        let text = hsci(["usage", "--json"], &self.dir).ok();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("usage: {error}: {text}"))
+    }
+
+    /// Checks the unmounted store, which must be sound.
+    pub fn check(&self) {
+        assert!(!self.mounted, "unmount first");
+        hsci(["check"], &self.lower).ok();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.mounted {
+            let done = hsci(["unmount"], &self.dir);
+            if done.code != 0 {
+                let _ = Run::new("umount").arg("-l").arg(&self.dir).done();
+            }
+        }
+    }
+}
+
+/// Runs `hsci ARGUMENTS PATH`.
+pub fn hsci<const N: usize>(arguments: [&str; N], path: &Path) -> Done {
+    Run::new(machine::hsci()).args(arguments).arg(path).done()
+}

@@ -1,0 +1,73 @@
+//! Shared memory mappings of files.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
+
+/// The first bytes of a file, mapped shared, for reading and writing.
+///
+/// The file must not become shorter than the mapping while bytes are touched: that raises SIGBUS,
+/// which ends the process.
+#[derive(Debug)]
+pub struct Map {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Map {
+    /// Maps `len` bytes, at least one, of a file opened for reading and writing.
+    pub fn new(file: &File, len: usize) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at a place of the kernel's choice touches no existing memory.
+        let start = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, file, 0) }?;
+        Ok(Self { start: start.cast(), len })
+    }
+
+    /// Stores bytes.
+    ///
+    /// # Panics
+    /// If the range is not mapped.
+    pub fn write(&self, offset: usize, data: &[u8]) {
+        self.check(offset, data.len());
+        // SAFETY: the range is mapped writable until drop, `data` is no part of it (it is only
+        // reachable through this type), and no reference to mapped memory exists.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), self.start.add(offset), data.len()) }
+    }
+
+    /// Loads bytes.
+    ///
+    /// # Panics
+    /// If the range is not mapped.
+    pub fn read(&self, offset: usize, buffer: &mut [u8]) {
+        self.check(offset, buffer.len());
+        // SAFETY: as in `write`, in the other direction.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.start.add(offset),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+            );
+        }
+    }
+
+    /// Writes dirty pages back, and waits for it.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: exactly the range that was mapped.
+        Ok(unsafe { msync(self.start.cast::<c_void>(), self.len, MsyncFlags::SYNC) }?)
+    }
+
+    fn check(&self, offset: usize, len: usize) {
+        let end = offset.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.len), "{offset}+{len} of {}", self.len);
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: exactly the range that was mapped; nothing refers to it any more.
+        let _ = unsafe { munmap(self.start.cast::<c_void>(), self.len) };
+    }
+}
