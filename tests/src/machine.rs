@@ -51,6 +51,15 @@ pub fn need(program: &str) {
     }
 }
 
+/// A writable directory on another file system than `dir`'s.
+#[must_use]
+pub fn other_file_system(dir: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    let found = [PathBuf::from("/dev/shm"), "/run".into(), "/tmp".into()];
+    found.into_iter().find(|path| device(path).is_some() && device(path) != device(dir))
+}
+
 /// Formats a file as a file system of the given type and size and mounts it at `dir`.
 ///
 /// The mount ends with [`Loop`]; the loop device with the mount.

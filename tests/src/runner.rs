@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Exit code of a test that cannot run here.
 const SKIPPED: i32 = 77;
 
+/// Lines of output shown of a test that did not fail.
+const NOTES: usize = 8;
+
 /// One test: a name that says what holds, how long it may take, and what it does with an empty
 /// directory. It fails by panicking.
 #[derive(Clone, Copy, Debug)]
@@ -106,10 +109,12 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
 
 fn run(test: &Test) -> Verdict {
     let base = std::env::var_os("HSCI_TEST_DIR").map_or("/var/tmp".into(), PathBuf::from);
-    let name = test.name.replace("::", "-");
-    let dir = base.join(format!("hsci-{}-{name}", std::process::id()));
+    // Short, for the address of a socket has room for 107 bytes of path.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("hsci-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let dir = base.join(&name);
     std::fs::create_dir_all(&dir).expect("a directory for the test");
-    let log = base.join(format!("hsci-{}-{name}.log", std::process::id()));
+    let log = base.join(format!("{name}.log"));
     let started = Instant::now();
     let mut child = start(test, &dir, &log);
     let ended = wait(&mut child, Duration::from_secs(test.seconds));
@@ -192,8 +197,8 @@ fn report(test: &Test, verdict: Verdict, trouble: &str, time: Duration, text: &s
     };
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "test {} ... {word} ({:.1} s)", test.name, time.as_secs_f64());
-    let notes = text.lines().filter(|line| !line.trim().is_empty());
-    for line in notes {
+    let shown = if verdict == Verdict::Failed { usize::MAX } else { NOTES };
+    for line in text.lines().filter(|line| !line.trim().is_empty()).take(shown) {
         let _ = writeln!(out, "    {line}");
     }
     if !trouble.is_empty() {

@@ -1,12 +1,20 @@
 //! The whole program on real mounts, with real clients and real damage.
 
+mod clients;
+mod exerciser;
 mod model;
+mod pjdfstest;
 
 use std::process::ExitCode;
 
 use hsci_tests::{Test, runner};
 
 fn main() -> ExitCode {
-    let areas: [&[Test]; 1] = [model::TESTS];
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "--exercise") {
+        exerciser::process(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    let areas: [&[Test]; 4] = [clients::TESTS, exerciser::TESTS, model::TESTS, pjdfstest::TESTS];
     runner::main(&areas.concat())
 }
