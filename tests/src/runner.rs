@@ -99,11 +99,10 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
     let verdicts = verdicts.into_inner().expect("no test panics here");
     let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
     let failed = count(Verdict::Failed);
-    println!(
-        "{} passed, {failed} failed, {} skipped",
-        count(Verdict::Passed),
-        count(Verdict::Skipped)
-    );
+    let (passed, skipped) = (count(Verdict::Passed), count(Verdict::Skipped));
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    // The closing line of `cargo test`, which scripts know how to read.
+    println!("\ntest result: {word}. {passed} passed; {failed} failed; {skipped} ignored");
     if failed == 0 && !verdicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

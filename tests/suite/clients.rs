@@ -165,8 +165,9 @@ fn postgresql_programs() -> PathBuf {
 }
 
 fn serve(run: &impl Fn(&str) -> Run, data: &Path) -> Child {
+    let quiet = ["-c", "log_checkpoints=off", "-c", "checkpoint_warning=0"];
     let options = ["-c", "listen_addresses=", "-c", "max_wal_size=64MB", "-k"];
-    let server = run("postgres").arg("-D").arg(data).args(options).arg(data).start();
+    let server = run("postgres").arg("-D").arg(data).args(quiet).args(options).arg(data).start();
     let answers = || run("pg_isready").arg("-h").arg(data).done().code == 0;
     let pause = || std::thread::sleep(Duration::from_millis(100));
     let ready = (0..300).any(|_| {

@@ -1,7 +1,10 @@
 //! The whole program on real mounts, with real clients and real damage.
 
+mod architecture;
 mod clients;
 mod exerciser;
+mod full_disk;
+mod licences;
 mod model;
 mod pjdfstest;
 
@@ -15,6 +18,14 @@ fn main() -> ExitCode {
         exerciser::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    let areas: [&[Test]; 4] = [clients::TESTS, exerciser::TESTS, model::TESTS, pjdfstest::TESTS];
+    let areas: [&[Test]; 7] = [
+        architecture::TESTS,
+        full_disk::TESTS,
+        licences::TESTS,
+        clients::TESTS,
+        exerciser::TESTS,
+        model::TESTS,
+        pjdfstest::TESTS,
+    ];
     runner::main(&areas.concat())
 }

@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# Installs what is missing, after saying so. Sourced by ./run.
+
+# What is needed, as PROGRAM:PACKAGE.
+build_needs=(cc:build-essential)
+demo_needs=(fusermount3:fuse3 git:git zstd:zstd setpriv:util-linux)
+lint_needs=(shellcheck:shellcheck)
+bench_needs=(mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs fusermount3:fuse3)
+test_needs=(
+    "${lint_needs[@]}" mkfs.ext4:e2fsprogs mount:mount setfattr:attr setfacl:acl
+    gzip:gzip lz4:lz4 tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils
+)
+# Oldest Rust that builds the project.
+rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# Runs a command as root: as it is, or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo > /dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root, and there is no sudo: run as root: $*"
+    fi
+}
+
+has_program() {
+    PATH=$PATH:/usr/sbin:/sbin command -v "$1" > /dev/null && return
+    compgen -G "/usr/lib/postgresql/*/bin/$1" > /dev/null
+}
+
+# Makes sure of programs, each given as PROGRAM:PACKAGE.
+need_packages() {
+    local need missing=()
+    for need in "$@"; do
+        has_program "${need%%:*}" || missing+=("${need##*:}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get > /dev/null || fail "install these, then try again: ${missing[*]}"
+    say "installing by apt: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+        -y "${missing[@]}" > /dev/null
+}
+
+# True if cargo is there and new enough.
+has_rust() {
+    local found
+    found=$(cargo --version 2> /dev/null | cut -d' ' -f2) || return
+    [ -n "$found" ] && printf '%s\n%s\n' "$rust_version" "$found" | sort -CV
+}
+
+need_rust() {
+    local rustup='curl --proto =https --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy'
+    has_rust && return
+    PATH=$HOME/.cargo/bin:$PATH
+    has_rust && return
+    say "installing Rust $rust_version or newer by rustup, into $HOME/.rustup and $HOME/.cargo"
+    need_packages curl:curl
+    bash -o pipefail -c "$rustup" >&2 || fail "Rust could not be installed; do it with: $rustup"
+    has_rust || fail "cargo is older than $rust_version; update it with: rustup update stable"
+}
+
+need_pjdfstest() {
+    [ ! -x target/tools/bin/pjdfstest ] || return 0
+    say "installing by cargo, into target/tools: pjdfstest 0.2.2"
+    cargo install --quiet pjdfstest --version 0.2.2 --locked --root target/tools
+}

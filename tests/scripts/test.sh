@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Runs all tests and adds up their results. Sourced by ./run.
+
+passed=0
+failed=0
+skipped=0
+
+# The optimised build with its assertions kept.
+build_checked() { cargo build --profile checked --locked --quiet; }
+
+run_suite() { cargo test --profile checked --locked --quiet -p hsci-tests --test suite -- "$@"; }
+
+run_unit_tests() {
+    cargo test --profile checked --locked --quiet --workspace --exclude hsci-tests
+}
+
+run_shellcheck() { shellcheck -x -a run .ci/run tests/scripts/demo.sh; }
+
+run_clippy() { cargo clippy --locked --quiet --workspace --all-targets -- -D warnings; }
+
+# Licences and advisories; without cargo-deny, a test of the suite looks at the licences.
+run_deny() { cargo deny --offline check bans licenses sources; }
+
+lint_everything() {
+    cargo fmt --all --check
+    run_clippy
+    run_shellcheck
+    ! has_program cargo-deny || run_deny
+}
+
+# Runs one thing that either works or does not, as a test of the given name.
+check() {
+    local name=$1
+    shift
+    if "$@"; then
+        echo "test $name ... ok"
+        passed=$((passed + 1))
+    else
+        echo "test $name ... FAILED"
+        failed=$((failed + 1))
+    fi
+}
+
+# Runs tests that report as cargo's do, and adds their counts.
+count() {
+    local log status=0 sum p f s
+    log=$(mktemp)
+    "$@" 2>&1 | tee "$log" || status=$?
+    sum=$(awk '/^test result: / { p += $4; f += $6; s += $8 } END { print p+0, f+0, s+0 }' "$log")
+    rm -f "$log"
+    read -r p f s <<< "$sum"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    # What ends badly without a failed test did not even start, or died.
+    if [ "$status" != 0 ] && [ "$f" = 0 ]; then
+        failed=$((failed + 1))
+        echo "FAILED: $*"
+    fi
+}
+
+mounts() { awk '/ - fuse.hsci / { print $5 }' /proc/self/mountinfo | sort; }
+
+no_mount_is_left() {
+    local left
+    left=$(comm -13 <(printf '%s\n' "$1") <(mounts))
+    [ -z "$left" ] || echo "still mounted: $left"
+    [ -z "$left" ]
+}
+
+test_everything() {
+    local before
+    before=$(mounts)
+    build_checked
+    check lint::rustfmt cargo fmt --all --check
+    check lint::clippy run_clippy
+    check lint::shellcheck run_shellcheck
+    ! has_program cargo-deny || check lint::cargo_deny run_deny
+    count run_unit_tests
+    count run_suite
+    check mounts::none_is_left_behind no_mount_is_left "$before"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" = 0 ]
+}

@@ -1,0 +1,184 @@
+//! The table of `ARCHITECTURE.md`: who must not know whom. Kept by the edges between crates, and by
+//! what the sources name.
+
+use std::path::{Path, PathBuf};
+
+use hsci_tests::{Run, Test, machine};
+use serde_json::Value;
+
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "architecture::crates_know_only_who_they_may", seconds: 60, body: crates },
+    Test { name: "architecture::sources_name_only_who_they_may", seconds: 60, body: sources },
+    Test { name: "architecture::unsafe_code_stays_in_sys_modules", seconds: 60, body: unsafe_code },
+    Test { name: "architecture::the_checker_sees_a_breach", seconds: 60, body: checker },
+];
+
+const CODECS: &[&str] = &["zstd", "zstd-safe", "lz4_flex", "lz4", "flate2"];
+const PLUGINS: &[&str] = &["hsci-compressfs", "hsci-nullfs", "hsci-xor"];
+
+/// A crate, and what it must not depend on, directly and outside of its tests.
+const CRATES: &[(&str, &[&[&str]])] = &[
+    ("hsci-extension", &[&["fuser", "hsci-host", "hsci"], PLUGINS, CODECS]),
+    ("hsci-host", &[&["hsci"], PLUGINS, CODECS]),
+    ("hsci-compressfs", &[&["fuser", "hsci-host", "hsci", "hsci-nullfs", "hsci-xor"]]),
+    ("hsci-nullfs", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-xor"], CODECS]),
+    ("hsci-xor", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-nullfs"], CODECS]),
+    ("hsci", &[&["fuser"], CODECS]),
+];
+
+/// Part of the sources: paths that start with one of the first list and none of the second must not
+/// name what the third lists.
+struct Part {
+    below: &'static [&'static str],
+    except: &'static [&'static str],
+    names: &'static [&'static str],
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        below: &["framework/extension/src"],
+        except: &["framework/extension/src/testkit"],
+        names: &["fuser", "OwnedFd", "RawFd", "AsFd", "BorrowedFd", "thread", "unsafe"],
+    },
+    Part {
+        below: &["framework/host/src"],
+        except: &["framework/host/src/fuse"],
+        names: &["fuser"],
+    },
+    Part {
+        below: &["framework/host/src"],
+        except: &[],
+        names: &["hsci_compressfs", "hsci_nullfs", "hsci_xor", "zstd", "lz4", "deflate", "gzip"],
+    },
+    Part {
+        below: &["framework/host/src/supervisor"],
+        except: &[],
+        names: &["Extension", "Content", "FileSystem"],
+    },
+    Part {
+        below: &["extensions/compressfs/src"],
+        except: &["extensions/compressfs/src/main.rs"],
+        names: &["fuser", "hsci_host", "Ino", "hsci_nullfs", "hsci_xor", "OwnedFd", "RawFd"],
+    },
+    Part {
+        below: &["extensions/compressfs/src/format", "extensions/compressfs/src/codec"],
+        except: &[],
+        names: &["fs", "Mutex", "RwLock", "parking_lot", "Instant", "SystemTime", "thread", "log"],
+    },
+    Part {
+        below: &["src"],
+        except: &["src/bin", "src/extensions"],
+        names: &["hsci_compressfs", "hsci_nullfs", "hsci_xor", "fuser", "unsafe"],
+    },
+];
+
+fn crates(_: &Path) {
+    let metadata = metadata();
+    let mut breaches = Vec::new();
+    for (name, forbidden) in CRATES {
+        let packages = metadata["packages"].as_array().expect("packages");
+        let Some(package) = packages.iter().find(|package| package["name"] == *name) else {
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let on = dependency["name"].as_str().expect("a name");
+            let tests_only = dependency["kind"] == "dev";
+            if !tests_only && forbidden.iter().any(|list| list.contains(&on)) {
+                breaches.push(format!("{name} depends on {on}"));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+fn metadata() -> Value {
+    let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+    let text = Run::new("cargo").args(arguments).dir(machine::project()).ok();
+    serde_json::from_str(&text).expect("cargo metadata prints JSON")
+}
+
+fn sources(_: &Path) {
+    let files = rust_files();
+    let mut breaches = Vec::new();
+    for part in PARTS {
+        for (path, text) in files.iter().filter(|(path, _)| part.holds(path)) {
+            breaches.extend(
+                names(text, part.names)
+                    .map(|(line, name)| format!("{}:{line} names `{name}`", path.display())),
+            );
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+impl Part {
+    fn holds(&self, path: &Path) -> bool {
+        let among = |list: &[&str]| {
+            list.iter()
+                .any(|part| path.starts_with(part) || path == Path::new(&format!("{part}.rs")))
+        };
+        among(self.below) && !among(self.except)
+    }
+}
+
+fn unsafe_code(_: &Path) {
+    let misplaced = |path: &Path| {
+        let sys = path.file_name().is_some_and(|name| name == "sys.rs");
+        !sys && !path.components().any(|part| part.as_os_str() == "sys")
+    };
+    let mut breaches = Vec::new();
+    for (path, text) in rust_files().iter().filter(|(path, _)| misplaced(path)) {
+        for (line, _) in names(text, &["unsafe"]) {
+            breaches.push(format!("{}:{line}", path.display()));
+        }
+    }
+    assert!(breaches.is_empty(), "unsafe code outside of a sys module: {breaches:#?}");
+}
+
+/// All sources of the project, by their path in it.
+fn rust_files() -> Vec<(PathBuf, String)> {
+    let root = machine::project();
+    let listed = Run::new("git").args(["ls-files", "*.rs"]).dir(root).done();
+    let paths: Vec<PathBuf> = if listed.code == 0 {
+        listed.out.lines().map(PathBuf::from).filter(|path| root.join(path).exists()).collect()
+    } else {
+        let below = |entry: &walkdir::DirEntry| entry.file_name() != "target";
+        let walk = walkdir::WalkDir::new(root).into_iter().filter_entry(below).flatten();
+        let rust = walk.filter(|entry| entry.path().extension().is_some_and(|end| end == "rs"));
+        rust.map(|entry| entry.path().strip_prefix(root).expect("below").to_owned()).collect()
+    };
+    assert!(paths.len() > 20, "the sources were not found");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(root.join(&path)).expect("a source");
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Where a source names one of `wanted` as a whole word, outside of comments, of texts and of its
+/// tests at the end.
+fn names<'a>(text: &'a str, wanted: &'a [&'a str]) -> impl Iterator<Item = (usize, &'a str)> {
+    let product =
+        text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]"));
+    product.flat_map(move |(index, line)| {
+        let code = without_texts(line.split("//").next().unwrap_or_default());
+        let words: Vec<String> =
+            code.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
+        let found = wanted.iter().filter(move |name| words.iter().any(|word| word == **name));
+        found.map(move |name| (index + 1, *name))
+    })
+}
+
+fn without_texts(line: &str) -> String {
+    line.split('"').step_by(2).collect::<Vec<_>>().join(" ")
+}
+
+fn checker(_: &Path) {
+    let text = "use fuser::Session; // parking_lot\nlet a = \"zstd\";\n#[cfg(test)]\nuse zstd;\n";
+    let found: Vec<_> = names(text, &["fuser", "parking_lot", "zstd"]).collect();
+    assert_eq!(found, [(1, "fuser")]);
+    let part = &PARTS[1];
+    assert!(part.holds(Path::new("framework/host/src/lower.rs")));
+    assert!(!part.holds(Path::new("framework/host/src/fuse.rs")));
+    assert!(!part.holds(Path::new("framework/host/src/fuse/reply.rs")));
+}
