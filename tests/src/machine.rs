@@ -51,6 +51,18 @@ pub fn need(program: &str) {
     }
 }
 
+/// Lets everybody open `/dev/fuse`, as on most machines. Only for a process with mounts of its own
+/// ([`crate::sys::own_mounts`]); `dir` is for the device node.
+pub fn open_dev_fuse(dir: &Path) {
+    if !Path::new("/dev/fuse").exists() {
+        crate::skip("there is no /dev/fuse");
+    }
+    let node = dir.join("fuse");
+    let made = crate::Run::new("mknod").args(["-m", "666"]).arg(&node).args(["c", "10", "229"]);
+    made.ok();
+    crate::Run::new("mount").arg("--bind").arg(node).arg("/dev/fuse").ok();
+}
+
 /// A writable directory on another file system than `dir`'s.
 #[must_use]
 pub fn other_file_system(dir: &Path) -> Option<PathBuf> {

@@ -1,16 +1,36 @@
 //! The whole program on real mounts, with real clients and real damage.
 
 mod architecture;
+mod bad_input;
+mod big_tree;
 mod clients;
 mod exerciser;
 mod full_disk;
 mod licences;
 mod model;
+mod mounting;
 mod pjdfstest;
+mod requests;
+mod users;
 
 use std::process::ExitCode;
 
 use hsci_tests::{Test, runner};
+
+const AREAS: &[&[Test]] = &[
+    architecture::TESTS,
+    bad_input::TESTS,
+    big_tree::TESTS,
+    clients::TESTS,
+    exerciser::TESTS,
+    full_disk::TESTS,
+    licences::TESTS,
+    model::TESTS,
+    mounting::TESTS,
+    pjdfstest::TESTS,
+    requests::TESTS,
+    users::TESTS,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,14 +38,5 @@ fn main() -> ExitCode {
         exerciser::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    let areas: [&[Test]; 7] = [
-        architecture::TESTS,
-        full_disk::TESTS,
-        licences::TESTS,
-        clients::TESTS,
-        exerciser::TESTS,
-        model::TESTS,
-        pjdfstest::TESTS,
-    ];
-    runner::main(&areas.concat())
+    runner::main(&AREAS.concat())
 }
