@@ -1,0 +1,165 @@
+//! The base layer: a lower directory, reached through the descriptor that was opened before
+//! anything was mounted over it.
+
+mod attributes;
+mod content;
+mod credentials;
+mod descriptors;
+mod directories;
+mod filesystem;
+mod inodes;
+mod names;
+mod store;
+mod xattrs;
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
+
+use hsci_extension::{Errno, Ino, RESERVED_NAME, Result};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+
+use self::credentials::Credentials;
+use self::descriptors::{Access, Descriptors};
+use self::inodes::{Inode, Inodes};
+use crate::sys::handle::handle_of;
+
+pub use self::store::LowerStore;
+
+/// A lower directory as a file system.
+pub struct LowerTree {
+    itself: Weak<Self>,
+    root: OwnedFd,
+    inodes: Inodes,
+    descriptors: Descriptors,
+    credentials: Credentials,
+    /// Inodes can be opened by handle, which needs `CAP_DAC_READ_SEARCH` and a file system that
+    /// makes handles.
+    by_handle: bool,
+}
+
+/// How many descriptors the cache may hold, whatever the limit of the process.
+const MOST_DESCRIPTORS: u64 = 4096;
+
+impl LowerTree {
+    /// Serves the directory that `root` is open on. To be called before other threads start, for
+    /// it changes the credentials of the process.
+    pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
+        let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        let device = device_of(&stat);
+        let handle = handle_of(&root).ok();
+        let opened = handle.as_ref().map(|handle| handle.open(root.as_fd(), OFlags::PATH));
+        let by_handle = matches!(opened, Some(Ok(_)));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let bound = limit.unwrap_or(u64::MAX) / 4;
+        Ok(Arc::new_cyclic(|itself| Self {
+            itself: Weak::clone(itself),
+            inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle)),
+            root,
+            descriptors: Descriptors::new(bound.min(MOST_DESCRIPTORS) as usize),
+            credentials: Credentials::prepare(),
+            by_handle,
+        }))
+    }
+
+    /// The corner of the store that belongs to an extension; made if it is missing.
+    pub fn store(&self, extension: &str) -> Result<Arc<LowerStore>> {
+        LowerStore::open(self.me(), extension).map(Arc::new)
+    }
+
+    /// Number of inodes known and of descriptors kept open for them.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.inodes.count(), self.descriptors.count())
+    }
+
+    fn me(&self) -> Arc<Self> {
+        self.itself.upgrade().expect("a method runs on a live value")
+    }
+
+    fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// An `O_PATH` descriptor of an inode.
+    fn path(&self, ino: Ino) -> Result<Arc<OwnedFd>> {
+        self.path_of(&*self.inodes.get(ino)?)
+    }
+
+    fn path_of(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
+        if let Some(pinned) = inode.pinned() {
+            return Ok(pinned);
+        }
+        if let Some(known) = self.descriptors.get(inode.ino, Access::Path) {
+            return Ok(known);
+        }
+        let opened = Arc::new(self.open_again(inode)?);
+        self.descriptors.put(inode.ino, Access::Path, &opened);
+        Ok(opened)
+    }
+
+    fn open_again(&self, inode: &Inode) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if inode.ino == Ino::ROOT {
+            return Ok(self.root.try_clone()?);
+        }
+        if let Some(handle) = inode.handle.as_ref().filter(|_| self.by_handle) {
+            return Ok(handle.open(self.root(), flags)?);
+        }
+        // By name; another inode may have it by now.
+        let (parent, name) = inode.name().ok_or(Errno::STALE)?;
+        let parent = self.path(parent)?;
+        let opened = rustix::fs::openat(&*parent, &*name, flags, Mode::empty())?;
+        let stat = statx(&opened, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
+        let same = stat.stx_ino == inode.number
+            && device_of(&stat) == inode.device
+            && handle_of(&opened).ok() == inode.handle;
+        if same { Ok(opened) } else { Err(Errno::STALE.into()) }
+    }
+
+    /// A descriptor on an inode's content. Where writing is refused although the inode may be
+    /// read (a read-only file system, a program that runs), reading still works.
+    fn content(&self, inode: &Inode, access: Access) -> Result<Arc<OwnedFd>> {
+        if let Some(known) = self.descriptors.get(inode.ino, Access::Write) {
+            return Ok(known);
+        }
+        if access == Access::Read
+            && let Some(known) = self.descriptors.get(inode.ino, Access::Read)
+        {
+            return Ok(known);
+        }
+        let path = self.path_of(inode)?;
+        let (opened, access) = match reopen(&path, OFlags::RDWR) {
+            Ok(opened) => (opened, Access::Write),
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)
+                if access == Access::Read =>
+            {
+                (reopen(&path, OFlags::RDONLY)?, Access::Read)
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        let opened = Arc::new(opened);
+        self.descriptors.put(inode.ino, access, &opened);
+        Ok(opened)
+    }
+}
+
+/// Opens what an `O_PATH` descriptor refers to, with other flags.
+fn reopen(path: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::LARGEFILE;
+    rustix::fs::open(proc_path(path), flags, Mode::empty())
+}
+
+/// The path by which system calls without a descriptor argument reach an inode.
+fn proc_path(path: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", path.as_raw_fd())
+}
+
+fn device_of(stat: &rustix::fs::Statx) -> u64 {
+    rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
+}
+
+/// Whether a name in a directory is the host's own.
+fn is_reserved(parent: Ino, name: &OsStr) -> bool {
+    parent == Ino::ROOT && name == RESERVED_NAME
+}

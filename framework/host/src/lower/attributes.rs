@@ -1,0 +1,166 @@
+//! Reading and changing attributes.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
+
+use hsci_extension::{Attr, Call, Errno, FileKind, Ino, Result, SetAttr, SetTime, Times};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid,
+    statx,
+};
+
+use super::descriptors::Access;
+use super::inodes::Inode;
+use super::{LowerTree, proc_path};
+
+const SET_UID: u32 = 0o4000;
+const SET_GID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o0010;
+const UTIME_NOW: i64 = 0x3fff_ffff;
+const UTIME_OMIT: i64 = 0x3fff_fffe;
+
+impl LowerTree {
+    pub(super) fn attributes(&self, ino: Ino) -> Result<Attr> {
+        let path = self.path(ino)?;
+        Ok(attr_of(&stat_of(&path)?))
+    }
+
+    pub(super) fn set_attributes(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
+        let inode = self.inodes.get(ino)?;
+        let path = self.path_of(&inode)?;
+        if let Some(size) = changes.size {
+            self.truncate(call, &inode, size)?;
+        }
+        if changes.uid.is_some() || changes.gid.is_some() {
+            let owner = changes.uid.map(Uid::from_raw);
+            let group = changes.gid.map(Gid::from_raw);
+            rustix::fs::chownat(&*path, "", owner, group, AtFlags::EMPTY_PATH)?;
+        }
+        // After the owner: a change of owner clears set-user-id.
+        if let Some(mode) = changes.mode {
+            rustix::fs::chmod(proc_path(&path), Mode::from_raw_mode(mode))?;
+        }
+        if changes.atime.is_some() || changes.mtime.is_some() {
+            let times = Timestamps {
+                last_access: timespec(changes.atime),
+                last_modification: timespec(changes.mtime),
+            };
+            set_times(&path, &times)?;
+        }
+        Ok(attr_of(&stat_of(&path)?))
+    }
+
+    fn truncate(&self, call: &Call, inode: &Inode, size: u64) -> Result<()> {
+        let content = self.content(inode, Access::Write)?;
+        rustix::fs::ftruncate(&*content, size)?;
+        // The host's own capabilities keep the bits that the caller's truncation must clear.
+        if call.uid != 0 && !call.anonymous {
+            self.clear_set_id(inode.ino)?;
+        }
+        Ok(())
+    }
+
+    /// Clears set-user-id, and set-group-id of what the group may execute.
+    pub(super) fn clear_set_id(&self, ino: Ino) -> Result<()> {
+        let path = self.path(ino)?;
+        let mode = u32::from(stat_of(&path)?.stx_mode) & 0o7777;
+        let mut cleared = mode & !SET_UID;
+        if mode & GROUP_EXECUTE != 0 {
+            cleared &= !SET_GID;
+        }
+        if cleared != mode {
+            rustix::fs::chmod(proc_path(&path), Mode::from_raw_mode(cleared))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn times_of(&self, inode: &Inode) -> Result<Times> {
+        let stat = stat_of(&*self.path_of(inode)?)?;
+        Ok(Times { accessed: time(&stat.stx_atime), modified: time(&stat.stx_mtime) })
+    }
+
+    pub(super) fn set_times_of(&self, inode: &Inode, times: &Times) -> Result<()> {
+        let times = Timestamps {
+            last_access: timespec(Some(SetTime::At(times.accessed))),
+            last_modification: timespec(Some(SetTime::At(times.modified))),
+        };
+        set_times(&*self.path_of(inode)?, &times)
+    }
+}
+
+fn set_times(path: &OwnedFd, times: &Timestamps) -> Result<()> {
+    match rustix::fs::utimensat(path, "", times, AtFlags::EMPTY_PATH) {
+        // Kernels before 5.8 take no empty path here.
+        Err(Errno::INVAL | Errno::NOENT) => {
+            let at = rustix::fs::CWD;
+            Ok(rustix::fs::utimensat(at, proc_path(path), times, AtFlags::empty())?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Everything that `statx` tells of what a descriptor refers to.
+pub(super) fn stat_of(path: &OwnedFd) -> Result<Statx> {
+    Ok(statx(path, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
+}
+
+pub(super) fn attr_of(stat: &Statx) -> Attr {
+    let mode = u32::from(stat.stx_mode);
+    Attr {
+        ino: stat.stx_ino,
+        kind: kind_of(FileType::from_raw_mode(mode)).unwrap_or(FileKind::Regular),
+        mode: mode & 0o7777,
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
+        size: stat.stx_size,
+        blocks: stat.stx_blocks,
+        block_size: stat.stx_blksize,
+        atime: time(&stat.stx_atime),
+        mtime: time(&stat.stx_mtime),
+        ctime: time(&stat.stx_ctime),
+    }
+}
+
+pub(super) fn kind_of(kind: FileType) -> Option<FileKind> {
+    Some(match kind {
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        FileType::Fifo => FileKind::Fifo,
+        FileType::Socket => FileKind::Socket,
+        FileType::CharacterDevice => FileKind::CharDevice,
+        FileType::BlockDevice => FileKind::BlockDevice,
+        FileType::Unknown => return None,
+    })
+}
+
+fn time(stamp: &StatxTimestamp) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(u64::from(stamp.tv_nsec));
+    let seconds = Duration::from_secs(stamp.tv_sec.unsigned_abs());
+    let whole = if stamp.tv_sec >= 0 {
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+    };
+    whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    let (tv_sec, tv_nsec) = match time {
+        None => (0, UTIME_OMIT),
+        Some(SetTime::Now) => (0, UTIME_NOW),
+        Some(SetTime::At(time)) => match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => (since.as_secs() as i64, i64::from(since.subsec_nanos())),
+            Err(before) => {
+                let before = before.duration();
+                let borrow = i64::from(before.subsec_nanos() > 0);
+                let nanoseconds =
+                    (1_000_000_000 - i64::from(before.subsec_nanos())) % 1_000_000_000;
+                (-(before.as_secs() as i64) - borrow, nanoseconds)
+            }
+        },
+    };
+    Timespec { tv_sec, tv_nsec }
+}

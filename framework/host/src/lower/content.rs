@@ -1,0 +1,151 @@
+//! The content of regular files.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use hsci_extension::{Errno, FallocateFlags, FileId, Ino, LowerFile, Result, Times, Whence};
+use rustix::fs::SeekFrom;
+use rustix::io::{pread, pwrite};
+
+use super::LowerTree;
+use super::attributes::stat_of;
+use super::descriptors::Access;
+use super::inodes::Inode;
+
+impl LowerTree {
+    pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
+        if let Some(known) = self.descriptors.get(ino, Access::Write) {
+            return Ok(known);
+        }
+        self.content(&*self.inodes.get(ino)?, access)
+    }
+
+    pub(super) fn sync(&self, ino: Ino, data_only: bool) -> Result<()> {
+        sync(&*self.content_of(ino, Access::Read)?, data_only)
+    }
+
+    pub(super) fn copy(&self, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
+        let source = self.content_of(from.0, Access::Read)?;
+        let target = self.content_of(to.0, Access::Write)?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let (mut at, mut into) = (from.1, to.1);
+        let copied =
+            rustix::fs::copy_file_range(&*source, Some(&mut at), &*target, Some(&mut into), len)?;
+        Ok(copied as u64)
+    }
+
+    pub(super) fn open_file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
+        let inode = self.inodes.get(ino)?;
+        Ok(Arc::new(TreeFile { tree: self.me(), inode }))
+    }
+
+    /// A file that is not known above, for the store.
+    pub(super) fn open_unknown(&self, inode: Inode) -> Arc<dyn LowerFile> {
+        Arc::new(TreeFile { tree: self.me(), inode: Arc::new(inode) })
+    }
+}
+
+/// One lower file in a plug-in's hands.
+struct TreeFile {
+    tree: Arc<LowerTree>,
+    inode: Arc<Inode>,
+}
+
+impl TreeFile {
+    fn open(&self, access: Access) -> Result<Arc<OwnedFd>> {
+        self.tree.content(&self.inode, access)
+    }
+}
+
+impl LowerFile for TreeFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        read_at(&*self.open(Access::Read)?, offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        write_at(&*self.open(Access::Write)?, offset, data)
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(stat_of(&*self.tree.path_of(&self.inode)?)?.stx_size)
+    }
+
+    fn blocks(&self) -> Result<u64> {
+        Ok(stat_of(&*self.tree.path_of(&self.inode)?)?.stx_blocks)
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        Ok(rustix::fs::ftruncate(&*self.open(Access::Write)?, len)?)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<()> {
+        sync(&*self.open(Access::Read)?, data_only)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        let content = self.open(Access::Write)?;
+        Ok(rustix::fs::fallocate(&*content, FallocateFlags::KEEP_SIZE, offset, len)?)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&*self.open(Access::Write)?, mode, offset, len)?)
+    }
+
+    fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
+        seek(&*self.open(Access::Read)?, offset, whence)
+    }
+
+    fn times(&self) -> Result<Times> {
+        self.tree.times_of(&self.inode)
+    }
+
+    fn set_times(&self, times: &Times) -> Result<()> {
+        self.tree.set_times_of(&self.inode, times)
+    }
+
+    fn id(&self) -> Result<FileId> {
+        let handle = self.inode.handle.as_ref().ok_or(Errno::OPNOTSUPP)?;
+        Ok(FileId(handle.bytes().to_vec()))
+    }
+}
+
+pub(super) fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match pread(file, &mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(Errno::INTR) => {}
+            // What was read before the error is good; asking again finds the error.
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(done)
+}
+
+pub(super) fn write_at(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<()> {
+    let mut done = 0;
+    while done < data.len() {
+        match pwrite(file, &data[done..], offset + done as u64) {
+            Ok(0) => return Err(Errno::IO.into()),
+            Ok(written) => done += written,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn seek(file: &OwnedFd, offset: u64, whence: Whence) -> Result<u64> {
+    let from = match whence {
+        Whence::Data => SeekFrom::Data(offset),
+        Whence::Hole => SeekFrom::Hole(offset),
+    };
+    Ok(rustix::fs::seek(file, from)?)
+}
+
+fn sync(file: &OwnedFd, data_only: bool) -> Result<()> {
+    Ok(if data_only { rustix::fs::fdatasync(file)? } else { rustix::fs::fsync(file)? })
+}

@@ -1,0 +1,65 @@
+//! Acting with the identity of a caller when something is created.
+
+use std::cell::Cell;
+
+use hsci_extension::Call;
+use rustix::fs::Mode;
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet};
+
+use crate::sys::identity::set_filesystem_ids;
+
+/// Whether and how this process can act for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    switches: bool,
+}
+
+thread_local! {
+    /// The ids and the umask that the thread has now; `None` before the first switch.
+    static ACTING: Cell<Option<(u32, u32, u32)>> = const { Cell::new(None) };
+}
+
+impl Credentials {
+    /// Prepares the process; to be called before any thread is started.
+    ///
+    /// With `SECBIT_NO_SETUID_FIXUP` a change of the file-system user id leaves capabilities alone:
+    /// the kernel has checked the caller's permissions before a request arrives, so what is left
+    /// to do is ownership. Without `CAP_SYS_RESOURCE` quotas and reserved blocks hold for what the
+    /// host writes as they do for its callers.
+    pub(super) fn prepare() -> Self {
+        let fixup = CapabilitiesSecureBits::NO_SETUID_FIXUP;
+        let switches = rustix::process::geteuid().is_root()
+            && rustix::thread::capabilities_secure_bits()
+                .and_then(|bits| rustix::thread::set_capabilities_secure_bits(bits | fixup))
+                .is_ok();
+        if switches && let Ok(mut sets) = rustix::thread::capabilities(None) {
+            sets.effective.remove(CapabilitySet::SYS_RESOURCE);
+            sets.permitted.remove(CapabilitySet::SYS_RESOURCE);
+            if let Err(error) = rustix::thread::set_capabilities(None, sets) {
+                log::warn!("CAP_SYS_RESOURCE stays, so quotas do not hold: {error}");
+            }
+        }
+        Self { switches }
+    }
+
+    /// Makes this thread create as the caller. It stays so until the next call: the ids decide
+    /// nothing else.
+    pub(super) fn act_as(self, call: &Call) {
+        let wanted = (call.uid, call.gid, call.umask);
+        let now = ACTING.get();
+        if now == Some(wanted) {
+            return;
+        }
+        if now.is_none() {
+            // A umask of the thread's own.
+            let _ = crate::sys::identity::unshare_filesystem_attributes();
+        }
+        if now.map(|now| now.2) != Some(call.umask) {
+            rustix::process::umask(Mode::from_raw_mode(call.umask));
+        }
+        if self.switches && now.map(|now| (now.0, now.1)) != Some((call.uid, call.gid)) {
+            set_filesystem_ids(call.uid, call.gid);
+        }
+        ACTING.set(Some(wanted));
+    }
+}

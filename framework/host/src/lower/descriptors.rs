@@ -1,0 +1,59 @@
+//! Open descriptors of lower inodes, bounded, the least recently used given up first.
+
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use hsci_extension::Ino;
+use lru::LruCache;
+use parking_lot::Mutex;
+
+/// What a descriptor is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Access {
+    /// `O_PATH`: attributes, names, extended attributes through `/proc`.
+    Path,
+    /// Reading content.
+    Read,
+    /// Reading and writing content.
+    Write,
+}
+
+type Shard = Mutex<LruCache<(Ino, Access), Arc<OwnedFd>>>;
+
+/// A cache of descriptors. One that is in use when it falls out closes when its user is done.
+pub(super) struct Descriptors(Vec<Shard>);
+
+const SHARDS: usize = 8;
+
+impl Descriptors {
+    pub(super) fn new(bound: usize) -> Self {
+        let each = NonZeroUsize::new(bound / SHARDS).unwrap_or(NonZeroUsize::MIN);
+        Self((0..SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect())
+    }
+
+    pub(super) fn get(&self, ino: Ino, access: Access) -> Option<Arc<OwnedFd>> {
+        self.shard(ino).lock().get(&(ino, access)).map(Arc::clone)
+    }
+
+    pub(super) fn put(&self, ino: Ino, access: Access, descriptor: &Arc<OwnedFd>) {
+        let evicted = self.shard(ino).lock().push((ino, access), Arc::clone(descriptor));
+        // Closed after the lock is released: closing the last descriptor of a file can be slow.
+        drop(evicted);
+    }
+
+    pub(super) fn remove(&self, ino: Ino) {
+        for access in [Access::Path, Access::Read, Access::Write] {
+            let removed = self.shard(ino).lock().pop(&(ino, access));
+            drop(removed);
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(&self, ino: Ino) -> &Shard {
+        &self.0[(ino.0 % SHARDS as u64) as usize]
+    }
+}

@@ -1,0 +1,185 @@
+//! The operation door of the base layer. Nothing is below it, so every method is overridden.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use hsci_extension::{
+    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileSystem, Ino, LowerFile, OFlags,
+    Opened, RenameFlags, Result, SetAttr, StatVfs, Whence, XattrFlags,
+};
+use rustix::fs::AtFlags;
+
+use super::LowerTree;
+use super::content::{read_at, seek, write_at};
+use super::descriptors::Access;
+
+impl FileSystem for LowerTree {
+    fn lower(&self) -> &dyn FileSystem {
+        self
+    }
+
+    fn lookup(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
+        self.find(parent, name)
+    }
+
+    fn retain(&self, ino: Ino) -> Result<()> {
+        self.inodes.retain(ino)
+    }
+
+    fn forget(&self, ino: Ino, lookups: u64) -> bool {
+        let forgotten = self.inodes.forget(ino, lookups).is_some();
+        if forgotten {
+            self.descriptors.remove(ino);
+        }
+        forgotten
+    }
+
+    fn parent(&self, ino: Ino) -> Result<(Ino, OsString)> {
+        self.inodes.get(ino)?.name().ok_or_else(|| Errno::NOENT.into())
+    }
+
+    fn getattr(&self, _: &Call, ino: Ino) -> Result<Attr> {
+        self.attributes(ino)
+    }
+
+    fn setattr(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
+        self.set_attributes(call, ino, changes)
+    }
+
+    fn drop_privileges(&self, ino: Ino) -> Result<()> {
+        self.clear_set_id(ino)
+    }
+
+    fn readlink(&self, _: &Call, ino: Ino) -> Result<OsString> {
+        self.read_symlink(ino)
+    }
+
+    fn mknod(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32, rdev: u64) -> Result<Entry> {
+        self.make_node(call, parent, name, mode, rdev)
+    }
+
+    fn mkdir(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32) -> Result<Entry> {
+        self.make_directory(call, parent, name, mode)
+    }
+
+    fn unlink(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<()> {
+        self.remove(parent, name, AtFlags::empty())
+    }
+
+    fn rmdir(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<()> {
+        self.remove(parent, name, AtFlags::REMOVEDIR)
+    }
+
+    fn symlink(&self, call: &Call, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Entry> {
+        self.make_symlink(call, parent, name, target)
+    }
+
+    fn rename(
+        &self,
+        _: &Call,
+        from: (Ino, &OsStr),
+        to: (Ino, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        self.move_name(from, to, flags)
+    }
+
+    fn link(&self, _: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
+        self.make_link(ino, parent, name)
+    }
+
+    fn open(&self, _: &Call, _: Ino, _: OFlags) -> Result<Opened> {
+        Ok(Opened::default())
+    }
+
+    fn release(&self, _: Ino, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self, _: &Call, _: Ino) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, _: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        read_at(&*self.content_of(ino, Access::Read)?, offset, buffer)
+    }
+
+    fn write(&self, _: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
+        write_at(&*self.content_of(ino, Access::Write)?, offset, data)
+    }
+
+    fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
+        self.sync(ino, data_only)
+    }
+
+    fn fallocate(
+        &self,
+        _: &Call,
+        ino: Ino,
+        mode: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        let content = self.content_of(ino, Access::Write)?;
+        Ok(rustix::fs::fallocate(&*content, mode, offset, len)?)
+    }
+
+    fn lseek(&self, _: &Call, ino: Ino, offset: u64, whence: Whence) -> Result<u64> {
+        seek(&*self.content_of(ino, Access::Read)?, offset, whence)
+    }
+
+    fn copy_file_range(&self, _: &Call, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
+        self.copy(from, to, len)
+    }
+
+    fn readdir(&self, _: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
+        self.list(ino, cookie, budget)
+    }
+
+    fn fsyncdir(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
+        self.sync_names(ino, data_only)
+    }
+
+    fn statfs(&self, _: &Call, _: Ino) -> Result<StatVfs> {
+        Ok(rustix::fs::fstatvfs(&self.root)?)
+    }
+
+    fn setxattr(
+        &self,
+        _: &Call,
+        ino: Ino,
+        name: &OsStr,
+        value: &[u8],
+        flags: XattrFlags,
+    ) -> Result<()> {
+        self.set_xattr(ino, name, value, flags)
+    }
+
+    fn getxattr(&self, _: &Call, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        self.xattr(ino, name)
+    }
+
+    fn listxattr(&self, _: &Call, ino: Ino) -> Result<Vec<OsString>> {
+        self.xattrs(ino)
+    }
+
+    fn removexattr(&self, _: &Call, ino: Ino, name: &OsStr) -> Result<()> {
+        self.remove_xattr(ino, name)
+    }
+
+    fn control_get(&self, _: &Call, _: Ino, _: &str) -> Result<Vec<u8>> {
+        Err(Error::NoAttribute)
+    }
+
+    fn control_set(&self, _: &Call, _: Ino, _: &str, _: &[u8]) -> Result<()> {
+        Err(Error::NoAttribute)
+    }
+
+    fn file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
+        self.open_file(ino)
+    }
+
+    fn shutdown(&self) {
+        // Everything acknowledged is with the lower file system already.
+    }
+}

@@ -1,0 +1,160 @@
+//! The inode table: what the kernel knows, and how each inode is reached again.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use hsci_extension::{Errno, Ino, Result};
+use parking_lot::Mutex;
+
+use crate::sys::handle::Handle;
+
+/// A lower inode that somebody above knows.
+pub(super) struct Inode {
+    pub(super) ino: Ino,
+    /// Number and device on the lower file system.
+    pub(super) number: u64,
+    pub(super) device: u64,
+    /// Absent where the lower file system makes none.
+    pub(super) handle: Option<Handle>,
+    /// The name by which it was last met; `None` for the root, and once that name is gone.
+    name: Mutex<Option<(Ino, Box<OsStr>)>>,
+    lookups: AtomicU64,
+    /// Held from before the last name goes until the inode is forgotten, so that the content stays
+    /// and the number cannot be used again.
+    pin: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+impl Inode {
+    pub(super) fn new(ino: Ino, device: u64, number: u64, handle: Option<Handle>) -> Self {
+        Self {
+            ino,
+            number,
+            device,
+            handle,
+            name: Mutex::new(None),
+            lookups: AtomicU64::new(0),
+            pin: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn name(&self) -> Option<(Ino, OsString)> {
+        self.name.lock().as_ref().map(|(parent, name)| (*parent, name.to_os_string()))
+    }
+
+    pub(super) fn set_name(&self, parent: Ino, name: &OsStr) {
+        let mut known = self.name.lock();
+        // Most lookups find the name that is known; they need no new allocation.
+        if known.as_ref().is_none_or(|known| known.0 != parent || &*known.1 != name) {
+            *known = Some((parent, name.into()));
+        }
+    }
+
+    /// The name is gone; another one may be known since.
+    pub(super) fn drop_name(&self, parent: Ino, name: &OsStr) {
+        let mut known = self.name.lock();
+        if known.as_ref().is_some_and(|known| known.0 == parent && &*known.1 == name) {
+            *known = None;
+        }
+    }
+
+    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) {
+        *self.pin.lock() = Some(descriptor);
+    }
+
+    pub(super) fn pinned(&self) -> Option<Arc<OwnedFd>> {
+        self.pin.lock().clone()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.handle.as_ref().map_or(0, Handle::generation)
+    }
+}
+
+/// All inodes that are known above, by number.
+pub(super) struct Inodes {
+    known: DashMap<Ino, Arc<Inode>>,
+    /// Device of the root: inodes on others get numbers that are ours.
+    device: u64,
+    foreign: DashMap<(u64, u64), Ino>,
+    next_foreign: AtomicU64,
+}
+
+/// Numbers for inodes on other devices than the root's: above what file systems hand out, below
+/// those that plug-ins make up.
+const FOREIGN: u64 = 1 << 62;
+
+impl Inodes {
+    pub(super) fn new(root: Inode) -> Self {
+        let device = root.device;
+        let known = DashMap::new();
+        known.insert(Ino::ROOT, Arc::new(root));
+        Self { known, device, foreign: DashMap::new(), next_foreign: AtomicU64::new(FOREIGN) }
+    }
+
+    /// The number by which an inode of the lower file system is known above.
+    pub(super) fn number(&self, device: u64, number: u64) -> Ino {
+        if device == self.device && number != Ino::ROOT.0 && number < FOREIGN {
+            return Ino(number);
+        }
+        *self
+            .foreign
+            .entry((device, number))
+            .or_insert_with(|| Ino(self.next_foreign.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub(super) fn get(&self, ino: Ino) -> Result<Arc<Inode>> {
+        let inode = self.known.get(&ino).map(|inode| Arc::clone(&inode));
+        inode.ok_or_else(|| Errno::STALE.into())
+    }
+
+    pub(super) fn find(&self, ino: Ino) -> Option<Arc<Inode>> {
+        self.known.get(&ino).map(|inode| Arc::clone(&inode))
+    }
+
+    /// Counts a lookup of an inode, which is made by `make` if it is not known.
+    pub(super) fn found(
+        &self,
+        ino: Ino,
+        make: impl FnOnce() -> Result<Inode>,
+    ) -> Result<Arc<Inode>> {
+        // Counted under the entry's lock, so that a forget at the same time sees it.
+        let inode = match self.known.entry(ino) {
+            Slot::Occupied(slot) => slot.into_ref(),
+            Slot::Vacant(slot) => slot.insert(Arc::new(make()?)),
+        };
+        inode.lookups.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::clone(&inode))
+    }
+
+    pub(super) fn retain(&self, ino: Ino) -> Result<()> {
+        let inode = self.known.get(&ino).ok_or(Errno::STALE)?;
+        inode.lookups.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes lookups back; the inode if it is not known any more.
+    pub(super) fn forget(&self, ino: Ino, lookups: u64) -> Option<Arc<Inode>> {
+        if ino == Ino::ROOT {
+            return None;
+        }
+        let removed = self.known.remove_if(&ino, |_, inode| {
+            let before = inode.lookups.load(Ordering::Relaxed);
+            let left = before.saturating_sub(lookups);
+            inode.lookups.store(left, Ordering::Relaxed);
+            left == 0
+        });
+        let (_, inode) = removed?;
+        if inode.ino.0 & FOREIGN != 0 {
+            self.foreign.remove(&(inode.device, inode.number));
+        }
+        Some(inode)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+}

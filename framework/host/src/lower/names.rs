@@ -1,0 +1,199 @@
+//! Names: looking up, making, removing and moving them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+
+use hsci_extension::{Call, Entry, Errno, Error, Ino, RenameFlags, Result};
+use rustix::fs::{AtFlags, FileType, Mode, StatxFlags, statx};
+
+use super::attributes::{attr_of, stat_of};
+use super::inodes::Inode;
+use super::{LowerTree, device_of, is_reserved, proc_path};
+use crate::sys::handle::{Handle, c_name};
+
+impl LowerTree {
+    pub(super) fn find(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
+        if is_reserved(parent, name) {
+            return Err(Errno::NOENT.into());
+        }
+        let directory = self.path(parent)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = statx(&*directory, name, flags, StatxFlags::BASIC_STATS)?;
+        let ino = self.inodes.number(device_of(&stat), stat.stx_ino);
+        let inode = self.inodes.found(ino, || {
+            let handle = Handle::of(directory_fd(&directory), &*c_name(name)?).ok();
+            Ok(Inode::new(ino, device_of(&stat), stat.stx_ino, handle))
+        })?;
+        inode.set_name(parent, name);
+        Ok(Entry { ino, generation: inode.generation(), attr: attr_of(&stat) })
+    }
+
+    pub(super) fn make_node(
+        &self,
+        call: &Call,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+        device: u64,
+    ) -> Result<Entry> {
+        let directory = self.parent_for_new(call, parent, name)?;
+        let kind = FileType::from_raw_mode(mode);
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        rustix::fs::mknodat(&*directory, name, kind, mode, device)?;
+        self.find(parent, name)
+    }
+
+    pub(super) fn make_directory(
+        &self,
+        call: &Call,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Entry> {
+        let directory = self.parent_for_new(call, parent, name)?;
+        rustix::fs::mkdirat(&*directory, name, Mode::from_raw_mode(mode & 0o7777))?;
+        self.find(parent, name)
+    }
+
+    pub(super) fn make_symlink(
+        &self,
+        call: &Call,
+        parent: Ino,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<Entry> {
+        let directory = self.parent_for_new(call, parent, name)?;
+        rustix::fs::symlinkat(target, &*directory, name)?;
+        self.find(parent, name)
+    }
+
+    pub(super) fn make_link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
+        refuse_reserved(parent, name)?;
+        let from = self.path(ino)?;
+        let directory = self.path(parent)?;
+        match rustix::fs::linkat(&*from, "", &*directory, name, AtFlags::EMPTY_PATH) {
+            // Without CAP_DAC_READ_SEARCH the way leads through /proc.
+            Err(Errno::NOENT) => rustix::fs::linkat(
+                rustix::fs::CWD,
+                proc_path(&from),
+                &*directory,
+                name,
+                AtFlags::SYMLINK_FOLLOW,
+            )?,
+            other => other?,
+        }
+        self.find(parent, name)
+    }
+
+    pub(super) fn remove(&self, parent: Ino, name: &OsStr, flags: AtFlags) -> Result<()> {
+        if is_reserved(parent, name) {
+            return Err(Errno::NOENT.into());
+        }
+        let directory = self.path(parent)?;
+        let victim = self.keep_alive(&directory, name)?;
+        rustix::fs::unlinkat(&*directory, name, flags)?;
+        if let Some(victim) = victim {
+            victim.drop_name(parent, name);
+        }
+        Ok(())
+    }
+
+    pub(super) fn move_name(
+        &self,
+        from: (Ino, &OsStr),
+        to: (Ino, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        if is_reserved(from.0, from.1) {
+            return Err(Errno::NOENT.into());
+        }
+        refuse_reserved(to.0, to.1)?;
+        // The kernel sends WHITEOUT only from overlayfs, which would need device nodes of ours.
+        if flags.contains(RenameFlags::WHITEOUT) {
+            return Err(Errno::INVAL.into());
+        }
+        let (old, new) = (self.path(from.0)?, self.path(to.0)?);
+        let moved = self.known_at(&old, from.1)?;
+        let victim = if flags.contains(RenameFlags::EXCHANGE) {
+            self.known_at(&new, to.1)?
+        } else {
+            self.keep_alive(&new, to.1)?
+        };
+        rustix::fs::renameat_with(&*old, from.1, &*new, to.1, flags)?;
+        match victim {
+            Some(other) if flags.contains(RenameFlags::EXCHANGE) => other.set_name(from.0, from.1),
+            // Two names of one inode: rename does nothing then, and both stay.
+            Some(victim) if moved.as_ref().is_none_or(|moved| moved.ino != victim.ino) => {
+                victim.drop_name(to.0, to.1);
+            }
+            _ => {}
+        }
+        if let Some(moved) = moved {
+            moved.set_name(to.0, to.1);
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_symlink(&self, ino: Ino) -> Result<OsString> {
+        let target = rustix::fs::readlinkat(&*self.path(ino)?, "", Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()))
+    }
+
+    /// The directory in which a caller is about to make a name.
+    fn parent_for_new(
+        &self,
+        call: &Call,
+        parent: Ino,
+        name: &OsStr,
+    ) -> Result<Arc<std::os::fd::OwnedFd>> {
+        refuse_reserved(parent, name)?;
+        let directory = self.path(parent)?;
+        self.credentials.act_as(call);
+        Ok(directory)
+    }
+
+    /// The inode behind a name, if it is known above.
+    fn known_at(
+        &self,
+        directory: &std::os::fd::OwnedFd,
+        name: &OsStr,
+    ) -> Result<Option<Arc<Inode>>> {
+        let wanted = StatxFlags::INO;
+        let stat = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
+            Ok(stat) => stat,
+            // The operation itself says what is wrong.
+            Err(_) => return Ok(None),
+        };
+        Ok(self.inodes.find(self.inodes.number(device_of(&stat), stat.stx_ino)))
+    }
+
+    /// The inode behind a name that is about to go, if it is known above; if this is the last
+    /// name, a descriptor keeps it alive until it is forgotten.
+    fn keep_alive(
+        &self,
+        directory: &std::os::fd::OwnedFd,
+        name: &OsStr,
+    ) -> Result<Option<Arc<Inode>>> {
+        let Some(inode) = self.known_at(directory, name)? else { return Ok(None) };
+        let path = self.path_of(&inode)?;
+        let stat = stat_of(&path)?;
+        // Without handles only a name leads back to the inode, and it may be this one.
+        let directory = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory;
+        if directory || stat.stx_nlink <= 1 || !self.by_handle {
+            inode.pin(path);
+        }
+        Ok(Some(inode))
+    }
+}
+
+fn directory_fd(directory: &std::os::fd::OwnedFd) -> std::os::fd::BorrowedFd<'_> {
+    std::os::fd::AsFd::as_fd(directory)
+}
+
+fn refuse_reserved(parent: Ino, name: &OsStr) -> Result<()> {
+    if is_reserved(parent, name) {
+        return Err(Error::Reserved(name.to_string_lossy().into_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! File handles: names for inodes that outlive descriptors and the process.
+
+use std::ffi::{CStr, OsStr};
+use std::mem::{align_of, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::OFlags;
+use rustix::io::{Errno, Result};
+
+/// What `name_to_handle_at` returns: the handle type (4 bytes, native order) and the handle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Handle(Box<[u8]>);
+
+/// Large enough for every handle that the kernel makes (`MAX_HANDLE_SZ`).
+const MOST: usize = 128;
+const HEAD: usize = size_of::<libc::file_handle>();
+
+#[repr(C, align(8))]
+struct Buffer([u8; HEAD + MOST]);
+
+const _: () = assert!(align_of::<Buffer>() >= align_of::<libc::file_handle>());
+
+impl Handle {
+    /// The handle of a name in a directory (not followed), or of the directory for an empty name.
+    pub(crate) fn of(directory: BorrowedFd<'_>, name: &CStr) -> Result<Self> {
+        let mut buffer = Buffer([0; HEAD + MOST]);
+        buffer.0[..4].copy_from_slice(&(MOST as u32).to_ne_bytes());
+        let mut mount_id = 0;
+        let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+        // SAFETY: the buffer is aligned, its first field says how many bytes follow the head, and
+        // both it and the name live through the call.
+        let result = unsafe {
+            libc::name_to_handle_at(
+                directory.as_raw_fd(),
+                name.as_ptr(),
+                buffer.0.as_mut_ptr().cast(),
+                &raw mut mount_id,
+                flags,
+            )
+        };
+        if result < 0 {
+            return Err(last_error());
+        }
+        let length = u32::from_ne_bytes(buffer.0[..4].try_into().expect("4 bytes")) as usize;
+        // The head is the length and the type; what is kept is the type and the handle.
+        Ok(Self(buffer.0[4..HEAD + length.min(MOST)].into()))
+    }
+
+    /// Opens the inode; ESTALE if it is gone. Needs `CAP_DAC_READ_SEARCH`.
+    pub(crate) fn open(&self, mount: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+        let mut buffer = Buffer([0; HEAD + MOST]);
+        let length = self.0.len().checked_sub(4).ok_or(Errno::STALE)?;
+        if length > MOST {
+            return Err(Errno::STALE);
+        }
+        buffer.0[..4].copy_from_slice(&(length as u32).to_ne_bytes());
+        buffer.0[4..HEAD + length].copy_from_slice(&self.0);
+        let flags = (flags | OFlags::CLOEXEC).bits() as i32;
+        // SAFETY: the buffer is aligned and holds as many bytes as its first field says.
+        let result = unsafe {
+            libc::open_by_handle_at(mount.as_raw_fd(), buffer.0.as_mut_ptr().cast(), flags)
+        };
+        if result < 0 {
+            return Err(last_error());
+        }
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(result) })
+    }
+
+    /// The bytes, for storing.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A handle that was stored.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Distinguishes inodes that had the same number at different times; where in the handle the
+    /// generation stands is the file system's business, so all of it is mixed.
+    pub(crate) fn generation(&self) -> u64 {
+        u64::from(crc32fast::hash(&self.0))
+    }
+}
+
+/// The handle of what a descriptor refers to.
+pub(crate) fn handle_of(file: impl AsFd) -> Result<Handle> {
+    Handle::of(file.as_fd(), c"")
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// A name as the kernel takes it.
+pub(crate) fn c_name(name: &OsStr) -> Result<std::ffi::CString> {
+    std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)
+}

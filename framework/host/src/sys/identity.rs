@@ -1,0 +1,17 @@
+//! File-system user and group id of the calling thread.
+
+/// Sets the ids with which this thread creates files. They are the thread's own.
+pub(crate) fn set_filesystem_ids(uid: u32, gid: u32) {
+    // SAFETY: the calls take numbers and change nothing but the thread's credentials. They report
+    // no errors: with the capabilities that the caller has checked they succeed.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+}
+
+/// Gives this thread a umask and a working directory of its own.
+pub(crate) fn unshare_filesystem_attributes() -> rustix::io::Result<()> {
+    // SAFETY: `CLONE_FS` shares no memory or descriptors and leaves them as they are.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
+}
