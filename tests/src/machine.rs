@@ -72,6 +72,25 @@ pub fn other_file_system(dir: &Path) -> Option<PathBuf> {
     found.into_iter().find(|path| device(path).is_some() && device(path) != device(dir))
 }
 
+/// Processes of plug-ins' programs that hold the lower directory open.
+#[must_use]
+pub fn workers(lower: &Path) -> std::collections::BTreeSet<u32> {
+    let is_worker = |pid: &u32| {
+        let name = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let holds = |entry: std::fs::DirEntry| {
+            std::fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(lower))
+        };
+        name.starts_with("hsci-extension-") && open.into_iter().any(holds)
+    };
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(is_worker)
+        .collect()
+}
+
 /// Formats a file as a file system of the given type and size and mounts it at `dir`.
 ///
 /// The mount ends with [`Loop`]; the loop device with the mount.

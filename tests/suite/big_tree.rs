@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use hsci_tests::{Mount, Run, Test};
+use hsci_tests::{Mount, Run, Test, machine};
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "big_tree::nullfs_walks_200_000_files", seconds: 240, body: nullfs },
@@ -36,7 +36,7 @@ fn walk(dir: &Path, extension: &str) {
             fs::write(path, format!("{number}/{file}")).expect("file");
         }
     }
-    let workers = workers(mount.lower());
+    let workers = machine::workers(mount.lower());
     assert!(!workers.is_empty(), "no worker was found");
     // Lists with attributes, so that the kernel knows each inode; then reads some.
     let count = Run::shell(format!("find '{}' -type f -size -2 | wc -l", mount.dir().display()));
@@ -66,24 +66,6 @@ fn walk(dir: &Path, extension: &str) {
         assert_eq!(text, format!("0/{number}"));
     }
     assert!(most_descriptors(&workers) < LIMIT, "within the limit");
-}
-
-/// Processes of plug-ins' programs that hold the lower directory open.
-fn workers(lower: &Path) -> BTreeSet<u32> {
-    let is_worker = |pid: &u32| {
-        let name = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        let holds = |entry: fs::DirEntry| {
-            fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(lower))
-        };
-        name.starts_with("hsci-extension-") && open.into_iter().any(holds)
-    };
-    let processes = fs::read_dir("/proc").expect("/proc").flatten();
-    processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(is_worker)
-        .collect()
 }
 
 fn most_descriptors(workers: &BTreeSet<u32>) -> usize {

@@ -4,8 +4,10 @@ mod architecture;
 mod bad_input;
 mod big_tree;
 mod clients;
+mod damage;
 mod exerciser;
 mod full_disk;
+mod fuzz;
 mod licences;
 mod model;
 mod mounting;
@@ -22,8 +24,10 @@ const AREAS: &[&[Test]] = &[
     bad_input::TESTS,
     big_tree::TESTS,
     clients::TESTS,
+    damage::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
+    fuzz::TESTS,
     licences::TESTS,
     model::TESTS,
     mounting::TESTS,
