@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use cell::Cell;
 pub use fs::ContentFs;
 
-use crate::{Call, Error, FallocateFlags, LowerFile, Result, Whence};
+use crate::{Call, Error, FallocateFlags, LowerFile, Result, Times, Whence};
 
 /// What [`Content::settle`] made of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,19 @@ pub trait Content: Send + Sync + Sized + 'static {
             Whence::Data => Ok(offset),
             Whence::Hole => self.len(file),
         }
+    }
+
+    /// The times to show instead of those of the lower file, while the plug-in's own work disturbs
+    /// them.
+    fn times(&self, file: &Self::File) -> Option<Times> {
+        let _ = file;
+        None
+    }
+
+    /// A caller has just set times; the lower file's are as they shall be.
+    fn times_set(&self, file: &mut Self::File) -> Result<()> {
+        let _ = file;
+        Ok(())
     }
 
     /// False while dropping the state would lose something.
