@@ -1,0 +1,122 @@
+//! Who decides the algorithm: the file, else the nearest directory that says so, else the user who
+//! writes, else the mount.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use hsci_extension::{Errno, Error, Result, Store};
+use parking_lot::{Mutex, RwLock};
+
+use crate::algorithm::Algorithm;
+
+/// The extended attribute with the choice of a file or of everything below a directory.
+pub(crate) const ATTRIBUTE: &str = "user.hsci.algorithm";
+
+const NAME: &str = "choices";
+const NEW_NAME: &str = "choices.new";
+/// A file of choices longer than this is not ours.
+const MAX_LEN: u64 = 16 << 20;
+
+/// Whose word it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The file's own attribute.
+    File,
+    /// The attribute of a directory above the file.
+    Directory,
+    /// The choice of the user who writes the file.
+    User,
+    /// The form that the file has already, which nobody has objected to.
+    Stored,
+    /// The option of the mount.
+    Mount,
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::User => "user",
+            Self::Stored => "stored",
+            Self::Mount => "mount",
+        })
+    }
+}
+
+/// Reads the value of [`ATTRIBUTE`] or of a control; the message names the value.
+pub(crate) fn parse(value: &[u8]) -> Result<Algorithm> {
+    let text = String::from_utf8_lossy(value);
+    let text = text.trim_end_matches(['\0', '\n']);
+    text.parse().map_err(|why| Error::Invalid(format!("algorithm `{text}`: {why}")))
+}
+
+/// The choices of users, kept in the store: one line `uid algorithm` for each.
+pub(crate) struct Choices {
+    store: Arc<dyn Store>,
+    by_user: RwLock<BTreeMap<u32, Algorithm>>,
+    /// Held while the file is rewritten, so that readers of `by_user` never wait for the disk.
+    writing: Mutex<()>,
+}
+
+impl Choices {
+    pub(crate) fn load(store: &Arc<dyn Store>) -> Result<Self> {
+        let by_user = match store.open(NAME, false) {
+            Ok(file) => {
+                let len = file.len()?;
+                if len > MAX_LEN {
+                    return Err(damaged("it is too long"));
+                }
+                let mut text = vec![0; len as usize];
+                file.read_exact_at(0, &mut text)?;
+                decode(&text)?
+            }
+            Err(Error::Lower(Errno::NOENT)) => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        let by_user = RwLock::new(by_user);
+        Ok(Self { store: Arc::clone(store), by_user, writing: Mutex::new(()) })
+    }
+
+    pub(crate) fn of(&self, user: u32) -> Option<Algorithm> {
+        self.by_user.read().get(&user).copied()
+    }
+
+    /// Sets or clears a user's choice; durable on return.
+    pub(crate) fn set(&self, user: u32, choice: Option<Algorithm>) -> Result<()> {
+        let _writing = self.writing.lock();
+        let mut next = self.by_user.read().clone();
+        match choice {
+            Some(algorithm) => next.insert(user, algorithm),
+            None => next.remove(&user),
+        };
+        let text = encode(&next);
+        let file = self.store.open(NEW_NAME, true)?;
+        file.set_len(0)?;
+        file.write_at(0, text.as_bytes())?;
+        file.sync(false)?;
+        self.store.rename(NEW_NAME, NAME)?;
+        self.store.sync_names()?;
+        *self.by_user.write() = next;
+        Ok(())
+    }
+}
+
+fn encode(choices: &BTreeMap<u32, Algorithm>) -> String {
+    choices.iter().map(|(user, algorithm)| format!("{user} {algorithm}\n")).collect()
+}
+
+fn decode(text: &[u8]) -> Result<BTreeMap<u32, Algorithm>> {
+    let text = std::str::from_utf8(text).map_err(|_| damaged("it is not text"))?;
+    let decode_line = |line: &str| {
+        let (user, algorithm) = line.split_once(' ')?;
+        Some((user.parse().ok()?, algorithm.parse().ok()?))
+    };
+    let line = |line| decode_line(line).ok_or_else(|| damaged(&format!("the line `{line}`")));
+    text.lines().map(line).collect()
+}
+
+fn damaged(why: &str) -> Error {
+    Error::Damaged(format!("users' choices of algorithms (`{NAME}` in the store): {why}"))
+}

@@ -1,0 +1,228 @@
+//! The content door: what happens to the bytes of a regular file.
+
+mod door;
+mod file;
+mod image;
+mod log;
+mod raw;
+mod stored;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsci_extension::{
+    Call, Cell, Content, Error, FallocateFlags, FileId, LowerFile, Result, Settled, Store, Times,
+    Whence,
+};
+
+pub(crate) use self::door::Door;
+pub(crate) use self::file::{File, Form, Pending};
+pub(crate) use self::image::{Image, Source};
+pub(crate) use self::stored::Stored;
+use crate::algorithm::Algorithm;
+use crate::cache::Cache;
+use crate::choice::Choices;
+
+/// What the options of the mount say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) algorithm: Algorithm,
+    /// Bytes per chunk of new images.
+    pub(crate) chunk_len: u32,
+    /// How long a file must be quiet before it is compressed.
+    pub(crate) quiet: Duration,
+    /// Threads that compress.
+    pub(crate) threads: usize,
+}
+
+/// Images that are committed but not yet in their files, by file.
+pub(crate) type Unfinished = HashMap<FileId, Source>;
+
+/// The compressing content plug-in.
+pub struct Compress {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) settings: Settings,
+    pub(crate) choices: Arc<Choices>,
+    pub(crate) cache: Cache,
+    /// Images that recovery could not install; they are served from their journals.
+    pub(crate) unfinished: Unfinished,
+}
+
+impl Compress {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        choices: Arc<Choices>,
+        unfinished: Unfinished,
+    ) -> Self {
+        Self { store, settings, choices, cache: Cache::new(), unfinished }
+    }
+}
+
+/// Finds out how a file is stored.
+pub(crate) fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<Form> {
+    let source = match unfinished.is_empty() {
+        true => None,
+        false => unfinished.get(&lower.id()?).cloned(),
+    };
+    let in_journal = source.is_some();
+    let source = source.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
+    match Stored::open(&**lower, source, in_journal) {
+        Ok(Some(stored)) => Ok(Form::Stored(Box::new(stored))),
+        Ok(None) => Ok(Form::Raw),
+        Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
+        Err(error) => Ok(Form::Unreadable(error)),
+    }
+}
+
+impl Content for Compress {
+    type File = File;
+
+    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<File> {
+        let form = form_of(&lower, &self.unfinished)?;
+        Ok(File::new(lower, form))
+    }
+
+    fn len(&self, file: &File) -> Result<u64> {
+        file.len()
+    }
+
+    fn read(&self, file: &File, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        match &file.form {
+            Form::Raw => file.lower.read_at(offset, buffer),
+            Form::Stored(stored) => stored.read(&*file.lower, &self.cache, offset, buffer),
+            Form::Unreadable(error) => Err(error.clone()),
+        }
+    }
+
+    fn write(&self, file: &mut File, call: &Call, offset: u64, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        file.before_change(call)?;
+        if matches!(file.form, Form::Raw) {
+            if !raw::would_look_sealed(&*file.lower, offset, data)? {
+                return file.lower.write_at(offset, data);
+            }
+            self.escape(file)?;
+        }
+        match &mut file.form {
+            Form::Stored(stored) => stored.write(&*file.lower, &self.cache, offset, data),
+            Form::Unreadable(error) => Err(error.clone()),
+            Form::Raw => Err(Error::Broken("an escaped file is raw".to_owned())),
+        }
+    }
+
+    fn set_len(&self, file: &mut File, call: &Call, len: u64) -> Result<()> {
+        file.before_change(call)?;
+        if len == 0 {
+            return file.clear();
+        }
+        match &mut file.form {
+            Form::Raw => file.lower.set_len(len),
+            Form::Stored(stored) => stored.set_len(&*file.lower, len),
+            Form::Unreadable(error) => Err(error.clone()),
+        }
+    }
+
+    fn sync(&self, cell: &Cell<Self>, data_only: bool) -> Result<()> {
+        let needs_commit = |file: &File| match &file.form {
+            Form::Stored(stored) => stored.log.needs_commit(),
+            _ => false,
+        };
+        if needs_commit(&cell.read()) {
+            commit(&mut cell.write())?;
+        }
+        // The disk is waited for with the file free for everybody.
+        let (lower, ticket) = {
+            let file = cell.read();
+            let ticket = match &file.form {
+                Form::Stored(stored) => Some(stored.log.ticket()),
+                _ => None,
+            };
+            (Arc::clone(&file.lower), ticket)
+        };
+        lower.sync(data_only)?;
+        if let Some(ticket) = ticket {
+            ticket.redeem();
+        }
+        Ok(())
+    }
+
+    fn fallocate(
+        &self,
+        file: &mut File,
+        call: &Call,
+        mode: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        use FallocateFlags as Flags;
+        if !(Flags::KEEP_SIZE | Flags::PUNCH_HOLE | Flags::ZERO_RANGE).contains(mode) {
+            return Err(Error::Unsupported);
+        }
+        file.before_change(call)?;
+        let stored = match &mut file.form {
+            Form::Raw => return raw::fallocate(&*file.lower, mode, offset, len),
+            Form::Stored(stored) => stored,
+            Form::Unreadable(error) => return Err(error.clone()),
+        };
+        if mode.intersects(Flags::PUNCH_HOLE | Flags::ZERO_RANGE) {
+            stored.erase(&*file.lower, &self.cache, offset, len)?;
+        }
+        // Space for what may be written later cannot be promised: nobody knows how small it gets.
+        let end = offset.saturating_add(len);
+        if !mode.intersects(Flags::KEEP_SIZE | Flags::PUNCH_HOLE) && end > stored.len() {
+            stored.set_len(&*file.lower, end)?;
+        }
+        Ok(())
+    }
+
+    fn seek(&self, file: &File, offset: u64, whence: Whence) -> Result<u64> {
+        match &file.form {
+            Form::Raw => file.lower.seek(offset, whence),
+            Form::Stored(stored) => stored.seek(offset, whence),
+            Form::Unreadable(error) => Err(error.clone()),
+        }
+    }
+
+    fn times(&self, file: &File) -> Option<Times> {
+        file.kept_times
+    }
+
+    fn times_set(&self, file: &mut File) -> Result<()> {
+        if file.kept_times.is_some() {
+            file.kept_times = Some(file.lower.times()?);
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self, file: &File) -> bool {
+        let commit = matches!(&file.form, Form::Stored(stored) if stored.log.needs_commit());
+        !commit && !file.is_held()
+    }
+
+    fn quiet_time(&self) -> Option<Duration> {
+        Some(self.settings.quiet)
+    }
+
+    fn settle(&self, files: &[Arc<Cell<Self>>]) -> Vec<Settled> {
+        crate::settle::settle(self, files)
+    }
+
+    fn describe(&self, file: &Cell<Self>, name: &str) -> Result<Vec<u8>> {
+        match name {
+            "usage" => crate::usage::describe(&file.read()),
+            _ => Err(Error::NoAttribute),
+        }
+    }
+}
+
+/// Writes down what the file is now, if that is not clear from what is written already.
+pub(crate) fn commit(file: &mut File) -> Result<()> {
+    match &mut file.form {
+        Form::Stored(stored) => stored.log.commit(&*file.lower),
+        _ => Ok(()),
+    }
+}

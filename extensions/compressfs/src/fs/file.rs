@@ -1,0 +1,136 @@
+//! One file in use, and the form that it is stored in.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hsci_extension::{Call, Error, LowerFile, Result, Times};
+
+use super::image::Image;
+use super::log::Log;
+use super::stored::Stored;
+use crate::journal::Batch;
+use crate::settle::restore_times;
+
+/// A file in use.
+pub struct File {
+    pub(crate) lower: Arc<dyn LowerFile>,
+    pub(crate) form: Form,
+    /// Goes up with every change of content, so that a new image is dropped if it is late.
+    pub(crate) changes: u64,
+    /// Who wrote last.
+    pub(crate) writer: Option<u32>,
+    /// The times that users see while an image is being installed, which changes the real ones.
+    pub(crate) kept_times: Option<Times>,
+    /// A new image that waits for its batch.
+    pending: Option<Pending>,
+}
+
+/// How a file is stored.
+pub(crate) enum Form {
+    /// The lower bytes are the logical bytes.
+    Raw,
+    /// Sealed or log.
+    Stored(Box<Stored>),
+    /// The head says that it is stored, but it cannot be read. Only emptying the file helps.
+    Unreadable(Error),
+}
+
+/// An image in a journal that may become the file's.
+pub(crate) struct Pending {
+    pub(crate) image: Image,
+    pub(crate) batch: Arc<Batch>,
+    /// The number of the file in the batch.
+    pub(crate) place: usize,
+}
+
+impl File {
+    pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
+        Self { lower, form, changes: 0, writer: None, kept_times: None, pending: None }
+    }
+
+    /// Logical length in bytes.
+    pub(crate) fn len(&self) -> Result<u64> {
+        match &self.form {
+            Form::Raw | Form::Unreadable(_) => self.lower.len(),
+            Form::Stored(stored) => Ok(stored.len()),
+        }
+    }
+
+    /// Every change of content begins here.
+    pub(crate) fn before_change(&mut self, call: &Call) -> Result<()> {
+        self.resolve_pending()?;
+        self.changes += 1;
+        if let Some(times) = &mut self.kept_times {
+            times.modified = SystemTime::now();
+        }
+        if !call.anonymous {
+            self.writer = Some(call.uid);
+        }
+        Ok(())
+    }
+
+    /// Offers a new image. It becomes the file's when the batch is committed, unless the file
+    /// changes before.
+    pub(crate) fn offer(&mut self, pending: Pending) {
+        self.pending = Some(pending);
+    }
+
+    /// Ends the wait for a batch: steps back from it, or takes the new image if it is committed.
+    /// True if the file has a new image.
+    pub(crate) fn resolve_pending(&mut self) -> Result<bool> {
+        let Some(pending) = self.pending.take() else {
+            return Ok(false);
+        };
+        if pending.batch.withdraw(pending.place) {
+            return Ok(false);
+        }
+        // The log goes behind the image: what lies there of the old form has to leave first.
+        let image_end = pending.image.stored_len();
+        match self.cut_to(image_end) {
+            Ok(times) => self.kept_times = Some(times),
+            Err(error) => {
+                self.pending = Some(pending);
+                return Err(error);
+            }
+        }
+        let Pending { image, batch, .. } = pending;
+        let log = Log::new(image_end, image.len(), image.chain());
+        self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
+        Ok(true)
+    }
+
+    /// Cuts the lower file; returns the times it had before.
+    fn cut_to(&self, len: u64) -> Result<Times> {
+        let times = self.lower.times()?;
+        if self.lower.len()? > len {
+            self.lower.set_len(len)?;
+        }
+        Ok(times)
+    }
+
+    /// An image has been installed: the times are put back, and are real again.
+    pub(crate) fn release_times(&mut self) {
+        if let Some(times) = self.kept_times.take() {
+            restore_times(&*self.lower, &times);
+        }
+    }
+
+    /// True if recovery would overwrite the lower file with an image from a journal, now or soon.
+    pub(crate) fn is_held(&self) -> bool {
+        self.pending.is_some()
+            || matches!(&self.form, Form::Stored(stored) if stored.is_held())
+    }
+
+    /// Empties the file.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        match &mut self.form {
+            // A crash would bring the image back, so the log has to tell that it is empty.
+            Form::Stored(stored) if stored.is_held() => stored.set_len(&*self.lower, 0),
+            _ => {
+                self.lower.set_len(0)?;
+                self.form = Form::Raw;
+                Ok(())
+            }
+        }
+    }
+}

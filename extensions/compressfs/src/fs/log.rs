@@ -1,0 +1,257 @@
+//! What was written to a file since its image was made: slots and commits behind the image.
+//!
+//! A slot holds the current bytes of one chunk and is overwritten in place, like a raw file. A
+//! commit tells which slots count. It reaches the disk in one `fdatasync` together with the
+//! slots it tells of, in any order; so it carries checksums of them, and recovery drops it where
+//! they do not hold. Before bytes under such a checksum change, the commit is *confirmed* by a
+//! later one, durable already, and its checksums are not looked at any more.
+
+mod erased;
+mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hsci_extension::{LowerFile, Result};
+
+use self::erased::Ranges;
+use crate::format::log as format;
+
+/// Where a chunk's current bytes are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    /// Position of the chunk's first byte in the lower file.
+    pub(crate) place: u64,
+    /// Bytes that count; the rest of the chunk is zeros.
+    pub(crate) valid: u32,
+    /// Bytes under the checksum of commit `told`.
+    covered: u32,
+    /// The last commit that tells of this slot, 0 if none does yet.
+    told: u64,
+}
+
+/// The log of one file.
+pub(crate) struct Log {
+    /// Logical length of the file.
+    pub(crate) len: u64,
+    /// The image's bytes at and behind this offset read as zeros: the shortest that the file has
+    /// been since the image was made.
+    pub(crate) limit: u64,
+    pub(crate) slots: BTreeMap<u64, Slot>,
+    /// Chunks that read as zeros unless they have a slot.
+    pub(crate) erased: Ranges,
+    /// Where the log begins, and where the next item goes.
+    start: u64,
+    end: u64,
+    chain: format::Chain,
+    /// Number of the last commit; the image itself is commit 0.
+    seq: u64,
+    /// The last commit known to be on the disk. Shared with those who wait for the disk without
+    /// holding the file.
+    durable: Arc<AtomicU64>,
+    /// The last commit that a durable one confirms.
+    confirmed: u64,
+    /// Length as of the last commit, and the shortest since.
+    told_len: u64,
+    shortest: u64,
+    /// Chunks whose slots the next commit must tell of, and chunks it must tell are zeros.
+    fresh: BTreeSet<u64>,
+    fresh_erased: Ranges,
+}
+
+impl Log {
+    /// The empty log of an image that ends at `image_end`.
+    pub(crate) fn new(image_end: u64, len: u64, chain: format::Chain) -> Self {
+        let start = image_end.next_multiple_of(format::ALIGNMENT);
+        Self {
+            len,
+            limit: len,
+            slots: BTreeMap::new(),
+            erased: Ranges::default(),
+            start,
+            end: start,
+            chain,
+            seq: 0,
+            durable: Arc::default(),
+            confirmed: 0,
+            told_len: len,
+            shortest: len,
+            fresh: BTreeSet::new(),
+            fresh_erased: Ranges::default(),
+        }
+    }
+
+    /// True if a new image would free something: there are slots, or parts of the image are gone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end == self.start && !self.needs_commit()
+    }
+
+    /// Bytes from the first item to the end of the last.
+    pub(crate) fn stored_len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// True if something would be lost if the file was opened anew.
+    pub(crate) fn needs_commit(&self) -> bool {
+        self.len != self.told_len
+            || self.shortest < self.told_len
+            || !self.fresh.is_empty()
+            || !self.fresh_erased.is_empty()
+    }
+
+    /// True if a checksum that recovery may look at covers the slot's bytes from `start` on.
+    pub(crate) fn is_covered(&self, slot: &Slot, start: usize) -> bool {
+        start < slot.covered as usize && slot.told > self.confirmed
+    }
+
+    pub(crate) fn add_slot(
+        &mut self,
+        lower: &dyn LowerFile,
+        chunk: u64,
+        bytes: &[u8],
+        chunk_len: u64,
+    ) -> Result<()> {
+        let mut item = format::slot(&self.chain, self.seq + 1, chunk);
+        let place = self.end + item.len() as u64;
+        item.extend_from_slice(bytes);
+        lower.write_at(self.end, &item)?;
+        let slot = Slot { place, valid: bytes.len() as u32, covered: 0, told: 0 };
+        self.slots.insert(chunk, slot);
+        self.fresh.insert(chunk);
+        self.end = place + chunk_len;
+        Ok(())
+    }
+
+    /// The slot's bytes up to `valid` count from now on.
+    pub(crate) fn grow_slot(&mut self, chunk: u64, valid: usize) {
+        let slot = self.slots.get_mut(&chunk).expect("the slot was just written");
+        if valid as u32 > slot.valid {
+            slot.valid = valid as u32;
+            self.fresh.insert(chunk);
+        }
+    }
+
+    pub(crate) fn set_len(&mut self, len: u64, chunk_len: u64) {
+        if len < self.len {
+            self.shortest = self.shortest.min(len);
+            self.cut(len, chunk_len);
+        }
+        self.len = len;
+    }
+
+    /// Forgets whatever lies behind `len`.
+    fn cut(&mut self, len: u64, chunk_len: u64) {
+        self.limit = self.limit.min(len);
+        let gone = self.slots.split_off(&len.div_ceil(chunk_len));
+        self.fresh.retain(|chunk| !gone.contains_key(chunk));
+        if let Some(slot) = self.slots.get_mut(&(len / chunk_len)) {
+            slot.valid = slot.valid.min((len % chunk_len) as u32);
+        }
+    }
+
+    pub(crate) fn erase(&mut self, chunks: Range<u64>) {
+        self.forget_slots(&chunks);
+        self.erased.insert(chunks.clone());
+        self.fresh_erased.insert(chunks);
+    }
+
+    fn forget_slots(&mut self, chunks: &Range<u64>) {
+        let gone: Vec<u64> = self.slots.range(chunks.clone()).map(|(chunk, _)| *chunk).collect();
+        for chunk in gone {
+            self.slots.remove(&chunk);
+            self.fresh.remove(&chunk);
+        }
+    }
+
+    /// Appends a commit if there is something to tell.
+    pub(crate) fn commit(&mut self, lower: &dyn LowerFile) -> Result<()> {
+        if self.needs_commit() {
+            let times = lower.times()?;
+            self.append_commits(lower)?;
+            // The time of change is that of the write, not that of the commit. An unprivileged
+            // host may not set it on another's file, which is no reason to fail.
+            let _ = lower.set_times(&times);
+        }
+        Ok(())
+    }
+
+    /// For the last commit: [`Ticket::redeem`] it when the lower file has been synced.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket { seq: self.seq, durable: Arc::clone(&self.durable) }
+    }
+
+    fn append_commits(&mut self, lower: &dyn LowerFile) -> Result<()> {
+        if self.shortest < self.told_len && self.shortest < self.len {
+            // Two lengths to tell: what lies between must not come back.
+            self.append(lower, self.shortest, Vec::new(), Vec::new())?;
+            self.told_len = self.shortest;
+        }
+        let mut slots = Vec::with_capacity(self.fresh.len());
+        let mut bytes = Vec::new();
+        for &chunk in &self.fresh {
+            let slot = &self.slots[&chunk];
+            bytes.resize(slot.valid as usize, 0);
+            lower.read_exact_at(slot.place, &mut bytes)?;
+            let (place, len, crc) = (slot.place, slot.valid, crc32c::crc32c(&bytes));
+            slots.push(format::SlotRecord { chunk, place, len, crc });
+        }
+        let erased = self.fresh_erased.iter().collect();
+        self.append(lower, self.len, slots, erased)?;
+        for chunk in std::mem::take(&mut self.fresh) {
+            let slot = self.slots.get_mut(&chunk).expect("fresh slots exist");
+            slot.covered = slot.covered.max(slot.valid);
+            slot.told = self.seq;
+        }
+        self.fresh_erased.clear();
+        self.told_len = self.len;
+        self.shortest = self.len;
+        Ok(())
+    }
+
+    /// Appends one commit.
+    fn append(
+        &mut self,
+        lower: &dyn LowerFile,
+        len: u64,
+        slots: Vec<format::SlotRecord>,
+        erased: Vec<Range<u64>>,
+    ) -> Result<()> {
+        let confirms = self.durable.load(Ordering::Acquire);
+        let commit = format::Commit { seq: self.seq + 1, len, confirms, slots, erased };
+        let (item, chain) = commit.encode(&self.chain);
+        lower.write_at(self.end, &item)?;
+        self.end += item.len() as u64;
+        self.seq += 1;
+        self.chain = chain;
+        Ok(())
+    }
+
+    /// Makes the disk know that the last commit is there, so that what it covers may change.
+    pub(crate) fn confirm(&mut self, lower: &dyn LowerFile) -> Result<()> {
+        if self.durable.load(Ordering::Acquire) < self.seq {
+            lower.sync(true)?;
+            self.durable.store(self.seq, Ordering::Release);
+        }
+        let confirmed = self.seq;
+        self.append(lower, self.told_len, Vec::new(), Vec::new())?;
+        lower.sync(true)?;
+        self.durable.store(self.seq, Ordering::Release);
+        self.confirmed = confirmed;
+        Ok(())
+    }
+}
+
+/// A commit that becomes durable with the next sync of the lower file.
+pub(crate) struct Ticket {
+    seq: u64,
+    durable: Arc<AtomicU64>,
+}
+
+impl Ticket {
+    /// The lower file was synced after the ticket was issued.
+    pub(crate) fn redeem(self) {
+        self.durable.fetch_max(self.seq, Ordering::AcqRel);
+    }
+}

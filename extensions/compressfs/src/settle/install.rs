@@ -1,0 +1,148 @@
+//! From images in a journal to files: commit, install, remove the journal.
+
+use std::sync::Arc;
+
+use hsci_extension::{Cell, Error, LowerFile, Result, Settled, Store, Times, Whence};
+
+use crate::fs::{Compress, Form, Image, Pending, Source};
+use crate::journal::{Batch, Entry, Writer};
+
+/// Bytes copied at a time.
+const COPY_LEN: usize = 1 << 20;
+
+/// A finished image in the journal.
+pub(super) struct Ready<'a> {
+    pub(super) cell: &'a Cell<Compress>,
+    /// The state of the file that the image shows.
+    pub(super) changes: u64,
+    pub(super) image: Image,
+    /// Where the image starts in the journal.
+    pub(super) base: u64,
+}
+
+/// A file of a committed batch.
+struct Member<'a> {
+    cell: &'a Cell<Compress>,
+    entry: Entry,
+}
+
+/// Makes the images those of their files; one answer for each. An error means that all files
+/// are what they were.
+pub(super) fn install(
+    store: &dyn Store,
+    mut journal: Writer,
+    ready: Vec<Ready<'_>>,
+) -> Result<Vec<Settled>> {
+    if ready.is_empty() {
+        journal.remove()?;
+        return Ok(Vec::new());
+    }
+    journal.sync()?;
+    let batch = Batch::new(ready.len());
+    let members: Vec<Result<Member<'_>>> = ready
+        .into_iter()
+        .enumerate()
+        .map(|(place, ready)| offer(ready, &batch, place))
+        .collect();
+    let stayed = batch.close();
+    let entries: Vec<Entry> = members
+        .iter()
+        .zip(&stayed)
+        .filter_map(|(member, stayed)| member.as_ref().ok().filter(|_| *stayed))
+        .map(|member| member.entry.clone())
+        .collect();
+    let committed = journal.commit(&entries);
+    batch.decide(committed.is_ok());
+    if let Err(error) = committed {
+        for member in members.iter().flatten() {
+            member.cell.write().resolve_pending()?;
+        }
+        journal.abandon()?;
+        return Err(error);
+    }
+    let mut complete = true;
+    let mut answers = Vec::with_capacity(members.len());
+    for (member, stayed) in members.into_iter().zip(stayed) {
+        answers.push(match member {
+            Ok(member) if stayed => {
+                let installed = settle_member(&journal, &member);
+                complete &= installed.is_ok();
+                installed.map_or_else(Settled::Failed, |()| Settled::Changed)
+            }
+            Ok(_) | Err(Error::Busy) => Settled::Busy,
+            Err(error) => Settled::Failed(error),
+        });
+    }
+    if complete {
+        store.sync_all()?;
+        journal.remove()?;
+        batch.finish();
+    } else {
+        // The files are served from the journal until recovery gets another chance.
+        log::error!("a journal stays in the store: not all of its images could be installed");
+    }
+    Ok(answers)
+}
+
+fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Member<'a>> {
+    let Ready { cell, changes, image, base } = ready;
+    let mut file = cell.write();
+    if file.changes != changes || file.is_held() {
+        // Nobody in the batch waits for this place any more.
+        batch.withdraw(place);
+        return Err(Error::Busy);
+    }
+    let (id, times) = (file.lower.id()?, file.lower.times()?);
+    let entry = Entry { file: id, base, len: image.stored_len(), times };
+    reserve_holes(&*file.lower, entry.len, &times)?;
+    file.offer(Pending { image, batch: Arc::clone(batch), place });
+    Ok(Member { cell, entry })
+}
+
+/// Where the image will lie over holes of the old form, space is taken before it is too late.
+fn reserve_holes(lower: &dyn LowerFile, image_len: u64, times: &Times) -> Result<()> {
+    if lower.len()? >= image_len && lower.seek(0, Whence::Hole)? >= image_len {
+        return Ok(());
+    }
+    lower.reserve(0, image_len)?;
+    restore_times(lower, times);
+    Ok(())
+}
+
+/// Writes one image into its file; readers are served from the journal meanwhile, and writers
+/// write behind the image.
+fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
+    let lower = {
+        let mut file = member.cell.write();
+        file.resolve_pending()?;
+        Arc::clone(&file.lower)
+    };
+    copy(&**journal.file(), member.entry.base, &*lower, member.entry.len)?;
+    let mut file = member.cell.write();
+    if let Form::Stored(stored) = &mut file.form {
+        stored.image.move_to(Source::new(Arc::clone(&lower), 0));
+    }
+    file.release_times();
+    Ok(())
+}
+
+/// The content is what it was, so the times are, too. An unprivileged host may not set them on
+/// another's file, which is no reason to fail.
+pub(crate) fn restore_times(lower: &dyn LowerFile, times: &Times) {
+    if let Err(error) = lower.set_times(times) {
+        log::debug!("times of a settled file: {error}");
+    }
+}
+
+/// Copies an image from a journal to the start of a lower file.
+pub(crate) fn copy(journal: &dyn LowerFile, base: u64, lower: &dyn LowerFile, len: u64) -> Result<()> {
+    let mut buffer = vec![0; COPY_LEN.min(len as usize)];
+    let mut at = 0;
+    while at < len {
+        let part = &mut buffer[..(len - at).min(COPY_LEN as u64) as usize];
+        journal.read_exact_at(base + at, part)?;
+        lower.write_at(at, part)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Whether a file is worth a new image, and which one.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use hsci_extension::{Cell, Error, LowerFile, Result, Settled, Whence};
+
+use parking_lot::RwLockReadGuard;
+
+use crate::algorithm::Algorithm;
+use crate::choice::{self, ATTRIBUTE, From};
+use crate::format::MAX_CHUNKS;
+use crate::fs::{Compress, File, Form, Stored};
+
+/// The extended attribute that remembers what was not worth it: `algorithm length mtime`.
+const TRIED: &str = "user.hsci.tried";
+/// No file of at most this many bytes can be stored in less than it takes.
+pub(super) const BLOCK: u64 = 4096;
+/// Space beyond its data that a small file may take for its block map and attributes.
+const MAP_SPACE: u64 = 64 << 10;
+/// Files with more chunks than this get larger chunks, so that the index stays small.
+const MANY_CHUNKS: u64 = 1 << 18;
+const MAX_CHUNK_LEN: u32 = 1 << 20;
+/// A log of more than this share of its image is compacted; a small image always is.
+const LOG_SHARE: u64 = 8;
+const SMALL_IMAGE: u64 = 64 << 20;
+
+/// A new image to be made.
+pub(super) struct Plan<'a> {
+    pub(super) cell: &'a Arc<Cell<Compress>>,
+    /// The number of the file among those that are settled.
+    pub(super) number: usize,
+    /// The state of the file that the image is to show.
+    pub(super) changes: u64,
+    pub(super) len: u64,
+    pub(super) algorithm: Algorithm,
+    pub(super) chunk_len: u32,
+    /// Space that the file takes now, in bytes; a raw file stays raw unless the image takes less.
+    pub(super) raw_space: Option<u64>,
+}
+
+/// Looks at a file; an answer instead of a plan if there is nothing to do.
+pub(super) fn plan<'a>(
+    compress: &Compress,
+    cell: &'a Arc<Cell<Compress>>,
+    number: usize,
+) -> Result<Plan<'a>, Settled> {
+    match try_plan(compress, cell, number) {
+        Ok(plan) => plan.ok_or(Settled::Unchanged),
+        Err(Error::Busy) => Err(Settled::Busy),
+        Err(error) => Err(Settled::Failed(error)),
+    }
+}
+
+fn try_plan<'a>(
+    compress: &Compress,
+    cell: &'a Arc<Cell<Compress>>,
+    number: usize,
+) -> Result<Option<Plan<'a>>> {
+    let (explicit, _) = explicit_choice(cell)?.unzip();
+    let file = cell.read();
+    if file.is_held() {
+        return Err(Error::Busy);
+    }
+    let len = file.len()?;
+    let raw_space = match &file.form {
+        Form::Raw if len <= BLOCK => return Ok(None),
+        Form::Raw => Some(file.lower.blocks()? * 512),
+        Form::Stored(_) => None,
+        Form::Unreadable(_) => return Ok(None),
+    };
+    let algorithm = match explicit {
+        Some(algorithm) => algorithm,
+        None => implicit_choice(compress, cell, &file)?.0,
+    };
+    let chunk_len = chunk_len(compress, len);
+    if len.div_ceil(chunk_len.into()) > MAX_CHUNKS {
+        return Ok(None);
+    }
+    let wanted = match &file.form {
+        Form::Stored(stored) => needs_image(stored, algorithm),
+        _ => raw_is_worth_it(cell, &*file.lower, len, algorithm)?,
+    };
+    let changes = file.changes;
+    let plan = Plan { cell, number, changes, len, algorithm, chunk_len, raw_space };
+    Ok(wanted.then_some(plan))
+}
+
+/// What file or directory say.
+pub(crate) fn explicit_choice(cell: &Cell<Compress>) -> Result<Option<(Algorithm, From)>> {
+    if let Some(value) = cell.xattr(ATTRIBUTE)? {
+        return Ok(Some((choice::parse(&value)?, From::File)));
+    }
+    match cell.inherited_xattr(ATTRIBUTE)? {
+        Some(value) => Ok(Some((choice::parse(&value)?, From::Directory))),
+        None => Ok(None),
+    }
+}
+
+/// What holds where neither file nor directory say anything. A file whose writer nobody
+/// remembers keeps what it has: the choice of its writer ruled when it was made.
+fn implicit_choice(
+    compress: &Compress,
+    cell: &Cell<Compress>,
+    file: &File,
+) -> Result<(Algorithm, From)> {
+    let writer = match (&file.form, file.writer) {
+        (_, Some(writer)) => writer,
+        (Form::Stored(stored), None) => return Ok((stored.image.algorithm(), From::Stored)),
+        (_, None) => cell.lower_attr()?.uid,
+    };
+    Ok(match compress.choices.of(writer) {
+        Some(algorithm) => (algorithm, From::User),
+        None => (compress.settings.algorithm, From::Mount),
+    })
+}
+
+fn chunk_len(compress: &Compress, len: u64) -> u32 {
+    let usual = compress.settings.chunk_len;
+    if len.div_ceil(usual.into()) > MANY_CHUNKS { MAX_CHUNK_LEN.max(usual) } else { usual }
+}
+
+fn needs_image(stored: &Stored, algorithm: Algorithm) -> bool {
+    if stored.image.algorithm() != algorithm {
+        return true;
+    }
+    let (log, image) = (stored.log.stored_len(), stored.image.stored_len());
+    !stored.log.is_empty() && (image <= SMALL_IMAGE || log > image / LOG_SHARE)
+}
+
+fn raw_is_worth_it(
+    cell: &Cell<Compress>,
+    lower: &dyn LowerFile,
+    len: u64,
+    algorithm: Algorithm,
+) -> Result<bool> {
+    if algorithm == Algorithm::None || is_preallocated(lower, len)? {
+        return Ok(false);
+    }
+    let tried = cell.xattr(TRIED)?;
+    Ok(tried.is_none_or(|tried| tried != tried_value(lower, algorithm, len).into_bytes()))
+}
+
+/// True if somebody asked for space that holds no data yet. They would lose it.
+fn is_preallocated(lower: &dyn LowerFile, len: u64) -> Result<bool> {
+    let space = lower.blocks()? * 512;
+    let whole = len.next_multiple_of(BLOCK);
+    let behind = space > whole + MAP_SPACE.max(whole / 64);
+    Ok(behind || (space >= whole && lower.seek(0, Whence::Hole)? < len))
+}
+
+impl Plan<'_> {
+    /// The file, if it is still what the plan was made for.
+    pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, File>> {
+        let file = self.cell.read();
+        if file.changes == self.changes { Ok(file) } else { Err(Error::Busy) }
+    }
+}
+
+/// Remembers that a file is not worth an image.
+pub(super) fn remember_tried(plan: &Plan<'_>) -> Result<()> {
+    let file = plan.read()?;
+    let value = tried_value(&*file.lower, plan.algorithm, plan.len);
+    plan.cell.set_xattr(TRIED, value.as_bytes())
+}
+
+fn tried_value(lower: &dyn LowerFile, algorithm: Algorithm, len: u64) -> String {
+    let modified = lower.times().map(|times| times.modified).unwrap_or(UNIX_EPOCH);
+    let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{algorithm} {len} {nanos}")
+}

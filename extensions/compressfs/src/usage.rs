@@ -1,0 +1,73 @@
+//! Answers the question how much space a file takes, and for what.
+
+use std::collections::BTreeMap;
+
+use hsci_extension::Result;
+use serde::Serialize;
+
+use crate::fs::{File, Form, Stored};
+
+#[derive(Serialize)]
+struct Usage {
+    form: &'static str,
+    logical: u64,
+    /// Bytes that the lower file takes.
+    stored: u64,
+    codecs: Vec<Codec>,
+}
+
+/// All chunks of a file that one algorithm has made.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Sum {
+    logical: u64,
+    stored: u64,
+    chunks: u64,
+}
+
+#[derive(Serialize)]
+struct Codec {
+    algorithm: String,
+    #[serde(flatten)]
+    sum: Sum,
+}
+
+impl Sum {
+    fn add(&mut self, logical: u64, stored: u64) {
+        self.logical += logical;
+        self.stored += stored;
+        self.chunks += 1;
+    }
+}
+
+/// The answer, in JSON.
+pub(crate) fn describe(file: &File) -> Result<Vec<u8>> {
+    let (logical, stored) = (file.len()?, file.lower.blocks()? * 512);
+    let (form, sums) = match &file.form {
+        Form::Raw => {
+            let sum = Sum { logical, stored, chunks: u64::from(logical > 0) };
+            ("raw", BTreeMap::from([("none".to_owned(), sum)]))
+        }
+        Form::Stored(file) if file.log.is_empty() => ("sealed", sums(file)?),
+        Form::Stored(file) => ("log", sums(file)?),
+        Form::Unreadable(_) => ("unreadable", BTreeMap::new()),
+    };
+    let codecs = sums.into_iter().map(|(algorithm, sum)| Codec { algorithm, sum }).collect();
+    let usage = Usage { form, logical, stored, codecs };
+    Ok(serde_json::to_vec(&usage).expect("numbers and names make valid JSON"))
+}
+
+fn sums(file: &Stored) -> Result<BTreeMap<String, Sum>> {
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    for chunk in 0..file.image.chunks() {
+        let logical = file.image_part(chunk)? as u64;
+        if logical > 0 && !file.log.slots.contains_key(&chunk) {
+            let (algorithm, stored) = file.image.cost(chunk)?;
+            sums.entry(algorithm.to_string()).or_default().add(logical, stored);
+        }
+    }
+    for slot in file.log.slots.values() {
+        let bytes = slot.valid.into();
+        sums.entry("none".to_owned()).or_default().add(bytes, bytes);
+    }
+    Ok(sums)
+}
