@@ -1,5 +1,6 @@
 //! Serves one lower directory through a stack of extensions as a mounted file system.
 
 pub mod failure;
+mod fuse;
 pub mod lower;
 mod sys;

@@ -146,6 +146,7 @@ pub(super) fn seek(file: &OwnedFd, offset: u64, whence: Whence) -> Result<u64> {
     Ok(rustix::fs::seek(file, from)?)
 }
 
-fn sync(file: &OwnedFd, data_only: bool) -> Result<()> {
-    Ok(if data_only { rustix::fs::fdatasync(file)? } else { rustix::fs::fsync(file)? })
+pub(super) fn sync(file: &OwnedFd, data_only: bool) -> Result<()> {
+    let done = if data_only { rustix::fs::fdatasync(file) } else { rustix::fs::fsync(file) };
+    Ok(done?)
 }

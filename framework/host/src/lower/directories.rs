@@ -8,7 +8,7 @@ use hsci_extension::{DirEntry, Ino, Result};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 
 use super::attributes::kind_of;
-use super::{LowerTree, is_reserved};
+use super::{LowerTree, content, is_reserved};
 
 /// What an entry takes beside its name, in the kernel's own answer.
 const FIXED: usize = 24;
@@ -47,10 +47,6 @@ impl LowerTree {
     pub(super) fn sync_names(&self, ino: Ino, data_only: bool) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(&*self.path(ino)?, ".", flags, Mode::empty())?;
-        Ok(if data_only {
-            rustix::fs::fdatasync(&directory)?
-        } else {
-            rustix::fs::fsync(&directory)?
-        })
+        content::sync(&directory, data_only)
     }
 }

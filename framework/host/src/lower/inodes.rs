@@ -65,6 +65,11 @@ impl Inode {
         *self.pin.lock() = Some(descriptor);
     }
 
+    /// The name did not go after all.
+    pub(super) fn unpin(&self) {
+        *self.pin.lock() = None;
+    }
+
     pub(super) fn pinned(&self) -> Option<Arc<OwnedFd>> {
         self.pin.lock().clone()
     }

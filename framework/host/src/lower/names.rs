@@ -1,6 +1,7 @@
 //! Names: looking up, making, removing and moving them.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ impl LowerTree {
         let stat = statx(&*directory, name, flags, StatxFlags::BASIC_STATS)?;
         let ino = self.inodes.number(device_of(&stat), stat.stx_ino);
         let inode = self.inodes.found(ino, || {
-            let handle = Handle::of(directory_fd(&directory), &*c_name(name)?).ok();
+            let handle = Handle::of(directory.as_fd(), &c_name(name)?).ok();
             Ok(Inode::new(ino, device_of(&stat), stat.stx_ino, handle))
         })?;
         inode.set_name(parent, name);
@@ -92,11 +93,13 @@ impl LowerTree {
         }
         let directory = self.path(parent)?;
         let victim = self.keep_alive(&directory, name)?;
-        rustix::fs::unlinkat(&*directory, name, flags)?;
-        if let Some(victim) = victim {
-            victim.drop_name(parent, name);
+        let removed = rustix::fs::unlinkat(&*directory, name, flags);
+        match (removed, victim) {
+            (Ok(()), Some(victim)) => victim.drop_name(parent, name),
+            (Err(_), Some(victim)) => victim.unpin(),
+            (_, None) => {}
         }
-        Ok(())
+        Ok(removed?)
     }
 
     pub(super) fn move_name(
@@ -120,7 +123,12 @@ impl LowerTree {
         } else {
             self.keep_alive(&new, to.1)?
         };
-        rustix::fs::renameat_with(&*old, from.1, &*new, to.1, flags)?;
+        if let Err(errno) = rustix::fs::renameat_with(&*old, from.1, &*new, to.1, flags) {
+            if let Some(victim) = victim {
+                victim.unpin();
+            }
+            return Err(errno.into());
+        }
         match victim {
             Some(other) if flags.contains(RenameFlags::EXCHANGE) => other.set_name(from.0, from.1),
             // Two names of one inode: rename does nothing then, and both stay.
@@ -141,12 +149,7 @@ impl LowerTree {
     }
 
     /// The directory in which a caller is about to make a name.
-    fn parent_for_new(
-        &self,
-        call: &Call,
-        parent: Ino,
-        name: &OsStr,
-    ) -> Result<Arc<std::os::fd::OwnedFd>> {
+    fn parent_for_new(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<Arc<OwnedFd>> {
         refuse_reserved(parent, name)?;
         let directory = self.path(parent)?;
         self.credentials.act_as(call);
@@ -154,11 +157,7 @@ impl LowerTree {
     }
 
     /// The inode behind a name, if it is known above.
-    fn known_at(
-        &self,
-        directory: &std::os::fd::OwnedFd,
-        name: &OsStr,
-    ) -> Result<Option<Arc<Inode>>> {
+    fn known_at(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Arc<Inode>>> {
         let wanted = StatxFlags::INO;
         let stat = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
             Ok(stat) => stat,
@@ -170,11 +169,7 @@ impl LowerTree {
 
     /// The inode behind a name that is about to go, if it is known above; if this is the last
     /// name, a descriptor keeps it alive until it is forgotten.
-    fn keep_alive(
-        &self,
-        directory: &std::os::fd::OwnedFd,
-        name: &OsStr,
-    ) -> Result<Option<Arc<Inode>>> {
+    fn keep_alive(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Arc<Inode>>> {
         let Some(inode) = self.known_at(directory, name)? else { return Ok(None) };
         let path = self.path_of(&inode)?;
         let stat = stat_of(&path)?;
@@ -185,10 +180,6 @@ impl LowerTree {
         }
         Ok(Some(inode))
     }
-}
-
-fn directory_fd(directory: &std::os::fd::OwnedFd) -> std::os::fd::BorrowedFd<'_> {
-    std::os::fd::AsFd::as_fd(directory)
 }
 
 fn refuse_reserved(parent: Ino, name: &OsStr) -> Result<()> {

@@ -1,0 +1,766 @@
+//! Requests become calls of the operation door.
+
+use std::cell::RefCell;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
+};
+use hsci_extension::{
+    CONTROL_PREFIX, Entry, Error, FallocateFlags, FileSystem, Ino, OFlags, Opened, SetAttr, Whence,
+    XattrFlags,
+};
+
+use super::Profile;
+use super::answer::Answers;
+use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
+use super::requests::{Operation, Requests};
+
+/// Bytes of names asked for at a time: about what fits the kernel's buffer with attributes beside
+/// each name, and without.
+const PLUS_BUDGET: usize = 8 << 10;
+const PLAIN_BUDGET: usize = 32 << 10;
+
+const MOST_WRITE: u32 = 1 << 20;
+const BACKGROUND: u16 = 64;
+const REGULAR_FILE: u32 = 0o100_000;
+const FILE_TYPE: u32 = 0o170_000;
+
+pub(super) struct Adapter {
+    top: Arc<dyn FileSystem>,
+    profile: Profile,
+    answers: Answers,
+    status: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Adapter {
+    pub(super) fn new(
+        top: Arc<dyn FileSystem>,
+        profile: Profile,
+        requests: Arc<Requests>,
+        status: Box<dyn Fn() -> String + Send + Sync>,
+    ) -> Self {
+        Self { top, profile, answers: Answers::new(requests), status }
+    }
+
+    fn ttl(&self) -> Duration {
+        self.profile.cache
+    }
+
+    fn entry(&self, entry: Result<Entry, Errno>, reply: ReplyEntry) {
+        match entry {
+            Ok(entry) => {
+                let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
+                reply.entry(&self.ttl(), &attr, Generation(entry.generation));
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn control_get(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &str,
+    ) -> Result<Vec<u8>, Errno> {
+        self.answers.to(Operation::Control, ino(number), || match name {
+            "status" => Ok((self.status)().into_bytes()),
+            _ => self.top.control_get(&call(request), ino(number), name),
+        })
+    }
+}
+
+thread_local! {
+    /// Read answers are built here, so that no request allocates or clears memory.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// The part of a control attribute's name behind the prefix.
+fn control_name(name: &OsStr) -> Option<&str> {
+    name.to_str()?.strip_prefix(CONTROL_PREFIX)
+}
+
+/// Answers with a value, or with its size where the caller has asked for that (`size` 0).
+fn sized(value: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
+    match value {
+        Err(errno) => reply.error(errno),
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // ATOMIC_O_TRUNC stays off: without OPEN requests it would lose truncations. Locks stay
+        // with the kernel, for all users come through this mount. WRITEBACK_CACHE stays off: each
+        // close would then write, and the writer's identity would be lost.
+        let wanted = [
+            InitFlags::FUSE_ASYNC_READ,
+            InitFlags::FUSE_BIG_WRITES,
+            InitFlags::FUSE_MAX_PAGES,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_POSIX_ACL,
+            InitFlags::FUSE_DONT_MASK,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_NO_OPEN_SUPPORT,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+        ];
+        for flag in wanted {
+            if config.add_capabilities(flag).is_err() {
+                log::info!("the kernel does not offer {flag:?}");
+            }
+        }
+        // Refused values are answered with the nearest one; asking again for that cannot fail.
+        let set = config.set_max_write(MOST_WRITE).or_else(|most| config.set_max_write(most));
+        debug_assert!(set.is_ok(), "the value offered is accepted");
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let directory = ino(parent);
+        let entry = self.answers.to(Operation::Lookup, directory, || {
+            match self.top.lookup(&call(request), directory, name) {
+                Err(Error::Lower(hsci_extension::Errno::NOENT)) => Ok(None),
+                other => other.map(Some),
+            }
+        });
+        match entry {
+            Ok(Some(entry)) => self.entry(Ok(entry), reply),
+            // Inode 0 with a time: the kernel remembers that there is no such name.
+            Ok(None) => reply.entry(&self.ttl(), &NO_ATTR, Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
+        // Nobody waits for an answer.
+        let _ = self
+            .answers
+            .to(Operation::Forget, ino(number), || Ok(self.top.forget(ino(number), lookups)));
+    }
+
+    fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let attr = self
+            .answers
+            .to(Operation::Getattr, ino(number), || self.top.getattr(&call(request), ino(number)));
+        match attr {
+            Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let changes = SetAttr {
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            size,
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+        };
+        let attr = self.answers.to(Operation::Setattr, ino(number), || {
+            self.top.setattr(&call(request), ino(number), &changes)
+        });
+        match attr {
+            Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        let target = self.answers.to(Operation::Readlink, ino(number), || {
+            self.top.readlink(&call(request), ino(number))
+        });
+        match target {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let entry = self.answers.to(Operation::Mknod, ino(parent), || {
+            let call = call(request).with_umask(umask);
+            self.top.mknod(&call, ino(parent), name, mode, decode_device(rdev))
+        });
+        self.entry(entry, reply);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let entry = self.answers.to(Operation::Mkdir, ino(parent), || {
+            self.top.mkdir(&call(request).with_umask(umask), ino(parent), name, mode)
+        });
+        self.entry(entry, reply);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let outcome = self.answers.to(Operation::Unlink, ino(parent), || {
+            self.top.unlink(&call(request), ino(parent), name)
+        });
+        empty(outcome, reply);
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let outcome = self.answers.to(Operation::Rmdir, ino(parent), || {
+            self.top.rmdir(&call(request), ino(parent), name)
+        });
+        empty(outcome, reply);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let entry = self.answers.to(Operation::Symlink, ino(parent), || {
+            self.top.symlink(&call(request), ino(parent), name, target.as_os_str())
+        });
+        self.entry(entry, reply);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let flags = hsci_extension::RenameFlags::from_bits_retain(flags.bits());
+        let outcome = self.answers.to(Operation::Rename, ino(parent), || {
+            let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
+            self.top.rename(&call(request), from, to, flags)
+        });
+        empty(outcome, reply);
+    }
+
+    fn link(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let entry = self.answers.to(Operation::Link, ino(number), || {
+            self.top.link(&call(request), ino(number), ino(parent), name)
+        });
+        self.entry(entry, reply);
+    }
+
+    fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if !self.profile.dispatch.open {
+            // On purpose: from now on the kernel keeps opens to itself.
+            self.answers.count(Operation::Open);
+            return reply.error(Errno::ENOSYS);
+        }
+        let opened = self.answers.to(Operation::Open, ino(number), || {
+            self.top.open(&call(request), ino(number), open_flags(flags.0))
+        });
+        match opened {
+            Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(opened)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        if !self.profile.dispatch.open {
+            // On purpose: MKNOD costs one request less, for no RELEASE follows.
+            self.answers.count(Operation::Create);
+            return reply.error(Errno::ENOSYS);
+        }
+        let created = self.answers.to(Operation::Create, ino(parent), || {
+            let call = call(request).with_umask(umask);
+            let mode = mode & !FILE_TYPE | REGULAR_FILE;
+            let entry = self.top.mknod(&call, ino(parent), name, mode, 0)?;
+            match self.top.open(&call, entry.ino, open_flags(flags)) {
+                Ok(opened) => Ok((entry, opened)),
+                Err(error) => {
+                    self.top.forget(entry.ino, 1);
+                    Err(error)
+                }
+            }
+        });
+        match created {
+            Ok((entry, opened)) => reply.created(
+                &self.ttl(),
+                &file_attr(INodeNo(entry.ino.0), &entry.attr),
+                Generation(entry.generation),
+                FileHandle(opened.handle),
+                fopen_flags(opened),
+            ),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let outcome = self
+            .answers
+            .to(Operation::Release, ino(number), || self.top.release(ino(number), handle.0));
+        empty(outcome, reply);
+    }
+
+    fn flush(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        _: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        if !self.profile.dispatch.flush {
+            // On purpose: from now on closes are the kernel's own business.
+            self.answers.count(Operation::Flush);
+            return reply.error(Errno::ENOSYS);
+        }
+        let outcome = self
+            .answers
+            .to(Operation::Flush, ino(number), || self.top.flush(&call(request), ino(number)));
+        empty(outcome, reply);
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            let read = self.answers.to(Operation::Read, ino(number), || {
+                self.top.read(&call(request), ino(number), offset, &mut buffer[..size])
+            });
+            match read {
+                Ok(read) => reply.data(&buffer[..read]),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        flags: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let written = self.answers.to(Operation::Write, ino(number), || {
+            let mut call = call(request);
+            // Dirty pages of a mapping, written back by whoever came along.
+            call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+            if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                self.top.drop_privileges(ino(number))?;
+            }
+            self.top.write(&call, ino(number), offset, data)
+        });
+        match written {
+            Ok(()) => reply.written(data.len() as u32),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fsync(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let outcome = self.answers.to(Operation::Fsync, ino(number), || {
+            self.top.fsync(&call(request), ino(number), data_only)
+        });
+        empty(outcome, reply);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        // On purpose: from now on the kernel opens directories itself, and caches what is in them.
+        self.answers.count(Operation::Opendir);
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        cookie: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let entries = self.answers.to(Operation::Readdir, ino(number), || {
+            self.top.readdir(&call(request), ino(number), cookie, PLAIN_BUDGET)
+        });
+        match entries {
+            Ok(entries) => {
+                for entry in entries {
+                    let kind = entry.kind.map_or(fuser::FileType::RegularFile, file_type);
+                    if reply.add(INodeNo(entry.ino), entry.next, kind, &entry.name) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        cookie: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let outcome = self.answers.to(Operation::Readdirplus, ino(number), || {
+            self.list_with_attributes(request, ino(number), cookie, &mut reply)
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let outcome = self.answers.to(Operation::Fsyncdir, ino(number), || {
+            self.top.fsyncdir(&call(request), ino(number), data_only)
+        });
+        empty(outcome, reply);
+    }
+
+    fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        let stat = self
+            .answers
+            .to(Operation::Statfs, ino(number), || self.top.statfs(&call(request), ino(number)));
+        match stat {
+            Ok(stat) => reply.statfs(
+                stat.f_blocks,
+                stat.f_bfree,
+                stat.f_bavail,
+                stat.f_files,
+                stat.f_ffree,
+                stat.f_bsize as u32,
+                stat.f_namemax as u32,
+                stat.f_frsize as u32,
+            ),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        let flags = XattrFlags::from_bits_retain(flags as u32);
+        let outcome = match control_name(name) {
+            Some(name) => self.answers.to(Operation::Control, ino(number), || {
+                self.top.control_set(&call(request), ino(number), name, value)
+            }),
+            None => self.answers.to(Operation::Setxattr, ino(number), || {
+                self.top.setxattr(&call(request), ino(number), name, value, flags)
+            }),
+        };
+        empty(outcome, reply);
+    }
+
+    fn getxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let value = match control_name(name) {
+            Some(name) => self.control_get(request, number, name),
+            None => self.answers.to(Operation::Getxattr, ino(number), || {
+                self.top.getxattr(&call(request), ino(number), name)
+            }),
+        };
+        sized(value, size, reply);
+    }
+
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self.answers.to(Operation::Listxattr, ino(number), || {
+            self.top.listxattr(&call(request), ino(number))
+        });
+        let terminated = |names: Vec<OsString>| {
+            let mut list = Vec::new();
+            for name in names {
+                list.extend_from_slice(name.as_bytes());
+                list.push(0);
+            }
+            list
+        };
+        sized(names.map(terminated), size, reply);
+    }
+
+    fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let outcome = match control_name(name) {
+            // Taking an order back is giving an empty one.
+            Some(name) => self.answers.to(Operation::Control, ino(number), || {
+                self.top.control_set(&call(request), ino(number), name, b"")
+            }),
+            None => self.answers.to(Operation::Removexattr, ino(number), || {
+                self.top.removexattr(&call(request), ino(number), name)
+            }),
+        };
+        empty(outcome, reply);
+    }
+
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        // With `default_permissions` the kernel has checked.
+        self.answers.count(Operation::Access);
+        reply.ok();
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        self.answers.count(Operation::Ioctl);
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = FallocateFlags::from_bits_retain(mode as u32);
+        let outcome = self.answers.to(Operation::Fallocate, ino(number), || {
+            self.top.fallocate(&call(request), ino(number), mode, offset, len)
+        });
+        empty(outcome, reply);
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let found = self.answers.to(Operation::Lseek, ino(number), || {
+            let offset = u64::try_from(offset).map_err(|_| hsci_extension::Errno::NXIO)?;
+            let whence = match whence {
+                libc::SEEK_DATA => Whence::Data,
+                libc::SEEK_HOLE => Whence::Hole,
+                _ => return Err(Error::Invalid("whence".to_owned())),
+            };
+            self.top.lseek(&call(request), ino(number), offset, whence)
+        });
+        match found {
+            Ok(offset) => reply.offset(offset as i64),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        from: INodeNo,
+        _: FileHandle,
+        from_offset: u64,
+        to: INodeNo,
+        _: FileHandle,
+        to_offset: u64,
+        len: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copied = self.answers.to(Operation::CopyFileRange, ino(from), || {
+            let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
+            // The answer has 32 bits.
+            self.top.copy_file_range(&call(request), from, to, len.min(MOST_COPY))
+        });
+        match copied {
+            Ok(copied) => reply.written(copied as u32),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+const MOST_COPY: u64 = 1 << 30;
+
+impl Adapter {
+    /// Adds entries with their attributes. Every name added but `.` and `..` counts as a lookup.
+    fn list_with_attributes(
+        &self,
+        request: &Request,
+        directory: Ino,
+        cookie: u64,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> hsci_extension::Result<()> {
+        let call = call(request);
+        for name in self.top.readdir(&call, directory, cookie, PLUS_BUDGET)? {
+            let dots = name.name == "." || name.name == "..";
+            let found =
+                if dots { None } else { self.top.lookup(&call, directory, &name.name).ok() };
+            let (attr, generation, ttl) = match &found {
+                Some(entry) => {
+                    let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
+                    (attr, Generation(entry.generation), self.ttl())
+                }
+                // The kernel takes nothing but the name from `.` and `..`. What cannot be looked
+                // up is listed all the same, good for no time: its user gets the error.
+                None => {
+                    let kind = name.kind.map_or(fuser::FileType::RegularFile, file_type);
+                    let attr = fuser::FileAttr { ino: INodeNo(name.ino), kind, ..NO_ATTR };
+                    (attr, Generation(0), Duration::ZERO)
+                }
+            };
+            if reply.add(attr.ino, name.next, &name.name, &ttl, &attr, generation) {
+                if let Some(entry) = found {
+                    self.top.forget(entry.ino, 1);
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+const NO_ATTR: fuser::FileAttr = fuser::FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: SystemTime::UNIX_EPOCH,
+    mtime: SystemTime::UNIX_EPOCH,
+    ctime: SystemTime::UNIX_EPOCH,
+    crtime: SystemTime::UNIX_EPOCH,
+    kind: fuser::FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: 0,
+    flags: 0,
+};
+
+fn open_flags(flags: i32) -> OFlags {
+    OFlags::from_bits_retain(flags as u32)
+}
+
+fn fopen_flags(opened: Opened) -> FopenFlags {
+    if opened.direct_io { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE }
+}

@@ -1,0 +1,84 @@
+//! Between the contract's types and fuser's.
+
+use std::time::SystemTime;
+
+use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
+use hsci_extension::{Attr, Call, FileKind, Ino, SetTime};
+
+/// Attributes of an inode that the kernel knows as `ino`.
+pub(super) fn file_attr(ino: INodeNo, attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino,
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: attr.atime,
+        mtime: attr.mtime,
+        ctime: attr.ctime,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: file_type(attr.kind),
+        perm: (attr.mode & 0o7777) as u16,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: encode_device(attr.rdev),
+        blksize: attr.block_size,
+        flags: 0,
+    }
+}
+
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::Regular => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::Fifo => FileType::NamedPipe,
+        FileKind::Socket => FileType::Socket,
+        FileKind::CharDevice => FileType::CharDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+/// The kernel's 32-bit encoding of a device number (`new_encode_dev`).
+fn encode_device(device: u64) -> u32 {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+/// The device number behind the kernel's 32-bit encoding (`new_decode_dev`).
+pub(super) fn decode_device(encoded: u32) -> u64 {
+    let major = (encoded & 0x000f_ff00) >> 8;
+    let minor = (encoded & 0xff) | ((encoded >> 12) & 0x000f_ff00);
+    rustix::fs::makedev(major, minor)
+}
+
+pub(super) fn set_time(time: TimeOrNow) -> SetTime {
+    match time {
+        TimeOrNow::Now => SetTime::Now,
+        TimeOrNow::SpecificTime(time) => SetTime::At(time),
+    }
+}
+
+pub(super) fn ino(number: INodeNo) -> Ino {
+    Ino(number.0)
+}
+
+pub(super) fn call(request: &Request) -> Call {
+    Call::new(request.uid(), request.gid(), request.pid())
+}
+
+pub(super) fn errno(errno: hsci_extension::Errno) -> Errno {
+    Errno::from_i32(errno.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_survive_the_kernels_encoding() {
+        for (major, minor) in [(1, 3), (8, 0), (259, 1_000_000), (4095, 0xf_ffff), (0, 255)] {
+            let device = rustix::fs::makedev(major, minor);
+            assert_eq!(decode_device(encode_device(device)), device);
+        }
+    }
+}

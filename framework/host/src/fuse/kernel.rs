@@ -1,0 +1,57 @@
+//! Telling the kernel that what it caches is out of date.
+
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+
+use fuser::{INodeNo, Notifier};
+use hsci_extension::{Ino, Kernel};
+
+enum Notice {
+    Attributes(Ino),
+    Content(Ino),
+}
+
+/// The kernel's caches of one mount. Notices are sent by a thread of their own: the kernel may
+/// hold an inode's lock while it waits for an answer, so a notice sent from within a request could
+/// wait for that very request.
+#[derive(Default)]
+pub(crate) struct KernelCaches(OnceLock<Sender<Notice>>);
+
+impl KernelCaches {
+    pub(super) fn connect(&self, notifier: Notifier) {
+        let (sender, notices) = channel();
+        let send = move || {
+            for notice in notices {
+                // ENOENT: the kernel does not know the inode, so it has nothing to forget.
+                let _ = match notice {
+                    // A negative offset means attributes only.
+                    Notice::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), -1, 0),
+                    Notice::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
+                };
+            }
+        };
+        let started = std::thread::Builder::new().name("notify".to_owned()).spawn(send);
+        if let Err(error) = started {
+            log::warn!("cached sizes may be out of date: no thread to refresh them: {error}");
+            return;
+        }
+        let _ = self.0.set(sender);
+    }
+
+    fn send(&self, notice: Notice) {
+        if let Some(sender) = self.0.get() {
+            // It fails only when the mount has ended.
+            let _ = sender.send(notice);
+        }
+    }
+}
+
+impl Kernel for KernelCaches {
+    fn invalidate_attributes(&self, ino: Ino) {
+        self.send(Notice::Attributes(ino));
+    }
+
+    fn invalidate_content(&self, ino: Ino) {
+        self.send(Notice::Content(ino));
+    }
+}

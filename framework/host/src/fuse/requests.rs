@@ -1,0 +1,80 @@
+//! Counting what the kernel sends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value};
+
+macro_rules! operations {
+    ($($variant:ident $name:literal,)*) => {
+        /// A request, under the kernel's name for it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation { $($variant,)* }
+
+        const NAMES: &[&str] = &[$($name,)*];
+    };
+}
+
+operations! {
+    Lookup "lookup",
+    Forget "forget",
+    Getattr "getattr",
+    Setattr "setattr",
+    Readlink "readlink",
+    Mknod "mknod",
+    Mkdir "mkdir",
+    Unlink "unlink",
+    Rmdir "rmdir",
+    Symlink "symlink",
+    Rename "rename",
+    Link "link",
+    Open "open",
+    Read "read",
+    Write "write",
+    Flush "flush",
+    Release "release",
+    Fsync "fsync",
+    Opendir "opendir",
+    Readdir "readdir",
+    Readdirplus "readdirplus",
+    Fsyncdir "fsyncdir",
+    Statfs "statfs",
+    Setxattr "setxattr",
+    Getxattr "getxattr",
+    Listxattr "listxattr",
+    Removexattr "removexattr",
+    Access "access",
+    Create "create",
+    Fallocate "fallocate",
+    Lseek "lseek",
+    CopyFileRange "copy_file_range",
+    Ioctl "ioctl",
+    Control "control",
+}
+
+impl Operation {
+    /// The kernel's name.
+    pub(crate) fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+}
+
+/// How many requests of each kind have arrived. Questions and orders to the file system itself
+/// count as `control`.
+pub(crate) struct Requests(Vec<AtomicU64>);
+
+impl Requests {
+    pub(crate) fn new() -> Self {
+        Self(NAMES.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(crate) fn count(&self, operation: Operation) {
+        self.0[operation as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts that are not zero, by name.
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let named = NAMES.iter().zip(counts).filter(|(_, count)| *count > 0);
+        named.map(|(name, count)| ((*name).to_owned(), Value::from(count))).collect()
+    }
+}
