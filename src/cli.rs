@@ -1,0 +1,345 @@
+//! The command line: every command, argument and help text. Help, man pages and completions are
+//! made from it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use hsci_host::failure::Exit;
+
+/// The extension that is used where none is named.
+pub(crate) const DEFAULT_EXTENSION: &str = "compressfs";
+
+/// Extend a file system without touching the kernel
+///
+/// Mounts a directory through plug-ins. The plug-in `compressfs`, which is used unless another
+/// one is named, stores files compressed, each user with an algorithm of their own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hsci",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Mount(Mount),
+    Unmount(Unmount),
+    Status(Status),
+    Algorithm(Algorithm),
+    Settle(Settle),
+    Usage(Usage),
+    Check(Check),
+    Export(Export),
+    Doctor(Doctor),
+    Completions(Completions),
+    #[command(hide = true)]
+    Supervise(Supervise),
+    #[command(hide = true)]
+    Generate(Generate),
+}
+
+/// Mount a directory through a plug-in
+///
+/// LOWER is the directory that stores the files, DIR is where they appear. DIR alone mounts a
+/// directory over itself, so that its own name leads to the extended view. Root mounts for
+/// everybody, anybody else for themselves.
+///
+/// Options with -o are those of mount(8) that make sense here (ro, nosuid, nodev, noexec, noatime
+/// and their like), `cache=SECONDS`, and those of the plug-in.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "hsci mount [OPTIONS] [LOWER] DIR",
+    after_help = "Examples:
+  hsci mount ~/logs                              compress ~/logs in place
+  hsci mount /srv/store /mnt -o algorithm=lz4    show /srv/store at /mnt, lz4 by default
+  hsci mount /srv/store /mnt --extension nullfs  show it unchanged
+  mount -t fuse.hsci /srv/store /mnt -o ro       the same through mount(8), read-only"
+)]
+pub(crate) struct Mount {
+    /// The directory that stores the files, and where to show them
+    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
+    paths: Vec<PathBuf>,
+    /// Plug-ins to stack, the topmost first
+    #[arg(
+        short = 'x',
+        long = "extension",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = DEFAULT_EXTENSION
+    )]
+    pub(crate) extensions: Vec<String>,
+    /// Mount options, separated by commas; may be repeated
+    #[arg(short, value_name = "KEY=VALUE,...")]
+    pub(crate) options: Vec<String>,
+    /// Stay in the foreground and log to standard error
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+}
+
+impl Mount {
+    /// What the mount helper was asked for.
+    pub(crate) fn new(lower: PathBuf, dir: PathBuf, options: Vec<String>) -> Self {
+        let extensions = vec![DEFAULT_EXTENSION.to_owned()];
+        Self { paths: vec![lower, dir], extensions, options, foreground: false }
+    }
+
+    /// The directory that stores the files.
+    pub(crate) fn lower(&self) -> &Path {
+        &self.paths[0]
+    }
+
+    /// Where they appear.
+    pub(crate) fn dir(&self) -> &Path {
+        self.paths.last().expect("clap requires one")
+    }
+}
+
+/// Unmount a directory
+///
+/// Waits until everything that was written is in the lower directory. A directory that somebody
+/// uses is not unmounted; with --force it disappears at once and goes when it is no longer used.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci unmount ~/logs
+  hsci unmount --force /mnt    detach now, although somebody uses it")]
+pub(crate) struct Unmount {
+    /// Where it is mounted
+    pub(crate) dir: PathBuf,
+    /// Detach although it is in use
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Show what is mounted, with which plug-ins, and how it does
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci status                 all mounts
+  hsci status ~/logs --json   one, for a script")]
+pub(crate) struct Status {
+    /// Where it is mounted; all mounts if omitted
+    pub(crate) dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Choose how files are compressed
+///
+/// What applies to a file is decided when it is compressed: a choice for the file, or for the
+/// nearest directory above it, or of the user who wrote it, or of the mount.
+///
+/// Algorithms: zstd, zstd:-7 to zstd:22, lz4, deflate:1 to deflate:9 (also gzip), none.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Algorithm {
+    #[command(subcommand)]
+    pub(crate) command: AlgorithmCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlgorithmCommand {
+    Get(AlgorithmGet),
+    Set(AlgorithmSet),
+    List(AlgorithmList),
+}
+
+/// Show what would be used for a file or directory, and who says so
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci algorithm get ~/logs/app.log
+  hsci algorithm get --json ~/logs")]
+pub(crate) struct AlgorithmGet {
+    /// A file or directory inside a mount
+    pub(crate) path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Set your own choice for a mount, or that of a file or directory
+///
+/// Without --for, the choice is yours alone: it applies to what you write on this mount, needs no
+/// privilege, and lasts. With --for it belongs to the file or directory, whoever writes there;
+/// only its owner can set it. `default` takes a choice back.
+///
+/// Scripts need not call this: `setfattr -n user.hsci.algorithm -v zstd:9 PATH` does what --for
+/// does.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "hsci algorithm set ALGORITHM DIR\n       hsci algorithm set ALGORITHM --for PATH...",
+    after_help = "Examples:
+  hsci algorithm set zstd:9 ~/logs               what I write on this mount
+  hsci algorithm set lz4 --for ~/logs/hot        whatever is written below hot
+  hsci algorithm set none --for ~/logs/a.bin     this file
+  hsci algorithm set default ~/logs              back to what the mount says"
+)]
+pub(crate) struct AlgorithmSet {
+    /// An algorithm, with a level where it has them; or `default`
+    #[arg(value_name = "ALGORITHM", allow_hyphen_values = true)]
+    pub(crate) algorithm: String,
+    /// The mount for which this is your own choice
+    #[arg(value_name = "DIR", required_unless_present = "paths", conflicts_with = "paths")]
+    pub(crate) mount: Option<PathBuf>,
+    /// Set the choice of these files or directories instead of your own
+    #[arg(long = "for", value_name = "PATH", num_args = 1..)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// List all choices that you can see on a mount or below a directory
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci algorithm list ~/logs")]
+pub(crate) struct AlgorithmList {
+    /// A directory inside a mount
+    pub(crate) dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Compress now what waits, and return when it is done
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci settle ~/logs")]
+pub(crate) struct Settle {
+    /// Where it is mounted
+    pub(crate) dir: PathBuf,
+}
+
+/// Show logical and stored sizes by algorithm
+///
+/// Walks files and directories of a mount without following symbolic links or entering other
+/// mounts, and counts a file with several names once. Needs no privilege. Stored bytes are those
+/// of the compressed data; what the file system below really uses is in the last line.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci usage ~/logs
+  hsci usage --json ~/logs/2024 ~/logs/2025")]
+pub(crate) struct Usage {
+    /// Files and directories inside a mount
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Verify a store that is not mounted
+///
+/// Reads everything and compares it with its checksums. Exit code 0 means that all can be read,
+/// 1 that something is damaged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci check /srv/store
+  hsci check --json /srv/store | jq .findings")]
+pub(crate) struct Check {
+    /// The directory that stores the files
+    pub(crate) lower: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Copy files out of a store without mounting it
+///
+/// Reads LOWER, or only PATH inside of it, and writes plain files to DEST, which must not exist
+/// yet.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "hsci export LOWER [PATH] DEST",
+    after_help = "Examples:
+  hsci export /srv/store /tmp/all
+  hsci export /srv/store 2025/app.log /tmp/app.log"
+)]
+pub(crate) struct Export {
+    /// The store, a path relative to it, and where to write
+    #[arg(value_name = "DIR", required = true, num_args = 2..=3)]
+    paths: Vec<PathBuf>,
+}
+
+impl Export {
+    /// The store, the part of it to export, and where to write.
+    pub(crate) fn parts(&self) -> (&Path, Option<&Path>, &Path) {
+        match self.paths.as_slice() {
+            [lower, path, dest] => (lower, Some(path), dest),
+            [lower, dest] => (lower, None, dest),
+            _ => unreachable!("clap requires two or three"),
+        }
+    }
+}
+
+/// Show what this machine offers, what is missing, and what that changes
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci doctor
+  hsci doctor /srv/store    also: is this a good place for a store?")]
+pub(crate) struct Doctor {
+    /// A directory that is to be mounted
+    pub(crate) dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci completions bash > ~/.local/share/bash-completion/completions/hsci
+  hsci completions zsh > ~/.zfunc/_hsci
+  hsci completions fish > ~/.config/fish/completions/hsci.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Supervise a mount (started by `hsci mount`)
+#[derive(Debug, Args)]
+pub(crate) struct Supervise {
+    /// What to mount, as the mounting process wrote it
+    pub(crate) request: String,
+}
+
+/// Write man pages and completion scripts below a directory
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// Where to write: `man/man1/*.1`, `completions/*`
+    pub(crate) dir: PathBuf,
+}
+
+/// The complete definition, with the texts that are computed.
+pub(crate) fn command() -> clap::Command {
+    let styles = Styles::styled()
+        .header(AnsiColor::Green.on_default().bold())
+        .usage(AnsiColor::Green.on_default().bold())
+        .literal(AnsiColor::Cyan.on_default().bold())
+        .placeholder(AnsiColor::Cyan.on_default());
+    Cli::command().styles(styles).after_help(exit_codes())
+}
+
+fn exit_codes() -> String {
+    let mut text = "Exit codes:\n  0  done".to_owned();
+    for exit in Exit::ALL {
+        let _ = write!(text, "\n  {}  {}", exit.code(), exit.meaning());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+}
