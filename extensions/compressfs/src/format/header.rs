@@ -1,0 +1,236 @@
+//! The head of an image: two copies of the header record in one envelope.
+
+use hsci_extension::{Error, Result};
+
+use super::log::Chain;
+use super::{CHUNK_LENS, MAX_CHUNKS, envelope, index, seek_table};
+use crate::algorithm::{Algorithm, DEFLATE_LEVELS, ZSTD_LEVELS};
+use crate::codec::Codec;
+
+/// Length of the head in bytes. Whether a file looks sealed depends on these bytes alone.
+pub(crate) const HEAD_LEN: usize = 160;
+/// Where the two copies of the record lie in the head, whatever the envelope.
+const COPIES: [usize; 2] = [16, 16 + RECORD_LEN];
+const RECORD_LEN: usize = 64;
+/// No text, and no text any more once line ends are converted; the rest is random, so that no
+/// other file has it.
+const MAGIC: [u8; 16] = *b"\x89HSCI\r\n\x22\xb1\xfb\x9c\x30\x60\x11\x98\x2b";
+const VERSION: u16 = 1;
+/// Features that a program must know to read the image.
+const KNOWN_INCOMPATIBLE: u32 = 0;
+/// Features that a program may ignore, and that this one knows.
+const KNOWN_COMPATIBLE: u32 = 0;
+/// The longest logical length: what the kernel's signed offsets reach.
+const MAX_LEN: u64 = i64::MAX as u64;
+
+/// What an image's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// What the image was made with; its [`Algorithm::codec`] is the framing.
+    pub(crate) algorithm: Algorithm,
+    /// Bytes per chunk; a power of two in [`CHUNK_LENS`].
+    pub(crate) chunk_len: u32,
+    /// Logical length in bytes.
+    pub(crate) len: u64,
+    /// Where the index begins, in bytes from the start of the image; the frames end there.
+    pub(crate) index_offset: u64,
+    /// Length of the whole image in bytes.
+    pub(crate) image_len: u64,
+    /// CRC-32C of the index's first copy, envelopes included.
+    pub(crate) index_crc: u32,
+    /// Feature bits that may be ignored.
+    pub(crate) compatible: u32,
+}
+
+/// True if the first bytes of a file (all of them, if there are fewer than [`HEAD_LEN`]) are those
+/// of an image. A flipped bit damages only one of the two copies looked for.
+pub(crate) fn looks_sealed(head: &[u8]) -> bool {
+    COPIES.iter().any(|at| head.get(*at..at + MAGIC.len()) == Some(&MAGIC[..]))
+}
+
+impl Header {
+    /// Reads the head of a file from its first [`HEAD_LEN`] bytes, or all if there are fewer. `None`
+    /// if the file is raw; with the header comes what is damaged, if something is.
+    pub(crate) fn read(head: &[u8]) -> Result<Option<(Self, Option<String>)>> {
+        if !looks_sealed(head) {
+            return Ok(None);
+        }
+        let head: &[u8; HEAD_LEN] = head
+            .get(..HEAD_LEN)
+            .and_then(|head| head.try_into().ok())
+            .ok_or_else(|| damaged("the file ends in it"))?;
+        let copies = COPIES.map(|at| Self::decode(&head[at..at + RECORD_LEN]));
+        let good = copies.iter().position(Option::is_some).ok_or_else(|| damaged("both copies"))?;
+        let record = &head[COPIES[good]..COPIES[good] + RECORD_LEN];
+        let header = copies.into_iter().flatten().next().expect("a copy is good")?;
+        let damage = (envelop(header.codec(), record) != *head).then(|| match good {
+            0 if head[COPIES[1]..COPIES[1] + RECORD_LEN] == *record => {
+                "the bytes around its copies"
+            }
+            0 => "the second copy",
+            _ => "the first copy",
+        });
+        Ok(Some((header, damage.map(|what| format!("header: {what}")))))
+    }
+
+    /// One copy of the record; `None` if its checksum does not hold.
+    fn decode(record: &[u8]) -> Option<Result<Self>> {
+        let (body, crc) = record.split_at(RECORD_LEN - 4);
+        if !body.starts_with(&MAGIC) || crc != crc32c::crc32c(body).to_le_bytes() {
+            return None;
+        }
+        Some(Self::decode_body(body))
+    }
+
+    fn decode_body(body: &[u8]) -> Result<Self> {
+        let u32_at = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("4 bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("8 bytes"));
+        let version = u16::from_le_bytes([body[16], body[17]]);
+        let (compatible, incompatible) = (u32_at(20), u32_at(24));
+        if version > VERSION {
+            return Err(Error::Newer(format!("image version {version}, known is {VERSION}")));
+        }
+        let unknown = incompatible & !KNOWN_INCOMPATIBLE;
+        if unknown != 0 {
+            return Err(Error::Newer(format!("image features {unknown:#x} are not known")));
+        }
+        let algorithm = decode_algorithm(body[18], body[19] as i8)
+            .ok_or_else(|| damaged("no such algorithm"))?;
+        let header = Self {
+            algorithm,
+            chunk_len: 1u32.checked_shl(body[28].into()).unwrap_or(0),
+            len: u64_at(32),
+            index_offset: u64_at(40),
+            image_len: u64_at(48),
+            index_crc: u32_at(56),
+            compatible,
+        };
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Whether the numbers fit each other. What is checked here needs no checks later: no sum of
+    /// these numbers overflows, and no count asks for much memory.
+    fn check(&self) -> Result<()> {
+        if !CHUNK_LENS.contains(&self.chunk_len) {
+            return Err(damaged("the length of chunks"));
+        }
+        // Offsets are passed on to the kernel, whose own are signed.
+        if self.len > MAX_LEN || self.image_len > MAX_LEN {
+            return Err(damaged("the length"));
+        }
+        if self.chunks() > MAX_CHUNKS {
+            return Err(damaged("the number of chunks"));
+        }
+        // A frame has at least one byte, so the frames bound the number of chunks by bytes that
+        // the file really has.
+        let frames = self.index_offset.checked_sub(HEAD_LEN as u64);
+        if frames.is_none_or(|frames| frames < self.chunks() || self.index_offset > MAX_LEN) {
+            return Err(damaged("the place of the index"));
+        }
+        let rest = self.image_len.checked_sub(self.index_offset);
+        let expected = 2 * self.index_len() + self.seek_table_len();
+        // A compatible feature may add envelopes behind the index.
+        let more = self.compatible & !KNOWN_COMPATIBLE != 0;
+        if rest.is_none_or(|rest| rest < expected || (rest > expected && !more)) {
+            return Err(damaged("the length of the image"));
+        }
+        Ok(())
+    }
+
+    /// The head of the image.
+    pub(crate) fn encode(&self) -> [u8; HEAD_LEN] {
+        envelop(self.codec(), &self.encode_record())
+    }
+
+    fn encode_record(&self) -> [u8; RECORD_LEN] {
+        let (kind, level) = encode_algorithm(self.algorithm);
+        let mut record = [0; RECORD_LEN];
+        let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &MAGIC);
+        put(16, &VERSION.to_le_bytes());
+        put(18, &[kind, level as u8]);
+        put(20, &self.compatible.to_le_bytes());
+        put(28, &[self.chunk_len.trailing_zeros() as u8]);
+        put(32, &self.len.to_le_bytes());
+        put(40, &self.index_offset.to_le_bytes());
+        put(48, &self.image_len.to_le_bytes());
+        put(56, &self.index_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&record[..RECORD_LEN - 4]);
+        record[RECORD_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+        record
+    }
+
+    /// The codec whose framing the image has.
+    pub(crate) fn codec(&self) -> Codec {
+        self.algorithm.codec()
+    }
+
+    /// Number of chunks; 0 for an empty file.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.len.div_ceil(self.chunk_len.into())
+    }
+
+    /// Logical length of one chunk in bytes: less than `chunk_len` only for the last.
+    pub(crate) fn len_of_chunk(&self, chunk: u64) -> usize {
+        let chunk_len = u64::from(self.chunk_len);
+        (self.len - chunk * chunk_len).min(chunk_len) as usize
+    }
+
+    /// Length of one copy of the index in bytes.
+    pub(super) fn index_len(&self) -> u64 {
+        index::len(self.codec(), self.chunks())
+    }
+
+    pub(super) fn seek_table_len(&self) -> u64 {
+        match self.codec() {
+            Codec::Zstd => seek_table::len(self.chunks()),
+            Codec::Lz4 | Codec::Deflate => 0,
+        }
+    }
+
+    /// The chain that the log behind this image starts from. The header's checksum depends, by
+    /// way of the index, on every byte of the image.
+    pub(crate) fn chain(&self) -> Chain {
+        Chain::new(crc32c::crc32c(&self.encode_record()[..RECORD_LEN - 4]))
+    }
+}
+
+/// The head with two copies of `record` in it.
+fn envelop(codec: Codec, record: &[u8]) -> [u8; HEAD_LEN] {
+    let payload = envelope::payload_range(codec, HEAD_LEN);
+    let mut head = Vec::with_capacity(HEAD_LEN);
+    envelope::append(codec, &[0; HEAD_LEN][payload], &mut head);
+    for at in COPIES {
+        head[at..at + RECORD_LEN].copy_from_slice(record);
+    }
+    head.try_into().expect("the payload fills the head")
+}
+
+const NONE: u8 = 0;
+const ZSTD: u8 = 1;
+const LZ4: u8 = 2;
+const DEFLATE: u8 = 3;
+
+fn encode_algorithm(algorithm: Algorithm) -> (u8, i8) {
+    match algorithm {
+        Algorithm::None => (NONE, 0),
+        Algorithm::Zstd(level) => (ZSTD, level),
+        Algorithm::Lz4 => (LZ4, 0),
+        Algorithm::Deflate(level) => (DEFLATE, level as i8),
+    }
+}
+
+fn decode_algorithm(kind: u8, level: i8) -> Option<Algorithm> {
+    match kind {
+        NONE if level == 0 => Some(Algorithm::None),
+        ZSTD if ZSTD_LEVELS.contains(&level) => Some(Algorithm::Zstd(level)),
+        LZ4 if level == 0 => Some(Algorithm::Lz4),
+        DEFLATE if DEFLATE_LEVELS.contains(&(level as u8)) => Some(Algorithm::Deflate(level as u8)),
+        _ => None,
+    }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Damaged(format!("header: {what}"))
+}

@@ -1,0 +1,105 @@
+//! Reads an image that lies in a file.
+
+use hsci_extension::{Error, LowerFile, Result};
+
+use super::index::{self, Extent, Page};
+use super::{HEAD_LEN, Header};
+use crate::codec::{self, Kind};
+
+/// An image in a file. It keeps the header and nothing else, so a file in use costs next to no
+/// memory; pages of the index are read when they are needed, and kept by whoever wants to.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    header: Header,
+    /// Where the image starts in the file.
+    base: u64,
+    /// What is wrong with the head, although it can be read.
+    damage: Option<String>,
+}
+
+impl Image {
+    /// The image that starts at `base`; `None` if the bytes there are not those of an image.
+    pub(crate) fn open(file: &dyn LowerFile, base: u64) -> Result<Option<Self>> {
+        let mut head = [0; HEAD_LEN];
+        let read = file.read_at(base, &mut head)?;
+        let Some((header, damage)) = Header::read(&head[..read])? else {
+            return Ok(None);
+        };
+        // Against this, every later read is within the file.
+        if base.checked_add(header.image_len).is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Error::Damaged("header: the length of the image".to_owned()));
+        }
+        Ok(Some(Self { header, base, damage }))
+    }
+
+    /// What the header says.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What is damaged in the head, for those who report it.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// Page `number` of the index; it tells of [`PAGE_CHUNKS`](super::PAGE_CHUNKS) chunks. If one
+    /// copy is damaged, it comes from the other.
+    pub(crate) fn page(&self, file: &dyn LowerFile, number: u64) -> Result<Page> {
+        let mut bytes = Vec::new();
+        self.page_copy(file, 0, number, &mut bytes).or_else(|error| match error {
+            Error::Damaged(_) => self.page_copy(file, 1, number, &mut bytes),
+            error => Err(error),
+        })
+    }
+
+    /// Page `number` from one of the two copies; its envelope is left in `bytes`.
+    pub(super) fn page_copy(
+        &self,
+        file: &dyn LowerFile,
+        copy: u64,
+        number: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Page> {
+        let header = &self.header;
+        let on_page = index::chunks_on(number, header.chunks());
+        let offset = header.index_offset
+            + copy * header.index_len()
+            + number * index::page_stride(header.codec());
+        bytes.resize(index::len(header.codec(), on_page) as usize, 0);
+        file.read_exact_at(self.base + offset, bytes)?;
+        let frames = HEAD_LEN as u64..header.index_offset;
+        index::read_page(header.codec(), number, bytes, frames, header.chunk_len)
+    }
+
+    /// The frame at `extent` into `frame`; its checksum holds.
+    pub(crate) fn read_frame(
+        &self,
+        file: &dyn LowerFile,
+        extent: &Extent,
+        frame: &mut Vec<u8>,
+    ) -> Result<()> {
+        frame.resize(extent.record.len as usize, 0);
+        file.read_exact_at(self.base + extent.offset, frame)?;
+        if crc32c::crc32c(frame) != extent.record.crc {
+            return Err(Error::Damaged("the checksum of a chunk".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The logical bytes of `chunk`, whose extent is given, into `out`, which has exactly
+    /// [`Header::len_of_chunk`] bytes. `frame` is room to work in.
+    pub(crate) fn read_chunk(
+        &self,
+        file: &dyn LowerFile,
+        extent: &Extent,
+        frame: &mut Vec<u8>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        if extent.record.kind == Kind::Hole {
+            out.fill(0);
+            return Ok(());
+        }
+        self.read_frame(file, extent, frame)?;
+        codec::decode(self.header.codec(), frame, out)
+    }
+}
