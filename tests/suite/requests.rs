@@ -126,6 +126,7 @@ fn measure(mount: &Mount, count: &dyn Fn(&dyn Fn()) -> Counts) {
             (0..TIMES).for_each(|number| work(&dir, number));
         }
         let counts = count(&|| (0..TIMES).for_each(|number| work(&dir, number)));
+        assert!(*limit < 4 || counts.values().sum::<u64>() >= 2 * TIMES, "{what}: not counted");
         complaints.extend(complaint(what, limit * TIMES, &counts));
     }
     let counts = count(&|| read_unlinked(&dir));
