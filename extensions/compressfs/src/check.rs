@@ -2,15 +2,11 @@
 
 mod walk;
 
-use std::path::Path;
-use std::sync::Arc;
+use hsci_extension::{Checked, Environment, Error, Finding, Ino, Result, Severity};
 
-use hsci_extension::{
-    Attr, Checked, Environment, Error, Finding, Ino, LowerFile, Result, Severity,
-};
-
-use crate::choice::{self, ATTRIBUTE, Choices};
-use crate::fs::{Form, Stored, Unfinished, form_of};
+use crate::choice::Choices;
+use crate::format::{self, Damage};
+use crate::fs::{Source, Stored, Unfinished};
 use crate::recovery;
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.
@@ -25,24 +21,73 @@ pub(crate) fn check(
         report(Finding { severity: Severity::Notice, place: "journal".to_owned(), text });
     }
     if let Err(error) = Choices::load(&environment.store) {
-        report(damage("choices", &error));
+        report(unreadable("choices", &error));
     }
     let mut checked = Checked::default();
     walk::regular_files(&*environment.lower, &mut |path, found| {
-        match found {
-            Ok((ino, attr)) => {
-                if let Err(error) = check_file(environment, &unfinished, ino, path, report, &mut checked) {
-                    report(damage(&path.to_string_lossy(), &error));
-                }
-                checked.files += 1;
-                progress(attr.blocks * 512);
+        let place = path.to_string_lossy();
+        let looked = found.and_then(|(ino, attr)| {
+            checked.files += 1;
+            progress(attr.blocks * 512);
+            check_file(environment, &unfinished, ino, &mut |severity, text| {
+                report(Finding { severity, place: place.to_string(), text });
+            })
+        });
+        match looked {
+            Ok((verified, unverified)) => {
+                checked.verified_bytes += verified;
+                checked.unverified_bytes += unverified;
             }
-            Err(error) => report(damage(&path.to_string_lossy(), &error)),
+            Err(error) => report(unreadable(&place, &error)),
         }
     });
     Ok(checked)
 }
 
-fn damage(place: &str, error: &Error) -> Finding {
+/// Returns the logical bytes that carry a checksum, and those that carry none.
+fn check_file(
+    environment: &Environment,
+    unfinished: &Unfinished,
+    ino: Ino,
+    report: &mut dyn FnMut(Severity, String),
+) -> Result<(u64, u64)> {
+    let lower = environment.lower.file(ino)?;
+    let source = match unfinished.is_empty() {
+        true => None,
+        false => unfinished.get(&lower.id()?).cloned(),
+    };
+    let source = source.unwrap_or_else(|| Source::new(lower.clone(), 0));
+    let mut damages = Vec::new();
+    let image = format::verify(&*source.file, source.base, &mut |damage| damages.push(damage))?;
+    if image.is_none() {
+        return Ok((0, lower.len()?));
+    }
+    let Some(stored) = Stored::open(&*lower, source)? else {
+        return Err(Error::Damaged("header: it changed while it was read".to_owned()));
+    };
+    for damage in damages {
+        let severity = severity_of(&damage, &stored)?;
+        report(severity, damage.what);
+    }
+    let in_slots = stored.log.slots.values().map(|slot| u64::from(slot.valid)).sum::<u64>();
+    let in_slots = in_slots.min(stored.len());
+    Ok((stored.len() - in_slots, in_slots))
+}
+
+/// Damage is grave only if somebody still reads these bytes.
+fn severity_of(damage: &Damage, stored: &Stored) -> Result<Severity> {
+    let lost = &damage.lost;
+    let chunk_len = stored.image.chunk_len();
+    let chunks = lost.start / chunk_len..lost.end.div_ceil(chunk_len);
+    for chunk in chunks {
+        // Where even the index is lost, nobody can tell.
+        if !stored.log.slots.contains_key(&chunk) && !matches!(stored.image_part(chunk), Ok(0)) {
+            return Ok(Severity::Damage);
+        }
+    }
+    Ok(Severity::Notice)
+}
+
+fn unreadable(place: &str, error: &Error) -> Finding {
     Finding { severity: Severity::Damage, place: place.to_owned(), text: error.to_string() }
 }

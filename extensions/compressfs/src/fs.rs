@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 pub(crate) type Unfinished = HashMap<FileId, Source>;
 
 /// The compressing content plug-in.
-pub struct Compress {
+pub(crate) struct Compress {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,
     pub(crate) choices: Arc<Choices>,
@@ -66,9 +66,8 @@ pub(crate) fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Re
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
     };
-    let in_journal = source.is_some();
     let source = source.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
-    match Stored::open(&**lower, source, in_journal) {
+    match Stored::open(&**lower, source) {
         Ok(Some(stored)) => Ok(Form::Stored(Box::new(stored))),
         Ok(None) => Ok(Form::Raw),
         Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
@@ -105,7 +104,7 @@ impl Content for Compress {
             if !raw::would_look_sealed(&*file.lower, offset, data)? {
                 return file.lower.write_at(offset, data);
             }
-            self.escape(file)?;
+            crate::settle::escape(self, file)?;
         }
         match &mut file.form {
             Form::Stored(stored) => stored.write(&*file.lower, &self.cache, offset, data),

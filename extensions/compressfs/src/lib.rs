@@ -1,5 +1,109 @@
 //! Compressed files, each user with an algorithm of their own.
+//!
+//! A regular file is stored in one of three forms: *raw* (as it is), *sealed* (an image of
+//! compressed chunks) and *log* (an image, and what was written since). Files are written raw or
+//! to their log, and get an image when they have been quiet for a while.
 
 mod algorithm;
+mod cache;
+mod check;
+mod choice;
 mod codec;
 mod format;
+mod fs;
+mod journal;
+mod recovery;
+mod settle;
+mod usage;
+
+use std::sync::Arc;
+
+use hsci_extension::options::{OptionKind, OptionSpec};
+use hsci_extension::{
+    Checked, ContentFs, Environment, Error, Extension, FileSystem, Finding, Result,
+};
+
+use crate::algorithm::Algorithm;
+use crate::choice::Choices;
+use crate::fs::{Compress, Door, Settings};
+
+/// The extension.
+pub struct CompressFs;
+
+impl Extension for CompressFs {
+    const NAME: &'static str = "compressfs";
+    const ABOUT: &'static str =
+        "compresses files that are not being written, each user as they like";
+    const FORMAT_VERSION: u32 = 1;
+
+    fn options() -> Vec<OptionSpec> {
+        let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
+        vec![
+            OptionSpec {
+                name: "algorithm",
+                help: "algorithm for users who have chosen none",
+                kind: OptionKind::Text { check, placeholder: "NAME[:LEVEL]" },
+                default: "zstd:3",
+            },
+            OptionSpec {
+                name: "chunk",
+                help: "bytes that are compressed as a unit, a power of two",
+                kind: OptionKind::Size { min: 32 << 10, max: 1 << 20 },
+                default: "128K",
+            },
+            OptionSpec {
+                name: "settle",
+                help: "time without writes after which a file is compressed",
+                kind: OptionKind::Time,
+                default: "5",
+            },
+            OptionSpec {
+                name: "scan",
+                help: "compress files that were there before the mount",
+                kind: OptionKind::Flag,
+                default: "yes",
+            },
+            OptionSpec {
+                name: "threads",
+                help: "threads that compress; 0: one for each core",
+                kind: OptionKind::Number { min: 0, max: 1024 },
+                default: "0",
+            },
+        ]
+    }
+
+    fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
+        let unfinished = match environment.read_only {
+            true => recovery::look(&*environment.store)?,
+            false => recovery::recover(&*environment.store)?,
+        };
+        let choices = Arc::new(Choices::load(&environment.store)?);
+        let settings = settings(environment)?;
+        let store = Arc::clone(&environment.store);
+        let compress = Compress::new(store, settings, Arc::clone(&choices), unfinished);
+        let below = ContentFs::new(Arc::new(compress), environment);
+        Ok(Arc::new(Door { below, choices, mount: settings.algorithm }))
+    }
+
+    fn check(
+        environment: &Environment,
+        report: &mut dyn FnMut(Finding),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Checked> {
+        check::check(environment, report, progress)
+    }
+}
+
+fn settings(environment: &Environment) -> Result<Settings> {
+    let options = &environment.options;
+    let algorithm = choice::parse(options.text("algorithm").as_bytes())?;
+    let chunk_len = options.size("chunk") as u32;
+    if !chunk_len.is_power_of_two() {
+        return Err(Error::Invalid(format!("option `chunk`: {chunk_len} is no power of two")));
+    }
+    let threads = match options.number("threads") as usize {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    Ok(Settings { algorithm, chunk_len, quiet: options.time("settle"), threads })
+}

@@ -66,7 +66,7 @@ fn redo(store: &dyn Store, journal: &Arc<dyn LowerFile>, entry: &Entry) -> Resul
     copy(&**journal, entry.base, &*lower, entry.len)?;
     // What was written to the file's log before the crash stands behind the image. Anything else
     // there is left from the form before.
-    let stored = Stored::open(&*lower, Source::new(Arc::clone(&lower), 0), true)?
+    let stored = Stored::open(&*lower, Source::new(Arc::clone(&lower), 0))?
         .ok_or_else(|| Error::Damaged("journal: an image without header".to_owned()))?;
     let end = if stored.log.is_empty() { entry.len } else { stored.log.end() };
     if lower.len()? > end {

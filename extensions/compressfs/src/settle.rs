@@ -2,6 +2,7 @@
 
 mod batch;
 mod encode;
+mod escape;
 mod install;
 mod pipeline;
 mod plan;
@@ -10,7 +11,9 @@ use std::sync::Arc;
 
 use hsci_extension::{Cell, Error, Settled};
 
+pub(crate) use self::escape::escape;
 pub(crate) use self::install::{copy, restore_times};
+use self::plan::Plan;
 use crate::fs::Compress;
 
 /// Logical bytes of one batch, unless a single file has more: what a crash can undo, and what
@@ -35,11 +38,12 @@ pub(crate) fn settle(compress: &Compress, cells: &[Arc<Cell<Compress>>]) -> Vec<
             Err(answer) => answers[number] = answer,
         }
         if bytes >= BATCH_BYTES || plans.len() >= BATCH_FILES {
-            run(compress, std::mem::take(&mut plans), &mut answers);
+            run(compress, &plans, &mut answers);
+            plans.clear();
             bytes = 0;
         }
     }
-    run(compress, plans, &mut answers);
+    run(compress, &plans, &mut answers);
     for (cell, answer) in cells.iter().zip(&answers) {
         if let Settled::Failed(error) = answer {
             log_failure(cell, error);
@@ -48,23 +52,14 @@ pub(crate) fn settle(compress: &Compress, cells: &[Arc<Cell<Compress>>]) -> Vec<
     answers
 }
 
-fn run(compress: &Compress, plans: Vec<plan::Plan<'_>>, answers: &mut [Settled]) {
-    let numbers: Vec<usize> = plans.iter().map(|plan| plan.number).collect();
-    if numbers.is_empty() {
+fn run(compress: &Compress, plans: &[Plan<'_>], answers: &mut [Settled]) {
+    if plans.is_empty() {
         return;
     }
-    let settled = batch::settle(compress, &plans);
-    match settled {
-        Ok(settled) => {
-            for (number, answer) in numbers.into_iter().zip(settled) {
-                answers[number] = answer;
-            }
-        }
-        Err(error) => {
-            for number in numbers {
-                answers[number] = Settled::Failed(error.clone());
-            }
-        }
+    let settled = batch::settle(compress, plans)
+        .unwrap_or_else(|error| plans.iter().map(|_| Settled::Failed(error.clone())).collect());
+    for (plan, answer) in plans.iter().zip(settled) {
+        answers[plan.number] = answer;
     }
 }
 

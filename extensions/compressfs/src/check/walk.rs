@@ -16,12 +16,12 @@ struct Level {
     names: std::vec::IntoIter<OsString>,
 }
 
+/// Is told a path, and the regular file there or why it cannot be reached.
+pub(super) type Visitor<'a> = dyn FnMut(&Path, Result<(Ino, Attr)>) + 'a;
+
 /// Calls `visit` with the path and inode of each regular file, once for all its links, and with
 /// what went wrong where something cannot be reached.
-pub(super) fn regular_files(
-    layer: &dyn FileSystem,
-    visit: &mut dyn FnMut(&Path, Result<(Ino, Attr)>),
-) {
+pub(super) fn regular_files(layer: &dyn FileSystem, visit: &mut Visitor<'_>) {
     let mut linked = HashSet::new();
     let mut levels = Vec::new();
     match names(layer, Ino::ROOT) {

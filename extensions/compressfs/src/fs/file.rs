@@ -12,7 +12,7 @@ use crate::journal::Batch;
 use crate::settle::restore_times;
 
 /// A file in use.
-pub struct File {
+pub(crate) struct File {
     pub(crate) lower: Arc<dyn LowerFile>,
     pub(crate) form: Form,
     /// Goes up with every change of content, so that a new image is dropped if it is late.
@@ -94,7 +94,7 @@ impl File {
             }
         }
         let Pending { image, batch, .. } = pending;
-        let log = Log::new(image_end, image.len(), image.chain());
+        let log = Log::new(&image);
         self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)
     }
@@ -117,8 +117,7 @@ impl File {
 
     /// True if recovery would overwrite the lower file with an image from a journal, now or soon.
     pub(crate) fn is_held(&self) -> bool {
-        self.pending.is_some()
-            || matches!(&self.form, Form::Stored(stored) if stored.is_held())
+        self.pending.is_some() || matches!(&self.form, Form::Stored(stored) if stored.is_held())
     }
 
     /// Empties the file.

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsci_extension::{LowerFile, Result};
 
 use self::erased::Ranges;
+use super::image::Image;
 use crate::format::log as format;
 
 /// Where a chunk's current bytes are.
@@ -45,6 +46,8 @@ pub(crate) struct Log {
     /// Where the log begins, and where the next item goes.
     start: u64,
     end: u64,
+    /// Something torn lies behind `end`.
+    has_tail: bool,
     chain: format::Chain,
     /// Number of the last commit; the image itself is commit 0.
     seq: u64,
@@ -62,9 +65,10 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The empty log of an image that ends at `image_end`.
-    pub(crate) fn new(image_end: u64, len: u64, chain: format::Chain) -> Self {
-        let start = image_end.next_multiple_of(format::ALIGNMENT);
+    /// The empty log of an image.
+    pub(crate) fn new(image: &Image) -> Self {
+        let len = image.len();
+        let start = image.stored_len().next_multiple_of(format::ALIGNMENT);
         Self {
             len,
             limit: len,
@@ -72,7 +76,8 @@ impl Log {
             erased: Ranges::default(),
             start,
             end: start,
-            chain,
+            has_tail: false,
+            chain: image.header().chain(),
             seq: 0,
             durable: Arc::default(),
             confirmed: 0,
@@ -83,9 +88,14 @@ impl Log {
         }
     }
 
-    /// True if a new image would free something: there are slots, or parts of the image are gone.
+    /// True if the file is what its image says.
     pub(crate) fn is_empty(&self) -> bool {
         self.end == self.start && !self.needs_commit()
+    }
+
+    /// Where the next item goes.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
     }
 
     /// Bytes from the first item to the end of the last.
@@ -113,6 +123,7 @@ impl Log {
         bytes: &[u8],
         chunk_len: u64,
     ) -> Result<()> {
+        self.drop_tail(lower)?;
         let mut item = format::slot(&self.chain, self.seq + 1, chunk);
         let place = self.end + item.len() as u64;
         item.extend_from_slice(bytes);
@@ -188,7 +199,7 @@ impl Log {
             self.append(lower, self.shortest, Vec::new(), Vec::new())?;
             self.told_len = self.shortest;
         }
-        let mut slots = Vec::with_capacity(self.fresh.len());
+        let mut slots = Vec::new();
         let mut bytes = Vec::new();
         for &chunk in &self.fresh {
             let slot = &self.slots[&chunk];
@@ -197,17 +208,32 @@ impl Log {
             let (place, len, crc) = (slot.place, slot.valid, crc32c::crc32c(&bytes));
             slots.push(format::SlotRecord { chunk, place, len, crc });
         }
-        let erased = self.fresh_erased.iter().collect();
+        let mut erased: Vec<_> = self.fresh_erased.iter().collect();
+        // All that is erased first: a slot may be younger.
+        while erased.len() + slots.len() > format::MAX_RECORDS {
+            let some = erased.split_off(erased.len().saturating_sub(format::MAX_RECORDS));
+            let room = format::MAX_RECORDS - some.len();
+            let more = if erased.is_empty() { room } else { 0 };
+            let told = slots.split_off(slots.len().saturating_sub(more));
+            self.append(lower, self.len, told, some)?;
+        }
         self.append(lower, self.len, slots, erased)?;
-        for chunk in std::mem::take(&mut self.fresh) {
-            let slot = self.slots.get_mut(&chunk).expect("fresh slots exist");
+        for chunk in &self.fresh {
+            let slot = self.slots.get_mut(chunk).expect("fresh slots exist");
             slot.covered = slot.covered.max(slot.valid);
             slot.told = self.seq;
         }
-        self.fresh_erased.clear();
+        self.mark_told(self.seq);
+        Ok(())
+    }
+
+    /// Everything is as commit `seq` says.
+    fn mark_told(&mut self, seq: u64) {
+        self.seq = seq;
         self.told_len = self.len;
         self.shortest = self.len;
-        Ok(())
+        self.fresh.clear();
+        self.fresh_erased.clear();
     }
 
     /// Appends one commit.
@@ -218,6 +244,7 @@ impl Log {
         slots: Vec<format::SlotRecord>,
         erased: Vec<Range<u64>>,
     ) -> Result<()> {
+        self.drop_tail(lower)?;
         let confirms = self.durable.load(Ordering::Acquire);
         let commit = format::Commit { seq: self.seq + 1, len, confirms, slots, erased };
         let (item, chain) = commit.encode(&self.chain);
@@ -225,6 +252,14 @@ impl Log {
         self.end += item.len() as u64;
         self.seq += 1;
         self.chain = chain;
+        Ok(())
+    }
+
+    fn drop_tail(&mut self, lower: &dyn LowerFile) -> Result<()> {
+        if self.has_tail {
+            lower.set_len(self.end)?;
+            self.has_tail = false;
+        }
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use hsci_extension::{Errno, Error, LowerFile, Result, Times, Whence};
 
-use super::image::Image;
-use super::log::{Log, Slot};
+use super::image::{Image, Source};
+use super::log::Log;
 use crate::cache::Cache;
 use crate::journal::Batch;
 
@@ -31,6 +31,15 @@ struct Piece {
 }
 
 impl Stored {
+    /// What a lower file with an image holds; `None` if there is no image.
+    pub(crate) fn open(lower: &dyn LowerFile, source: Source) -> Result<Option<Self>> {
+        let Some(image) = Image::open(source)? else {
+            return Ok(None);
+        };
+        let log = Log::recover(lower, &image)?;
+        Ok(Some(Self { image, log, batch: None }))
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.log.len
     }
@@ -86,7 +95,7 @@ impl Stored {
 
     /// How many bytes at the start of a chunk without slot come from the image; behind them are
     /// zeros.
-    fn image_part(&self, chunk: u64) -> Result<usize> {
+    pub(crate) fn image_part(&self, chunk: u64) -> Result<usize> {
         let start = chunk * self.chunk_len();
         let end = self.image.len().min(self.log.limit);
         if start >= end || self.log.erased.contains(chunk) || self.image.is_hole(chunk)? {
@@ -231,11 +240,6 @@ impl Stored {
             chunk += 1;
         }
         Ok(chunk)
-    }
-
-    /// The slots, for those who count.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (&u64, &Slot)> {
-        self.log.slots.iter()
     }
 
     /// True if a chunk's bytes are those of the image, all of them.

@@ -133,11 +133,8 @@ impl<'a> Fields<'a> {
         let seconds = i64::from_le_bytes(self.take()?);
         let nanos = Duration::from_nanos(self.u32()?.into());
         let whole = Duration::from_secs(seconds.unsigned_abs());
-        let second = if seconds < 0 {
-            UNIX_EPOCH.checked_sub(whole)
-        } else {
-            UNIX_EPOCH.checked_add(whole)
-        };
+        let second =
+            if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
         let time = second.and_then(|second| second.checked_add(nanos));
         time.ok_or_else(|| Error::Damaged("journal: a time is out of range".to_owned()))
     }

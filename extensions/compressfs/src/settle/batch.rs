@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_extension::{Content, Errno, Error, Result, Settled, Whence};
 
-use super::encode::{Encoded, Worker};
+use super::encode::{self, Encoded};
 use super::install::{self, Ready};
 use super::pipeline::{self, Pipeline};
 use super::plan::{BLOCK, Plan, remember_tried};
-use crate::format::Builder;
+use crate::format::{Builder, HEAD_LEN};
 use crate::fs::{Compress, Image, Source};
 use crate::journal::Writer;
 
@@ -45,11 +45,11 @@ pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Sett
         ready: Vec::new(),
     };
     let start = || {
-        let mut worker = Worker::new();
+        let mut bytes = Vec::new();
         move |step| match step {
             Step::Begin(number) => Outcome::Begin(number),
             Step::Chunk(number, chunk) => {
-                Outcome::Chunk(worker.encode(compress, &plans[number], chunk))
+                Outcome::Chunk(encode::encode(compress, &plans[number], chunk, &mut bytes))
             }
             Step::Holes(count) => Outcome::Holes(count),
             Step::Fail(error) => Outcome::Chunk(Err(error)),
@@ -127,6 +127,8 @@ struct Current {
     number: usize,
     /// Where the image starts in the journal.
     base: u64,
+    /// Chunks so far.
+    chunks: u64,
     builder: Builder,
 }
 
@@ -150,8 +152,8 @@ impl<'a> Assembly<'a> {
         let plan = &self.plans[number];
         let base = self.journal.align();
         let builder = Builder::new(plan.algorithm, plan.chunk_len);
-        self.journal.append(&vec![0; builder.head_len()])?;
-        self.current = Some(Current { number, base, builder });
+        self.journal.append(&[0; HEAD_LEN])?;
+        self.current = Some(Current { number, base, chunks: 0, builder });
         Ok(())
     }
 
@@ -159,41 +161,52 @@ impl<'a> Assembly<'a> {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
+        current.chunks += 1;
         current.builder.push(&chunk.record);
-        self.journal.append(&chunk.bytes)?;
-        let image_len = self.journal.end() - current.base;
+        self.journal.append(&chunk.frame)?;
         let plan = &self.plans[current.number];
-        if plan.raw_space.is_some_and(|space| image_len >= space) {
+        if plan.raw_space.is_some_and(|space| current.builder.image_len() >= space) {
             self.decline();
         }
         Ok(())
     }
 
     fn holes(&mut self, count: u64) -> Result<()> {
-        if let Some(current) = &mut self.current {
-            current.builder.push_holes(count);
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let plan = &self.plans[current.number];
+        let first = current.chunks;
+        let whole = encode::encode_hole(plan, plan.chunk_len as usize)?;
+        for chunk in first..first + count {
+            let len = plan.len_of_chunk(chunk);
+            if len == plan.chunk_len as usize {
+                self.chunk(&whole)?;
+            } else {
+                self.chunk(&encode::encode_hole(plan, len)?)?;
+            }
         }
         Ok(())
     }
 
     /// Completes an image.
     fn end(&mut self) -> Result<()> {
-        let Some(Current { number, base, builder }) = &mut self.current else {
+        let Some(Current { number, base, builder, .. }) = &mut self.current else {
             return Ok(());
         };
         let (number, base) = (*number, *base);
         let plan = &self.plans[number];
-        let finished = builder.finish(plan.len);
-        self.journal.append(&finished.tail)?;
-        let image_len = self.journal.end() - base;
-        let space = image_len.next_multiple_of(BLOCK);
+        let space = builder.image_len().next_multiple_of(BLOCK);
         if plan.raw_space.is_some_and(|raw_space| space >= raw_space) {
             self.decline();
             return Ok(());
         }
-        self.journal.file().write_at(base, &finished.head)?;
+        let builder = std::mem::replace(builder, Builder::new(plan.algorithm, plan.chunk_len));
+        let head = builder.finish(plan.len, &mut |bytes| self.journal.append(bytes))?;
+        self.journal.file().write_at(base, &head)?;
         let source = Source::new(self.journal.file().clone(), base);
-        let image = Image::open(source, &finished.head)?;
+        let image = Image::open(source)?
+            .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
         let ready = Ready { cell: plan.cell, changes: plan.changes, image, base };
         self.ready.push((number, ready));
         self.current = None;

@@ -39,11 +39,8 @@ pub(super) fn install(
     }
     journal.sync()?;
     let batch = Batch::new(ready.len());
-    let members: Vec<Result<Member<'_>>> = ready
-        .into_iter()
-        .enumerate()
-        .map(|(place, ready)| offer(ready, &batch, place))
-        .collect();
+    let members: Vec<Result<Member<'_>>> =
+        ready.into_iter().enumerate().map(|(place, ready)| offer(ready, &batch, place)).collect();
     let stayed = batch.close();
     let entries: Vec<Entry> = members
         .iter()
@@ -120,7 +117,7 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
     copy(&**journal.file(), member.entry.base, &*lower, member.entry.len)?;
     let mut file = member.cell.write();
     if let Form::Stored(stored) = &mut file.form {
-        stored.image.move_to(Source::new(Arc::clone(&lower), 0));
+        stored.image.move_to(Source::new(Arc::clone(&lower), 0))?;
     }
     file.release_times();
     Ok(())
@@ -135,7 +132,12 @@ pub(crate) fn restore_times(lower: &dyn LowerFile, times: &Times) {
 }
 
 /// Copies an image from a journal to the start of a lower file.
-pub(crate) fn copy(journal: &dyn LowerFile, base: u64, lower: &dyn LowerFile, len: u64) -> Result<()> {
+pub(crate) fn copy(
+    journal: &dyn LowerFile,
+    base: u64,
+    lower: &dyn LowerFile,
+    len: u64,
+) -> Result<()> {
     let mut buffer = vec![0; COPY_LEN.min(len as usize)];
     let mut at = 0;
     while at < len {

@@ -150,6 +150,12 @@ fn is_preallocated(lower: &dyn LowerFile, len: u64) -> Result<bool> {
 }
 
 impl Plan<'_> {
+    /// Logical length of a chunk of the new image in bytes.
+    pub(super) fn len_of_chunk(&self, chunk: u64) -> usize {
+        let chunk_len = u64::from(self.chunk_len);
+        (self.len - chunk * chunk_len).min(chunk_len) as usize
+    }
+
     /// The file, if it is still what the plan was made for.
     pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, File>> {
         let file = self.cell.read();

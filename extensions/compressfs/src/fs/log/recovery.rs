@@ -1,0 +1,73 @@
+//! Finds out what a log says after whatever happened to it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use hsci_extension::{LowerFile, Result};
+
+use super::{Log, Slot};
+use crate::format::log::{Chain, Commit, Item, Reader};
+use crate::fs::image::Image;
+
+impl Log {
+    /// The log behind an image in `lower`, up to the last commit that holds. Nothing is written:
+    /// what is torn is overwritten by and by.
+    pub(crate) fn recover(lower: &dyn LowerFile, image: &Image) -> Result<Self> {
+        let mut log = Self::new(image);
+        let mut reader = Reader::new(lower, image.header())?;
+        // Commits wait here until a later one confirms them, so that few are kept at a time.
+        let mut waiting = VecDeque::new();
+        let mut confirmed = 0;
+        while let Some(item) = reader.next()? {
+            let Item::Commit(commit) = item else {
+                continue;
+            };
+            // What a commit confirms was durable, even if the commit's own slots are torn.
+            confirmed = commit.confirms.max(confirmed);
+            waiting.push_back((commit, reader.end(), reader.chain()));
+            let safe = waiting.iter().take_while(|(commit, ..)| commit.seq <= confirmed).count();
+            for commit in waiting.drain(..safe) {
+                log.replay(commit, image.chunk_len());
+            }
+        }
+        for commit in waiting {
+            if !holds(lower, &commit.0)? {
+                break;
+            }
+            log.replay(commit, image.chunk_len());
+        }
+        log.confirmed = confirmed;
+        log.durable = Arc::new(AtomicU64::new(confirmed));
+        log.has_tail = lower.len()? > log.end;
+        Ok(log)
+    }
+
+    /// Takes a commit, and the end of the log and the chain behind it.
+    fn replay(&mut self, (commit, end, chain): (Commit, u64, Chain), chunk_len: u64) {
+        self.set_len(commit.len, chunk_len);
+        for range in &commit.erased {
+            self.erase(range.clone());
+        }
+        for record in &commit.slots {
+            let covered = record.len;
+            let slot = Slot { place: record.place, valid: record.len, covered, told: commit.seq };
+            self.slots.insert(record.chunk, slot);
+        }
+        self.mark_told(commit.seq);
+        (self.end, self.chain) = (end, chain);
+    }
+}
+
+/// True if the slots that a commit tells of are what they were when it was made.
+fn holds(lower: &dyn LowerFile, commit: &Commit) -> Result<bool> {
+    let mut bytes = Vec::new();
+    for slot in &commit.slots {
+        bytes.resize(slot.len as usize, 0);
+        let read = lower.read_at(slot.place, &mut bytes)?;
+        if read < bytes.len() || crc32c::crc32c(&bytes) != slot.crc {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,64 @@
+//! One chunk of a file, compressed.
+
+use hsci_extension::{Content, Error, Result};
+
+use super::plan::Plan;
+use crate::codec::{self, Kind};
+use crate::format::ChunkRecord;
+use crate::fs::{Compress, File, Form};
+
+/// A frame, and what the index has to tell of it.
+pub(super) struct Encoded {
+    pub(super) record: ChunkRecord,
+    pub(super) frame: Vec<u8>,
+}
+
+/// Encodes a chunk of a file as it is now. [`Error::Busy`] if the file has changed.
+pub(super) fn encode(
+    compress: &Compress,
+    plan: &Plan<'_>,
+    chunk: u64,
+    bytes: &mut Vec<u8>,
+) -> Result<Encoded> {
+    let start = chunk * u64::from(plan.chunk_len);
+    let len = plan.len_of_chunk(chunk);
+    let mut frame = Vec::new();
+    {
+        let file = plan.read()?;
+        if let Some(record) = take_over(&file, plan, chunk, &mut frame)? {
+            return Ok(Encoded { record, frame });
+        }
+        bytes.resize(len, 0);
+        if compress.read(&file, start, bytes)? != len {
+            return Err(Error::Busy);
+        }
+    }
+    let kind = codec::encode(plan.algorithm, bytes, &mut frame)?;
+    Ok(Encoded { record: ChunkRecord::new(plan.algorithm, kind, &frame), frame })
+}
+
+/// Encodes a chunk of `len` zeros.
+pub(super) fn encode_hole(plan: &Plan<'_>, len: usize) -> Result<Encoded> {
+    let mut frame = Vec::new();
+    codec::encode_hole(plan.algorithm.codec(), len, &mut frame)?;
+    Ok(Encoded { record: ChunkRecord::new(plan.algorithm, Kind::Hole, &frame), frame })
+}
+
+/// The chunk as the present image has it, if that is what the new one shall have.
+fn take_over(
+    file: &File,
+    plan: &Plan<'_>,
+    chunk: u64,
+    frame: &mut Vec<u8>,
+) -> Result<Option<ChunkRecord>> {
+    let Form::Stored(stored) = &file.form else {
+        return Ok(None);
+    };
+    let image = &stored.image;
+    let same = image.algorithm() == plan.algorithm && image.header().chunk_len == plan.chunk_len;
+    if same && stored.is_from_image(chunk)? {
+        image.frame(chunk, frame).map(Some)
+    } else {
+        Ok(None)
+    }
+}

@@ -1,0 +1,72 @@
+//! Bytes that look like an image but are a user's own are never stored as they are: the file gets
+//! an image around what it holds so far, and goes on with a log.
+
+use std::sync::Arc;
+
+use hsci_extension::{Error, Result};
+
+use super::install::copy;
+use crate::algorithm::Algorithm;
+use crate::codec;
+use crate::format::{Builder, ChunkRecord, HEAD_LEN};
+use crate::fs::{Compress, File, Form, Image, Pending, Source};
+use crate::journal::{Batch, Entry, Writer};
+
+/// Turns a raw file into a stored one with the same content, uncompressed. The caller waits for
+/// it, as hardly anybody ever does.
+pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
+    let mut journal = Writer::create(&compress.store)?;
+    if let Err(error) = prepare(compress, file, &mut journal) {
+        journal.abandon()?;
+        return Err(error);
+    }
+    // Nobody can step back from a batch that is committed already: the file takes the image.
+    file.resolve_pending()?;
+    let Form::Stored(stored) = &mut file.form else {
+        return Err(Error::Broken("an escaped file is raw".to_owned()));
+    };
+    copy(&**journal.file(), 0, &*file.lower, stored.image.stored_len())?;
+    stored.image.move_to(Source::new(Arc::clone(&file.lower), 0))?;
+    let batch = stored.batch.take();
+    file.release_times();
+    compress.store.sync_all()?;
+    journal.remove()?;
+    batch.inspect(|batch| batch.finish());
+    Ok(())
+}
+
+/// Commits an image of the file to the journal.
+fn prepare(compress: &Compress, file: &mut File, journal: &mut Writer) -> Result<()> {
+    let len = write_image(compress, file, journal)?;
+    journal.sync()?;
+    let image = Image::open(Source::new(Arc::clone(journal.file()), 0))?
+        .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
+    let (id, times) = (file.lower.id()?, file.lower.times()?);
+    journal.commit(&[Entry { file: id, base: 0, len, times }])?;
+    let batch = Batch::new(1);
+    batch.decide(true);
+    file.offer(Pending { image, batch, place: 0 });
+    Ok(())
+}
+
+/// Writes the image to the start of the journal; returns its length.
+fn write_image(compress: &Compress, file: &File, journal: &mut Writer) -> Result<u64> {
+    let (len, chunk_len) = (file.len()?, compress.settings.chunk_len);
+    let algorithm = Algorithm::None;
+    let mut builder = Builder::new(algorithm, chunk_len);
+    journal.append(&[0; HEAD_LEN])?;
+    let (mut bytes, mut frame) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < len {
+        bytes.resize((len - at).min(chunk_len.into()) as usize, 0);
+        frame.clear();
+        file.lower.read_exact_at(at, &mut bytes)?;
+        let kind = codec::encode(algorithm, &bytes, &mut frame)?;
+        builder.push(&ChunkRecord::new(algorithm, kind, &frame));
+        journal.append(&frame)?;
+        at += bytes.len() as u64;
+    }
+    let head = builder.finish(len, &mut |bytes| journal.append(bytes))?;
+    journal.file().write_at(0, &head)?;
+    Ok(journal.end())
+}
