@@ -148,19 +148,41 @@ fn time(stamp: &StatxTimestamp) -> SystemTime {
 }
 
 fn timespec(time: Option<SetTime>) -> Timespec {
-    let (tv_sec, tv_nsec) = match time {
-        None => (0, UTIME_OMIT),
-        Some(SetTime::Now) => (0, UTIME_NOW),
-        Some(SetTime::At(time)) => match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => (since.as_secs() as i64, i64::from(since.subsec_nanos())),
-            Err(before) => {
-                let before = before.duration();
-                let borrow = i64::from(before.subsec_nanos() > 0);
-                let nanoseconds =
-                    (1_000_000_000 - i64::from(before.subsec_nanos())) % 1_000_000_000;
-                (-(before.as_secs() as i64) - borrow, nanoseconds)
-            }
-        },
-    };
-    Timespec { tv_sec, tv_nsec }
+    match time {
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(SetTime::At(time)) => timespec_of(time),
+    }
+}
+
+/// A time as system calls take it; before 1970 the seconds are negative and the nanoseconds not.
+pub(crate) fn timespec_of(time: SystemTime) -> Timespec {
+    const SECOND: i64 = 1_000_000_000;
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => {
+            let tv_nsec = i64::from(since.subsec_nanos());
+            Timespec { tv_sec: since.as_secs() as i64, tv_nsec }
+        }
+        Err(before) => {
+            let before = before.duration();
+            let nanoseconds = i64::from(before.subsec_nanos());
+            let borrowed = i64::from(nanoseconds > 0);
+            let tv_sec = -(before.as_secs() as i64) - borrowed;
+            Timespec { tv_sec, tv_nsec: borrowed * SECOND - nanoseconds }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_have_positive_nanoseconds() {
+        let time = SystemTime::UNIX_EPOCH - Duration::from_millis(1500);
+        let spec = timespec_of(time);
+        assert_eq!((spec.tv_sec, spec.tv_nsec), (-2, 500_000_000));
+        let whole = timespec_of(SystemTime::UNIX_EPOCH - Duration::from_secs(3));
+        assert_eq!((whole.tv_sec, whole.tv_nsec), (-3, 0));
+    }
 }
