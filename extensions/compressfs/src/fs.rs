@@ -23,6 +23,7 @@ pub(crate) use self::stored::Stored;
 use crate::algorithm::Algorithm;
 use crate::cache::Cache;
 use crate::choice::Choices;
+use crate::journal::Batch;
 
 /// What the options of the mount say.
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +62,16 @@ impl Compress {
 }
 
 /// Finds out how a file is stored.
-pub(crate) fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<Form> {
-    let source = match unfinished.is_empty() {
+fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<Form> {
+    let in_journal = match unfinished.is_empty() {
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
     };
-    let source = source.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
+    // Recovery will install the image some day: until then the file has to keep it.
+    let batch = in_journal.is_some().then(Batch::committed);
+    let source = in_journal.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
     match Stored::open(&**lower, source) {
-        Ok(Some(stored)) => Ok(Form::Stored(Box::new(stored))),
+        Ok(Some(stored)) => Ok(Form::Stored(Box::new(Stored { batch, ..stored }))),
         Ok(None) => Ok(Form::Raw),
         Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
         Err(error) => Ok(Form::Unreadable(error)),

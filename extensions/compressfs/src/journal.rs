@@ -151,6 +151,12 @@ impl Batch {
         Arc::new(Self { state, changed: Condvar::new() })
     }
 
+    /// A batch that was committed long ago, and whose journal stays for now.
+    pub(crate) fn committed() -> Arc<Self> {
+        let state = Mutex::new((Phase::Committed, Vec::new()));
+        Arc::new(Self { state, changed: Condvar::new() })
+    }
+
     /// A file is about to change: takes it out of the batch. False if it is too late, and the
     /// file's new image holds. Waits while that is being decided.
     pub(crate) fn withdraw(&self, file: usize) -> bool {

@@ -152,6 +152,11 @@ impl Log {
         self.len = len;
     }
 
+    /// Forgets what a write that failed has left behind the end.
+    pub(crate) fn forget_behind_end(&mut self, chunk_len: u64) {
+        self.cut(self.len, chunk_len);
+    }
+
     /// Forgets whatever lies behind `len`.
     fn cut(&mut self, len: u64, chunk_len: u64) {
         self.limit = self.limit.min(len);

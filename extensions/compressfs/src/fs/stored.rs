@@ -116,7 +116,10 @@ impl Stored {
         let mut rest = data;
         for piece in pieces(offset, data.len() as u64, self.chunk_len()) {
             let (part, behind) = rest.split_at(piece.end - piece.start);
-            self.write_piece(lower, cache, piece, part)?;
+            if let Err(error) = self.write_piece(lower, cache, piece, part) {
+                self.log.forget_behind_end(self.image.chunk_len());
+                return Err(error);
+            }
             rest = behind;
         }
         if end > self.len() {
@@ -171,7 +174,8 @@ impl Stored {
             return Err(Error::TooLarge(format!("a length of {len}")));
         }
         self.log.set_len(len, self.chunk_len());
-        touch(lower)
+        touch(lower);
+        Ok(())
     }
 
     /// Makes a range read as zeros; the length stays.
@@ -202,7 +206,8 @@ impl Stored {
         if !whole.is_empty() {
             self.log.erase(whole);
         }
-        touch(lower)
+        touch(lower);
+        Ok(())
     }
 
     /// False if the whole chunk reads as zeros and takes no space.
@@ -254,10 +259,13 @@ impl Stored {
     }
 }
 
-/// A change of length or of holes is not a write to the lower file, but is one to its users.
-fn touch(lower: &dyn LowerFile) -> Result<()> {
-    let times = lower.times()?;
-    lower.set_times(&Times { modified: SystemTime::now(), ..times })
+/// A change of length or of holes is not a write to the lower file, but is one to its users. An
+/// unprivileged host may not set the time on another's file, which is no reason to fail.
+fn touch(lower: &dyn LowerFile) {
+    let now = |times| lower.set_times(&Times { modified: SystemTime::now(), ..times });
+    if let Err(error) = lower.times().and_then(now) {
+        log::debug!("time of a change of length: {error}");
+    }
 }
 
 /// Cuts a range at the borders of chunks.

@@ -39,6 +39,8 @@ pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Sett
     let mut assembly = Assembly {
         plans,
         given_up: &given_up,
+        // Half of what is free is left to those who write meanwhile.
+        budget: compress.store.free_space()? / 2,
         journal: Writer::create(&compress.store)?,
         current: None,
         answers: vec![Settled::Busy; plans.len()],
@@ -116,6 +118,8 @@ struct Assembly<'a> {
     plans: &'a [Plan<'a>],
     /// For each plan: nothing more is needed of it.
     given_up: &'a [AtomicBool],
+    /// The most bytes that the journal may take.
+    budget: u64,
     journal: Writer,
     /// The image that is being written, unless its file is given up.
     current: Option<Current>,
@@ -161,6 +165,11 @@ impl<'a> Assembly<'a> {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
+        if self.journal.end() + chunk.frame.len() as u64 > self.budget {
+            // With the images before it installed, there may be enough room for this one.
+            let full = Error::Lower(Errno::NOSPC);
+            return Err(if self.ready.is_empty() { full } else { Error::Busy });
+        }
         current.chunks += 1;
         current.builder.push(&chunk.record);
         self.journal.append(&chunk.frame)?;

@@ -43,9 +43,7 @@ fn prepare(compress: &Compress, file: &mut File, journal: &mut Writer) -> Result
         .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
     let (id, times) = (file.lower.id()?, file.lower.times()?);
     journal.commit(&[Entry { file: id, base: 0, len, times }])?;
-    let batch = Batch::new(1);
-    batch.decide(true);
-    file.offer(Pending { image, batch, place: 0 });
+    file.offer(Pending { image, batch: Batch::committed(), place: 0 });
     Ok(())
 }
 
