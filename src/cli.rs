@@ -12,6 +12,10 @@ use hsci_host::failure::Exit;
 /// The extension that is used where none is named.
 pub(crate) const DEFAULT_EXTENSION: &str = "compressfs";
 
+/// The algorithms of compressfs, as messages name them.
+pub(crate) const ALGORITHMS: &str =
+    "zstd, zstd:-7 to zstd:22, lz4, deflate, deflate:1 to deflate:9 (or gzip), none";
+
 /// Extend a file system without touching the kernel
 ///
 /// Mounts a directory through plug-ins. The plug-in `compressfs`, which is used unless another

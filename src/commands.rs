@@ -1,21 +1,30 @@
 //! One module for each command.
 
+mod algorithm;
+mod generate;
 mod mount;
+mod settle;
 mod status;
 mod unmount;
+mod usage;
+
+pub(crate) use mount::run as mount;
 
 use crate::Result;
 use crate::cli::Command;
 
-pub(crate) use mount::run as mount;
-
 /// Runs a parsed command.
-pub(crate) fn run(command: Command) -> Result<()> {
+pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Mount(args) => mount::run(&args),
-        Command::Unmount(args) => unmount::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Supervise(args) => mount::supervise(&args),
-        _ => todo!(),
+        Command::Mount(args) => mount::run(args),
+        Command::Unmount(args) => unmount::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Algorithm(args) => algorithm::run(args),
+        Command::Settle(args) => settle::run(args),
+        Command::Usage(args) => usage::run(args),
+        Command::Check(_) | Command::Export(_) | Command::Doctor(_) => todo!(),
+        Command::Completions(args) => generate::completions(args),
+        Command::Supervise(args) => mount::supervise(args),
+        Command::Generate(args) => generate::generate(args),
     }
 }

@@ -4,9 +4,13 @@
 
 mod cli;
 mod commands;
+mod control;
 mod mount_helper;
 mod mount_options;
+mod plugin;
+mod ui;
 mod usage_error;
+mod walk;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,7 +36,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
         .try_get_matches_from(arguments)
         .and_then(|mut matches| cli::Cli::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(cli) => commands::run(cli.command),
+        Ok(cli) => commands::run(&cli.command),
         Err(error) if error.use_stderr() => {
             Err(Failure::new(Exit::Usage, usage_error::one_line(&error)))
         }

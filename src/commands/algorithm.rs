@@ -1,0 +1,181 @@
+//! `hsci algorithm`.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use hsci_host::failure::{Exit, Failure};
+use rustix::fs::{XattrFlags, lgetxattr, removexattr, setxattr};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{
+    ALGORITHMS, Algorithm, AlgorithmCommand, AlgorithmGet, AlgorithmList, AlgorithmSet,
+};
+use crate::walk::{Found, Walk};
+use crate::{Result, control, ui};
+
+/// The attribute that holds the choice of a file or directory.
+const ATTRIBUTE: &str = "user.hsci.algorithm";
+/// The word that takes a choice back.
+const DEFAULT: &str = "default";
+/// What is asked and ordered: the caller's own choice; what would be used for a file.
+const OWN: &str = "algorithm";
+const FOR_FILE: &str = "algorithm-of";
+
+/// What applies, and why.
+#[derive(Deserialize, Serialize)]
+struct Choice {
+    algorithm: String,
+    /// Whose word it is: `file`, `directory`, `user`, `stored` or `mount`.
+    from: String,
+    /// The file or directory that says so, relative to the root of the mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+}
+
+impl Choice {
+    fn reason(&self) -> String {
+        let place = self.place.as_deref().map(|place| format!(" `{place}`")).unwrap_or_default();
+        match self.from.as_str() {
+            "file" => "chosen for this file".to_owned(),
+            "directory" => format!("chosen for the directory{place}"),
+            "user" => "chosen by the user who writes it".to_owned(),
+            "stored" => "it is stored so already".to_owned(),
+            "mount" => "the default of the mount".to_owned(),
+            other => format!("from {other}{place}"),
+        }
+    }
+}
+
+/// Gets, sets or lists choices.
+pub(crate) fn run(args: &Algorithm) -> Result<()> {
+    match &args.command {
+        AlgorithmCommand::Get(args) => get(args),
+        AlgorithmCommand::Set(args) => set(args),
+        AlgorithmCommand::List(args) => list(args),
+    }
+}
+
+fn get(args: &AlgorithmGet) -> Result<()> {
+    let choice = ask(&args.path, FOR_FILE)?;
+    if args.json {
+        return ui::print_json(&choice);
+    }
+    ui::print(&format!("{} ({})\n", choice.algorithm, choice.reason()))
+}
+
+fn set(args: &AlgorithmSet) -> Result<()> {
+    if args.algorithm.is_empty() {
+        return Err(unknown(""));
+    }
+    if let Some(mount) = &args.mount {
+        return set_own(mount, &args.algorithm);
+    }
+    args.paths.iter().try_for_each(|path| set_for(path, &args.algorithm))
+}
+
+fn set_own(mount: &Path, algorithm: &str) -> Result<()> {
+    control::order(mount, OWN, algorithm).map_err(|errno| refused(mount, algorithm, errno))?;
+    let choice = ask(mount, OWN)?;
+    let mount = mount.display();
+    let reason = match choice.from.as_str() {
+        "user" => "your choice",
+        _ => "the default of the mount",
+    };
+    ui::print(&format!("{mount}: what you write is stored with {} ({reason})\n", choice.algorithm))
+}
+
+fn set_for(path: &Path, algorithm: &str) -> Result<()> {
+    control::require_mount(path)?;
+    let outcome = match algorithm {
+        DEFAULT => match removexattr(path, ATTRIBUTE) {
+            Err(Errno::NODATA) => Ok(()),
+            outcome => outcome,
+        },
+        _ => setxattr(path, ATTRIBUTE, algorithm.as_bytes(), XattrFlags::empty()),
+    };
+    outcome.map_err(|errno| refused(path, algorithm, errno))
+}
+
+fn refused(path: &Path, algorithm: &str, errno: Errno) -> Failure {
+    match errno {
+        Errno::INVAL => unknown(algorithm),
+        _ => control::failure(path, "algorithms", errno),
+    }
+}
+
+fn unknown(algorithm: &str) -> Failure {
+    let text =
+        format!("algorithm `{algorithm}`: there is none; use one of: {ALGORITHMS}, {DEFAULT}");
+    Failure::new(Exit::Usage, text)
+}
+
+fn ask(path: &Path, question: &str) -> Result<Choice> {
+    let answer = control::ask(path, question);
+    let answer = answer.map_err(|errno| control::failure(path, "algorithms", errno))?;
+    control::parse(path, question, &answer)
+}
+
+/// All choices that can be seen below a directory, as `--json` prints them.
+#[derive(Serialize)]
+struct Choices {
+    /// The caller's own, or the default of the mount where there is none.
+    own: Choice,
+    /// Those of files and directories.
+    places: Vec<Marked>,
+}
+
+/// A file or directory with a choice.
+#[derive(Serialize)]
+struct Marked {
+    path: String,
+    algorithm: String,
+}
+
+fn list(args: &AlgorithmList) -> Result<()> {
+    let own = ask(&args.dir, OWN)?;
+    let (places, failure) = marked_below(&args.dir);
+    let choices = Choices { own, places };
+    if args.json {
+        ui::print_json(&choices)?;
+    } else {
+        ui::print(&table(&choices))?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+fn marked_below(dir: &Path) -> (Vec<Marked>, Option<Failure>) {
+    let mut places = Vec::new();
+    let first_failure = RefCell::new(None);
+    let fail = |path: &Path, errno| {
+        first_failure.borrow_mut().get_or_insert_with(|| control::of_path(path, errno));
+    };
+    let progress = ui::spinner("looking for choices");
+    let visit = |found: &Found<'_>| {
+        progress.set_message(places.len().to_string());
+        let read = |buffer: &mut [u8]| lgetxattr(found.reach, ATTRIBUTE, buffer);
+        match control::with_room(read) {
+            Ok(value) => places.push(Marked {
+                path: found.path.display().to_string(),
+                algorithm: String::from_utf8_lossy(&value).into_owned(),
+            }),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => fail(found.path, errno),
+        }
+    };
+    Walk::new(visit, fail).run(dir);
+    progress.finish_and_clear();
+    (places, first_failure.into_inner())
+}
+
+fn table(choices: &Choices) -> String {
+    let mut lines = vec![vec!["for".to_owned(), "algorithm".to_owned()]];
+    let whose = match choices.own.from.as_str() {
+        "user" => "you",
+        _ => "the mount (you have chosen nothing)",
+    };
+    lines.push(vec![whose.to_owned(), choices.own.algorithm.clone()]);
+    let places = choices.places.iter();
+    lines.extend(places.map(|marked| vec![marked.path.clone(), marked.algorithm.clone()]));
+    ui::table(&lines)
+}

@@ -1,0 +1,56 @@
+//! `hsci settle`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hsci_host::failure::{Exit, Failure};
+use serde::Deserialize;
+
+use crate::cli::Settle;
+use crate::{Result, control, ui};
+
+/// How a settle goes, as the mount tells it.
+#[derive(Deserialize)]
+struct Progress {
+    /// Files dealt with.
+    done: u64,
+    /// Files to deal with, once all were found.
+    total: Option<u64>,
+    running: bool,
+    failed: u64,
+}
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Starts a settle, and returns when it is done.
+pub(crate) fn run(args: &Settle) -> Result<()> {
+    let dir = &args.dir;
+    let fail = |errno| control::failure(dir, "settling", errno);
+    control::order(dir, "settle", "now").map_err(fail)?;
+    let bar = ui::bar("settling");
+    let end = loop {
+        let progress = ask(dir)?;
+        bar.set_length(progress.total.unwrap_or(progress.done));
+        bar.set_position(progress.done);
+        if !progress.running {
+            break progress;
+        }
+        std::thread::sleep(INTERVAL);
+    };
+    bar.finish_and_clear();
+    if end.failed == 0 {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: {} files could not be settled and stay as they were; `hsci status` names the log that says why",
+        dir.display(),
+        end.failed
+    );
+    Err(Failure::new(Exit::No, text))
+}
+
+fn ask(dir: &Path) -> Result<Progress> {
+    let answer = control::ask(dir, "settle");
+    let answer = answer.map_err(|errno| control::failure(dir, "settling", errno))?;
+    control::parse(dir, "settle", &answer)
+}

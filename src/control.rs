@@ -1,0 +1,120 @@
+//! Questions and orders to a mounted file system, which travel as extended attributes.
+
+use std::path::Path;
+
+use hsci_extension::CONTROL_PREFIX;
+use hsci_host::failure::{Exit, Failure};
+use rustix::fs::{XattrFlags, getxattr, lgetxattr, setxattr};
+use rustix::io::Errno;
+use serde::de::DeserializeOwned;
+
+use crate::Result;
+
+/// An answer is at most this long: the kernel's limit for a value.
+const MAX_LEN: usize = 64 << 10;
+/// Most answers are shorter than this.
+const USUAL_LEN: usize = 4 << 10;
+
+/// Asks the file system about `path`; symbolic links are followed.
+pub(crate) fn ask(path: &Path, name: &str) -> Result<Vec<u8>, Errno> {
+    let name = format!("{CONTROL_PREFIX}{name}");
+    with_room(|buffer| getxattr(path, name.as_str(), buffer))
+}
+
+/// The same without following a symbolic link.
+pub(crate) fn ask_no_follow(path: &Path, name: &str) -> Result<Vec<u8>, Errno> {
+    let name = format!("{CONTROL_PREFIX}{name}");
+    with_room(|buffer| lgetxattr(path, name.as_str(), buffer))
+}
+
+/// Gives an order.
+pub(crate) fn order(path: &Path, name: &str, value: &str) -> Result<(), Errno> {
+    let name = format!("{CONTROL_PREFIX}{name}");
+    setxattr(path, name.as_str(), value.as_bytes(), XattrFlags::empty())
+}
+
+/// Runs a call that fills a buffer, with a larger buffer where the usual one is too small.
+pub(crate) fn with_room(
+    read: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; USUAL_LEN];
+    let len = match read(&mut value) {
+        Err(Errno::RANGE) => {
+            value.resize(MAX_LEN, 0);
+            read(&mut value)?
+        }
+        outcome => outcome?,
+    };
+    value.truncate(len);
+    Ok(value)
+}
+
+/// Reads an answer that is JSON.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, name: &str, answer: &[u8]) -> Result<T> {
+    serde_json::from_slice(answer).map_err(|error| {
+        let path = path.display();
+        Failure::new(
+            Exit::Internal,
+            format!("{path}: the answer to `{name}` is not understood ({error}); are hsci and its plug-in of one version?"),
+        )
+    })
+}
+
+/// What a failed question or order about `path` means to its user. `wanted` says what a plug-in
+/// that does not know the question lacks.
+pub(crate) fn failure(path: &Path, wanted: &str, errno: Errno) -> Failure {
+    match errno {
+        Errno::NODATA | Errno::OPNOTSUPP if is_mount(path) => Failure::new(
+            Exit::Usage,
+            format!(
+                "{}: its plug-in does not know {wanted}; `hsci status` names the plug-in",
+                path.display()
+            ),
+        ),
+        Errno::NODATA | Errno::OPNOTSUPP => not_mounted(path),
+        _ => of_path(path, errno),
+    }
+}
+
+/// True if `path` lies in a mount of ours.
+pub(crate) fn is_mount(path: &Path) -> bool {
+    ask(path, "status").is_ok()
+}
+
+/// Refuses a path that is missing or lies in no mount of ours.
+pub(crate) fn require_mount(path: &Path) -> Result<()> {
+    match ask(path, "status") {
+        Ok(_) => Ok(()),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Err(not_mounted(path)),
+        Err(errno) => Err(of_path(path, errno)),
+    }
+}
+
+/// The failure of a path that lies in no mount of ours.
+pub(crate) fn not_mounted(path: &Path) -> Failure {
+    let path = path.display();
+    Failure::new(
+        Exit::Missing,
+        format!(
+            "{path}: not inside a mount of hsci; `hsci status` lists them, `hsci mount` makes one"
+        ),
+    )
+}
+
+/// The failure of a system call on a path.
+pub(crate) fn of_path(path: &Path, errno: Errno) -> Failure {
+    let path = path.display();
+    let (exit, text) = match errno {
+        Errno::NOENT => (Exit::Missing, "no such file or directory".to_owned()),
+        Errno::NOTDIR => (Exit::Missing, "not a directory".to_owned()),
+        Errno::ACCESS => {
+            (Exit::Impossible, "permission denied; ask its owner, or be root".to_owned())
+        }
+        Errno::PERM => (Exit::Impossible, "only its owner or root may do that".to_owned()),
+        Errno::NOTCONN => {
+            (Exit::Internal, "its host is gone; `hsci unmount` it and mount it anew".to_owned())
+        }
+        _ => (Exit::Internal, std::io::Error::from(errno).to_string()),
+    };
+    Failure::new(exit, format!("{path}: {text}"))
+}

@@ -1,0 +1,96 @@
+//! Where the plug-ins' programs are.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use hsci_host::failure::{Exit, Failure};
+
+use crate::Result;
+
+/// The program of the extension NAME is called this and NAME.
+const PREFIX: &str = "hsci-extension-";
+
+/// The program of an extension: next to this program, or else on PATH.
+pub(crate) fn find(name: &str) -> Result<PathBuf> {
+    if !is_valid(name) {
+        let text = format!("extension `{name}`: a name has letters, digits, `-` and `_` only");
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let program = format!("{PREFIX}{name}");
+    let mut candidates = directories().into_iter().map(|directory| directory.join(&program));
+    candidates.find(|path| is_program(path)).ok_or_else(|| unknown(name))
+}
+
+/// Names of all extensions that can be found.
+pub(crate) fn names() -> BTreeSet<String> {
+    let entries = directories().into_iter().filter_map(|directory| directory.read_dir().ok());
+    entries
+        .flatten()
+        .filter_map(|entry| entry.ok())
+        .filter_map(|entry| {
+            let name = entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned();
+            (is_valid(&name) && is_program(&entry.path())).then_some(name)
+        })
+        .collect()
+}
+
+fn is_valid(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.bytes().all(is_plain)
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn directories() -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let path: OsString = std::env::var_os("PATH").unwrap_or_default();
+    // A relative entry would make the program depend on where the command is called.
+    own.into_iter()
+        .chain(std::env::split_paths(&path).filter(|entry| entry.is_absolute()))
+        .collect()
+}
+
+fn unknown(name: &str) -> Failure {
+    let names = names();
+    let similar = similar(name, names.iter().map(String::as_str));
+    let way_out = match similar {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None if names.is_empty() => {
+            format!("its program `{PREFIX}{name}` is neither next to hsci nor on PATH")
+        }
+        None => format!("there are: {}", names.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    Failure::new(Exit::Usage, format!("extension `{name}`: not found; {way_out}"))
+}
+
+/// The known word that was probably meant.
+pub(crate) fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0));
+    best.filter(|(score, _)| *score > 0.8).map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_the_directory() {
+        for name in ["", "../x", "a/b", "a b", "ä"] {
+            assert_eq!(find(name).expect_err(name).exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_understood() {
+        let known = ["compressfs", "nullfs"];
+        assert_eq!(similar("compresfs", known.into_iter()), Some("compressfs"));
+        assert_eq!(similar("nulfs", known.into_iter()), Some("nullfs"));
+        assert_eq!(similar("versions", known.into_iter()), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Output: sizes, tables, progress bars, colours on terminals only.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::time::Duration;
+
+use hsci_host::failure::{Exit, Failure};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::Result;
+
+/// Writes to standard output. A reader that has seen enough is no failure.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Internal, format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes JSON to standard output.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("our own types are valid JSON");
+    print(&format!("{text}\n"))
+}
+
+/// A size for people: `1.25 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    BinaryBytes(bytes).to_string()
+}
+
+/// How many times smaller `stored` is than `logical`; a dash where nothing is stored.
+pub(crate) fn ratio(logical: u64, stored: u64) -> String {
+    if stored == 0 {
+        return "-".to_owned();
+    }
+    format!("{:.2}", logical as f64 / stored as f64)
+}
+
+/// Lines of cells as aligned text: the first column to the left, the others to the right, the
+/// first line as a heading.
+pub(crate) fn table(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let mut row = String::new();
+        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 => write!(row, "{cell:<width$}"),
+                _ => write!(row, "  {cell:>width$}"),
+            };
+        }
+        let _ = match number {
+            0 => writeln!(text, "{}", bold(row.trim_end())),
+            _ => writeln!(text, "{}", row.trim_end()),
+        };
+    }
+    text
+}
+
+/// Bold on a terminal.
+pub(crate) fn bold(text: &str) -> String {
+    let style = anstyle::Style::new().bold();
+    format!("{style}{text}{style:#}")
+}
+
+/// Coloured on a terminal.
+pub(crate) fn coloured(text: &str, colour: anstyle::AnsiColor) -> String {
+    let style = colour.on_default();
+    format!("{style}{text}{style:#}")
+}
+
+/// A sign of life without a known end, on standard error if that is a terminal.
+pub(crate) fn spinner(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} [{elapsed}]");
+    let bar = ProgressBar::new_spinner().with_style(style.expect("a valid template"));
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// A bar that counts things, on standard error if that is a terminal.
+pub(crate) fn bar(what: &'static str) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} [{elapsed}, {eta} to go]");
+    let bar = ProgressBar::new(0).with_style(style.expect("a valid template"));
+    bar.set_prefix(what);
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let lines = [vec!["name", "size"], vec!["a", "1"], vec!["longer", "100"]]
+            .map(|line| line.into_iter().map(str::to_owned).collect());
+        let plain = anstream::adapter::strip_str(&table(&lines)).to_string();
+        assert_eq!(plain, "name    size\na          1\nlonger   100\n");
+    }
+
+    #[test]
+    fn nothing_stored_has_no_ratio() {
+        assert_eq!(ratio(100, 0), "-");
+        assert_eq!(ratio(1000, 250), "4.00");
+    }
+}
