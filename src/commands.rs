@@ -1,8 +1,10 @@
 //! One module for each command.
 
 mod algorithm;
+mod doctor;
 mod generate;
 mod mount;
+mod offline;
 mod settle;
 mod status;
 mod unmount;
@@ -22,7 +24,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Algorithm(args) => algorithm::run(args),
         Command::Settle(args) => settle::run(args),
         Command::Usage(args) => usage::run(args),
-        Command::Check(_) | Command::Export(_) | Command::Doctor(_) => todo!(),
+        Command::Check(args) => offline::check(args),
+        Command::Export(args) => offline::export(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Supervise(args) => mount::supervise(args),
         Command::Generate(args) => generate::generate(args),

@@ -50,6 +50,9 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
 
 /// Prints the one line that goes with a failure.
 fn complain(program: &str, failure: &Failure) -> ExitCode {
-    eprintln!("{program}: {failure}");
+    // A program that ran on our behalf may have said it already.
+    if !failure.text.is_empty() {
+        eprintln!("{program}: {failure}");
+    }
     ExitCode::from(failure.exit.code())
 }

@@ -24,6 +24,7 @@ use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
 use crate::sys::handle::handle_of;
 
+pub(crate) use self::attributes::timespec_of;
 pub use self::store::LowerStore;
 
 /// A lower directory as a file system.
@@ -38,6 +39,13 @@ pub struct LowerTree {
     by_handle: bool,
 }
 
+/// True if the calling process can open inodes of a directory's file system by handle.
+#[must_use]
+pub fn opens_by_handle(directory: impl AsFd) -> bool {
+    let directory = directory.as_fd();
+    handle_of(directory).is_ok_and(|handle| handle.open(directory, OFlags::PATH).is_ok())
+}
+
 /// How many descriptors the cache may hold, whatever the limit of the process.
 const MOST_DESCRIPTORS: u64 = 4096;
 
@@ -48,8 +56,7 @@ impl LowerTree {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
-        let opened = handle.as_ref().map(|handle| handle.open(root.as_fd(), OFlags::PATH));
-        let by_handle = matches!(opened, Some(Ok(_)));
+        let by_handle = opens_by_handle(&root);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let bound = limit.unwrap_or(u64::MAX) / 4;
         Ok(Arc::new_cyclic(|itself| Self {

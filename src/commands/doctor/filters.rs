@@ -1,0 +1,77 @@
+//! What in-kernel filters could use.
+
+use std::path::Path;
+
+use super::{Finding, read};
+
+pub(super) fn look() -> Vec<Finding> {
+    vec![types(), tracing(), guard(), lockdown()]
+}
+
+fn types() -> Finding {
+    const NAME: &str = "kernel types (BTF)";
+    const FILE: &str = "/sys/kernel/btf/vmlinux";
+    if Path::new(FILE).exists() {
+        return Finding::ok(NAME, FILE);
+    }
+    Finding::missing(
+        NAME,
+        format!("no {FILE}"),
+        "no filter can run in the kernel; mounting does not need any",
+        "a kernel built with CONFIG_DEBUG_INFO_BTF has it",
+    )
+}
+
+fn tracing() -> Finding {
+    const NAME: &str = "tracepoints of FUSE";
+    let advice = "as root, `mount -t tracefs none /sys/kernel/tracing`, and look again";
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let mounted = places.into_iter().find(|place| Path::new(place).join("events").exists());
+    let Some(place) = mounted else {
+        return Finding::unknown(NAME, "no tracefs that the caller can see", advice);
+    };
+    if Path::new(place).join("events/fuse/fuse_request_send").exists() {
+        return Finding::ok(NAME, format!("fuse_request_send in {place}"));
+    }
+    Finding::missing(
+        NAME,
+        format!("no fuse_request_send in {place}"),
+        "requests cannot be counted or judged in the kernel; mounting does not need it",
+        "a newer kernel has it",
+    )
+}
+
+const SECURITY: &str = "as root, `mount -t securityfs none /sys/kernel/security`, and look again";
+
+fn guard() -> Finding {
+    const NAME: &str = "guard (BPF LSM)";
+    match read("/sys/kernel/security/lsm") {
+        Ok(modules) if modules.split(',').any(|module| module == "bpf") => {
+            Finding::ok(NAME, modules)
+        }
+        Ok(modules) => Finding::missing(
+            NAME,
+            format!("the security modules are: {modules}"),
+            "a store cannot be sealed against root; mounted over itself it is out of reach by name all the same",
+            "boot with `bpf` added to the kernel parameter `lsm=`",
+        ),
+        Err(_) => Finding::unknown(NAME, "no securityfs that the caller can see", SECURITY),
+    }
+}
+
+fn lockdown() -> Finding {
+    const NAME: &str = "lockdown";
+    match read("/sys/kernel/security/lockdown") {
+        Ok(modes) if modes.contains("[none]") => Finding::ok(NAME, "the kernel is not locked down"),
+        Ok(modes) => Finding::missing(
+            NAME,
+            format!("the kernel is locked down: {modes}"),
+            "it refuses guards (BPF LSM programs); tracepoints still work",
+            "nothing is needed for mounting; otherwise boot without `lockdown=`",
+        ),
+        Err(_) if Path::new("/sys/kernel/security/lsm").exists() => {
+            Finding::ok(NAME, "the kernel has no lockdown")
+        }
+        Err(_) => Finding::unknown(NAME, "no securityfs that the caller can see", SECURITY),
+    }
+}

@@ -1,0 +1,172 @@
+//! `hsci check` and `hsci export`: what needs no mount. The program of the plug-in that made the
+//! store does the work.
+
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use hsci_extension::RESERVED_NAME;
+use hsci_host::failure::{Exit, Failure};
+use hsci_host::protocol::CheckEvent;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Check, Export};
+use crate::{Result, control, plugin, ui};
+
+/// What the store says of itself; the plug-in's program checks the rest.
+#[derive(Deserialize)]
+struct StoreFile {
+    extension: String,
+}
+
+/// The plug-in that made a store.
+fn extension_of(lower: &Path) -> Result<String> {
+    let file = lower.join(RESERVED_NAME).join("store");
+    let text = std::fs::read(&file).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if lower.is_dir() => {
+            let text = format!("{}: no store; mounting it once makes one", lower.display());
+            Failure::new(Exit::Missing, text)
+        }
+        _ => control::of_path(lower, Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    })?;
+    let parsed = serde_json::from_slice::<StoreFile>(&text);
+    parsed.map(|store| store.extension).map_err(|error| {
+        let text = format!("{}: damaged ({error}); it holds the name and format of the extension, `{{\"extension\":\"compressfs\",\"format\":1}}`", file.display());
+        Failure::new(Exit::Store, text)
+    })
+}
+
+/// The program that works on a store, with the first of its arguments.
+fn program(task: &str, lower: &Path) -> Result<Command> {
+    let extension = extension_of(lower)?;
+    let program = plugin::find(&extension)
+        .map_err(|failure| Failure::new(Exit::Store, format!("{}: {failure}", lower.display())))?;
+    let mut command = Command::new(program);
+    command.arg(task).arg(lower).arg(extension);
+    Ok(command)
+}
+
+fn not_run(command: &Command, error: &std::io::Error) -> Failure {
+    let program = Path::new(command.get_program()).display();
+    Failure::new(Exit::Internal, format!("{program}: {error}"))
+}
+
+/// A program that failed has said why on standard error: its exit code is ours.
+fn judge(command: &Command, status: ExitStatus) -> Result<()> {
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(Failure::new(Exit::from_code(u8::try_from(code).unwrap_or(u8::MAX)), "")),
+        None => Err(not_run(command, &std::io::Error::other(format!("ended by {status}")))),
+    }
+}
+
+/// Copies a store, or a part of it, to plain files.
+pub(crate) fn export(args: &Export) -> Result<()> {
+    let (lower, path, dest) = args.parts();
+    let mut command = program("export", lower)?;
+    command.arg(path.unwrap_or(Path::new("."))).arg(dest);
+    let progress = ui::spinner("exporting");
+    let status = command.stdin(Stdio::null()).status();
+    progress.finish_and_clear();
+    judge(&command, status.map_err(|error| not_run(&command, &error))?)
+}
+
+/// The result of a check, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    lower: &'a Path,
+    /// False if the check ended early.
+    complete: bool,
+    findings: Vec<Finding>,
+    files: u64,
+    verified_bytes: u64,
+    unverified_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    /// `notice` or `damage`.
+    severity: String,
+    /// Below the root of the store, or a part of the store.
+    path: String,
+    text: String,
+}
+
+impl Report<'_> {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for Finding { severity, path, text: what } in &self.findings {
+            text += &format!("{severity}: {path}: {what}\n");
+        }
+        let (verified, unverified) =
+            (ui::size(self.verified_bytes), ui::size(self.unverified_bytes));
+        text + &format!(
+            "{} files: {verified} verified, {unverified} stored without checksums\n",
+            self.files
+        )
+    }
+
+    fn damages(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == "damage").count()
+    }
+}
+
+/// Verifies a store, and prints what was found.
+pub(crate) fn check(args: &Check) -> Result<()> {
+    let lower = args.lower.as_path();
+    let mut command = program("check", lower)?;
+    let (report, status) =
+        listen(&mut command, lower).map_err(|error| not_run(&command, &error))?;
+    if report.complete {
+        if args.json {
+            ui::print_json(&report)?;
+        } else {
+            ui::print(&report.text())?;
+        }
+    }
+    match report.damages() {
+        0 if report.complete || !status.success() => judge(&command, status),
+        0 => Err(not_run(&command, &std::io::Error::other("it ended before the check did"))),
+        damages => {
+            let lower = lower.display();
+            let text = format!(
+                "{lower}: damage in {damages} places; `hsci export` saves what can be read, and overwriting mends"
+            );
+            Err(Failure::new(Exit::No, text))
+        }
+    }
+}
+
+/// Runs the check and gathers what it says.
+fn listen<'a>(command: &mut Command, lower: &'a Path) -> std::io::Result<(Report<'a>, ExitStatus)> {
+    let mut report = Report {
+        lower,
+        complete: false,
+        findings: Vec::new(),
+        files: 0,
+        verified_bytes: 0,
+        unverified_bytes: 0,
+    };
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let out = child.stdout.take().expect("it was asked for");
+    let progress = ui::spinner("checking");
+    let mut done = 0;
+    for line in BufReader::new(out).lines() {
+        match serde_json::from_str(&line?)? {
+            CheckEvent::Progress(bytes) => {
+                done += bytes;
+                progress.set_message(ui::size(done));
+            }
+            CheckEvent::Finding { severity, place: path, text } => {
+                report.findings.push(Finding { severity, path, text });
+            }
+            CheckEvent::Checked { files, verified_bytes, unverified_bytes } => {
+                report =
+                    Report { complete: true, files, verified_bytes, unverified_bytes, ..report };
+            }
+        }
+    }
+    progress.finish_and_clear();
+    Ok((report, child.wait()?))
+}
