@@ -37,7 +37,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part {
         below: &["framework/extension/src"],
-        except: &["framework/extension/src/testkit"],
+        except: &["framework/extension/src/content/settler", "framework/extension/src/testkit"],
         names: &["fuser", "OwnedFd", "RawFd", "AsFd", "BorrowedFd", "thread", "unsafe"],
     },
     Part {

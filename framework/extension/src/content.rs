@@ -1,13 +1,16 @@
 //! The content door: transform the bytes of regular files, and leave the rest to the host.
 
 mod cell;
+mod cells;
+mod file;
 mod fs;
+mod settler;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use cell::Cell;
-pub use fs::ContentFs;
+pub use fs::{ContentFs, Scan};
 
 use crate::{Call, Error, FallocateFlags, LowerFile, Result, Times, Whence};
 
@@ -28,7 +31,8 @@ pub enum Settled {
 ///
 /// For every file in use the host keeps one [`Content::File`] behind a read-write lock: methods
 /// that take `&File` run beside each other, those that take `&mut File` alone. Offsets and
-/// lengths are *logical*, what users see; the [`LowerFile`] stores whatever the plug-in likes.
+/// lengths are *logical*, what users see; the [`LowerFile`] stores whatever the plug-in likes, but
+/// an empty lower file is an empty file, for that is what a new one looks like.
 pub trait Content: Send + Sync + Sized + 'static {
     /// The state of one file in use.
     type File: Send + Sync + 'static;
@@ -93,7 +97,14 @@ pub trait Content: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// False while dropping the state would lose something.
+    /// The file goes out of use, unless somebody uses it again at once: whatever only the state
+    /// knows goes to the lower file, which need not be synced. After an error the state is kept.
+    fn close(&self, file: &mut Self::File) -> Result<()> {
+        let _ = file;
+        Ok(())
+    }
+
+    /// False while dropping the state would lose something even after [`Content::close`].
     fn is_idle(&self, file: &Self::File) -> bool {
         let _ = file;
         true
@@ -105,7 +116,8 @@ pub trait Content: Send + Sync + Sized + 'static {
     }
 
     /// Brings quiet files into their final form, one result for each, in order. Called from a
-    /// thread of its own with no lock held; callers of these files go on meanwhile.
+    /// thread of its own with no lock held; callers of these files go on meanwhile. Files for
+    /// which [`Cell::is_wanted`] turns true are best answered [`Settled::Busy`] soon.
     fn settle(&self, files: &[Arc<Cell<Self>>]) -> Vec<Settled> {
         files.iter().map(|_| Settled::Unchanged).collect()
     }
@@ -120,6 +132,34 @@ pub trait Content: Send + Sync + Sized + 'static {
     fn shutdown(&self) {}
 }
 
+/// Writes zeros from the end of a file up to `offset`, if that lies behind it: for plug-ins whose
+/// lower holes do not read as zeros.
+pub fn fill_gap<C: Content>(
+    content: &C,
+    file: &mut C::File,
+    call: &Call,
+    offset: u64,
+) -> Result<()> {
+    let end = content.len(file)?;
+    write_zeros(content, file, call, end, offset)
+}
+
+fn write_zeros<C: Content>(
+    content: &C,
+    file: &mut C::File,
+    call: &Call,
+    mut from: u64,
+    to: u64,
+) -> Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while from < to {
+        let step = (to - from).min(ZEROS.len() as u64);
+        content.write(file, call, from, &ZEROS[..step as usize])?;
+        from += step;
+    }
+    Ok(())
+}
+
 /// The default of [`Content::fallocate`].
 fn fallocate_by_writing<C: Content>(
     content: &C,
@@ -129,19 +169,14 @@ fn fallocate_by_writing<C: Content>(
     offset: u64,
     len: u64,
 ) -> Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let known = FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE;
     if !known.contains(mode) {
         return Err(Error::Unsupported);
     }
     let size = content.len(file)?;
     let end = offset.checked_add(len).ok_or_else(|| Error::TooLarge("range".to_owned()))?;
-    let erase = mode.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE);
-    let mut at = offset;
-    while erase && at < end.min(size) {
-        let step = (end.min(size) - at).min(ZEROS.len() as u64);
-        content.write(file, call, at, &ZEROS[..step as usize])?;
-        at += step;
+    if mode.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE) {
+        write_zeros(content, file, call, offset, end.min(size))?;
     }
     if end > size && !mode.contains(FallocateFlags::KEEP_SIZE) {
         content.set_len(file, call, end)?;

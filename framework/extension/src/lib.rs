@@ -25,7 +25,7 @@ pub mod options;
 
 pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, SetAttr, SetTime};
 pub use call::Call;
-pub use content::{Cell, Content, ContentFs, Settled};
+pub use content::{Cell, Content, ContentFs, Scan, Settled};
 pub use error::{Errno, Error, Result};
 pub use extension::{Checked, Dispatch, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Opened, Whence};

@@ -3,27 +3,129 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{Attr, Call, Content, Error, FileSystem, Ino, Result};
 
+/// What all cells of a layer have in common.
+pub(super) struct Shared {
+    pub(super) lower: Arc<dyn FileSystem>,
+    /// Times of use count from here.
+    start: Instant,
+    /// The mount ends: nobody starts long work any more.
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(lower: Arc<dyn FileSystem>) -> Arc<Self> {
+        Arc::new(Self { lower, start: Instant::now(), stopping: AtomicBool::new(false) })
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds since the start, never 0.
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64 + 1
+    }
+}
+
+/// One lookup of a lower inode, taken back when it is dropped: the inode stays known, and its
+/// number stays its own.
+pub(super) struct Hold {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ino: Ino,
+}
+
+impl Hold {
+    /// Counts a lookup of an inode that the caller knows.
+    pub(super) fn new(shared: &Arc<Shared>, ino: Ino) -> Result<Self> {
+        shared.lower.retain(ino)?;
+        Ok(Self::counted(shared, ino))
+    }
+
+    /// Takes over a lookup that has been counted.
+    pub(super) fn counted(shared: &Arc<Shared>, ino: Ino) -> Self {
+        Self { shared: Arc::clone(shared), ino }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.lower.forget(self.ino, 1);
+    }
+}
+
 /// A file in use: its state behind the inode's lock, and its surroundings.
 pub struct Cell<C: Content> {
-    ino: Ino,
-    lower: Arc<dyn FileSystem>,
+    hold: Hold,
     state: RwLock<C::File>,
     waiting: AtomicUsize,
+    /// When it was last used and last written, in milliseconds since the start; 0 for never.
+    used: AtomicU64,
+    written: AtomicU64,
+    /// It waits to be settled, or is about to.
+    queued: AtomicBool,
 }
 
 impl<C: Content> Cell<C> {
-    pub(super) fn new(ino: Ino, lower: Arc<dyn FileSystem>, state: C::File) -> Self {
-        Self { ino, lower, state: RwLock::new(state), waiting: AtomicUsize::new(0) }
+    pub(super) fn new(hold: Hold, state: C::File) -> Self {
+        let used = AtomicU64::new(hold.shared.now());
+        Self {
+            hold,
+            state: RwLock::new(state),
+            waiting: AtomicUsize::new(0),
+            used,
+            written: AtomicU64::new(0),
+            queued: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn ino(&self) -> Ino {
-        self.ino
+        self.hold.ino
+    }
+
+    fn lower(&self) -> &dyn FileSystem {
+        &*self.hold.shared.lower
+    }
+
+    pub(super) fn note_use(&self) {
+        self.used.store(self.hold.shared.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn last_use(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was written; true if it has yet to be queued for settling.
+    pub(super) fn note_write(&self) -> bool {
+        self.written.store(self.hold.shared.now(), Ordering::Relaxed);
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that it is not queued any more; returns how long ago it was last written, `None` if it
+    /// was not since it came into use. Later writes queue it again.
+    pub(super) fn take_from_queue(&self) -> Option<Duration> {
+        self.queued.swap(false, Ordering::AcqRel);
+        let written = self.written.load(Ordering::Relaxed);
+        let now = self.hold.shared.now();
+        (written > 0).then(|| Duration::from_millis(now.saturating_sub(written)))
+    }
+
+    pub(super) fn try_read(&self) -> Option<RwLockReadGuard<'_, C::File>> {
+        self.state.try_read()
+    }
+
+    pub(super) fn try_write(&self) -> Option<RwLockWriteGuard<'_, C::File>> {
+        self.state.try_write()
     }
 
     /// The state, shared with other readers.
@@ -42,39 +144,40 @@ impl<C: Content> Cell<C> {
         guard
     }
 
-    /// True while somebody waits for [`Cell::write`]: long work should pause.
+    /// True while somebody waits for [`Cell::write`], and when the mount ends: long work should
+    /// be left for later.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting.load(Ordering::Relaxed) > 0 || self.hold.shared.is_stopping()
     }
 
     /// Attributes as the lower layer has them; size and blocks are the stored ones.
     pub fn lower_attr(&self) -> Result<Attr> {
-        self.lower.getattr(&Call::internal(), self.ino)
+        self.lower().getattr(&Call::internal(), self.ino())
     }
 
     /// An extended attribute of this file.
     pub fn xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        xattr(&*self.lower, self.ino, name)
+        xattr(self.lower(), self.ino(), name)
     }
 
     /// Sets an extended attribute of this file, as the host.
     pub fn set_xattr(&self, name: &str, value: &[u8]) -> Result<()> {
         let flags = crate::XattrFlags::empty();
-        self.lower.setxattr(&Call::internal(), self.ino, OsStr::new(name), value, flags)
+        self.lower().setxattr(&Call::internal(), self.ino(), OsStr::new(name), value, flags)
     }
 
     /// An extended attribute of the nearest directory above this file that has it. Of several
     /// hard links, the name by which the file was last met counts.
     pub fn inherited_xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let mut ino = self.ino;
+        let mut ino = self.ino();
         while ino != Ino::ROOT {
-            ino = match self.lower.parent(ino) {
+            ino = match self.lower().parent(ino) {
                 Ok((parent, _)) => parent,
                 Err(Error::Lower(_)) => break,
                 Err(error) => return Err(error),
             };
-            if let Some(value) = xattr(&*self.lower, ino, name)? {
+            if let Some(value) = xattr(self.lower(), ino, name)? {
                 return Ok(Some(value));
             }
         }
@@ -85,8 +188,8 @@ impl<C: Content> Cell<C> {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         let mut names: Vec<OsString> = Vec::new();
-        let mut ino = self.ino;
-        while let Ok((parent, name)) = self.lower.parent(ino) {
+        let mut ino = self.ino();
+        while let Ok((parent, name)) = self.lower().parent(ino) {
             names.push(name);
             ino = parent;
         }

@@ -1,31 +1,413 @@
 //! The adapter from the content door to the operation door.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
-use crate::{Content, Environment, FileSystem};
+use super::cell::Shared;
+use super::cells::{Cells, Use};
+use super::file::ContentFile;
+use super::settler::Settler;
+use crate::{
+    Attr, Call, Cell, Content, Entry, Environment, Errno, Error, FallocateFlags, FileKind,
+    FileSystem, Ino, LowerFile, Result, SetAttr, SetTime, Whence,
+};
+
+/// Bytes that a copy moves at a time, and in one call.
+const COPY_PIECE: u64 = 256 << 10;
+const MOST_COPY: u64 = 16 << 20;
+
+/// When the tree is searched for files that are not in their final form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Once after the start, slowly, and whenever somebody asks for it.
+    AtStart,
+    /// Only when somebody asks for it.
+    OnRequest,
+}
 
 /// Serves the regular files of the layer below through a [`Content`] plug-in.
+///
+/// Sizes are logical, blocks those that the lower file takes; everything else is the lower
+/// layer's. If the plug-in wants it, files are settled in the background:
+/// [`control_set`](FileSystem::control_set) of `settle` settles all of them now, and `settle` tells
+/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n}`. Other names that the
+/// plug-in [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
-    lower: Arc<dyn FileSystem>,
-    content: Arc<C>,
+    files: Arc<Files<C>>,
 }
 
 impl<C: Content> ContentFs<C> {
-    /// The layer of `content` above the environment's lower layer.
+    /// The layer of `content` above the environment's lower layer. Existing files are settled, too.
     #[must_use]
     pub fn new(content: Arc<C>, environment: &Environment) -> Arc<Self> {
-        Arc::new(Self { lower: Arc::clone(&environment.lower), content })
+        Self::with_scan(content, environment, Scan::AtStart)
+    }
+
+    /// As [`ContentFs::new`], with a choice about existing files.
+    #[must_use]
+    pub fn with_scan(content: Arc<C>, environment: &Environment, scan: Scan) -> Arc<Self> {
+        let shared = Shared::new(Arc::clone(&environment.lower));
+        let cells = Arc::new(Cells::new(content, shared));
+        let settler = match cells.content.quiet_time() {
+            Some(quiet) if !environment.read_only => {
+                Settler::start(&cells, &environment.kernel, quiet, scan)
+            }
+            _ => None,
+        };
+        Arc::new(Self { files: Arc::new(Files { cells, settler }) })
     }
 
     /// The plug-in.
     #[must_use]
     pub fn content(&self) -> &C {
-        &self.content
+        self.files.content()
     }
+
+    fn lower(&self) -> &dyn FileSystem {
+        &*self.files.cells.shared.lower
+    }
+
+    fn cell(&self, ino: Ino) -> Result<Arc<Cell<C>>> {
+        self.files.cells.get(ino)
+    }
+
+    fn is_regular(&self, ino: Ino) -> Result<bool> {
+        Ok(self.lower().getattr(&Call::internal(), ino)?.kind == FileKind::Regular)
+    }
+
+    /// What users see of an entry that the lower layer has handed out.
+    fn show(&self, mut entry: Entry) -> Result<Entry> {
+        if entry.attr.kind != FileKind::Regular {
+            return Ok(entry);
+        }
+        let shown = match self.files.cells.find(entry.ino) {
+            Use::Open(cell) => self.files.attr(&cell).map(|attr| entry.attr = attr),
+            Use::AtRest(_guard) => self.files.show_at_rest(entry.ino, &mut entry.attr),
+        };
+        match shown {
+            Ok(()) => Ok(entry),
+            Err(error) => {
+                self.lower().forget(entry.ino, 1);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<C: Content> Drop for ContentFs<C> {
+    fn drop(&mut self) {
+        self.files.stop();
+    }
+}
+
+/// The operations on files in use.
+pub(super) struct Files<C: Content> {
+    pub(super) cells: Arc<Cells<C>>,
+    settler: Option<Settler<C>>,
+}
+
+impl<C: Content> Files<C> {
+    pub(super) fn content(&self) -> &C {
+        &self.cells.content
+    }
+
+    fn lower(&self) -> &dyn FileSystem {
+        &*self.cells.shared.lower
+    }
+
+    /// What users see of a file in use.
+    fn attr(&self, cell: &Cell<C>) -> Result<Attr> {
+        // Under the lock, so that size and times belong together.
+        let state = cell.read();
+        let mut attr = cell.lower_attr()?;
+        if let Some(times) = self.content().times(&state) {
+            (attr.atime, attr.mtime) = (times.accessed, times.modified);
+        }
+        set_size(&mut attr, self.content().len(&state), || cell.path().display().to_string())?;
+        Ok(attr)
+    }
+
+    /// Turns the lower attributes of a file that is not in use into those that users see.
+    fn show_at_rest(&self, ino: Ino, attr: &mut Attr) -> Result<()> {
+        if attr.kind != FileKind::Regular || attr.size == 0 {
+            return Ok(());
+        }
+        let len = self.content().peek_len(self.lower().file(ino)?);
+        set_size(attr, len, || format!("inode {}", ino.0))
+    }
+
+    /// Changes a file, which then waits to be settled. Even a change that fails may have changed
+    /// something.
+    fn change(
+        &self,
+        cell: &Cell<C>,
+        change: impl FnOnce(&mut C::File) -> Result<()>,
+    ) -> Result<()> {
+        let changed = change(&mut cell.write());
+        if let Some(settler) = &self.settler
+            && cell.note_write()
+        {
+            settler.note(cell.ino());
+        }
+        changed
+    }
+
+    pub(super) fn read(&self, cell: &Cell<C>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.content().read(&cell.read(), offset, buffer)
+    }
+
+    pub(super) fn write(
+        &self,
+        cell: &Cell<C>,
+        call: &Call,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        self.change(cell, |state| self.content().write(state, call, offset, data))
+    }
+
+    /// Sets the length, and then the other attributes.
+    pub(super) fn truncate(
+        &self,
+        cell: &Cell<C>,
+        call: &Call,
+        len: u64,
+        changes: &SetAttr,
+    ) -> Result<()> {
+        self.change(cell, |state| {
+            self.content().set_len(state, call, len)?;
+            if call.uid != 0 && !call.anonymous {
+                // As for any truncation by somebody without privileges.
+                self.lower().drop_privileges(cell.ino())?;
+            }
+            let others = SetAttr { size: None, ..changes.clone() };
+            if others != SetAttr::default() {
+                self.lower().setattr(call, cell.ino(), &others)?;
+            }
+            if others.mtime.is_none() {
+                self.touch(cell)?;
+            }
+            self.content().times_set(state)
+        })
+    }
+
+    pub(super) fn set_times(&self, cell: &Cell<C>, call: &Call, changes: &SetAttr) -> Result<()> {
+        let mut state = cell.write();
+        self.lower().setattr(call, cell.ino(), changes)?;
+        self.content().times_set(&mut state)
+    }
+
+    pub(super) fn fallocate(
+        &self,
+        cell: &Cell<C>,
+        call: &Call,
+        mode: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        self.change(cell, |state| {
+            self.content().fallocate(state, call, mode, offset, len)?;
+            self.touch(cell)?;
+            self.content().times_set(state)
+        })
+    }
+
+    /// Sets the time of change: the content changed, be the lower file written or not.
+    fn touch(&self, cell: &Cell<C>) -> Result<()> {
+        let changes = SetAttr { mtime: Some(SetTime::Now), ..SetAttr::default() };
+        match self.lower().setattr(&Call::internal(), cell.ino(), &changes) {
+            // An unprivileged host may write others' files without being allowed to set times.
+            Err(Error::Lower(Errno::PERM | Errno::ACCESS)) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn seek(&self, cell: &Cell<C>, offset: u64, whence: Whence) -> Result<u64> {
+        let state = cell.read();
+        if offset >= self.content().len(&state)? {
+            return Err(Errno::NXIO.into());
+        }
+        self.content().seek(&state, offset, whence)
+    }
+
+    /// Copies piece by piece. No two files are locked at once, so that no order among them matters.
+    fn copy(
+        &self,
+        call: &Call,
+        (source, from): (&Cell<C>, u64),
+        (target, to): (&Cell<C>, u64),
+        len: u64,
+    ) -> Result<u64> {
+        let len = len.min(MOST_COPY);
+        let mut buffer = vec![0; len.min(COPY_PIECE) as usize];
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(COPY_PIECE) as usize;
+            let moved = self.read(source, from + done, &mut buffer[..piece]).and_then(|read| {
+                if read > 0 {
+                    self.write(target, call, to + done, &buffer[..read])?;
+                }
+                Ok(read as u64)
+            });
+            match moved {
+                Ok(0) => break,
+                Ok(moved) => done += moved,
+                // Asking again for the rest finds the error.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Ends the work in the background.
+    fn stop(&self) {
+        self.cells.shared.stop();
+        if let Some(settler) = &self.settler {
+            settler.stop();
+        }
+    }
+}
+
+/// Sets the size to show. Names of damaged files stay usable: they show what is stored.
+fn set_size(attr: &mut Attr, len: Result<u64>, name: impl FnOnce() -> String) -> Result<()> {
+    match len {
+        Ok(len) => attr.size = len,
+        Err(error @ Error::Lower(_)) => return Err(error),
+        Err(error) => log::warn!("{}: {error}", name()),
+    }
+    Ok(())
 }
 
 impl<C: Content> FileSystem for ContentFs<C> {
     fn lower(&self) -> &dyn FileSystem {
-        &*self.lower
+        self.lower()
+    }
+
+    fn lookup(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
+        self.show(self.lower().lookup(call, parent, name)?)
+    }
+
+    fn forget(&self, ino: Ino, lookups: u64) -> bool {
+        if let Some(settler) = &self.files.settler {
+            settler.forget_unlinked(ino);
+        }
+        // A cell holds its inode, so it goes first. If the caller still knows the inode, the cell
+        // is made again when it is needed.
+        self.files.cells.release(ino);
+        self.lower().forget(ino, lookups)
+    }
+
+    fn getattr(&self, call: &Call, ino: Ino) -> Result<Attr> {
+        match self.files.cells.find(ino) {
+            Use::Open(cell) => self.files.attr(&cell),
+            Use::AtRest(_guard) => {
+                let mut attr = self.lower().getattr(call, ino)?;
+                self.files.show_at_rest(ino, &mut attr)?;
+                Ok(attr)
+            }
+        }
+    }
+
+    fn setattr(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
+        if let Some(size) = changes.size {
+            let cell = self.cell(ino)?;
+            self.files.truncate(&cell, call, size, changes)?;
+            return self.files.attr(&cell);
+        }
+        match self.files.cells.find(ino) {
+            Use::Open(cell) => {
+                if changes.atime.is_some() || changes.mtime.is_some() {
+                    self.files.set_times(&cell, call, changes)?;
+                } else {
+                    self.lower().setattr(call, ino, changes)?;
+                }
+                self.files.attr(&cell)
+            }
+            Use::AtRest(_guard) => {
+                let mut attr = self.lower().setattr(call, ino, changes)?;
+                self.files.show_at_rest(ino, &mut attr)?;
+                Ok(attr)
+            }
+        }
+    }
+
+    fn mknod(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32, rdev: u64) -> Result<Entry> {
+        self.show(self.lower().mknod(call, parent, name, mode, rdev)?)
+    }
+
+    fn link(&self, call: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
+        self.show(self.lower().link(call, ino, parent, name)?)
+    }
+
+    fn read(&self, _: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.files.read(&*self.cell(ino)?, offset, buffer)
+    }
+
+    fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
+        self.files.write(&*self.cell(ino)?, call, offset, data)
+    }
+
+    fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
+        self.content().sync(&*self.cell(ino)?, data_only)
+    }
+
+    fn fallocate(
+        &self,
+        call: &Call,
+        ino: Ino,
+        mode: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        self.files.fallocate(&*self.cell(ino)?, call, mode, offset, len)
+    }
+
+    fn lseek(&self, _: &Call, ino: Ino, offset: u64, whence: Whence) -> Result<u64> {
+        self.files.seek(&*self.cell(ino)?, offset, whence)
+    }
+
+    fn copy_file_range(
+        &self,
+        call: &Call,
+        from: (Ino, u64),
+        to: (Ino, u64),
+        len: u64,
+    ) -> Result<u64> {
+        let (source, target) = (self.cell(from.0)?, self.cell(to.0)?);
+        self.files.copy(call, (&source, from.1), (&target, to.1), len)
+    }
+
+    fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
+        if let ("settle", Some(settler)) = (name, &self.files.settler) {
+            return Ok(settler.progress().into_bytes());
+        }
+        if self.is_regular(ino)? {
+            match self.content().describe(&*self.cell(ino)?, name) {
+                Err(Error::NoAttribute) => {}
+                described => return described,
+            }
+        }
+        self.lower().control_get(call, ino, name)
+    }
+
+    fn control_set(&self, call: &Call, ino: Ino, name: &str, value: &[u8]) -> Result<()> {
+        if let ("settle", Some(settler)) = (name, &self.files.settler) {
+            settler.settle_all();
+            return Ok(());
+        }
+        self.lower().control_set(call, ino, name, value)
+    }
+
+    fn file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
+        let (cell, lower) = (self.cell(ino)?, self.lower().file(ino)?);
+        Ok(Arc::new(ContentFile { files: Arc::clone(&self.files), cell, lower }))
+    }
+
+    fn shutdown(&self) {
+        self.files.stop();
+        self.files.cells.close_all();
+        self.content().shutdown();
+        self.lower().shutdown();
     }
 }

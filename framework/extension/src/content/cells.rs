@@ -1,0 +1,140 @@
+//! The files in use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::cell::{Hold, Shared};
+use crate::{Cell, Content, Ino, Result};
+
+/// How many files stay in use although nobody uses them.
+const MOST_IDLE: usize = 1024;
+const STRIPES: usize = 64;
+
+/// The cells of a layer: at most one for each inode.
+pub(super) struct Cells<C: Content> {
+    pub(super) content: Arc<C>,
+    pub(super) shared: Arc<Shared>,
+    open: DashMap<Ino, Arc<Cell<C>>>,
+    count: AtomicUsize,
+    /// With more cells than this, idle ones have to go.
+    sweep_at: AtomicUsize,
+    /// Held while a file starts to be used, and by whoever needs that it does not.
+    opening: [Mutex<()>; STRIPES],
+}
+
+/// Whether a file is in use.
+pub(super) enum Use<'a, C: Content> {
+    /// It is.
+    Open(Arc<Cell<C>>),
+    /// It is not, and does not come into use while the guard is kept.
+    AtRest(MutexGuard<'a, ()>),
+}
+
+impl<C: Content> Cells<C> {
+    pub(super) fn new(content: Arc<C>, shared: Arc<Shared>) -> Self {
+        Self {
+            content,
+            shared,
+            open: DashMap::new(),
+            count: AtomicUsize::new(0),
+            sweep_at: AtomicUsize::new(MOST_IDLE),
+            opening: [const { Mutex::new(()) }; STRIPES],
+        }
+    }
+
+    pub(super) fn find(&self, ino: Ino) -> Use<'_, C> {
+        if let Some(cell) = self.open.get(&ino) {
+            return Use::Open(Arc::clone(&cell));
+        }
+        let guard = self.opening[ino.0 as usize % STRIPES].lock();
+        match self.open.get(&ino) {
+            Some(cell) => Use::Open(Arc::clone(&cell)),
+            None => Use::AtRest(guard),
+        }
+    }
+
+    /// The cell of a regular file, which is in use from now on.
+    pub(super) fn get(&self, ino: Ino) -> Result<Arc<Cell<C>>> {
+        let cell = match self.find(ino) {
+            Use::Open(cell) => {
+                cell.note_use();
+                return Ok(cell);
+            }
+            Use::AtRest(_guard) => {
+                let hold = Hold::new(&self.shared, ino)?;
+                let state = self.content.open(self.shared.lower.file(ino)?)?;
+                let cell = Arc::new(Cell::new(hold, state));
+                self.open.insert(ino, Arc::clone(&cell));
+                cell
+            }
+        };
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        if count > self.sweep_at.load(Ordering::Relaxed) {
+            self.sweep();
+        }
+        Ok(cell)
+    }
+
+    /// Takes a file out of use if nobody uses it and nothing would be lost.
+    pub(super) fn release(&self, ino: Ino) {
+        let Some(cell) = self.open.get(&ino).map(|cell| Arc::clone(&cell)) else { return };
+        // Besides this one, the map has a reference.
+        let unused = |cell: &Arc<Cell<C>>| Arc::strong_count(cell) == 2;
+        if !unused(&cell) || !self.close(&cell) {
+            return;
+        }
+        let removed = self.open.remove_if(&ino, |_, known| {
+            // Another cell may have taken the place meanwhile.
+            Arc::ptr_eq(known, &cell)
+                && unused(known)
+                && known.try_read().is_some_and(|state| self.content.is_idle(&state))
+        });
+        if removed.is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn close(&self, cell: &Cell<C>) -> bool {
+        let Some(mut state) = cell.try_write() else { return false };
+        let closed = self.content.close(&mut state);
+        if let Err(error) = &closed {
+            log::warn!("{} stays in use: {error}", cell.path().display());
+        }
+        closed.is_ok()
+    }
+
+    /// Takes the files out of use that were used longest ago, until an eighth of the places is
+    /// free.
+    fn sweep(&self) {
+        // Nobody else starts to sweep meanwhile.
+        self.sweep_at.store(usize::MAX, Ordering::Relaxed);
+        let mut by_use: Vec<_> =
+            self.open.iter().map(|cell| (cell.last_use(), *cell.key())).collect();
+        by_use.sort_unstable();
+        for (_, ino) in by_use {
+            if self.count.load(Ordering::Relaxed) <= MOST_IDLE - MOST_IDLE / 8 {
+                break;
+            }
+            self.release(ino);
+        }
+        // If most of them are really in use, the next sweep can wait for as many again.
+        let left = self.count.load(Ordering::Relaxed);
+        self.sweep_at.store((left + left / 8).max(MOST_IDLE), Ordering::Relaxed);
+    }
+
+    /// Closes all files, at the end.
+    pub(super) fn close_all(&self) {
+        let all: Vec<Ino> = self.open.iter().map(|cell| *cell.key()).collect();
+        for ino in all {
+            self.release(ino);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+}

@@ -1,0 +1,75 @@
+//! A file of this layer as the lower file of the next: content plug-ins stack.
+
+use std::sync::Arc;
+
+use super::fs::Files;
+use crate::{
+    Call, Cell, Content, FallocateFlags, FileId, LowerFile, Result, SetAttr, SetTime, Times, Whence,
+};
+
+/// The content of one file, behind its cell.
+pub(super) struct ContentFile<C: Content> {
+    pub(super) files: Arc<Files<C>>,
+    pub(super) cell: Arc<Cell<C>>,
+    /// What lies below; asked for its lasting name.
+    pub(super) lower: Arc<dyn LowerFile>,
+}
+
+impl<C: Content> LowerFile for ContentFile<C> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.files.read(&self.cell, offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.files.write(&self.cell, &Call::internal(), offset, data)
+    }
+
+    fn len(&self) -> Result<u64> {
+        self.files.content().len(&self.cell.read())
+    }
+
+    fn blocks(&self) -> Result<u64> {
+        self.lower.blocks()
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        let changes = SetAttr { size: Some(len), ..SetAttr::default() };
+        self.files.truncate(&self.cell, &Call::internal(), len, &changes)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<()> {
+        self.files.content().sync(&self.cell, data_only)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        let mode = FallocateFlags::KEEP_SIZE;
+        self.files.fallocate(&self.cell, &Call::internal(), mode, offset, len)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.files.fallocate(&self.cell, &Call::internal(), mode, offset, len)
+    }
+
+    fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
+        self.files.seek(&self.cell, offset, whence)
+    }
+
+    fn times(&self) -> Result<Times> {
+        let state = self.cell.read();
+        self.files.content().times(&state).map_or_else(|| self.lower.times(), Ok)
+    }
+
+    fn set_times(&self, times: &Times) -> Result<()> {
+        let changes = SetAttr {
+            atime: Some(SetTime::At(times.accessed)),
+            mtime: Some(SetTime::At(times.modified)),
+            ..SetAttr::default()
+        };
+        self.files.set_times(&self.cell, &Call::internal(), &changes)
+    }
+
+    fn id(&self) -> Result<FileId> {
+        self.lower.id()
+    }
+}

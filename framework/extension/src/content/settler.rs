@@ -1,0 +1,382 @@
+//! Settling: a thread that hands quiet files to the plug-in.
+
+mod queue;
+mod walk;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use self::queue::{Queue, Waiting};
+use self::walk::Walk;
+use super::cell::Hold;
+use super::cells::{Cells, Use};
+use crate::{Call, Cell, Content, Error, FileKind, Ino, Kernel, Result, Scan, Settled};
+
+/// What is handed to the plug-in at a time: files, and bytes that their lower files hold.
+const BATCH_FILES: usize = 256;
+const BATCH_BYTES: u64 = 64 << 20;
+/// How long a file waits after its first failure, and at most; each failure doubles it.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+const LAST_RETRY: Duration = Duration::from_secs(3600);
+/// How often, and after which pause, files that are busy are tried again when all are settled.
+const BUSY_ROUNDS: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The way to the thread.
+pub(super) struct Settler<C: Content> {
+    worker: Arc<Worker<C>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Worker<C: Content> {
+    cells: Arc<Cells<C>>,
+    kernel: Arc<dyn Kernel>,
+    quiet: Duration,
+    state: Mutex<State>,
+    /// Something to do sooner than what the thread waits for.
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    /// How often it was asked to settle all files.
+    orders: u64,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Orders carried out.
+    served: u64,
+    /// Files of the current or last order that were looked at, and those of them that failed.
+    taken: u64,
+    failed: u64,
+    total: Option<u64>,
+}
+
+/// What the thread does next.
+enum Task {
+    Settle(Vec<Waiting>),
+    SettleAll,
+    Scan,
+    Stop,
+}
+
+/// Files on their way to the plug-in.
+struct Batch<C: Content> {
+    files: Vec<(Arc<Cell<C>>, Origin)>,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Origin {
+    failures: u32,
+    /// It was not in use before.
+    at_rest: bool,
+}
+
+impl<C: Content> Settler<C> {
+    pub(super) fn start(
+        cells: &Arc<Cells<C>>,
+        kernel: &Arc<dyn Kernel>,
+        quiet: Duration,
+        scan: Scan,
+    ) -> Option<Self> {
+        let worker = Arc::new(Worker {
+            cells: Arc::clone(cells),
+            kernel: Arc::clone(kernel),
+            quiet,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let serving = Arc::clone(&worker);
+        let thread = std::thread::Builder::new().name("settle".to_owned());
+        match thread.spawn(move || serving.run(scan)) {
+            Ok(thread) => Some(Self { worker, thread: Mutex::new(Some(thread)) }),
+            Err(error) => {
+                log::error!("files stay as they are stored, for no thread could start: {error}");
+                None
+            }
+        }
+    }
+
+    /// A file that the caller knows was written.
+    pub(super) fn note(&self, ino: Ino) {
+        match Hold::new(&self.worker.cells.shared, ino) {
+            Ok(hold) => self.worker.wait_for_quiet(hold, self.worker.quiet, 0),
+            Err(error) => log::warn!("inode {} is not settled: {error}", ino.0),
+        }
+    }
+
+    /// The kernel forgets a file. If it has no name any more, it is not kept for settling.
+    pub(super) fn forget_unlinked(&self, ino: Ino) {
+        if !self.worker.state.lock().queue.contains(ino) {
+            return;
+        }
+        let attr = self.worker.cells.shared.lower.getattr(&Call::internal(), ino);
+        if attr.is_ok_and(|attr| attr.nlink == 0) {
+            let removed = self.worker.state.lock().queue.remove(ino);
+            drop(removed);
+        }
+    }
+
+    /// Settles all files now, however quiet they are.
+    pub(super) fn settle_all(&self) {
+        self.worker.state.lock().orders += 1;
+        self.worker.wake.notify_all();
+    }
+
+    /// How far the last order is, as JSON.
+    pub(super) fn progress(&self) -> String {
+        let state = self.worker.state.lock();
+        let Progress { served, taken, failed, total } = state.progress;
+        let done = taken.saturating_sub(failed);
+        let total = total.map_or("null".to_owned(), |total| total.to_string());
+        let running = served < state.orders;
+        format!(r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed}}}"#)
+    }
+
+    /// Ends the thread, after the layer was told to stop.
+    pub(super) fn stop(&self) {
+        {
+            // Under the lock, so that the thread either sees the stop or hears the call.
+            let _state = self.worker.state.lock();
+            self.worker.wake.notify_all();
+        }
+        if let Some(thread) = self.thread.lock().take() {
+            let ended = thread.join();
+            debug_assert!(ended.is_ok(), "panics of the plug-in are caught");
+        }
+        self.worker.state.lock().queue = Queue::default();
+    }
+}
+
+impl<C: Content> Worker<C> {
+    fn run(&self, scan: Scan) {
+        let mut scan = (scan == Scan::AtStart).then(|| Walk::new(&self.cells.shared));
+        let mut rested = Instant::now();
+        loop {
+            match self.next(scan.is_some().then_some(rested)) {
+                Task::Stop => return,
+                Task::SettleAll => self.settle_all(),
+                Task::Settle(files) => drop(self.settle(files, Some(self.quiet))),
+                Task::Scan => {
+                    let begun = Instant::now();
+                    let files: Vec<_> = scan.iter_mut().flatten().take(BATCH_FILES).collect();
+                    if files.is_empty() {
+                        scan = None;
+                    }
+                    let files = files.into_iter().map(Waiting::new).collect();
+                    drop(self.settle(files, Some(self.quiet)));
+                    // Half of the time is left to others.
+                    rested = Instant::now() + begun.elapsed();
+                }
+            }
+            if scan.is_none() && std::mem::take(&mut self.state.lock().queue.overflowed) {
+                scan = Some(Walk::new(&self.cells.shared));
+            }
+        }
+    }
+
+    /// Waits for something to do; a search of the tree goes on at the given time.
+    fn next(&self, scan: Option<Instant>) -> Task {
+        let mut state = self.state.lock();
+        loop {
+            let now = Instant::now();
+            if self.cells.shared.is_stopping() {
+                return Task::Stop;
+            }
+            if state.orders > state.progress.served {
+                return Task::SettleAll;
+            }
+            let due = state.queue.take_due(now, BATCH_FILES);
+            if !due.is_empty() {
+                return Task::Settle(due);
+            }
+            if scan.is_some_and(|scan| scan <= now) {
+                return Task::Scan;
+            }
+            match state.queue.next_due().into_iter().chain(scan).min() {
+                Some(time) => drop(self.wake.wait_until(&mut state, time)),
+                None => self.wake.wait(&mut state),
+            }
+        }
+    }
+
+    fn wait_for_quiet(&self, hold: Hold, delay: Duration, failures: u32) {
+        let waiting = Waiting { hold, failures };
+        let rejected = {
+            let mut state = self.state.lock();
+            let due = Instant::now() + delay;
+            let sooner = state.queue.next_due().is_none_or(|next| due < next);
+            let rejected = state.queue.push(due, waiting);
+            if sooner {
+                self.wake.notify_all();
+            }
+            rejected
+        };
+        drop(rejected);
+    }
+
+    /// Settles every file of the tree.
+    fn settle_all(&self) {
+        let order = {
+            let mut state = self.state.lock();
+            state.progress = Progress { served: state.progress.served, ..Progress::default() };
+            state.orders
+        };
+        let shared = &self.cells.shared;
+        let total = Walk::new(shared).count(|| shared.is_stopping());
+        self.state.lock().progress.total = Some(total);
+        let mut walk = Walk::new(shared);
+        let mut busy = Vec::new();
+        loop {
+            let files: Vec<_> = walk.by_ref().take(BATCH_FILES).map(Waiting::new).collect();
+            if files.is_empty() || shared.is_stopping() {
+                break;
+            }
+            let count = files.len() as u64;
+            busy.extend(self.settle(files, None));
+            self.state.lock().progress.taken += count;
+        }
+        for round in 1..=BUSY_ROUNDS {
+            if busy.is_empty() || shared.is_stopping() {
+                break;
+            }
+            std::thread::sleep(BUSY_PAUSE * round);
+            busy = self.settle(busy, None);
+        }
+        for file in busy {
+            self.wait_for_quiet(file.hold, self.quiet, file.failures);
+        }
+        let mut state = self.state.lock();
+        let progress = &mut state.progress;
+        progress.total = Some(progress.taken);
+        progress.served = order;
+    }
+
+    /// Settles files, batch by batch. With a time of quiet, those that are not quiet wait; else the
+    /// busy ones are returned.
+    fn settle(&self, files: Vec<Waiting>, quiet: Option<Duration>) -> Vec<Waiting> {
+        let mut busy = Vec::new();
+        let mut batch = Batch { files: Vec::new(), bytes: 0 };
+        for file in files {
+            if self.cells.shared.is_stopping() {
+                return busy;
+            }
+            if let Err(error) = self.admit(file, quiet, &mut batch) {
+                log::debug!("a file is not settled: {error}");
+            }
+            if batch.bytes >= BATCH_BYTES || batch.files.len() >= BATCH_FILES {
+                let full = std::mem::replace(&mut batch, Batch { files: Vec::new(), bytes: 0 });
+                self.settle_batch(full, quiet, &mut busy);
+            }
+        }
+        self.settle_batch(batch, quiet, &mut busy);
+        busy
+    }
+
+    /// Puts a file into a batch, unless it has no name any more or is not quiet.
+    fn admit(&self, file: Waiting, quiet: Option<Duration>, batch: &mut Batch<C>) -> Result<()> {
+        let ino = file.hold.ino;
+        let at_rest = match self.cells.find(ino) {
+            Use::AtRest(_guard) => true,
+            Use::Open(cell) => {
+                let past = cell.take_from_queue();
+                let rest = quiet.zip(past).map(|(quiet, past)| quiet.saturating_sub(past));
+                if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
+                    self.wait_for_quiet(file.hold, rest, file.failures);
+                    return Ok(());
+                }
+                false
+            }
+        };
+        let attr = self.cells.shared.lower.getattr(&Call::internal(), ino)?;
+        if attr.nlink == 0 || attr.kind != FileKind::Regular || attr.size == 0 {
+            return Ok(());
+        }
+        let cell = self.cells.get(ino)?;
+        batch.bytes += attr.size;
+        batch.files.push((cell, Origin { failures: file.failures, at_rest }));
+        Ok(())
+    }
+
+    fn settle_batch(&self, batch: Batch<C>, quiet: Option<Duration>, busy: &mut Vec<Waiting>) {
+        let (cells, origins): (Vec<_>, Vec<_>) = batch.files.into_iter().unzip();
+        if cells.is_empty() {
+            return;
+        }
+        let content = &self.cells.content;
+        let settled = catch_unwind(AssertUnwindSafe(|| content.settle(&cells)));
+        let settled = settled.unwrap_or_else(|_| {
+            let broken =
+                Settled::Failed(Error::Broken("panic while files were settled".to_owned()));
+            vec![broken; cells.len()]
+        });
+        self.log_failures(&cells, &origins, &settled);
+        for ((cell, origin), settled) in cells.into_iter().zip(origins).zip(settled) {
+            let again = self.take_answer(&cell, origin, settled, quiet);
+            busy.extend(again);
+            let ino = cell.ino();
+            drop(cell);
+            if origin.at_rest {
+                self.cells.release(ino);
+            }
+        }
+    }
+
+    /// Acts on the plug-in's answer; returns the file if the caller is to try again.
+    fn take_answer(
+        &self,
+        cell: &Cell<C>,
+        origin: Origin,
+        settled: Settled,
+        quiet: Option<Duration>,
+    ) -> Option<Waiting> {
+        let hold = |failures| {
+            let hold = Hold::new(&self.cells.shared, cell.ino());
+            hold.ok().map(|hold| Waiting { hold, failures })
+        };
+        match (settled, quiet) {
+            (Settled::Unchanged, _) => {}
+            (Settled::Changed, _) => self.kernel.invalidate_attributes(cell.ino()),
+            (Settled::Busy, None) => return hold(origin.failures),
+            (Settled::Busy, Some(quiet)) => {
+                if let Some(file) = hold(origin.failures) {
+                    self.wait_for_quiet(file.hold, quiet, file.failures);
+                }
+            }
+            (Settled::Failed(_), _) => {
+                if quiet.is_none() {
+                    self.state.lock().progress.failed += 1;
+                }
+                let delay = FIRST_RETRY.saturating_mul(1 << origin.failures.min(16));
+                if let Some(file) = hold(origin.failures + 1) {
+                    self.wait_for_quiet(file.hold, delay.min(LAST_RETRY), file.failures);
+                }
+            }
+        }
+        None
+    }
+
+    /// Names the first of the files that fail for the first time.
+    fn log_failures(&self, cells: &[Arc<Cell<C>>], origins: &[Origin], settled: &[Settled]) {
+        let mut failures =
+            cells.iter().zip(origins).zip(settled).filter_map(|((cell, origin), settled)| {
+                match settled {
+                    Settled::Failed(error) if origin.failures == 0 => Some((cell, error)),
+                    _ => None,
+                }
+            });
+        if let Some((cell, error)) = failures.next() {
+            let others = failures.count();
+            let path = cell.path();
+            log::warn!("{} (and {others} others) stays as it is stored: {error}", path.display());
+        }
+    }
+}
