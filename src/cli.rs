@@ -21,13 +21,7 @@ pub(crate) const ALGORITHMS: &str =
 /// Mounts a directory through plug-ins. The plug-in `compressfs`, which is used unless another
 /// one is named, stores files compressed, each user with an algorithm of their own.
 #[derive(Debug, Parser)]
-#[command(
-    name = "hsci",
-    version,
-    max_term_width = 100,
-    propagate_version = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "hsci", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -70,7 +64,7 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Mount {
     /// The directory that stores the files, and where to show them
-    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
+    #[arg(value_names = ["[LOWER] DIR"], required = true, num_args = 1..=2)]
     paths: Vec<PathBuf>,
     /// Plug-ins to stack, the topmost first
     #[arg(
@@ -266,7 +260,7 @@ pub(crate) struct Check {
 )]
 pub(crate) struct Export {
     /// The store, a path relative to it, and where to write
-    #[arg(value_name = "DIR", required = true, num_args = 2..=3)]
+    #[arg(value_names = ["LOWER", "[PATH] DEST"], required = true, num_args = 2..=3)]
     paths: Vec<PathBuf>,
 }
 

@@ -1,10 +1,12 @@
 //! `hsci completions`, and the hidden `hsci generate` that makes all pages and scripts.
 
 use std::fs;
-use std::io::Result as IoResult;
+use std::io::{Result as IoResult, Write as _};
 use std::path::Path;
 
+use clap::Command;
 use clap_complete::Shell;
+use clap_mangen::Man;
 use hsci_host::failure::{Exit, Failure};
 
 use crate::cli::{self, Completions, Generate};
@@ -29,11 +31,49 @@ pub(crate) fn generate(args: &Generate) -> Result<()> {
 fn write_all(dir: &Path) -> IoResult<()> {
     let pages = dir.join("man/man1");
     fs::create_dir_all(&pages)?;
-    clap_mangen::generate_to(cli::command(), &pages)?;
+    let mut command = cli::command();
+    command.build();
+    write_pages(&command, &pages)?;
     let scripts = dir.join("completions");
     fs::create_dir_all(&scripts)?;
     for shell in SHELLS {
         clap_complete::generate_to(shell, &mut cli::command(), "hsci", &scripts)?;
     }
     Ok(())
+}
+
+/// Writes the page of a command and of all below it.
+fn write_pages(command: &Command, dir: &Path) -> IoResult<()> {
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    fs::write(dir.join(format!("{name}.1")), page(command)?)?;
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+    below.into_iter().try_for_each(|below| write_pages(below, dir))
+}
+
+fn page(command: &Command) -> IoResult<Vec<u8>> {
+    let mut page = Vec::new();
+    let man = Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    if let Some(text) = command.get_after_help() {
+        write_as_it_is(&mut page, &text.to_string())?;
+    }
+    Ok(page)
+}
+
+/// Writes a heading and the lines below it, without filling them, as examples need it.
+fn write_as_it_is(page: &mut Vec<u8>, text: &str) -> IoResult<()> {
+    let (heading, lines) = text.split_once('\n').unwrap_or((text, ""));
+    writeln!(page, ".SH {}\n.nf", heading.trim_end_matches(':').to_uppercase())?;
+    for line in lines.lines() {
+        // No line of a text may look like a request of roff.
+        writeln!(page, "\\&{}", line.replace('\\', "\\\\").replace('-', "\\-"))?;
+    }
+    writeln!(page, ".fi")
 }

@@ -1,7 +1,7 @@
 //! What mounting needs, and what the kernel's FUSE can do.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
@@ -38,13 +38,18 @@ fn device() -> Finding {
     const NAME: &str = "FUSE device";
     match File::options().read(true).write(true).open(DEVICE) {
         Ok(_) => Finding::ok(NAME, format!("{DEVICE} can be opened")),
-        Err(error) => Finding::missing(
-            NAME,
-            format!("{DEVICE}: {error}"),
-            "nothing can be mounted",
-            "load the module (`modprobe fuse`); in a container, pass the device to it (`--device /dev/fuse`)",
-        )
-        .needed(),
+        Err(error) => {
+            let advice = match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "let users open it (`chmod 666 /dev/fuse`), or be root"
+                }
+                _ => {
+                    "load the module (`modprobe fuse`); in a container, pass the device to it (`--device /dev/fuse`)"
+                }
+            };
+            let found = format!("{DEVICE}: {error}");
+            Finding::missing(NAME, found, "nothing can be mounted", advice).needed()
+        }
     }
 }
 
