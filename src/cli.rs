@@ -64,7 +64,7 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Mount {
     /// The directory that stores the files, and where to show them
-    #[arg(value_names = ["[LOWER] DIR"], required = true, num_args = 1..=2)]
+    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
     paths: Vec<PathBuf>,
     /// Plug-ins to stack, the topmost first
     #[arg(
@@ -260,7 +260,7 @@ pub(crate) struct Check {
 )]
 pub(crate) struct Export {
     /// The store, a path relative to it, and where to write
-    #[arg(value_names = ["LOWER", "[PATH] DEST"], required = true, num_args = 2..=3)]
+    #[arg(value_names = ["LOWER", "DEST"], required = true, num_args = 2..=3)]
     paths: Vec<PathBuf>,
 }
 
@@ -310,8 +310,8 @@ pub(crate) struct Supervise {
 /// Write man pages and completion scripts below a directory
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
-    /// Where to write: `man/man1/*.1`, `completions/*`
-    pub(crate) dir: PathBuf,
+    /// A `share` directory, such as `/usr/local/share`
+    pub(crate) share: PathBuf,
 }
 
 /// The complete definition, with the texts that are computed.

@@ -18,7 +18,8 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
         } else if let Some(complaint) = words.strip_prefix("error: ") {
             parts.push(complaint.to_owned());
         } else if let Some((_, tip)) = words.split_once("similar ") {
-            let meant = tip.split('`').nth(1).unwrap_or(tip);
+            // The most similar of several comes last.
+            let meant = tip.split('`').nth_back(1).unwrap_or(tip);
             parts.push(format!("did you mean `{meant}`?"));
         }
     }

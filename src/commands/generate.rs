@@ -12,20 +12,28 @@ use hsci_host::failure::{Exit, Failure};
 use crate::cli::{self, Completions, Generate};
 use crate::{Result, ui};
 
-/// The shells for which scripts are installed.
-const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+/// The shells for which scripts are installed, and where each looks below a `share` directory.
+const SCRIPTS: [(Shell, &str, &str); 3] = [
+    (Shell::Bash, "bash-completion/completions", "hsci"),
+    (Shell::Zsh, "zsh/site-functions", "_hsci"),
+    (Shell::Fish, "fish/vendor_completions.d", "hsci.fish"),
+];
 
 /// Prints a completion script.
 pub(crate) fn completions(args: &Completions) -> Result<()> {
+    ui::print(&script(args.shell))
+}
+
+fn script(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut cli::command(), "hsci", &mut script);
-    ui::print(&String::from_utf8_lossy(&script))
+    clap_complete::generate(shell, &mut cli::command(), "hsci", &mut script);
+    String::from_utf8(script).expect("our own names and texts are UTF-8")
 }
 
 /// Writes man pages and completion scripts below a directory.
 pub(crate) fn generate(args: &Generate) -> Result<()> {
-    write_all(&args.dir)
-        .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", args.dir.display())))
+    write_all(&args.share)
+        .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", args.share.display())))
 }
 
 fn write_all(dir: &Path) -> IoResult<()> {
@@ -34,10 +42,10 @@ fn write_all(dir: &Path) -> IoResult<()> {
     let mut command = cli::command();
     command.build();
     write_pages(&command, &pages)?;
-    let scripts = dir.join("completions");
-    fs::create_dir_all(&scripts)?;
-    for shell in SHELLS {
-        clap_complete::generate_to(shell, &mut cli::command(), "hsci", &scripts)?;
+    for (shell, place, name) in SCRIPTS {
+        let place = dir.join(place);
+        fs::create_dir_all(&place)?;
+        fs::write(place.join(name), script(shell))?;
     }
     Ok(())
 }
@@ -52,7 +60,8 @@ fn write_pages(command: &Command, dir: &Path) -> IoResult<()> {
 
 fn page(command: &Command) -> IoResult<Vec<u8>> {
     let mut page = Vec::new();
-    let man = Man::new(command.clone());
+    let version = concat!("hsci ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).source(version).manual("hsci");
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
