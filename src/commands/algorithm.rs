@@ -1,11 +1,14 @@
 //! `hsci algorithm`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hsci_host::failure::{Exit, Failure};
 use rustix::fs::{XattrFlags, lgetxattr, removexattr, setxattr};
 use rustix::io::Errno;
+use rustix::process::geteuid;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{
@@ -18,9 +21,11 @@ use crate::{Result, control, ui};
 const ATTRIBUTE: &str = "user.hsci.algorithm";
 /// The word that takes a choice back.
 const DEFAULT: &str = "default";
-/// What is asked and ordered: the caller's own choice; what would be used for a file.
+/// What is asked and ordered: the caller's own choice; what would be used for a file; all choices
+/// that are not bound to a place.
 const OWN: &str = "algorithm";
 const FOR_FILE: &str = "algorithm-of";
+const CHOICES: &str = "choices";
 
 /// What applies, and why.
 #[derive(Deserialize, Serialize)]
@@ -57,7 +62,7 @@ pub(crate) fn run(args: &Algorithm) -> Result<()> {
 }
 
 fn get(args: &AlgorithmGet) -> Result<()> {
-    let choice = ask(&args.path, FOR_FILE)?;
+    let choice: Choice = ask(&args.path, FOR_FILE)?;
     if args.json {
         return ui::print_json(&choice);
     }
@@ -76,7 +81,7 @@ fn set(args: &AlgorithmSet) -> Result<()> {
 
 fn set_own(mount: &Path, algorithm: &str) -> Result<()> {
     control::order(mount, OWN, algorithm).map_err(|errno| refused(mount, algorithm, errno))?;
-    let choice = ask(mount, OWN)?;
+    let choice: Choice = ask(mount, OWN)?;
     let mount = mount.display();
     let reason = match choice.from.as_str() {
         "user" => "your choice",
@@ -110,17 +115,26 @@ fn unknown(algorithm: &str) -> Failure {
     Failure::new(Exit::Usage, text)
 }
 
-fn ask(path: &Path, question: &str) -> Result<Choice> {
+fn ask<T: DeserializeOwned>(path: &Path, question: &str) -> Result<T> {
     let answer = control::ask(path, question);
     let answer = answer.map_err(|errno| control::failure(path, "algorithms", errno))?;
     control::parse(path, question, &answer)
 }
 
-/// All choices that can be seen below a directory, as `--json` prints them.
+/// The choices that are not bound to a place.
+#[derive(Deserialize, Serialize)]
+struct General {
+    /// The default of the mount.
+    mount: String,
+    /// Users' own choices by user id, as far as the caller may see them.
+    users: BTreeMap<u32, String>,
+}
+
+/// All choices that can be seen, as `--json` prints them.
 #[derive(Serialize)]
 struct Choices {
-    /// The caller's own, or the default of the mount where there is none.
-    own: Choice,
+    #[serde(flatten)]
+    general: General,
     /// Those of files and directories.
     places: Vec<Marked>,
 }
@@ -133,9 +147,9 @@ struct Marked {
 }
 
 fn list(args: &AlgorithmList) -> Result<()> {
-    let own = ask(&args.dir, OWN)?;
+    let general = ask(&args.dir, CHOICES)?;
     let (places, failure) = marked_below(&args.dir);
-    let choices = Choices { own, places };
+    let choices = Choices { general, places };
     if args.json {
         ui::print_json(&choices)?;
     } else {
@@ -169,13 +183,15 @@ fn marked_below(dir: &Path) -> (Vec<Marked>, Option<Failure>) {
 }
 
 fn table(choices: &Choices) -> String {
-    let mut lines = vec![vec!["for".to_owned(), "algorithm".to_owned()]];
-    let whose = match choices.own.from.as_str() {
-        "user" => "you",
-        _ => "the mount (you have chosen nothing)",
+    let own = geteuid().as_raw();
+    let user = |(user, algorithm): (&u32, &String)| {
+        let you = if *user == own { " (you)" } else { "" };
+        vec![format!("user {user}{you}"), algorithm.clone()]
     };
-    lines.push(vec![whose.to_owned(), choices.own.algorithm.clone()]);
-    let places = choices.places.iter();
-    lines.extend(places.map(|marked| vec![marked.path.clone(), marked.algorithm.clone()]));
+    let place = |marked: &Marked| vec![marked.path.clone(), marked.algorithm.clone()];
+    let mut lines = vec![vec!["for".to_owned(), "algorithm".to_owned()]];
+    lines.push(vec!["the mount".to_owned(), choices.general.mount.clone()]);
+    lines.extend(choices.general.users.iter().map(user));
+    lines.extend(choices.places.iter().map(place));
     ui::table(&lines)
 }

@@ -83,6 +83,13 @@ impl Choices {
         self.by_user.read().get(&user).copied()
     }
 
+    /// The choices that a user may see: root everybody's, others their own.
+    pub(crate) fn visible_to(&self, user: u32) -> BTreeMap<u32, String> {
+        let by_user = self.by_user.read();
+        let visible = by_user.iter().filter(|(owner, _)| user == 0 || user == **owner);
+        visible.map(|(owner, algorithm)| (*owner, algorithm.to_string())).collect()
+    }
+
     /// Sets or clears a user's choice; durable on return.
     pub(crate) fn set(&self, user: u32, choice: Option<Algorithm>) -> Result<()> {
         let _writing = self.writing.lock();

@@ -155,6 +155,10 @@ impl FileSystem for Door {
                     "place": place.map(|place| self.path(place)),
                 })
             }
+            "choices" => serde_json::json!({
+                "mount": self.mount.to_string(),
+                "users": self.choices.visible_to(call.uid),
+            }),
             _ => return self.lower().control_get(call, ino, name),
         };
         Ok(answer.to_string().into_bytes())
