@@ -22,6 +22,8 @@ mod extension;
 mod filesystem;
 mod lower;
 pub mod options;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 
 pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, SetAttr, SetTime};
 pub use call::Call;

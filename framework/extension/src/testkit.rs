@@ -1,0 +1,84 @@
+//! What plug-ins are tested with: lower files in memory, files that fail, files that forget, a
+//! whole tree of them to run stacks of plug-ins without a mount, and the conformance suite.
+//!
+//! ```
+//! # use hsci_extension::{testkit::MemoryTree, Call, FileSystem, Ino};
+//! let tree = MemoryTree::new();
+//! let entry = tree.mknod(&Call::internal(), Ino::ROOT, "name".as_ref(), 0o100_644, 0)?;
+//! tree.write(&Call::internal(), entry.ino, 0, b"text")?;
+//! # hsci_extension::Result::Ok(())
+//! ```
+
+mod failing;
+mod forgetful;
+mod memory;
+mod store;
+mod tree;
+
+use std::sync::Arc;
+
+pub use failing::{Failing, Fault, Faults};
+pub use forgetful::{Change, Forgetful, Kept};
+pub use memory::MemoryFile;
+use parking_lot::Mutex;
+pub use store::MemoryStore;
+pub use tree::MemoryTree;
+
+use crate::options::Options;
+use crate::{Environment, Extension, FileSystem, Ino, Kernel, Result};
+
+/// A kernel that remembers what it was told.
+#[derive(Debug, Default)]
+pub struct MemoryKernel {
+    attributes: Mutex<Vec<Ino>>,
+    contents: Mutex<Vec<Ino>>,
+}
+
+impl MemoryKernel {
+    /// The inodes whose attributes were invalidated so far, in order.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<Ino> {
+        self.attributes.lock().clone()
+    }
+
+    /// The inodes whose content was invalidated so far, in order.
+    #[must_use]
+    pub fn contents(&self) -> Vec<Ino> {
+        self.contents.lock().clone()
+    }
+}
+
+impl Kernel for MemoryKernel {
+    fn invalidate_attributes(&self, ino: Ino) {
+        self.attributes.lock().push(ino);
+    }
+
+    fn invalidate_content(&self, ino: Ino) {
+        self.contents.lock().push(ino);
+    }
+}
+
+/// An environment in memory, with no options.
+#[must_use]
+pub fn environment(tree: &Arc<MemoryTree>) -> Environment {
+    Environment {
+        lower: Arc::clone(tree) as Arc<dyn FileSystem>,
+        store: tree.store(),
+        options: Options::default(),
+        kernel: Arc::new(MemoryKernel::default()),
+        read_only: false,
+    }
+}
+
+/// Starts a plug-in over a tree in memory, with options as after `-o`.
+///
+/// # Panics
+/// If the options are not what the plug-in declares.
+pub fn start<E: Extension>(
+    tree: &Arc<MemoryTree>,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>> {
+    let options = Options::check(&E::options(), options.iter().copied());
+    let options = options.unwrap_or_else(|complaint| panic!("{complaint}"));
+    E::start(&Environment { options, ..environment(tree) })
+}
