@@ -50,3 +50,45 @@ impl Extension for Xor {
         Ok(ContentFs::new(Arc::new(Self), environment))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hsci_extension::testkit::{self, MemoryTree, conformance};
+
+    use super::*;
+
+    #[test]
+    fn every_byte_is_stored_xored() {
+        let tree = MemoryTree::new();
+        let layer = testkit::start::<Xor>(&tree, &[]).expect("start");
+        let call = Call::internal();
+        let mode = 0o100_644;
+        let file = layer.mknod(&call, Ino::ROOT, "name".as_ref(), mode, 0).expect("a new file").ino;
+        layer.write(&call, file, 2, b"text").expect("write");
+        let stored = tree.file_at("name").expect("the lower file");
+        let mut bytes = [0; 6];
+        stored.read_exact_at(0, &mut bytes).expect("the stored bytes");
+        assert_eq!(bytes, [KEY, KEY, KEY ^ b't', KEY ^ b'e', KEY ^ b'x', KEY ^ b't']);
+        assert!(layer.forget(file, 1), "nothing keeps the inode");
+    }
+
+    #[test]
+    fn it_conforms() {
+        let tree = MemoryTree::new();
+        let layer = testkit::start::<Xor>(&tree, &[]).expect("start");
+        assert_eq!(conformance::check(&*layer), []);
+        assert_eq!(tree.known_inodes(), 0, "inodes that are kept for nothing");
+    }
+
+    #[test]
+    fn it_stacks() {
+        let tree = MemoryTree::new();
+        let below = testkit::start::<Xor>(&tree, &[]).expect("start");
+        let environment = Environment { lower: below, ..testkit::environment(&tree) };
+        let layer = Xor::start(&environment).expect("start");
+        assert_eq!(conformance::check(&*layer), []);
+        layer.shutdown();
+        drop((layer, environment));
+        assert_eq!(tree.known_inodes(), 0, "inodes that are kept for nothing");
+    }
+}

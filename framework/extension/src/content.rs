@@ -46,7 +46,8 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// Reads at `offset`; returns fewer bytes than asked for only at the end of the file.
     fn read(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> Result<usize>;
 
-    /// Writes all of `data` at `offset`, or fails. Behind the end, the gap reads as zeros.
+    /// Writes all of `data`, which is not empty, at `offset`, or fails. Behind the end, the gap reads
+    /// as zeros.
     fn write(&self, file: &mut Self::File, call: &Call, offset: u64, data: &[u8]) -> Result<()>;
 
     /// Truncates, or extends with zeros.

@@ -6,9 +6,10 @@
 //! let tree = MemoryTree::new();
 //! let entry = tree.mknod(&Call::internal(), Ino::ROOT, "name".as_ref(), 0o100_644, 0)?;
 //! tree.write(&Call::internal(), entry.ino, 0, b"text")?;
-//! # hsci_extension::Result::Ok(())
+//! # Ok::<(), hsci_extension::Error>(())
 //! ```
 
+pub mod conformance;
 mod failing;
 mod forgetful;
 mod memory;

@@ -163,6 +163,9 @@ impl<C: Content> Files<C> {
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.change(cell, |state| self.content().write(state, call, offset, data))
     }
 
