@@ -66,14 +66,8 @@ pub(crate) struct Mount {
     /// The directory that stores the files, and where to show them
     #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
     paths: Vec<PathBuf>,
-    /// Plug-ins to stack, the topmost first
-    #[arg(
-        short = 'x',
-        long = "extension",
-        value_name = "NAME",
-        value_delimiter = ',',
-        default_value = DEFAULT_EXTENSION
-    )]
+    /// Plug-ins to stack, the topmost first; compressfs unless one is named
+    #[arg(short = 'x', long = "extension", value_name = "NAME", value_delimiter = ',')]
     pub(crate) extensions: Vec<String>,
     /// Mount options, separated by commas; may be repeated
     #[arg(short, value_name = "KEY=VALUE,...")]
@@ -86,8 +80,7 @@ pub(crate) struct Mount {
 impl Mount {
     /// What the mount helper was asked for.
     pub(crate) fn new(lower: PathBuf, dir: PathBuf, options: Vec<String>) -> Self {
-        let extensions = vec![DEFAULT_EXTENSION.to_owned()];
-        Self { paths: vec![lower, dir], extensions, options, foreground: false }
+        Self { paths: vec![lower, dir], extensions: Vec::new(), options, foreground: false }
     }
 
     /// The directory that stores the files.
@@ -304,7 +297,7 @@ pub(crate) struct Completions {
 #[derive(Debug, Args)]
 pub(crate) struct Supervise {
     /// What to mount, as the mounting process wrote it
-    pub(crate) request: String,
+    pub(crate) job: String,
 }
 
 /// Write man pages and completion scripts below a directory

@@ -1,18 +1,32 @@
 //! `hsci mount`, and the supervisor that it starts.
 
-use crate::Result;
-use crate::cli::{Mount, Supervise};
+use hsci_host::protocol::MountRequest;
+use hsci_host::supervisor::{self, Job};
+
+use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
+use crate::{Result, plugin};
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
-    let _options = MountOptions::parse(&args.options)?;
-    let _ = (args.lower(), args.dir(), &args.extensions, args.foreground);
-    unreachable!()
+    let options = MountOptions::parse(&args.options)?;
+    let mut extensions = [args.extensions.as_slice(), &options.extensions].concat();
+    if extensions.is_empty() {
+        extensions.push(DEFAULT_EXTENSION.to_owned());
+    }
+    let program = plugin::find(&extensions[0])?;
+    let request = MountRequest {
+        lower: args.lower().to_owned(),
+        dir: args.dir().to_owned(),
+        extensions,
+        flags: options.flags.bits(),
+        options: options.own,
+        foreground: args.foreground,
+    };
+    supervisor::mount(&Job { request, program })
 }
 
 /// Serves a mount until it ends.
 pub(crate) fn supervise(args: &Supervise) -> Result<()> {
-    let _ = &args.request;
-    unreachable!()
+    supervisor::supervise(&args.job)
 }

@@ -1,10 +1,11 @@
 //! `hsci unmount`.
 
+use hsci_host::supervisor;
+
 use crate::Result;
 use crate::cli::Unmount;
 
-/// Runs the command.
+/// Unmounts a directory.
 pub(crate) fn run(args: &Unmount) -> Result<()> {
-    let _ = args;
-    unreachable!()
+    supervisor::unmount(&args.dir, args.force)
 }

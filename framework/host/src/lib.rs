@@ -3,4 +3,7 @@
 pub mod failure;
 mod fuse;
 pub mod lower;
+pub mod program;
+pub mod protocol;
+pub mod supervisor;
 mod sys;

@@ -1,5 +1,6 @@
 //! System calls that have no safe wrapper: the only unsafe code of the host.
 #![allow(unsafe_code)]
 
+pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;

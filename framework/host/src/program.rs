@@ -1,0 +1,142 @@
+//! What a plug-in's own program, `hsci-extension-NAME`, does.
+//!
+//! Its `main` is one call of [`run`]. The command and the supervisor start it; people do not.
+
+mod export;
+mod offline;
+mod serve;
+mod stack;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use hsci_extension::options::OptionSpec;
+use hsci_extension::{
+    Checked, Dispatch, Environment, Extension, FileSystem, Finding, Result as LayerResult,
+};
+
+use crate::failure::{Exit, Failure};
+use crate::protocol::{Description, OptionDescription};
+
+/// A plug-in that a program holds.
+#[derive(Clone, Copy)]
+pub struct Plugin {
+    name: &'static str,
+    about: &'static str,
+    format: u32,
+    options: fn() -> Vec<OptionSpec>,
+    dispatch: fn() -> Dispatch,
+    start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
+    check: Check,
+}
+
+type Check = fn(&Environment, &mut dyn FnMut(Finding), &mut dyn FnMut(u64)) -> LayerResult<Checked>;
+
+/// The plug-in of an extension.
+#[must_use]
+pub fn plugin<E: Extension>() -> Plugin {
+    Plugin {
+        name: E::NAME,
+        about: E::ABOUT,
+        format: E::FORMAT_VERSION,
+        options: E::options,
+        dispatch: E::dispatch,
+        start: E::start,
+        check: E::check,
+    }
+}
+
+/// The plug-in's own program
+#[derive(Parser)]
+#[command(version, about = "Serves a directory through a plug-in; started by hsci")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the plug-ins in this program, with their options, as JSON
+    Describe,
+    /// Serve a mount, as its supervisor says
+    Serve {
+        /// Descriptor of the lower directory
+        lower: i32,
+        /// Descriptor of the supervisor's socket
+        control: i32,
+    },
+    /// Verify a store that is not mounted; prints JSON, one event a line
+    Check {
+        /// The store
+        lower: PathBuf,
+        /// The plug-in that made it
+        extension: String,
+    },
+    /// Copy files out of a store that is not mounted
+    Export {
+        /// The store
+        lower: PathBuf,
+        /// The plug-in that made it
+        extension: String,
+        /// Which part of it
+        path: PathBuf,
+        /// Where to write; must not exist
+        dest: PathBuf,
+    },
+}
+
+/// Runs a program that holds `plugins`; stacks may be made of any of them.
+#[must_use]
+pub fn run(plugins: &[Plugin]) -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Describe => describe(plugins),
+        Command::Serve { lower, control } => {
+            start_log();
+            serve::run(plugins, lower, control)
+        }
+        Command::Check { lower, extension } => offline::check(plugins, &lower, &extension),
+        Command::Export { lower, extension, path, dest } => {
+            offline::export(plugins, &lower, &extension, &path, &dest)
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                eprintln!("hsci: {failure}");
+            }
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// Sends the log to standard error; `HSCI_LOG` sets how much of it.
+pub(crate) fn start_log() {
+    let environment = env_logger::Env::new().filter_or("HSCI_LOG", "info");
+    // A second call in one process changes nothing.
+    let _ = env_logger::Builder::from_env(environment).try_init();
+}
+
+fn describe(plugins: &[Plugin]) -> Result<(), Failure> {
+    let descriptions: Vec<_> = plugins.iter().map(Plugin::describe).collect();
+    crate::protocol::send(std::io::stdout(), &descriptions)
+        .map_err(|error| Failure::new(Exit::Internal, format!("standard output: {error}")))
+}
+
+impl Plugin {
+    fn describe(&self) -> Description {
+        let describe = |spec: &OptionSpec| OptionDescription {
+            name: spec.name.to_owned(),
+            help: spec.help.to_owned(),
+            default: spec.default.to_owned(),
+        };
+        Description {
+            name: self.name.to_owned(),
+            about: self.about.to_owned(),
+            format: self.format,
+            options: (self.options)().iter().map(describe).collect(),
+        }
+    }
+}

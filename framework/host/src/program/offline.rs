@@ -1,0 +1,106 @@
+//! A store that is not mounted: verifying it, and reading it.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use hsci_extension::{Call, Environment, Finding, Ino, Severity};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::stack::{self, Stack};
+use super::{Plugin, export};
+use crate::failure::{Exit, Failure};
+use crate::fuse::KernelCaches;
+use crate::protocol::{CheckEvent, send};
+
+/// Verifies a store and prints what is found.
+pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result<(), Failure> {
+    let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
+    let root = open_unused(lower)?;
+    let options = stack::check_options(&[plugin], &[])?;
+    let bare = stack::build(&[], root, &options, &(Arc::new(KernelCaches::default()) as _), true)?;
+    let environment = Environment {
+        lower: bare.top,
+        store: bare.tree.store(plugin.name).map_err(|error| stack::failure("the store", &error))?,
+        options,
+        kernel: Arc::new(KernelCaches::default()),
+        read_only: true,
+    };
+    let mut damaged = false;
+    let mut report = |finding: Finding| {
+        damaged |= finding.severity == Severity::Damage;
+        print(&CheckEvent::Finding {
+            severity: match finding.severity {
+                Severity::Notice => "notice".to_owned(),
+                Severity::Damage => "damage".to_owned(),
+            },
+            place: finding.place,
+            text: finding.text,
+        });
+    };
+    let checked =
+        (plugin.check)(&environment, &mut report, &mut |bytes| print(&CheckEvent::Progress(bytes)))
+            .map_err(|error| stack::failure("the check did not end", &error))?;
+    print(&CheckEvent::Checked {
+        files: checked.files,
+        verified_bytes: checked.verified_bytes,
+        unverified_bytes: checked.unverified_bytes,
+    });
+    if damaged { Err(Failure::new(Exit::No, "")) } else { Ok(()) }
+}
+
+/// Copies a part of a store to plain files.
+pub(super) fn export(
+    plugins: &[Plugin],
+    lower: &Path,
+    extension: &str,
+    path: &Path,
+    dest: &Path,
+) -> Result<(), Failure> {
+    let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
+    let root = open_unused(lower)?;
+    let options = stack::check_options(&[plugin], &[])?;
+    let kernel = Arc::new(KernelCaches::default()) as _;
+    let stack = stack::build(&[plugin], root, &options, &kernel, true)?;
+    let from = resolve(&stack, path)?;
+    export::copy(&*stack.top, from, dest)
+}
+
+/// Walks down to a path in the store.
+fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
+    let mut ino = Ino::ROOT;
+    for component in path.components() {
+        let name: &OsStr = match component {
+            Component::CurDir | Component::RootDir => continue,
+            Component::Normal(name) => name,
+            Component::ParentDir | Component::Prefix(_) => {
+                let text = format!("{}: must not contain `..`", path.display());
+                return Err(Failure::new(Exit::Usage, text));
+            }
+        };
+        let found = stack
+            .top
+            .lookup(&Call::internal(), ino, name)
+            .map_err(|error| Failure::new(Exit::Missing, format!("{}: {error}", path.display())))?;
+        ino = found.ino;
+    }
+    Ok(ino)
+}
+
+/// Opens a store that no host serves, and keeps hosts off it for as long as it is open.
+fn open_unused(lower: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(lower, flags, Mode::empty())
+        .map_err(|errno| Failure::new(Exit::Missing, format!("{}: {errno}", lower.display())))?;
+    rustix::fs::flock(&root, FlockOperation::NonBlockingLockShared).map_err(|_| {
+        let text = format!("{} is mounted; unmount it first", lower.display());
+        Failure::new(Exit::InUse, text)
+    })?;
+    Ok(root)
+}
+
+fn print(event: &CheckEvent) {
+    // A reader that has seen enough is no reason to fail.
+    let _ = send(std::io::stdout(), event);
+}

@@ -1,0 +1,138 @@
+//! Building a stack of layers over a lower directory.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use hsci_extension::options::{OptionKind, OptionSpec, Options};
+use hsci_extension::{
+    Dispatch, Environment, Error, FileId, FileSystem, Kernel, LowerFile, Result as LayerResult,
+    Store,
+};
+
+use super::Plugin;
+use crate::failure::{Exit, Failure};
+use crate::lower::LowerTree;
+
+/// The options of the host itself.
+pub(super) const HOST_OPTIONS: [OptionSpec; 1] = [OptionSpec {
+    name: "cache",
+    help: "seconds for which the kernel relies on names and attributes without asking again",
+    kind: OptionKind::Time,
+    default: "3600",
+}];
+
+/// Layers over a lower directory.
+pub(super) struct Stack {
+    pub(super) tree: Arc<LowerTree>,
+    pub(super) top: Arc<dyn FileSystem>,
+    pub(super) dispatch: Dispatch,
+}
+
+/// Finds the plug-ins of the given names.
+pub(super) fn find(plugins: &[Plugin], names: &[String]) -> Result<Vec<Plugin>, Failure> {
+    let find = |name: &String| {
+        plugins.iter().find(|plugin| plugin.name == name).copied().ok_or_else(|| {
+            let held: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
+            let text = format!(
+                "extension `{name}` is not in the program of `{}`, which holds {}; name first the one whose program holds them all",
+                names[0],
+                held.join(", ")
+            );
+            Failure::new(Exit::Usage, text)
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Checks options of the host and of all plug-ins of a stack; each option goes to all that have it.
+pub(super) fn check_options(
+    stack: &[Plugin],
+    given: &[(String, String)],
+) -> Result<Options, Failure> {
+    let specs = stack.iter().flat_map(|plugin| (plugin.options)());
+    let specs: Vec<_> = HOST_OPTIONS.into_iter().chain(specs).collect();
+    let given = given.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Options::check(&specs, given).map_err(|complaint| Failure::new(Exit::Usage, complaint))
+}
+
+/// Starts the layers, the lowest first.
+pub(super) fn build(
+    plugins: &[Plugin],
+    root: OwnedFd,
+    options: &Options,
+    kernel: &Arc<dyn Kernel>,
+    read_only: bool,
+) -> Result<Stack, Failure> {
+    let tree = LowerTree::open(root).map_err(|error| failure("the lower directory", &error))?;
+    let mut top: Arc<dyn FileSystem> = Arc::clone(&tree) as _;
+    let mut dispatch = Dispatch::default();
+    for plugin in plugins.iter().rev() {
+        let named = |error: Error| failure(&format!("extension `{}`", plugin.name), &error);
+        let store: Arc<dyn Store> = if plugin.format == 0 {
+            Arc::new(NoStore)
+        } else {
+            tree.store(plugin.name).map_err(named)?
+        };
+        let environment = Environment {
+            lower: top,
+            store,
+            options: options.clone(),
+            kernel: Arc::clone(kernel),
+            read_only,
+        };
+        top = (plugin.start)(&environment).map_err(named)?;
+        let wanted = (plugin.dispatch)();
+        dispatch.open |= wanted.open;
+        dispatch.flush |= wanted.flush;
+    }
+    Ok(Stack { tree, top, dispatch })
+}
+
+/// An error of a layer, as a command fails with it.
+pub(super) fn failure(place: &str, error: &Error) -> Failure {
+    let exit = match error {
+        Error::Newer(_) | Error::Damaged(_) => Exit::Store,
+        Error::Invalid(_) => Exit::Usage,
+        Error::NotPermitted(_) => Exit::Impossible,
+        Error::Busy => Exit::InUse,
+        _ => Exit::Internal,
+    };
+    Failure::new(exit, format!("{place}: {error}"))
+}
+
+/// The store of a plug-in that stores nothing of its own.
+struct NoStore;
+
+impl Store for NoStore {
+    fn open(&self, _: &str, _: bool) -> LayerResult<Arc<dyn LowerFile>> {
+        Err(Error::Unsupported)
+    }
+
+    fn names(&self) -> LayerResult<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn rename(&self, _: &str, _: &str) -> LayerResult<()> {
+        Err(Error::Unsupported)
+    }
+
+    fn remove(&self, _: &str) -> LayerResult<()> {
+        Err(Error::Unsupported)
+    }
+
+    fn sync_names(&self) -> LayerResult<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self) -> LayerResult<()> {
+        Ok(())
+    }
+
+    fn free_space(&self) -> LayerResult<u64> {
+        Ok(0)
+    }
+
+    fn reopen(&self, _: &FileId) -> LayerResult<Arc<dyn LowerFile>> {
+        Err(Error::Unsupported)
+    }
+}

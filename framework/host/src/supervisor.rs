@@ -1,0 +1,194 @@
+//! The supervisor: makes a mount, starts the worker that serves it, and ends both in order.
+//!
+//! It runs in a process of its own and holds no plug-in code. What it can check before anything
+//! is mounted it checks; whatever fails, nothing stays mounted and no process is left.
+
+mod kernel;
+mod log_file;
+mod paths;
+mod store;
+pub mod table;
+mod worker;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::mount::MountFlags;
+use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::worker::Worker;
+use crate::failure::{Exit, Failure};
+use crate::protocol::{Answer, MountRequest, Start, receive, send};
+
+pub use self::store::StoreFile;
+
+/// Waiting for a supervisor that was told to end.
+const POLL: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// What a supervisor is started for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What to mount.
+    pub request: MountRequest,
+    /// The program of the topmost plug-in.
+    pub program: PathBuf,
+}
+
+/// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
+///
+/// In the background, `hsci supervise JOB` is started from the calling program's own file.
+pub fn mount(job: &Job) -> Result<(), Failure> {
+    let job = Job { request: paths::check(&job.request)?, ..job.clone() };
+    if job.request.foreground {
+        crate::program::start_log();
+        return Supervisor::begin(&job, None)?.run();
+    }
+    let log = log_file::path(&job.request.dir);
+    let program = std::env::current_exe().map_err(|error| internal("this program", &error))?;
+    let mut command = Command::new(program);
+    command.arg("supervise").arg(serde_json::to_string(&job).expect("paths and texts are JSON"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(log.as_deref().and_then(log_file::open).map_or(Stdio::null(), Stdio::from));
+    let mut child = command.spawn().map_err(|error| internal("the supervisor", &error))?;
+    let out = child.stdout.take().expect("it was asked for");
+    match receive::<Answer>(out) {
+        Ok(Some(Answer::Done)) => Ok(()),
+        Ok(Some(failed)) => {
+            // It has nothing left to do but to end.
+            let _ = child.wait();
+            failed.into()
+        }
+        Ok(None) => {
+            let ended = child.wait().map_or_else(|error| error.to_string(), |end| end.to_string());
+            Err(internal("the supervisor ended early", &std::io::Error::other(ended)))
+        }
+        Err(error) => Err(internal("the supervisor", &error)),
+    }
+}
+
+/// What `hsci supervise JOB` does: serves a mount, and tells on standard output how it began.
+pub fn supervise(job: &str) -> Result<(), Failure> {
+    let job: Job = serde_json::from_str(job).map_err(|error| {
+        Failure::new(Exit::Usage, format!("supervise: {error}; use `hsci mount`"))
+    })?;
+    crate::program::start_log();
+    // Fails where the process leads a group already, and is not needed then.
+    let _ = rustix::process::setsid();
+    let begun = rustix::process::chdir("/")
+        .map_err(|errno| internal("/", &errno.into()))
+        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir)));
+    let answer = match &begun {
+        Ok(_) => Answer::Done,
+        Err(failure) => Answer::from(Err(failure.clone())),
+    };
+    // Whoever waits for the answer may be gone; the mount is made all the same.
+    let _ = send(std::io::stdout(), &answer);
+    match begun {
+        Ok(supervisor) => {
+            release_stdout();
+            supervisor.run()
+        }
+        Err(failure) => Err(Failure::new(failure.exit, "")),
+    }
+}
+
+/// Unmounts; returns when everything is in the lower directory, or with `force` at once.
+pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
+    let mounted = table::find(dir)?.ok_or_else(|| {
+        let text = format!("{}: no mount of hsci; `hsci status` lists them", dir.display());
+        Failure::new(Exit::Missing, text)
+    })?;
+    let supervisor = table::supervisor_of(&mounted.dir);
+    kernel::unmount(&mounted.dir, force)?;
+    while !force && supervisor.is_some_and(table::is_running) {
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// A mount with the worker that serves it.
+struct Supervisor {
+    dir: PathBuf,
+    worker: Worker,
+    signals: Signals,
+    /// Held so that no other host serves the same store.
+    _lower: OwnedFd,
+}
+
+impl Supervisor {
+    fn begin(job: &Job, log: Option<PathBuf>) -> Result<Self, Failure> {
+        let request = &job.request;
+        let signals =
+            Signals::new([SIGTERM, SIGINT]).map_err(|error| internal("signals", &error))?;
+        let lower = open_lower(request)?;
+        store::claim(&lower, job)?;
+        let supervisor_pid = std::process::id();
+        let start = Start { request: request.clone(), supervisor_pid, log };
+        let mut worker = Worker::start(&job.program, &lower, &start)?;
+        let device = kernel::mount(request)?;
+        if let Err(failure) = worker.serve(device) {
+            // Nobody can use it: there is nothing to wait for.
+            kernel::unmount(&request.dir, true)?;
+            return Err(failure);
+        }
+        Ok(Self { dir: request.dir.clone(), worker, signals, _lower: lower })
+    }
+
+    /// Returns when the mount has ended.
+    fn run(self) -> Result<(), Failure> {
+        let Self { dir, mut worker, mut signals, _lower } = self;
+        let handle = signals.handle();
+        let unmounting = std::thread::spawn({
+            let dir = dir.clone();
+            move || {
+                for (number, _) in signals.forever().enumerate() {
+                    // The second signal does not wait for those who still use the mount.
+                    if let Err(failure) = kernel::unmount(&dir, number > 0) {
+                        log::warn!("{failure}");
+                    }
+                }
+            }
+        });
+        let ended = worker.wait();
+        handle.close();
+        // The thread only waited for signals.
+        let _ = unmounting.join();
+        if ended.is_err() && table::find(&dir).is_ok_and(|mounted| mounted.is_some()) {
+            kernel::unmount(&dir, true)?;
+        }
+        ended
+    }
+}
+
+fn open_lower(request: &MountRequest) -> Result<OwnedFd, Failure> {
+    let lower = &request.lower;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(lower, flags, Mode::empty())
+        .map_err(|errno| paths::failure(lower, errno))?;
+    flock(&root, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let text = format!("{}: served already; unmount that first", lower.display());
+        Failure::new(Exit::InUse, text)
+    })?;
+    Ok(root)
+}
+
+/// Lets go of the pipe to the process that asked for the mount.
+fn release_stdout() {
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        // If it fails the pipe stays open, and nothing is written to it.
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+fn is_read_only(request: &MountRequest) -> bool {
+    MountFlags::from_bits_retain(request.flags).contains(MountFlags::RDONLY)
+}
+
+fn internal(what: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Internal, format!("{what}: {error}"))
+}

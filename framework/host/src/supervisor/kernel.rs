@@ -1,0 +1,143 @@
+//! Mounting and unmounting: directly as root, through fusermount3 otherwise.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::process::geteuid;
+
+use crate::failure::{Exit, Failure};
+use crate::protocol::{MountRequest, receive_descriptor};
+
+const DEVICE: &str = "/dev/fuse";
+const HELPER: &str = "fusermount3";
+/// Type of the mount, as the mount table shows it.
+pub(super) const TYPE: &str = "fuse.hsci";
+
+/// Makes the mount; returns the descriptor on which it is served.
+pub(super) fn mount(request: &MountRequest) -> Result<OwnedFd, Failure> {
+    if geteuid().is_root() { mount_as_root(request) } else { mount_by_helper(request) }
+}
+
+/// Ends the mount; with `force` although somebody uses it.
+pub(super) fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
+    if geteuid().is_root() { unmount_as_root(dir, force) } else { unmount_by_helper(dir, force) }
+}
+
+fn mount_as_root(request: &MountRequest) -> Result<OwnedFd, Failure> {
+    let device = File::options().read(true).write(true).open(DEVICE).map_err(|error| {
+        let text = format!("{DEVICE}: {error}; `hsci doctor` tells what to do");
+        Failure::new(Exit::Impossible, text)
+    })?;
+    let data = format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
+        device.as_raw_fd()
+    );
+    let data = CString::new(data).expect("made of numbers and words");
+    let flags = MountFlags::from_bits_retain(request.flags);
+    rustix::mount::mount(&request.lower, &request.dir, TYPE, flags, data.as_c_str())
+        .map_err(|errno| not_mounted(&request.dir, &std::io::Error::from(errno).to_string()))?;
+    Ok(device.into())
+}
+
+fn unmount_as_root(dir: &Path, force: bool) -> Result<(), Failure> {
+    let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    match rustix::mount::unmount(dir, flags | UnmountFlags::NOFOLLOW) {
+        Ok(()) => Ok(()),
+        Err(Errno::BUSY) => Err(busy(dir)),
+        Err(errno) => Err(not_unmounted(dir, &std::io::Error::from(errno).to_string())),
+    }
+}
+
+/// Names of flags as fusermount3 takes them.
+const FLAG_NAMES: [(MountFlags, &str); 7] = [
+    (MountFlags::RDONLY, "ro"),
+    (MountFlags::NOEXEC, "noexec"),
+    (MountFlags::NOSUID, "nosuid"),
+    (MountFlags::NODEV, "nodev"),
+    (MountFlags::SYNCHRONOUS, "sync"),
+    (MountFlags::DIRSYNC, "dirsync"),
+    (MountFlags::NOATIME, "noatime"),
+];
+
+fn mount_by_helper(request: &MountRequest) -> Result<OwnedFd, Failure> {
+    let (own, theirs) = UnixStream::pair().map_err(|error| super::internal(HELPER, &error))?;
+    // A copy that programs started from here inherit: nothing else is started meanwhile.
+    let theirs =
+        rustix::io::dup(&theirs).map_err(|errno| super::internal(HELPER, &errno.into()))?;
+    let mut options = b"default_permissions,subtype=hsci".to_vec();
+    let flags = MountFlags::from_bits_retain(request.flags);
+    for (_, name) in FLAG_NAMES.iter().filter(|(flag, _)| flags.contains(*flag)) {
+        options.extend([b",", name.as_bytes()].concat());
+    }
+    options.extend(b",fsname=");
+    for byte in request.lower.as_os_str().as_bytes() {
+        if matches!(byte, b',' | b'\\') {
+            options.push(b'\\');
+        }
+        options.push(*byte);
+    }
+    let mut command = Command::new(HELPER);
+    command.env("_FUSE_COMMFD", theirs.as_raw_fd().to_string());
+    command.arg("-o").arg(std::ffi::OsStr::from_bytes(&options)).arg("--").arg(&request.dir);
+    let output = run(&mut command)?;
+    if !output.status.success() {
+        return Err(not_mounted(&request.dir, &reason(&output)));
+    }
+    receive_descriptor(&own).map_err(|error| super::internal(HELPER, &error))
+}
+
+fn unmount_by_helper(dir: &Path, force: bool) -> Result<(), Failure> {
+    let mut command = Command::new(HELPER);
+    command.arg("-u").args(force.then_some("-z")).arg("--").arg(dir);
+    let output = run(&mut command)?;
+    match reason(&output) {
+        _ if output.status.success() => Ok(()),
+        reason if reason.contains("busy") => Err(busy(dir)),
+        reason => Err(not_unmounted(dir, &reason)),
+    }
+}
+
+fn run(command: &mut Command) -> Result<Output, Failure> {
+    let output = command.stdin(Stdio::null()).output();
+    output.map_err(|error| {
+        let text = match error.kind() {
+            ErrorKind::NotFound => {
+                format!("{HELPER}: not found; install the package `fuse3`, or be root")
+            }
+            _ => format!("{HELPER}: {error}; `hsci doctor` tells what to do"),
+        };
+        Failure::new(Exit::Impossible, text)
+    })
+}
+
+/// The last line that a program complained with, without its name.
+fn reason(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().last().unwrap_or("it does not say why");
+    line.trim_start_matches(HELPER).trim_start_matches(": ").to_owned()
+}
+
+fn not_mounted(dir: &Path, reason: &str) -> Failure {
+    let dir = dir.display();
+    let text = format!("{dir}: cannot be mounted: {reason}; `hsci doctor` tells what is missing");
+    Failure::new(Exit::Impossible, text)
+}
+
+fn not_unmounted(dir: &Path, reason: &str) -> Failure {
+    let text = format!("{}: cannot be unmounted: {reason}", dir.display());
+    Failure::new(Exit::Impossible, text)
+}
+
+fn busy(dir: &Path) -> Failure {
+    let dir = dir.display();
+    let text = format!("{dir}: in use (`fuser -vm {dir}` tells by whom); end that, or use --force");
+    Failure::new(Exit::InUse, text)
+}

@@ -1,0 +1,188 @@
+//! What a store says of itself: the file `.hsci/store`.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+use hsci_extension::RESERVED_NAME;
+use rustix::fs::{Mode, OFlags, mkdirat, openat, renameat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{Job, is_read_only};
+use crate::failure::{Exit, Failure};
+use crate::protocol::Description;
+
+const NAME: &str = "store";
+const NEW_NAME: &str = "store.new";
+/// A longer file is not ours.
+const MAX_LEN: u64 = 4096;
+
+/// Which plug-in made a store, and in which version of its format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreFile {
+    /// Name of the plug-in.
+    pub extension: String,
+    /// Version of its format.
+    pub format: u32,
+}
+
+impl StoreFile {
+    /// Reads the file of the store in a directory; `None` if there is no store.
+    pub fn read(lower: impl AsFd) -> Result<Option<Self>, Failure> {
+        let Some(reserved) = open_reserved(lower)? else { return Ok(None) };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(&reserved, NAME, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(unusable(errno)),
+        };
+        let mut text = String::new();
+        file.take(MAX_LEN)
+            .read_to_string(&mut text)
+            .map_err(|error| damaged(&error.to_string()))?;
+        serde_json::from_str(&text).map(Some).map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Refuses a store that the given plug-in cannot use.
+    pub fn admit(&self, plugin: &Self) -> Result<(), Failure> {
+        let text = if self.extension != plugin.extension {
+            format!(
+                "the store was made by the extension `{0}`, not by `{1}`; use --extension {0}",
+                self.extension, plugin.extension
+            )
+        } else if self.format > plugin.format {
+            format!(
+                "the store has format {}, newer than {} of this `{}`; use a newer version",
+                self.format, plugin.format, plugin.extension
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(Exit::Store, text))
+    }
+
+    /// Writes the file; durable on return.
+    fn write(&self, lower: &OwnedFd) -> Result<(), Errno> {
+        match mkdirat(lower, RESERVED_NAME, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let reserved = openat(lower, RESERVED_NAME, DIRECTORY, Mode::empty())?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&reserved, NEW_NAME, flags, Mode::RUSR | Mode::WUSR)?);
+        let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let text = serde_json::to_vec(self).expect("a name and a number are valid JSON");
+        file.write_all(&text).map_err(errno)?;
+        file.sync_all().map_err(errno)?;
+        renameat(&reserved, NEW_NAME, &reserved, NAME)?;
+        rustix::fs::fsync(&reserved)?;
+        rustix::fs::fsync(lower)
+    }
+}
+
+/// Makes sure that the store in a directory, if it is to have one, belongs to the stack's plug-in.
+pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
+    let Some(plugin) = keeper(job)? else { return Ok(()) };
+    match StoreFile::read(lower)? {
+        Some(found) => found.admit(&plugin),
+        None if is_read_only(&job.request) => Ok(()),
+        None => plugin.write(lower).map_err(unusable),
+    }
+    .map_err(|failure| {
+        let text = format!("{}: {}", job.request.lower.display(), failure.text);
+        Failure { text, ..failure }
+    })
+}
+
+/// The first plug-in of the stack that stores something.
+fn keeper(job: &Job) -> Result<Option<StoreFile>, Failure> {
+    let names = &job.request.extensions;
+    let fail = |reason: &str| {
+        let text = format!("extension `{}`: {}: {reason}", names[0], job.program.display());
+        Failure::new(Exit::Internal, text)
+    };
+    let mut command = Command::new(&job.program);
+    command.arg("describe").stdin(Stdio::null());
+    let output = command.output().map_err(|error| fail(&error.to_string()))?;
+    if !output.status.success() {
+        return Err(fail(&format!("it does not describe itself ({})", output.status)));
+    }
+    let held: Vec<Description> =
+        serde_json::from_slice(&output.stdout).map_err(|error| fail(&error.to_string()))?;
+    let describe = |name: &String| held.iter().find(|description| description.name == *name);
+    let keeper = names.iter().filter_map(describe).find(|description| description.format > 0);
+    Ok(keeper.map(|keeper| StoreFile { extension: keeper.name.clone(), format: keeper.format }))
+}
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn open_reserved(lower: impl AsFd) -> Result<Option<OwnedFd>, Failure> {
+    match openat(lower, RESERVED_NAME, DIRECTORY, Mode::empty()) {
+        Ok(reserved) => Ok(Some(reserved)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(unusable(errno)),
+    }
+}
+
+fn unusable(errno: Errno) -> Failure {
+    let exit = match errno {
+        Errno::ACCESS | Errno::PERM => Exit::Impossible,
+        Errno::NOTDIR | Errno::LOOP => Exit::Store,
+        _ => Exit::Internal,
+    };
+    Failure::new(exit, format!("{RESERVED_NAME}/{NAME}: {}", std::io::Error::from(errno)))
+}
+
+fn damaged(reason: &str) -> Failure {
+    let text = format!(
+        "{RESERVED_NAME}/{NAME}: damaged ({reason}); it must hold {{\"extension\":\"NAME\",\"format\":1}}"
+    );
+    Failure::new(Exit::Store, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lower(dir: &tempfile::TempDir) -> OwnedFd {
+        OwnedFd::from(File::open(dir.path()).expect("open"))
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let dir = tempfile::tempdir().expect("directory");
+        let lower = lower(&dir);
+        assert_eq!(StoreFile::read(&lower).expect("none"), None);
+        let store = StoreFile { extension: "compressfs".to_owned(), format: 1 };
+        store.write(&lower).expect("written");
+        assert_eq!(StoreFile::read(&lower).expect("read"), Some(store));
+    }
+
+    #[test]
+    fn stores_of_others_and_newer_ones_are_refused() {
+        let plugin = StoreFile { extension: "compressfs".to_owned(), format: 2 };
+        let found = |extension: &str, format| StoreFile { extension: extension.to_owned(), format };
+        assert!(found("compressfs", 1).admit(&plugin).is_ok());
+        for (store, word) in [(found("compressfs", 3), "format 3"), (found("xor", 1), "`xor`")] {
+            let failure = store.admit(&plugin).expect_err("refused");
+            assert_eq!(failure.exit, Exit::Store);
+            assert!(failure.text.contains(word), "{failure}");
+        }
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().expect("directory");
+        let lower = lower(&dir);
+        std::fs::create_dir(dir.path().join(RESERVED_NAME)).expect("directory");
+        for text in ["", "{\"extension\":", "[1]", "\u{0}"] {
+            std::fs::write(dir.path().join(RESERVED_NAME).join(NAME), text).expect("written");
+            let failure = StoreFile::read(&lower).expect_err(text);
+            assert_eq!(failure.exit, Exit::Store, "{failure}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Descriptors that come from another process.
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use rustix::fd::BorrowedFd;
+use rustix::io::{Errno, FdFlags, Result};
+
+/// Takes over a descriptor that the parent process left open for this one under a known number;
+/// EBADF if it did not. From now on programs started by this process do not get it.
+pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd> {
+    if number <= 2 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: if the descriptor is open it stays so through the call, for nothing else in this
+    // process knows of it; if it is not, the call says so.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open, and the parent left it for this call to own: each number is passed once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
