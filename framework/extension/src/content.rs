@@ -5,6 +5,8 @@ mod cells;
 mod file;
 mod fs;
 mod settler;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

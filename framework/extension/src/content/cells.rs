@@ -10,7 +10,7 @@ use super::cell::{Hold, Shared};
 use crate::{Cell, Content, Ino, Result};
 
 /// How many files stay in use although nobody uses them.
-const MOST_IDLE: usize = 1024;
+pub(super) const MOST_IDLE: usize = 1024;
 const STRIPES: usize = 64;
 
 /// The cells of a layer: at most one for each inode.
@@ -125,12 +125,13 @@ impl<C: Content> Cells<C> {
         self.sweep_at.store((left + left / 8).max(MOST_IDLE), Ordering::Relaxed);
     }
 
-    /// Closes all files, at the end.
+    /// Closes all files, when nobody uses them any more.
     pub(super) fn close_all(&self) {
-        let all: Vec<Ino> = self.open.iter().map(|cell| *cell.key()).collect();
-        for ino in all {
-            self.release(ino);
+        for cell in &self.open {
+            self.close(&cell);
         }
+        self.open.clear();
+        self.count.store(0, Ordering::Relaxed);
     }
 
     #[cfg(test)]

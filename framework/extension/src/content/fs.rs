@@ -63,6 +63,11 @@ impl<C: Content> ContentFs<C> {
         self.files.content()
     }
 
+    #[cfg(test)]
+    pub(super) fn cells_in_use(&self) -> usize {
+        self.files.cells.count()
+    }
+
     fn lower(&self) -> &dyn FileSystem {
         &*self.files.cells.shared.lower
     }

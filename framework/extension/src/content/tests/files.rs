@@ -1,0 +1,154 @@
+//! Files in use.
+
+use super::*;
+use crate::content::cells::MOST_IDLE;
+use crate::{SetAttr, SetTime};
+
+#[test]
+fn idle_files_go_out_of_use_beyond_a_bound_and_busy_ones_stay() {
+    let rig = Rig::new(Fake::new());
+    let files: Vec<Ino> = (0..2 * MOST_IDLE)
+        .map(|number| {
+            let ino = rig.create(&format!("file-{number}"));
+            rig.write(ino, b"text");
+            ino
+        })
+        .collect();
+    assert!(rig.layer.cells_in_use() <= MOST_IDLE);
+    assert!(rig.layer.content().closed.load(Ordering::Relaxed) >= MOST_IDLE);
+
+    rig.layer.content().busy.store(true, Ordering::Relaxed);
+    for ino in &files {
+        rig.write(*ino, b"again");
+    }
+    let in_use = rig.layer.cells_in_use();
+    assert!(in_use > MOST_IDLE, "{in_use} in use although nothing may be dropped");
+    rig.layer.content().busy.store(false, Ordering::Relaxed);
+    for ino in files {
+        rig.layer.forget(ino, 1);
+    }
+    assert_eq!(rig.layer.cells_in_use(), 0);
+    assert_eq!(rig.tree.known_inodes(), 0);
+}
+
+#[test]
+fn a_damaged_file_shows_its_stored_size_and_can_be_removed() {
+    let rig = Rig::new(Fake::new());
+    let call = Call::internal();
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    assert!(rig.layer.forget(ino, 1));
+    rig.layer.content().damaged.store(true, Ordering::Relaxed);
+    let entry = rig.layer.lookup(&call, Ino::ROOT, "name".as_ref()).expect("the name is usable");
+    assert_eq!(entry.attr.size, 4);
+    let read = rig.layer.read(&call, entry.ino, 0, &mut [0; 4]);
+    assert_eq!(read, Err(Error::Damaged("on purpose".to_owned())));
+    rig.layer.unlink(&call, Ino::ROOT, "name".as_ref()).expect("unlink");
+    assert!(rig.layer.forget(entry.ino, 1));
+    assert_eq!(rig.tree.known_inodes(), 0, "the failed read keeps nothing");
+}
+
+#[test]
+fn times_are_the_plug_ins_while_it_disturbs_them() {
+    let rig = Rig::new(Fake::new());
+    let call = Call::internal();
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+    *rig.layer.content().times.lock() = Some(Times { accessed: time, modified: time });
+    assert_eq!(rig.layer.getattr(&call, ino).expect("attributes").mtime, time);
+    let entry = rig.layer.lookup(&call, Ino::ROOT, "name".as_ref()).expect("the name");
+    assert_eq!(entry.attr.mtime, time);
+}
+
+#[test]
+fn size_mode_and_times_change_in_one_call() {
+    let rig = Rig::new(Fake::new());
+    let ino = rig.create("name");
+    rig.write(ino, b"a longer text");
+    let call = Call::new(1000, 1000, 0);
+    let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+    let changes = SetAttr {
+        size: Some(4),
+        mode: Some(0o4755),
+        mtime: Some(SetTime::At(time)),
+        ..SetAttr::default()
+    };
+    let attr = rig.layer.setattr(&call, ino, &changes).expect("all changes");
+    assert_eq!((attr.size, attr.mode, attr.mtime), (4, 0o4755, time));
+    let changes = SetAttr { size: Some(3), ..SetAttr::default() };
+    let attr = rig.layer.setattr(&call, ino, &changes).expect("a truncation");
+    assert_eq!((attr.size, attr.mode), (3, 0o755), "a user's truncation clears set-user-id");
+    assert!(attr.mtime > time);
+}
+
+#[test]
+fn files_are_closed_before_the_plug_in_shuts_down() {
+    let rig = Rig::new(Fake::new());
+    for name in ["one", "two", "three"] {
+        let ino = rig.create(name);
+        rig.write(ino, b"text");
+    }
+    rig.layer.shutdown();
+    assert_eq!(rig.told(), ["shutdown, 3 closed"]);
+}
+
+#[test]
+fn a_copy_both_ways_at_once_ends() {
+    let rig = Rig::new(Fake::new());
+    let (one, two) = (rig.create("one"), rig.create("two"));
+    for ino in [one, two] {
+        rig.write(ino, &vec![b'x'; 1 << 20]);
+    }
+    let layer = &*rig.layer;
+    std::thread::scope(|scope| {
+        for (from, to) in [(one, two), (two, one), (one, one), (two, two)] {
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let copied =
+                        layer.copy_file_range(&Call::internal(), (from, 0), (to, 0), 1 << 20);
+                    assert_eq!(copied, Ok(1 << 20));
+                }
+            });
+        }
+    });
+}
+
+/// Writes, reads, attributes, forgets and settling of few files at once: every file reads as one of
+/// the states that was written, and nothing is kept in the end.
+#[test]
+fn everything_at_once_keeps_files_whole() {
+    const LEN: usize = 3000;
+    let fake = Fake::settling(Duration::ZERO, |files| {
+        files.iter().for_each(|file| drop(file.write()));
+        vec![Settled::Changed; files.len()]
+    });
+    let rig = Rig::new(fake);
+    let names: Vec<String> = (0..8).map(|number| format!("file-{number}")).collect();
+    for name in &names {
+        let ino = rig.create(name);
+        rig.write(ino, &[0; LEN]);
+        rig.layer.forget(ino, 1);
+    }
+    let (layer, names) = (&*rig.layer, &names);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            scope.spawn(move || {
+                let call = Call::internal();
+                for round in 0..500_usize {
+                    let name = &names[(round + usize::from(thread) * 3) % names.len()];
+                    let entry = layer.lookup(&call, Ino::ROOT, name.as_ref()).expect("lookup");
+                    assert_eq!(entry.attr.size, LEN as u64);
+                    layer.write(&call, entry.ino, 0, &[thread; LEN]).expect("write");
+                    let mut bytes = [0xee; LEN];
+                    assert_eq!(layer.read(&call, entry.ino, 0, &mut bytes), Ok(LEN));
+                    assert!(bytes.iter().all(|byte| *byte == bytes[0] && *byte < 4));
+                    assert_eq!(layer.getattr(&call, entry.ino).expect("attr").size, LEN as u64);
+                    layer.forget(entry.ino, 1);
+                }
+            });
+        }
+    });
+    rig.layer.shutdown();
+    assert_eq!(rig.tree.known_inodes(), 0);
+}

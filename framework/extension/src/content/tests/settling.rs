@@ -1,0 +1,173 @@
+//! Files on their way to their final form.
+
+use super::*;
+use crate::Errno;
+
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(3600);
+
+fn all(answer: Settled) -> impl Fn(&[Arc<Cell<Fake>>]) -> Vec<Settled> {
+    move |files| vec![answer.clone(); files.len()]
+}
+
+#[test]
+fn a_quiet_file_is_settled_once_and_the_kernel_is_told() {
+    let rig = Rig::new(Fake::settling(SHORT, all(Settled::Changed)));
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    wait_until("the kernel is told", || !rig.kernel.attributes().is_empty());
+    std::thread::sleep(3 * SHORT);
+    assert_eq!(rig.told(), ["name"]);
+    assert_eq!(rig.kernel.attributes(), [ino]);
+    rig.write(ino, b"new text");
+    wait_until("it is settled again", || rig.told().len() == 2);
+}
+
+#[test]
+fn a_file_that_is_written_again_and_again_is_left_alone() {
+    let quiet = Duration::from_millis(400);
+    let rig = Rig::new(Fake::settling(quiet, all(Settled::Changed)));
+    let ino = rig.create("name");
+    let begun = Instant::now();
+    let mut last = begun;
+    while begun.elapsed() < 2 * quiet {
+        // A slow machine may make the file quiet after all; then this proves nothing.
+        if last.elapsed() > quiet / 2 {
+            return;
+        }
+        last = Instant::now();
+        rig.write(ino, b"text");
+        assert_eq!(rig.told(), [""; 0]);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    wait_until("it is settled when it is quiet", || rig.told() == ["name"]);
+}
+
+#[test]
+fn a_busy_file_is_tried_again() {
+    let calls = AtomicUsize::new(0);
+    let settle = move |files: &[Arc<Cell<Fake>>]| match calls.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => vec![Settled::Busy; files.len()],
+        _ => vec![Settled::Changed; files.len()],
+    };
+    let rig = Rig::new(Fake::settling(SHORT, settle));
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    wait_until("the third answer", || !rig.kernel.attributes().is_empty());
+    assert_eq!(rig.told(), ["name"; 3]);
+}
+
+#[test]
+fn a_file_that_fails_waits_longer_and_a_panic_is_a_failure() {
+    let failed = Settled::Failed(Error::Lower(Errno::NOSPC));
+    let panic = |_: &[Arc<Cell<Fake>>]| -> Vec<Settled> { panic!("on purpose") };
+    for fake in [Fake::settling(SHORT, all(failed)), Fake::settling(SHORT, panic)] {
+        let rig = Rig::new(fake);
+        let ino = rig.create("name");
+        rig.write(ino, b"text");
+        wait_until("it is tried", || rig.told() == ["name"]);
+        std::thread::sleep(5 * SHORT);
+        assert_eq!(rig.told(), ["name"]);
+        rig.settle_all();
+        assert_eq!(rig.progress(), r#"{"done":0,"total":1,"running":false,"failed":1}"#);
+        assert_eq!(rig.told(), ["name"; 2]);
+    }
+}
+
+#[test]
+fn an_order_settles_the_whole_tree_at_once() {
+    let rig = Rig::new(Fake::settling(LONG, all(Settled::Changed)));
+    let mut directory = Ino::ROOT;
+    for level in 0..3 {
+        let name = format!("directory-{level}");
+        let made = rig.layer.mkdir(&Call::internal(), directory, OsStr::new(&name), 0o755);
+        directory = made.expect("a directory").ino;
+        for number in 0..200 {
+            let ino = make(&*rig.layer, directory, &format!("file-{number}"));
+            rig.write(ino, b"text");
+            rig.layer.forget(ino, 1);
+        }
+    }
+    assert_eq!(rig.told(), [""; 0]);
+    rig.settle_all();
+    assert_eq!(rig.progress(), r#"{"done":600,"total":600,"running":false,"failed":0}"#);
+    let told = rig.told();
+    assert_eq!(told.len(), 600);
+    assert!(told.contains(&"directory-0/directory-1/directory-2/file-199".to_owned()));
+    assert_eq!(rig.layer.cells_in_use(), 0, "files that were only settled go out of use");
+}
+
+#[test]
+fn files_that_were_there_before_are_settled_where_that_is_wanted() {
+    let tree = MemoryTree::new();
+    let ino = make(&*tree, Ino::ROOT, "old");
+    tree.write(&Call::internal(), ino, 0, b"text").expect("write");
+    make(&*tree, Ino::ROOT, "empty");
+    let start = |scan, read_only| {
+        let fake = Fake::settling(SHORT, all(Settled::Unchanged));
+        Rig::over(Arc::clone(&tree), fake, scan, read_only)
+    };
+    let rig = start(Scan::AtStart, false);
+    wait_until("the old file is settled", || rig.told() == ["old"]);
+    let others = [start(Scan::OnRequest, false), start(Scan::AtStart, true)];
+    std::thread::sleep(3 * SHORT);
+    assert_eq!(rig.told(), ["old"], "once is enough");
+    for rig in others {
+        assert_eq!(rig.told(), [""; 0]);
+    }
+}
+
+#[test]
+fn an_unlinked_file_is_neither_settled_nor_kept() {
+    let rig = Rig::new(Fake::settling(LONG, all(Settled::Changed)));
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    rig.layer.unlink(&Call::internal(), Ino::ROOT, "name".as_ref()).expect("unlink");
+    assert!(rig.layer.forget(ino, 1), "nothing keeps the inode");
+    assert_eq!(rig.tree.known_inodes(), 0);
+
+    // Still in use when its time comes.
+    let quiet = Duration::from_millis(300);
+    let rig = Rig::new(Fake::settling(quiet, all(Settled::Changed)));
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    rig.layer.unlink(&Call::internal(), Ino::ROOT, "name".as_ref()).expect("unlink");
+    std::thread::sleep(quiet + 4 * SHORT);
+    rig.settle_all();
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[test]
+fn a_file_that_waits_stays_known_until_it_is_settled() {
+    let rig = Rig::new(Fake::settling(SHORT, all(Settled::Unchanged)));
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    assert!(!rig.layer.forget(ino, 1), "it waits to be settled");
+    wait_until("it is settled", || rig.told() == ["name"]);
+    wait_until("nothing keeps the inode", || rig.tree.known_inodes() == 0);
+}
+
+#[test]
+fn the_end_of_the_mount_ends_a_batch_that_is_under_way() {
+    let settle = |files: &[Arc<Cell<Fake>>]| {
+        // As long as a large file may take, unless the plug-in is told to stop.
+        let end = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < end && !files[0].is_wanted() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        vec![Settled::Busy; files.len()]
+    };
+    let rig = Rig::new(Fake::settling(Duration::ZERO, settle));
+    for number in 0..1000 {
+        let ino = rig.create(&format!("file-{number}"));
+        rig.write(ino, b"text");
+    }
+    rig.layer.control_set(&Call::internal(), Ino::ROOT, "settle", b"").expect("an order");
+    wait_until("a batch is under way", || !rig.told().is_empty());
+    let begun = Instant::now();
+    rig.layer.shutdown();
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    let settled = rig.told().len();
+    assert!(settled < 1000, "{settled} files were handed out");
+    assert!(rig.told().last().is_some_and(|told| told.starts_with("shutdown")));
+}
