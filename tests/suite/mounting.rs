@@ -97,7 +97,7 @@ fn install_helper(dir: &Path) {
         hsci_tests::skip(&format!("no overlay over /sbin: {}", done.err.trim()));
     }
     let _ = fs::remove_file(link);
-    std::os::unix::fs::symlink(machine::programs().join("mount.fuse.hsci"), link).expect("link");
+    std::os::unix::fs::symlink(machine::hsci(), link).expect("link");
 }
 
 fn mount_8(dir: &Path) {
