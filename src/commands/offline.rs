@@ -1,40 +1,26 @@
 //! `hsci check` and `hsci export`: what needs no mount. The program of the plug-in that made the
 //! store does the work.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use hsci_extension::RESERVED_NAME;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::protocol::CheckEvent;
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use hsci_host::supervisor::StoreFile;
+use rustix::fs::{Mode, OFlags, open};
+use serde::Serialize;
 
-use crate::cli::{Check, Export};
+use crate::cli::{Check, DEFAULT_EXTENSION, Export};
 use crate::{Result, control, plugin, ui};
 
-/// What the store says of itself; the plug-in's program checks the rest.
-#[derive(Deserialize)]
-struct StoreFile {
-    extension: String,
-}
-
-/// The plug-in that made a store.
+/// The plug-in that made a store. Files say themselves how they are stored, so that a directory
+/// which has lost its mark can still be read.
 fn extension_of(lower: &Path) -> Result<String> {
-    let file = lower.join(RESERVED_NAME).join("store");
-    let text = std::fs::read(&file).map_err(|error| match error.kind() {
-        ErrorKind::NotFound if lower.is_dir() => {
-            let text = format!("{}: no store; mounting it once makes one", lower.display());
-            Failure::new(Exit::Missing, text)
-        }
-        _ => control::of_path(lower, Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-    })?;
-    let parsed = serde_json::from_slice::<StoreFile>(&text);
-    parsed.map(|store| store.extension).map_err(|error| {
-        let text = format!("{}: damaged ({error}); it holds the name and format of the extension, `{{\"extension\":\"compressfs\",\"format\":1}}`", file.display());
-        Failure::new(Exit::Store, text)
-    })
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(lower, flags, Mode::empty()).map_err(|errno| control::of_path(lower, errno))?;
+    let store = StoreFile::read(&root).map_err(|failure| failure.of(lower))?;
+    Ok(store.map_or_else(|| DEFAULT_EXTENSION.to_owned(), |store| store.extension))
 }
 
 /// The program that works on a store, with the first of its arguments.

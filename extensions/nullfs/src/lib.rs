@@ -16,7 +16,7 @@ impl FileSystem for NullFs {
 impl Extension for NullFs {
     const NAME: &'static str = "nullfs";
     const ABOUT: &'static str = "passes every call on to the lower directory";
-    const FORMAT_VERSION: u32 = 1;
+    const FORMAT_VERSION: u32 = 0;
 
     fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
         Ok(Arc::new(Self(Arc::clone(&environment.lower))))

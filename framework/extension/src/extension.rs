@@ -78,7 +78,8 @@ pub trait Extension: 'static {
     const NAME: &'static str;
     /// One line for `--help`.
     const ABOUT: &'static str;
-    /// Version of what it stores in the lower directory; a store of a newer one is refused.
+    /// Version of what it stores in the lower directory; a store of a newer one is refused. 0: it
+    /// stores nothing of its own.
     const FORMAT_VERSION: u32;
 
     /// The options it takes.

@@ -1,6 +1,7 @@
 //! How a command, the supervisor or a worker fails: one line for people, one code for scripts.
 
 use std::fmt;
+use std::path::Path;
 
 /// Exit codes of `hsci`, of the plug-ins' programs and of a worker's answer to its supervisor.
 ///
@@ -76,6 +77,12 @@ impl Failure {
     /// A failure of the given kind.
     pub fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self { exit, text: text.into() }
+    }
+
+    /// The same failure of the thing at `path`.
+    #[must_use]
+    pub fn of(self, path: &Path) -> Self {
+        Self { text: format!("{}: {}", path.display(), self.text), ..self }
     }
 }
 

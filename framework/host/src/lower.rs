@@ -69,9 +69,10 @@ impl LowerTree {
         }))
     }
 
-    /// The corner of the store that belongs to an extension; made if it is missing.
-    pub fn store(&self, extension: &str) -> Result<Arc<LowerStore>> {
-        LowerStore::open(self.me(), extension).map(Arc::new)
+    /// The corner of the store that belongs to an extension; with `create` it is made if it is
+    /// missing, otherwise that is ENOENT.
+    pub fn store(&self, extension: &str, create: bool) -> Result<Arc<LowerStore>> {
+        LowerStore::open(self.me(), extension, create).map(Arc::new)
     }
 
     /// Number of inodes known and of descriptors kept open for them.

@@ -20,9 +20,9 @@ pub struct LowerStore {
 }
 
 impl LowerStore {
-    pub(super) fn open(tree: Arc<LowerTree>, extension: &str) -> Result<Self> {
-        let reserved = make_directory(&tree.root, RESERVED_NAME)?;
-        let directory = make_directory(&reserved, extension)?;
+    pub(super) fn open(tree: Arc<LowerTree>, extension: &str, create: bool) -> Result<Self> {
+        let reserved = open_directory(&tree.root, RESERVED_NAME, create)?;
+        let directory = open_directory(&reserved, extension, create)?;
         Ok(Self { tree, directory })
     }
 
@@ -113,10 +113,12 @@ fn search(tree: &LowerTree, wanted: &Handle) -> Result<OwnedFd> {
     Err(Errno::STALE.into())
 }
 
-fn make_directory(parent: &OwnedFd, name: &str) -> Result<OwnedFd> {
-    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
+fn open_directory(parent: &OwnedFd, name: &str, create: bool) -> Result<OwnedFd> {
+    if create {
+        match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)

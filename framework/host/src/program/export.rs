@@ -19,7 +19,7 @@ const PIECE: usize = 1 << 20;
 pub(super) fn copy(top: &dyn FileSystem, from: Ino, dest: &Path) -> Result<(), Failure> {
     if dest.symlink_metadata().is_ok() {
         let text = format!("{}: exists already; name a new place", dest.display());
-        return Err(Failure::new(Exit::InUse, text));
+        return Err(Failure::new(Exit::Missing, text));
     }
     let mut export = Export { top, links: HashMap::new(), buffer: vec![0; PIECE], failed: 0 };
     export.inode(from, dest);

@@ -13,16 +13,18 @@ use super::{Plugin, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
 use crate::protocol::{CheckEvent, send};
+use crate::supervisor::StoreFile;
 
 /// Verifies a store and prints what is found.
 pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result<(), Failure> {
     let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
-    let root = open_unused(lower)?;
+    let root = open_unused(lower, plugin)?;
     let options = stack::check_options(&[plugin], &[])?;
     let bare = stack::build(&[], root, &options, &(Arc::new(KernelCaches::default()) as _), true)?;
     let environment = Environment {
         lower: bare.top,
-        store: bare.tree.store(plugin.name).map_err(|error| stack::failure("the store", &error))?,
+        store: stack::store_of(plugin, &bare.tree, true)
+            .map_err(|error| stack::failure("the store", &error))?,
         options,
         kernel: Arc::new(KernelCaches::default()),
         read_only: true,
@@ -59,7 +61,7 @@ pub(super) fn export(
     dest: &Path,
 ) -> Result<(), Failure> {
     let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
-    let root = open_unused(lower)?;
+    let root = open_unused(lower, plugin)?;
     let options = stack::check_options(&[plugin], &[])?;
     let kernel = Arc::new(KernelCaches::default()) as _;
     let stack = stack::build(&[plugin], root, &options, &kernel, true)?;
@@ -88,8 +90,9 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
     Ok(ino)
 }
 
-/// Opens a store that no host serves, and keeps hosts off it for as long as it is open.
-fn open_unused(lower: &Path) -> Result<OwnedFd, Failure> {
+/// Opens a store that no host serves and that a plug-in can read, and keeps hosts off it for as
+/// long as it is open.
+fn open_unused(lower: &Path, plugin: Plugin) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(lower, flags, Mode::empty())
         .map_err(|errno| Failure::new(Exit::Missing, format!("{}: {errno}", lower.display())))?;
@@ -97,6 +100,10 @@ fn open_unused(lower: &Path) -> Result<OwnedFd, Failure> {
         let text = format!("{} is mounted; unmount it first", lower.display());
         Failure::new(Exit::InUse, text)
     })?;
+    let own = StoreFile { extension: plugin.name.to_owned(), format: plugin.format };
+    StoreFile::read(&root)
+        .and_then(|found| found.map_or(Ok(()), |found| found.admit(&own)))
+        .map_err(|failure| failure.of(lower))?;
     Ok(root)
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Dispatch, Environment, Error, FileId, FileSystem, Kernel, LowerFile, Result as LayerResult,
-    Store,
+    Dispatch, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile,
+    Result as LayerResult, Store,
 };
 
 use super::Plugin;
@@ -68,11 +68,7 @@ pub(super) fn build(
     let mut dispatch = Dispatch::default();
     for plugin in plugins.iter().rev() {
         let named = |error: Error| failure(&format!("extension `{}`", plugin.name), &error);
-        let store: Arc<dyn Store> = if plugin.format == 0 {
-            Arc::new(NoStore)
-        } else {
-            tree.store(plugin.name).map_err(named)?
-        };
+        let store = store_of(*plugin, &tree, read_only).map_err(named)?;
         let environment = Environment {
             lower: top,
             store,
@@ -88,6 +84,22 @@ pub(super) fn build(
     Ok(Stack { tree, top, dispatch })
 }
 
+/// The corner of the store that belongs to a plug-in. Nothing is made where nothing may be written.
+pub(super) fn store_of(
+    plugin: Plugin,
+    tree: &LowerTree,
+    read_only: bool,
+) -> LayerResult<Arc<dyn Store>> {
+    if plugin.format == 0 {
+        return Ok(Arc::new(NoStore));
+    }
+    match tree.store(plugin.name, !read_only) {
+        Ok(store) => Ok(store),
+        Err(Error::Lower(Errno::NOENT)) if read_only => Ok(Arc::new(NoStore)),
+        Err(error) => Err(error),
+    }
+}
+
 /// An error of a layer, as a command fails with it.
 pub(super) fn failure(place: &str, error: &Error) -> Failure {
     let exit = match error {
@@ -100,12 +112,12 @@ pub(super) fn failure(place: &str, error: &Error) -> Failure {
     Failure::new(exit, format!("{place}: {error}"))
 }
 
-/// The store of a plug-in that stores nothing of its own.
+/// The store where there is none: it has no files, and none can be made.
 struct NoStore;
 
 impl Store for NoStore {
-    fn open(&self, _: &str, _: bool) -> LayerResult<Arc<dyn LowerFile>> {
-        Err(Error::Unsupported)
+    fn open(&self, _: &str, create: bool) -> LayerResult<Arc<dyn LowerFile>> {
+        Err(if create { Error::Unsupported } else { Errno::NOENT.into() })
     }
 
     fn names(&self) -> LayerResult<Vec<String>> {

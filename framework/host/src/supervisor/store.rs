@@ -91,10 +91,7 @@ pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
         None if is_read_only(&job.request) => Ok(()),
         None => plugin.write(lower).map_err(unusable),
     }
-    .map_err(|failure| {
-        let text = format!("{}: {}", job.request.lower.display(), failure.text);
-        Failure { text, ..failure }
-    })
+    .map_err(|failure| failure.of(&job.request.lower))
 }
 
 /// The first plug-in of the stack that stores something.
