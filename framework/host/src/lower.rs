@@ -98,12 +98,25 @@ impl LowerTree {
         if let Some(pinned) = inode.pinned() {
             return Ok(pinned);
         }
+        if !self.inodes.has(inode) {
+            return Ok(Arc::new(self.open_again(inode)?));
+        }
         if let Some(known) = self.descriptors.get(inode.ino, Access::Path) {
             return Ok(known);
         }
         let opened = Arc::new(self.open_again(inode)?);
-        self.descriptors.put(inode.ino, Access::Path, &opened);
+        self.remember(inode, Access::Path, &opened);
         Ok(opened)
+    }
+
+    /// Puts a descriptor into the cache, which goes by numbers: only what is in the table may be
+    /// there. Looking after putting leaves no gap: a forget in between is seen, and a later one
+    /// removes the descriptor itself.
+    fn remember(&self, inode: &Inode, access: Access, opened: &Arc<OwnedFd>) {
+        self.descriptors.put(inode.ino, access, opened);
+        if !self.inodes.has(inode) {
+            self.descriptors.remove(inode.ino);
+        }
     }
 
     fn open_again(&self, inode: &Inode) -> Result<OwnedFd> {
@@ -128,27 +141,38 @@ impl LowerTree {
     /// A descriptor on an inode's content. Where writing is refused although the inode may be
     /// read (a read-only file system, a program that runs), reading still works.
     fn content(&self, inode: &Inode, access: Access) -> Result<Arc<OwnedFd>> {
-        if let Some(known) = self.descriptors.get(inode.ino, Access::Write) {
-            return Ok(known);
+        let known = self.inodes.has(inode);
+        if known && let Some(open) = self.open_content(inode.ino, access) {
+            return Ok(open);
         }
-        if access == Access::Read
-            && let Some(known) = self.descriptors.get(inode.ino, Access::Read)
-        {
-            return Ok(known);
+        if !known && let Some(kept) = inode.kept() {
+            return Ok(kept);
         }
         let path = self.path_of(inode)?;
         let (opened, access) = match reopen(&path, OFlags::RDWR) {
-            Ok(opened) => (opened, Access::Write),
+            Ok(opened) => (Arc::new(opened), Access::Write),
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)
                 if access == Access::Read =>
             {
-                (reopen(&path, OFlags::RDONLY)?, Access::Read)
+                (Arc::new(reopen(&path, OFlags::RDONLY)?), Access::Read)
             }
             Err(errno) => return Err(errno.into()),
         };
-        let opened = Arc::new(opened);
-        self.descriptors.put(inode.ino, access, &opened);
+        if known {
+            self.remember(inode, access, &opened);
+        } else if access == Access::Write {
+            inode.keep(&opened);
+        }
         Ok(opened)
+    }
+
+    /// An open descriptor on the content of an inode in the table.
+    fn open_content(&self, ino: Ino, access: Access) -> Option<Arc<OwnedFd>> {
+        let writable = self.descriptors.get(ino, Access::Write);
+        writable.or_else(|| match access {
+            Access::Read => self.descriptors.get(ino, Access::Read),
+            Access::Path | Access::Write => None,
+        })
     }
 }
 

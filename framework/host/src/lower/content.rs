@@ -14,10 +14,10 @@ use super::inodes::Inode;
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
-        if let Some(known) = self.descriptors.get(ino, Access::Write) {
-            return Ok(known);
+        match self.open_content(ino, access) {
+            Some(open) => Ok(open),
+            None => self.content(&*self.inodes.get(ino)?, access),
         }
-        self.content(&*self.inodes.get(ino)?, access)
     }
 
     pub(super) fn sync(&self, ino: Ino, data_only: bool) -> Result<()> {

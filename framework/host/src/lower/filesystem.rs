@@ -27,11 +27,11 @@ impl FileSystem for LowerTree {
     }
 
     fn forget(&self, ino: Ino, lookups: u64) -> bool {
-        let forgotten = self.inodes.forget(ino, lookups).is_some();
-        if forgotten {
-            self.descriptors.remove(ino);
+        let gone = self.inodes.forget(ino, lookups);
+        for ino in &gone {
+            self.descriptors.remove(*ino);
         }
-        forgotten
+        gone.contains(&ino)
     }
 
     fn parent(&self, ino: Ino) -> Result<(Ino, OsString)> {

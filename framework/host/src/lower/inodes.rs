@@ -26,6 +26,9 @@ pub(super) struct Inode {
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
     pin: Mutex<Option<Arc<OwnedFd>>>,
+    /// A descriptor on the content, of an inode that is not in the table: the cache of descriptors
+    /// goes by numbers, and this one's number may belong to another inode by now.
+    own: Mutex<Option<Arc<OwnedFd>>>,
 }
 
 impl Inode {
@@ -38,6 +41,7 @@ impl Inode {
             name: Mutex::new(None),
             lookups: AtomicU64::new(0),
             pin: Mutex::new(None),
+            own: Mutex::new(None),
         }
     }
 
@@ -45,20 +49,9 @@ impl Inode {
         self.name.lock().as_ref().map(|(parent, name)| (*parent, name.to_os_string()))
     }
 
-    pub(super) fn set_name(&self, parent: Ino, name: &OsStr) {
-        let mut known = self.name.lock();
-        // Most lookups find the name that is known; they need no new allocation.
-        if known.as_ref().is_none_or(|known| known.0 != parent || &*known.1 != name) {
-            *known = Some((parent, name.into()));
-        }
-    }
-
-    /// The name is gone; another one may be known since.
-    pub(super) fn drop_name(&self, parent: Ino, name: &OsStr) {
-        let mut known = self.name.lock();
-        if known.as_ref().is_some_and(|known| known.0 == parent && &*known.1 == name) {
-            *known = None;
-        }
+    /// True if this is the name by which it was last met.
+    fn has_name(&self, parent: Ino, name: &OsStr) -> bool {
+        self.name.lock().as_ref().is_some_and(|known| known.0 == parent && &*known.1 == name)
     }
 
     pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) {
@@ -68,6 +61,14 @@ impl Inode {
     /// The name did not go after all.
     pub(super) fn unpin(&self) {
         *self.pin.lock() = None;
+    }
+
+    pub(super) fn keep(&self, content: &Arc<OwnedFd>) {
+        *self.own.lock() = Some(Arc::clone(content));
+    }
+
+    pub(super) fn kept(&self) -> Option<Arc<OwnedFd>> {
+        self.own.lock().clone()
     }
 
     pub(super) fn pinned(&self) -> Option<Arc<OwnedFd>> {
@@ -141,22 +142,54 @@ impl Inodes {
         Ok(())
     }
 
-    /// Takes lookups back; the inode if it is not known any more.
-    pub(super) fn forget(&self, ino: Ino, lookups: u64) -> Option<Arc<Inode>> {
-        if ino == Ino::ROOT {
-            return None;
+    /// True if this very inode is in the table, not another one of the same number.
+    pub(super) fn has(&self, inode: &Inode) -> bool {
+        self.known.get(&inode.ino).is_some_and(|known| std::ptr::eq(&**known, inode))
+    }
+
+    /// An inode was met by a name. Its directory stays known for as long as it is, as in the
+    /// kernel, so that the way up is always open.
+    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
+        // Most lookups find the name that is known.
+        if inode.has_name(parent, name) || self.retain(parent).is_err() {
+            return;
         }
-        let removed = self.known.remove_if(&ino, |_, inode| {
-            let before = inode.lookups.load(Ordering::Relaxed);
-            let left = before.saturating_sub(lookups);
-            inode.lookups.store(left, Ordering::Relaxed);
-            left == 0
-        });
-        let (_, inode) = removed?;
-        if inode.ino.0 & FOREIGN != 0 {
-            self.foreign.remove(&(inode.device, inode.number));
+        let before = inode.name.lock().replace((parent, name.into()));
+        if let Some((parent, _)) = before {
+            self.forget(parent, 1);
         }
-        Some(inode)
+    }
+
+    /// A name is gone; another one may be known since.
+    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
+        if inode.has_name(parent, name) {
+            let before = inode.name.lock().take();
+            if let Some((parent, _)) = before {
+                self.forget(parent, 1);
+            }
+        }
+    }
+
+    /// Takes lookups back; returns all inodes that are not known any more: this one, and then the
+    /// directories that only it has kept.
+    pub(super) fn forget(&self, ino: Ino, lookups: u64) -> Vec<Ino> {
+        let mut gone = Vec::new();
+        let (mut ino, mut lookups) = (ino, lookups);
+        while ino != Ino::ROOT {
+            let removed = self.known.remove_if(&ino, |_, inode| {
+                let left = inode.lookups.load(Ordering::Relaxed).saturating_sub(lookups);
+                inode.lookups.store(left, Ordering::Relaxed);
+                left == 0
+            });
+            let Some((_, inode)) = removed else { break };
+            if inode.ino.0 & FOREIGN != 0 {
+                self.foreign.remove(&(inode.device, inode.number));
+            }
+            gone.push(ino);
+            let Some((parent, _)) = inode.name.lock().take() else { break };
+            (ino, lookups) = (parent, 1);
+        }
+        gone
     }
 
     pub(super) fn count(&self) -> usize {

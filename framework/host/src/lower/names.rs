@@ -26,7 +26,7 @@ impl LowerTree {
             let handle = Handle::of(directory.as_fd(), &c_name(name)?).ok();
             Ok(Inode::new(ino, device_of(&stat), stat.stx_ino, handle))
         })?;
-        inode.set_name(parent, name);
+        self.inodes.set_name(&inode, parent, name);
         Ok(Entry { ino, generation: inode.generation(), attr: attr_of(&stat) })
     }
 
@@ -95,7 +95,7 @@ impl LowerTree {
         let victim = self.keep_alive(&directory, name)?;
         let removed = rustix::fs::unlinkat(&*directory, name, flags);
         match (removed, victim) {
-            (Ok(()), Some(victim)) => victim.drop_name(parent, name),
+            (Ok(()), Some(victim)) => self.inodes.drop_name(&victim, parent, name),
             (Err(_), Some(victim)) => victim.unpin(),
             (_, None) => {}
         }
@@ -130,15 +130,17 @@ impl LowerTree {
             return Err(errno.into());
         }
         match victim {
-            Some(other) if flags.contains(RenameFlags::EXCHANGE) => other.set_name(from.0, from.1),
+            Some(other) if flags.contains(RenameFlags::EXCHANGE) => {
+                self.inodes.set_name(&other, from.0, from.1);
+            }
             // Two names of one inode: rename does nothing then, and both stay.
             Some(victim) if moved.as_ref().is_none_or(|moved| moved.ino != victim.ino) => {
-                victim.drop_name(to.0, to.1);
+                self.inodes.drop_name(&victim, to.0, to.1);
             }
             _ => {}
         }
         if let Some(moved) = moved {
-            moved.set_name(to.0, to.1);
+            self.inodes.set_name(&moved, to.0, to.1);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(super) fn run(plugins: &[Plugin], lower: i32, control: i32) -> Result<(), Fa
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
     let caches = Arc::new(KernelCaches::default());
-    let prepared = prepare(plugins, &start, lower, Arc::clone(&caches) as _);
+    let prepared = prepare(plugins, &start, lower, &(Arc::clone(&caches) as _));
     let worker = answer(&control, prepared)?;
     let device = receive_descriptor(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("no FUSE descriptor: {error}")))?;
@@ -64,13 +64,13 @@ fn prepare(
     plugins: &[Plugin],
     start: &Start,
     lower: OwnedFd,
-    kernel: Arc<dyn Kernel>,
+    kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
     let plugins = stack::find(plugins, &start.request.extensions)?;
     let options = stack::check_options(&plugins, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let stack = stack::build(&plugins, lower, &options, &kernel, read_only)?;
+    let stack = stack::build(&plugins, lower, &options, kernel, read_only)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         dispatch: stack.dispatch,
