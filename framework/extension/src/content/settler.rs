@@ -47,6 +47,8 @@ struct State {
     /// How often it was asked to settle all files.
     orders: u64,
     progress: Progress,
+    /// The thread does nothing any more.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -96,7 +98,16 @@ impl<C: Content> Settler<C> {
         });
         let serving = Arc::clone(&worker);
         let thread = std::thread::Builder::new().name("settle".to_owned());
-        match thread.spawn(move || serving.run(scan)) {
+        let serve = move || {
+            let run = catch_unwind(AssertUnwindSafe(|| serving.run(scan)));
+            if run.is_err() {
+                log::error!("files stay as they are stored from now on: the plug-in panicked");
+            }
+            let mut state = serving.state.lock();
+            state.ended = true;
+            state.queue = Queue::default();
+        };
+        match thread.spawn(serve) {
             Ok(thread) => Some(Self { worker, thread: Mutex::new(Some(thread)) }),
             Err(error) => {
                 log::error!("files stay as they are stored, for no thread could start: {error}");
@@ -137,7 +148,7 @@ impl<C: Content> Settler<C> {
         let Progress { served, taken, failed, total } = state.progress;
         let done = taken.saturating_sub(failed);
         let total = total.map_or("null".to_owned(), |total| total.to_string());
-        let running = served < state.orders;
+        let running = served < state.orders && !state.ended;
         format!(r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed}}}"#)
     }
 
@@ -150,9 +161,8 @@ impl<C: Content> Settler<C> {
         }
         if let Some(thread) = self.thread.lock().take() {
             let ended = thread.join();
-            debug_assert!(ended.is_ok(), "panics of the plug-in are caught");
+            debug_assert!(ended.is_ok(), "panics are caught");
         }
-        self.worker.state.lock().queue = Queue::default();
     }
 }
 
@@ -212,6 +222,9 @@ impl<C: Content> Worker<C> {
         let waiting = Waiting { hold, failures };
         let rejected = {
             let mut state = self.state.lock();
+            if state.ended {
+                return;
+            }
             let due = Instant::now() + delay;
             let sooner = state.queue.next_due().is_none_or(|next| due < next);
             let rejected = state.queue.push(due, waiting);
@@ -323,8 +336,10 @@ impl<C: Content> Worker<C> {
             let again = self.take_answer(&cell, origin, settled, quiet);
             busy.extend(again);
             let ino = cell.ino();
+            // The kernel may have forgotten it meanwhile.
+            let unlinked = cell.lower_attr().is_ok_and(|attr| attr.nlink == 0);
             drop(cell);
-            if origin.at_rest {
+            if origin.at_rest || unlinked {
                 self.cells.release(ino);
             }
         }

@@ -68,7 +68,9 @@ fn same_bytes(found: &[u8], wanted: &[u8], what: &str) -> Outcome {
 
 /// Bytes that any codec shrinks, different for each seed.
 fn text(seed: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (at / 7 % 61 + (at >> 11) * seed % 64 + b'0' as u64) as u8).collect()
+    (0..len as u64)
+        .map(|at| (at / 7 % 61 + (at >> 11) * seed % 64 + u64::from(b'0')) as u8)
+        .collect()
 }
 
 /// Bytes that no codec shrinks (xorshift, Marsaglia 2003).

@@ -138,6 +138,28 @@ fn an_unlinked_file_is_neither_settled_nor_kept() {
 }
 
 #[test]
+fn a_file_that_is_unlinked_while_it_is_settled_is_not_kept() {
+    let going_on = Arc::new(AtomicBool::new(true));
+    let rig = {
+        let going_on = Arc::clone(&going_on);
+        let settle = move |files: &[Arc<Cell<Fake>>]| {
+            while going_on.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            vec![Settled::Unchanged; files.len()]
+        };
+        Rig::new(Fake::settling(SHORT, settle))
+    };
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    wait_until("a batch is under way", || rig.told() == ["name"]);
+    rig.layer.unlink(&Call::internal(), Ino::ROOT, "name".as_ref()).expect("unlink");
+    assert!(!rig.layer.forget(ino, 1), "it is being settled");
+    going_on.store(false, Ordering::Relaxed);
+    wait_until("nothing keeps the inode", || rig.tree.known_inodes() == 0);
+}
+
+#[test]
 fn a_file_that_waits_stays_known_until_it_is_settled() {
     let rig = Rig::new(Fake::settling(SHORT, all(Settled::Unchanged)));
     let ino = rig.create("name");
