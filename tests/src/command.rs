@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A user who is neither root nor owner of anything.
-pub const ALICE: u32 = 30_001;
-/// Another one.
-pub const BOB: u32 = 30_002;
+/// An ordinary user: `daemon`, who exists everywhere, for fusermount3 wants a name.
+pub const ALICE: u32 = 1;
+/// Another one: `nobody`.
+pub const BOB: u32 = 65_534;
 
 /// A program about to run.
 #[derive(Debug)]

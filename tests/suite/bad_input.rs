@@ -173,7 +173,7 @@ fn no_fusermount3(dir: &Path) {
     sys::own_mounts();
     machine::open_dev_fuse(dir);
     let place = Place::new(dir);
-    Run::new("chown").args(["-R", "30001"]).args([&place.lower, &place.point]).ok();
+    Run::new("chown").args(["-R", &ALICE.to_string()]).args([&place.lower, &place.point]).ok();
     if let Some(program) = machine::find("fusermount3") {
         Run::new("mount").args(["--bind", "/dev/null"]).arg(program).ok();
     }

@@ -4,6 +4,7 @@ mod architecture;
 mod bad_input;
 mod big_tree;
 mod clients;
+mod conformance;
 mod damage;
 mod exerciser;
 mod full_disk;
@@ -24,6 +25,7 @@ const AREAS: &[&[Test]] = &[
     bad_input::TESTS,
     big_tree::TESTS,
     clients::TESTS,
+    conformance::TESTS,
     damage::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
