@@ -83,6 +83,19 @@ fn size_mode_and_times_change_in_one_call() {
 }
 
 #[test]
+fn a_change_of_length_moves_the_time_whatever_the_plug_in_writes() {
+    let rig = Rig::new(Fake::new());
+    let call = Call::internal();
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    let before = rig.layer.getattr(&call, ino).expect("attributes");
+    std::thread::sleep(Duration::from_millis(2));
+    let changes = SetAttr { size: Some(4), ..SetAttr::default() };
+    let after = rig.layer.setattr(&call, ino, &changes).expect("a truncation to the same length");
+    assert!(after.mtime > before.mtime && after.ctime > before.ctime);
+}
+
+#[test]
 fn files_are_closed_before_the_plug_in_shuts_down() {
     let rig = Rig::new(Fake::new());
     for name in ["one", "two", "three"] {
