@@ -2,13 +2,14 @@
 //! store does the work.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::protocol::CheckEvent;
 use hsci_host::supervisor::StoreFile;
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::{Check, DEFAULT_EXTENSION, Export};
@@ -50,12 +51,29 @@ fn judge(command: &Command, status: ExitStatus) -> Result<()> {
 /// Copies a store, or a part of it, to plain files.
 pub(crate) fn export(args: &Export) -> Result<()> {
     let (lower, path, dest) = args.parts();
+    refuse_inside(lower, dest)?;
     let mut command = program("export", lower)?;
     command.arg(path.unwrap_or(Path::new("."))).arg(dest);
     let progress = ui::spinner("exporting");
     let status = command.stdin(Stdio::null()).status();
     progress.finish_and_clear();
     judge(&command, status.map_err(|error| not_run(&command, &error))?)
+}
+
+/// A copy inside of what is copied would have no end.
+fn refuse_inside(lower: &Path, dest: &Path) -> Result<()> {
+    let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if !resolve(parent.unwrap_or(Path::new(".")))?.starts_with(resolve(lower)?) {
+        return Ok(());
+    }
+    let text =
+        format!("{}: lies inside {}; name a place elsewhere", dest.display(), lower.display());
+    Err(Failure::new(Exit::Usage, text))
+}
+
+fn resolve(path: &Path) -> Result<PathBuf> {
+    let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    path.canonicalize().map_err(|error| control::of_path(path, errno(error)))
 }
 
 /// The result of a check, as `--json` prints it.
