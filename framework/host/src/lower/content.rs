@@ -3,9 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::{
-    Errno, FallocateFlags, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence,
-};
+use hsci_extension::{Errno, FallocateFlags, FileId, Ino, LowerFile, Result, Times, Whence};
 use rustix::fs::SeekFrom;
 use rustix::io::{pread, pwrite};
 
@@ -16,7 +14,7 @@ use super::inodes::Inode;
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
-        match self.descriptors.get(ino, access) {
+        match self.open_content(ino, access) {
             Some(open) => Ok(open),
             None => self.content(&*self.inodes.get(ino)?, access),
         }
@@ -37,14 +35,13 @@ impl LowerTree {
     }
 
     pub(super) fn open_file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
-        self.inodes.retain(ino)?;
         let inode = self.inodes.get(ino)?;
-        Ok(Arc::new(TreeFile { tree: self.me(), inode, known: true }))
+        Ok(Arc::new(TreeFile { tree: self.me(), inode }))
     }
 
     /// A file that is not known above, for the store.
     pub(super) fn open_unknown(&self, inode: Inode) -> Arc<dyn LowerFile> {
-        Arc::new(TreeFile { tree: self.me(), inode: Arc::new(inode), known: false })
+        Arc::new(TreeFile { tree: self.me(), inode: Arc::new(inode) })
     }
 }
 
@@ -52,16 +49,6 @@ impl LowerTree {
 struct TreeFile {
     tree: Arc<LowerTree>,
     inode: Arc<Inode>,
-    /// Counts as a lookup, so that the inode stays in the table and is kept alive with it.
-    known: bool,
-}
-
-impl Drop for TreeFile {
-    fn drop(&mut self) {
-        if self.known {
-            self.tree.forget(self.inode.ino, 1);
-        }
-    }
 }
 
 impl TreeFile {
@@ -123,25 +110,15 @@ impl LowerFile for TreeFile {
     }
 }
 
-/// The smallest unit in which devices fail: a read that an error cuts short ends at a multiple.
-const SECTOR: u64 = 512;
-
 pub(super) fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
-        let at = offset + done as u64;
-        match pread(file, &mut buffer[done..], at) {
+        match pread(file, &mut buffer[done..], offset + done as u64) {
             Ok(0) => break,
-            Ok(read) => {
-                done += read;
-                // Elsewhere than at a multiple only the end of the file stops a read: no need to
-                // ask again, as most reads of small files would.
-                if (at + read as u64) % SECTOR != 0 {
-                    break;
-                }
-            }
+            Ok(read) => done += read,
             Err(Errno::INTR) => {}
-            // Also behind bytes that were read: fewer than asked for would mean the end.
+            // What was read before the error is good; asking again finds the error.
+            Err(_) if done > 0 => break,
             Err(errno) => return Err(errno.into()),
         }
     }

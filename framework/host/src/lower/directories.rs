@@ -2,11 +2,10 @@
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use hsci_extension::{DirEntry, Ino, Result};
-use rustix::fs::{OFlags, RawDir, SeekFrom};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 
 use super::attributes::kind_of;
 use super::{LowerTree, content, is_reserved};
@@ -17,7 +16,8 @@ const BUFFER: usize = 32 << 10;
 
 impl LowerTree {
     pub(super) fn list(&self, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
-        let directory = self.open_directory(ino)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&*self.path(ino)?, ".", flags, Mode::empty())?;
         if cookie != 0 {
             rustix::fs::seek(&directory, SeekFrom::Start(cookie))?;
         }
@@ -45,11 +45,8 @@ impl LowerTree {
     }
 
     pub(super) fn sync_names(&self, ino: Ino, data_only: bool) -> Result<()> {
-        content::sync(&self.open_directory(ino)?, data_only)
-    }
-
-    /// Not by the name `.`, which a directory that may be read but not searched lacks.
-    fn open_directory(&self, ino: Ino) -> Result<OwnedFd> {
-        self.reopen(&*self.inodes.get(ino)?, OFlags::RDONLY | OFlags::DIRECTORY)
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&*self.path(ino)?, ".", flags, Mode::empty())?;
+        content::sync(&directory, data_only)
     }
 }

@@ -54,12 +54,11 @@ impl Inode {
         self.name.lock().as_ref().is_some_and(|known| known.0 == parent && &*known.1 == name)
     }
 
-    /// True if it was not pinned before.
-    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) -> bool {
-        self.pin.lock().replace(descriptor).is_none()
+    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) {
+        *self.pin.lock() = Some(descriptor);
     }
 
-    /// A name leads to it.
+    /// The name did not go after all.
     pub(super) fn unpin(&self) {
         *self.pin.lock() = None;
     }
@@ -143,11 +142,6 @@ impl Inodes {
         Ok(())
     }
 
-    /// True if it is on the file system of the root.
-    pub(super) fn is_at_home(&self, inode: &Inode) -> bool {
-        inode.device == self.device
-    }
-
     /// True if this very inode is in the table, not another one of the same number.
     pub(super) fn has(&self, inode: &Inode) -> bool {
         self.known.get(&inode.ino).is_some_and(|known| std::ptr::eq(&**known, inode))
@@ -155,24 +149,25 @@ impl Inodes {
 
     /// An inode was met by a name. Its directory stays known for as long as it is, as in the
     /// kernel, so that the way up is always open.
-    ///
-    /// Returns the inodes that are not known any more, as [`Inodes::forget`] does.
-    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Vec<Ino> {
+    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
         // Most lookups find the name that is known.
         if inode.has_name(parent, name) || self.retain(parent).is_err() {
-            return Vec::new();
+            return;
         }
         let before = inode.name.lock().replace((parent, name.into()));
-        before.map_or_else(Vec::new, |(parent, _)| self.forget(parent, 1))
+        if let Some((parent, _)) = before {
+            self.forget(parent, 1);
+        }
     }
 
-    /// A name is gone; another one may be known since. Returns what [`Inodes::set_name`] does.
-    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Vec<Ino> {
-        let before = {
-            let mut known = inode.name.lock();
-            known.take_if(|known| known.0 == parent && &*known.1 == name)
-        };
-        before.map_or_else(Vec::new, |(parent, _)| self.forget(parent, 1))
+    /// A name is gone; another one may be known since.
+    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
+        if inode.has_name(parent, name) {
+            let before = inode.name.lock().take();
+            if let Some((parent, _)) = before {
+                self.forget(parent, 1);
+            }
+        }
     }
 
     /// Takes lookups back; returns all inodes that are not known any more: this one, and then the

@@ -61,27 +61,12 @@ pub(super) fn export(
     dest: &Path,
 ) -> Result<(), Failure> {
     let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
-    refuse_inside(lower, dest)?;
     let root = open_unused(lower, plugin)?;
     let options = stack::check_options(&[plugin], &[])?;
     let kernel = Arc::new(KernelCaches::default()) as _;
     let stack = stack::build(&[plugin], root, &options, &kernel, true)?;
     let from = resolve(&stack, path)?;
     export::copy(&*stack.top, from, dest)
-}
-
-/// A copy inside of what is copied would go on for as long as there is space.
-fn refuse_inside(lower: &Path, dest: &Path) -> Result<(), Failure> {
-    let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty());
-    // What does not exist is found out, and named, where it is used.
-    let resolved = (parent.unwrap_or(Path::new(".")).canonicalize(), lower.canonicalize());
-    match resolved {
-        (Ok(parent), Ok(lower)) if parent.starts_with(&lower) => {
-            let text = format!("{}: lies inside the store; name a place outside", dest.display());
-            Err(Failure::new(Exit::Usage, text))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Walks down to a path in the store.
