@@ -18,6 +18,12 @@ use crate::{
 
 type Settle = dyn Fn(&[Arc<Cell<Fake>>]) -> Vec<Settled> + Send + Sync;
 
+/// A file, and its bytes when it came into use and since: two states of one file would show.
+struct File {
+    lower: Arc<dyn LowerFile>,
+    bytes: Vec<u8>,
+}
+
 /// Stores bytes as they are.
 struct Fake {
     quiet: Option<Duration>,
@@ -57,45 +63,57 @@ impl Fake {
 }
 
 impl Content for Fake {
-    type File = Arc<dyn LowerFile>;
+    type File = File;
 
-    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<Self::File> {
-        match self.damaged.load(Ordering::Relaxed) {
-            true => Err(Error::Damaged("on purpose".to_owned())),
-            false => Ok(lower),
+    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<File> {
+        if self.damaged.load(Ordering::Relaxed) {
+            return Err(Error::Damaged("on purpose".to_owned()));
         }
+        let mut bytes = vec![0; lower.len()? as usize];
+        lower.read_exact_at(0, &mut bytes)?;
+        Ok(File { lower, bytes })
     }
 
-    fn len(&self, file: &Self::File) -> Result<u64> {
-        file.len()
+    fn len(&self, file: &File) -> Result<u64> {
+        Ok(file.bytes.len() as u64)
     }
 
-    fn read(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        file.read_at(offset, buffer)
+    fn read(&self, file: &File, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let bytes = file.bytes.get(offset as usize..).unwrap_or_default();
+        let len = bytes.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&bytes[..len]);
+        Ok(len)
     }
 
-    fn write(&self, file: &mut Self::File, _: &Call, offset: u64, data: &[u8]) -> Result<()> {
-        file.write_at(offset, data)
+    fn write(&self, file: &mut File, call: &Call, offset: u64, data: &[u8]) -> Result<()> {
+        let end = offset as usize + data.len();
+        self.set_len(file, call, file.bytes.len().max(end) as u64)?;
+        file.bytes[offset as usize..end].copy_from_slice(data);
+        file.lower.write_at(offset, data)
     }
 
-    fn set_len(&self, file: &mut Self::File, _: &Call, len: u64) -> Result<()> {
-        if file.len()? == len { Ok(()) } else { file.set_len(len) }
+    fn set_len(&self, file: &mut File, _: &Call, len: u64) -> Result<()> {
+        if file.bytes.len() as u64 == len {
+            return Ok(());
+        }
+        file.bytes.resize(len as usize, 0);
+        file.lower.set_len(len)
     }
 
     fn sync(&self, file: &Cell<Self>, data_only: bool) -> Result<()> {
-        file.read().sync(data_only)
+        file.read().lower.sync(data_only)
     }
 
-    fn times(&self, _: &Self::File) -> Option<Times> {
+    fn times(&self, _: &File) -> Option<Times> {
         *self.times.lock()
     }
 
-    fn close(&self, _: &mut Self::File) -> Result<()> {
+    fn close(&self, _: &mut File) -> Result<()> {
         self.closed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn is_idle(&self, _: &Self::File) -> bool {
+    fn is_idle(&self, _: &File) -> bool {
         !self.busy.load(Ordering::Relaxed)
     }
 
