@@ -43,3 +43,8 @@ pub const CONTROL_PREFIX: &str = "system.hsci.";
 /// The directory at the root of a store that belongs to the host and the plug-in. It is not
 /// visible through the mount, and its name cannot be used there.
 pub const RESERVED_NAME: &str = ".hsci";
+
+/// The examples of the page for authors are tested.
+#[cfg(all(doctest, feature = "testkit"))]
+#[doc = include_str!("../../../docs/plug-ins.md")]
+struct PlugIns;

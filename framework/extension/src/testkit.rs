@@ -14,6 +14,8 @@ mod failing;
 mod forgetful;
 mod memory;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::sync::Arc;

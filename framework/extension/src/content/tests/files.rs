@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::content::cells::MOST_IDLE;
-use crate::{SetAttr, SetTime};
+use crate::testkit::Fault;
+use crate::{Errno, SetAttr, SetTime};
 
 #[test]
 fn idle_files_go_out_of_use_beyond_a_bound_and_busy_ones_stay() {
@@ -46,6 +47,26 @@ fn a_damaged_file_shows_its_stored_size_and_can_be_removed() {
     rig.layer.unlink(&call, Ino::ROOT, "name".as_ref()).expect("unlink");
     assert!(rig.layer.forget(entry.ino, 1));
     assert_eq!(rig.tree.known_inodes(), 0, "the failed read keeps nothing");
+}
+
+#[test]
+fn errors_of_the_lower_file_reach_the_caller_unchanged() {
+    let rig = Rig::new(Fake::new());
+    let call = Call::internal();
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    rig.tree.faults().plan(Some(Fault::once(0, Errno::NOSPC)));
+    let full = rig.layer.write(&call, ino, 0, b"more");
+    assert_eq!(full, Err(Errno::NOSPC.into()));
+    rig.tree.faults().plan(Some(Fault::once(0, Errno::IO)));
+    assert_eq!(rig.layer.fsync(&call, ino, true), Err(Errno::IO.into()));
+    // Not in use any more, so that it is asked for its length from outside.
+    rig.layer.retain(ino).expect("a second lookup");
+    rig.layer.forget(ino, 1);
+    rig.tree.faults().plan(Some(Fault::once(0, Errno::IO)));
+    let entry = rig.layer.lookup(&call, Ino::ROOT, "name".as_ref());
+    assert_eq!(entry, Err(Errno::IO.into()));
+    assert!(rig.layer.forget(ino, 1), "the failed lookup does not count");
 }
 
 #[test]
