@@ -16,13 +16,13 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
-use hsci_extension::{Errno, Ino, RESERVED_NAME, Result};
+use hsci_extension::{Errno, Error, Ino, RESERVED_NAME, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
-use crate::sys::handle::handle_of;
+use crate::sys::handle::{Handle, handle_of};
 
 pub(crate) use self::attributes::timespec_of;
 pub use self::store::LowerStore;
@@ -119,12 +119,19 @@ impl LowerTree {
         }
     }
 
+    /// Closes the descriptors of inodes that are not known any more.
+    fn close(&self, gone: &[Ino]) {
+        for ino in gone {
+            self.descriptors.remove(*ino);
+        }
+    }
+
     fn open_again(&self, inode: &Inode) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if inode.ino == Ino::ROOT {
             return Ok(self.root.try_clone()?);
         }
-        if let Some(handle) = inode.handle.as_ref().filter(|_| self.by_handle) {
+        if let Some(handle) = self.usable_handle(inode) {
             return Ok(handle.open(self.root(), flags)?);
         }
         // By name; another inode may have it by now.
@@ -142,22 +149,25 @@ impl LowerTree {
     /// read (a read-only file system, a program that runs), reading still works.
     fn content(&self, inode: &Inode, access: Access) -> Result<Arc<OwnedFd>> {
         let known = self.inodes.has(inode);
-        if known && let Some(open) = self.open_content(inode.ino, access) {
+        if known && let Some(open) = self.descriptors.get(inode.ino, access) {
             return Ok(open);
         }
         if !known && let Some(kept) = inode.kept() {
             return Ok(kept);
         }
-        let path = self.path_of(inode)?;
-        let (opened, access) = match reopen(&path, OFlags::RDWR) {
-            Ok(opened) => (Arc::new(opened), Access::Write),
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)
+        let (opened, access) = match self.reopen(inode, OFlags::RDWR) {
+            Err(Error::Lower(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY))
                 if access == Access::Read =>
             {
-                (Arc::new(reopen(&path, OFlags::RDONLY)?), Access::Read)
+                (self.reopen(inode, OFlags::RDONLY), Access::Read)
             }
-            Err(errno) => return Err(errno.into()),
+            other => (other, Access::Write),
         };
+        let (opened, access) = match opened {
+            Err(Error::Lower(Errno::ACCESS)) => (self.reopen_as_owner(inode)?, Access::Write),
+            other => (other?, access),
+        };
+        let opened = Arc::new(opened);
         if known {
             self.remember(inode, access, &opened);
         } else if access == Access::Write {
@@ -166,20 +176,32 @@ impl LowerTree {
         Ok(opened)
     }
 
-    /// An open descriptor on the content of an inode in the table.
-    fn open_content(&self, ino: Ino, access: Access) -> Option<Arc<OwnedFd>> {
-        let writable = self.descriptors.get(ino, Access::Write);
-        writable.or_else(|| match access {
-            Access::Read => self.descriptors.get(ino, Access::Read),
-            Access::Path | Access::Write => None,
-        })
+    /// Opens an inode for more than `O_PATH`.
+    fn reopen(&self, inode: &Inode, flags: OFlags) -> Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::LARGEFILE;
+        match self.usable_handle(inode) {
+            Some(handle) if inode.pinned().is_none() => Ok(handle.open(self.root(), flags)?),
+            _ => Ok(rustix::fs::open(proc_path(&*self.path_of(inode)?), flags, Mode::empty())?),
+        }
     }
-}
 
-/// Opens what an `O_PATH` descriptor refers to, with other flags.
-fn reopen(path: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::LARGEFILE;
-    rustix::fs::open(proc_path(path), flags, Mode::empty())
+    /// Opens a file whose mode denies its owner what the owner may do to a file that is already
+    /// open: the callers' permissions were checked when they opened it. Only hosts without
+    /// `CAP_DAC_OVERRIDE`, which serve their own user alone, get here.
+    fn reopen_as_owner(&self, inode: &Inode) -> Result<OwnedFd> {
+        let path = self.path_of(inode)?;
+        let mode = Mode::from_raw_mode(u32::from(attributes::stat_of(&path)?.stx_mode) & 0o7777);
+        rustix::fs::chmod(proc_path(&path), mode | Mode::RUSR | Mode::WUSR)?;
+        let opened = self.reopen(inode, OFlags::RDWR);
+        rustix::fs::chmod(proc_path(&path), mode)?;
+        opened
+    }
+
+    /// The handle of an inode, if it can be opened by it. Handles hold for one file system: that of
+    /// the root, not of others mounted below.
+    fn usable_handle<'a>(&self, inode: &'a Inode) -> Option<&'a Handle> {
+        inode.handle.as_ref().filter(|_| self.by_handle && self.inodes.is_at_home(inode))
+    }
 }
 
 /// The path by which system calls without a descriptor argument reach an inode.

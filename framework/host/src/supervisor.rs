@@ -136,6 +136,7 @@ impl Supervisor {
             kernel::unmount(&request.dir, true)?;
             return Err(failure);
         }
+        kernel::enlarge_readahead(&request.dir);
         Ok(Self { dir: request.dir.clone(), worker, signals, _lower: lower })
     }
 

@@ -21,8 +21,7 @@ const UTIME_OMIT: i64 = 0x3fff_fffe;
 
 impl LowerTree {
     pub(super) fn attributes(&self, ino: Ino) -> Result<Attr> {
-        let path = self.path(ino)?;
-        Ok(attr_of(&stat_of(&path)?))
+        Ok(attr_of(ino, &stat_of(&*self.path(ino)?)?))
     }
 
     pub(super) fn set_attributes(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
@@ -47,7 +46,7 @@ impl LowerTree {
             };
             set_times(&path, &times)?;
         }
-        Ok(attr_of(&stat_of(&path)?))
+        Ok(attr_of(ino, &stat_of(&path)?))
     }
 
     fn truncate(&self, call: &Call, inode: &Inode, size: u64) -> Result<()> {
@@ -104,10 +103,11 @@ pub(super) fn stat_of(path: &OwnedFd) -> Result<Statx> {
     Ok(statx(path, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
 }
 
-pub(super) fn attr_of(stat: &Statx) -> Attr {
+/// Attributes as users see them. Only the root is known above by a number that is not its own.
+pub(super) fn attr_of(ino: Ino, stat: &Statx) -> Attr {
     let mode = u32::from(stat.stx_mode);
     Attr {
-        ino: stat.stx_ino,
+        ino: if ino == Ino::ROOT { stat.stx_ino } else { ino.0 },
         kind: kind_of(FileType::from_raw_mode(mode)).unwrap_or(FileKind::Regular),
         mode: mode & 0o7777,
         nlink: stat.stx_nlink,

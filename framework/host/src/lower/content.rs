@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::{Errno, FallocateFlags, FileId, Ino, LowerFile, Result, Times, Whence};
+use hsci_extension::{
+    Errno, FallocateFlags, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence,
+};
 use rustix::fs::SeekFrom;
 use rustix::io::{pread, pwrite};
 
@@ -14,7 +16,7 @@ use super::inodes::Inode;
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
-        match self.open_content(ino, access) {
+        match self.descriptors.get(ino, access) {
             Some(open) => Ok(open),
             None => self.content(&*self.inodes.get(ino)?, access),
         }
@@ -35,13 +37,14 @@ impl LowerTree {
     }
 
     pub(super) fn open_file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
+        self.inodes.retain(ino)?;
         let inode = self.inodes.get(ino)?;
-        Ok(Arc::new(TreeFile { tree: self.me(), inode }))
+        Ok(Arc::new(TreeFile { tree: self.me(), inode, known: true }))
     }
 
     /// A file that is not known above, for the store.
     pub(super) fn open_unknown(&self, inode: Inode) -> Arc<dyn LowerFile> {
-        Arc::new(TreeFile { tree: self.me(), inode: Arc::new(inode) })
+        Arc::new(TreeFile { tree: self.me(), inode: Arc::new(inode), known: false })
     }
 }
 
@@ -49,6 +52,16 @@ impl LowerTree {
 struct TreeFile {
     tree: Arc<LowerTree>,
     inode: Arc<Inode>,
+    /// Counts as a lookup, so that the inode stays in the table and is kept alive with it.
+    known: bool,
+}
+
+impl Drop for TreeFile {
+    fn drop(&mut self) {
+        if self.known {
+            self.tree.forget(self.inode.ino, 1);
+        }
+    }
 }
 
 impl TreeFile {
@@ -110,15 +123,25 @@ impl LowerFile for TreeFile {
     }
 }
 
+/// The smallest unit in which devices fail: a read that an error cuts short ends at a multiple.
+const SECTOR: u64 = 512;
+
 pub(super) fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
-        match pread(file, &mut buffer[done..], offset + done as u64) {
+        let at = offset + done as u64;
+        match pread(file, &mut buffer[done..], at) {
             Ok(0) => break,
-            Ok(read) => done += read,
+            Ok(read) => {
+                done += read;
+                // Elsewhere than at a multiple only the end of the file stops a read: no need to
+                // ask again, as most reads of small files would.
+                if (at + read as u64) % SECTOR != 0 {
+                    break;
+                }
+            }
             Err(Errno::INTR) => {}
-            // What was read before the error is good; asking again finds the error.
-            Err(_) if done > 0 => break,
+            // Also behind bytes that were read: fewer than asked for would mean the end.
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -15,8 +15,10 @@ pub(super) struct Credentials {
 }
 
 thread_local! {
-    /// The ids and the umask that the thread has now; `None` before the first switch.
-    static ACTING: Cell<Option<(u32, u32, u32)>> = const { Cell::new(None) };
+    /// The ids that the thread has now; `None` before the first switch.
+    static ACTING: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
+    /// The umask that the thread has now, once it has one of its own.
+    static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 impl Credentials {
@@ -42,24 +44,28 @@ impl Credentials {
         Self { switches }
     }
 
-    /// Makes this thread create as the caller. It stays so until the next call: the ids decide
-    /// nothing else.
-    pub(super) fn act_as(self, call: &Call) {
-        let wanted = (call.uid, call.gid, call.umask);
-        let now = ACTING.get();
-        if now == Some(wanted) {
+    /// Makes this thread create names as the caller. It stays so until the next call.
+    pub(super) fn create_as(self, call: &Call) {
+        self.act_as(call);
+        if UMASK.get() == Some(call.umask) {
             return;
         }
-        if now.is_none() {
-            // A umask of the thread's own.
-            let _ = crate::sys::identity::unshare_filesystem_attributes();
+        if UMASK.get().is_none()
+            && let Err(error) = crate::sys::identity::unshare_filesystem_attributes()
+        {
+            log::warn!("threads share a umask, so new files may get that of another: {error}");
         }
-        if now.map(|now| now.2) != Some(call.umask) {
-            rustix::process::umask(Mode::from_raw_mode(call.umask));
-        }
-        if self.switches && now.map(|now| (now.0, now.1)) != Some((call.uid, call.gid)) {
+        rustix::process::umask(Mode::from_raw_mode(call.umask));
+        UMASK.set(Some(call.umask));
+    }
+
+    /// Makes this thread own, and take space, as the caller: the file system's reserve is for
+    /// root alone. It stays so until the next call; capabilities do not change.
+    pub(super) fn act_as(self, call: &Call) {
+        let wanted = Some((call.uid, call.gid));
+        if self.switches && ACTING.get() != wanted {
             set_filesystem_ids(call.uid, call.gid);
+            ACTING.set(wanted);
         }
-        ACTING.set(Some(wanted));
     }
 }

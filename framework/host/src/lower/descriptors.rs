@@ -8,8 +8,8 @@ use hsci_extension::Ino;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-/// What a descriptor is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a descriptor is good for; each one also for what stands before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     /// `O_PATH`: attributes, names, extended attributes through `/proc`.
     Path,
@@ -19,9 +19,9 @@ pub(super) enum Access {
     Write,
 }
 
-type Shard = Mutex<LruCache<(Ino, Access), Arc<OwnedFd>>>;
+type Shard = Mutex<LruCache<Ino, (Access, Arc<OwnedFd>)>>;
 
-/// A cache of descriptors. One that is in use when it falls out closes when its user is done.
+/// A cache of descriptors, one for an inode. One that is in use when it falls out closes when its user is done.
 pub(super) struct Descriptors(Vec<Shard>);
 
 const SHARDS: usize = 8;
@@ -32,21 +32,22 @@ impl Descriptors {
         Self((0..SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect())
     }
 
+    /// A descriptor that is good for `access`.
     pub(super) fn get(&self, ino: Ino, access: Access) -> Option<Arc<OwnedFd>> {
-        self.shard(ino).lock().get(&(ino, access)).map(Arc::clone)
+        let mut shard = self.shard(ino).lock();
+        let (granted, descriptor) = shard.get(&ino)?;
+        (*granted >= access).then(|| Arc::clone(descriptor))
     }
 
     pub(super) fn put(&self, ino: Ino, access: Access, descriptor: &Arc<OwnedFd>) {
-        let evicted = self.shard(ino).lock().push((ino, access), Arc::clone(descriptor));
+        let evicted = self.shard(ino).lock().push(ino, (access, Arc::clone(descriptor)));
         // Closed after the lock is released: closing the last descriptor of a file can be slow.
         drop(evicted);
     }
 
     pub(super) fn remove(&self, ino: Ino) {
-        for access in [Access::Path, Access::Read, Access::Write] {
-            let removed = self.shard(ino).lock().pop(&(ino, access));
-            drop(removed);
-        }
+        let removed = self.shard(ino).lock().pop(&ino);
+        drop(removed);
     }
 
     pub(super) fn count(&self) -> usize {

@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use hsci_extension::{DirEntry, Ino, Result};
-use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{OFlags, RawDir, SeekFrom};
 
 use super::attributes::kind_of;
 use super::{LowerTree, content, is_reserved};
@@ -16,8 +17,7 @@ const BUFFER: usize = 32 << 10;
 
 impl LowerTree {
     pub(super) fn list(&self, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(&*self.path(ino)?, ".", flags, Mode::empty())?;
+        let directory = self.open_directory(ino)?;
         if cookie != 0 {
             rustix::fs::seek(&directory, SeekFrom::Start(cookie))?;
         }
@@ -45,8 +45,11 @@ impl LowerTree {
     }
 
     pub(super) fn sync_names(&self, ino: Ino, data_only: bool) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(&*self.path(ino)?, ".", flags, Mode::empty())?;
-        content::sync(&directory, data_only)
+        content::sync(&self.open_directory(ino)?, data_only)
+    }
+
+    /// Not by the name `.`, which a directory that may be read but not searched lacks.
+    fn open_directory(&self, ino: Ino) -> Result<OwnedFd> {
+        self.reopen(&*self.inodes.get(ino)?, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 }

@@ -28,9 +28,7 @@ impl FileSystem for LowerTree {
 
     fn forget(&self, ino: Ino, lookups: u64) -> bool {
         let gone = self.inodes.forget(ino, lookups);
-        for ino in &gone {
-            self.descriptors.remove(*ino);
-        }
+        self.close(&gone);
         gone.contains(&ino)
     }
 
@@ -104,7 +102,8 @@ impl FileSystem for LowerTree {
         read_at(&*self.content_of(ino, Access::Read)?, offset, buffer)
     }
 
-    fn write(&self, _: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
+    fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
+        self.credentials.act_as(call);
         write_at(&*self.content_of(ino, Access::Write)?, offset, data)
     }
 
@@ -114,12 +113,13 @@ impl FileSystem for LowerTree {
 
     fn fallocate(
         &self,
-        _: &Call,
+        call: &Call,
         ino: Ino,
         mode: FallocateFlags,
         offset: u64,
         len: u64,
     ) -> Result<()> {
+        self.credentials.act_as(call);
         let content = self.content_of(ino, Access::Write)?;
         Ok(rustix::fs::fallocate(&*content, mode, offset, len)?)
     }
@@ -128,7 +128,14 @@ impl FileSystem for LowerTree {
         seek(&*self.content_of(ino, Access::Read)?, offset, whence)
     }
 
-    fn copy_file_range(&self, _: &Call, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
+    fn copy_file_range(
+        &self,
+        call: &Call,
+        from: (Ino, u64),
+        to: (Ino, u64),
+        len: u64,
+    ) -> Result<u64> {
+        self.credentials.act_as(call);
         self.copy(from, to, len)
     }
 

@@ -54,11 +54,12 @@ impl Inode {
         self.name.lock().as_ref().is_some_and(|known| known.0 == parent && &*known.1 == name)
     }
 
-    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) {
-        *self.pin.lock() = Some(descriptor);
+    /// True if it was not pinned before.
+    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) -> bool {
+        self.pin.lock().replace(descriptor).is_none()
     }
 
-    /// The name did not go after all.
+    /// A name leads to it.
     pub(super) fn unpin(&self) {
         *self.pin.lock() = None;
     }
@@ -142,6 +143,11 @@ impl Inodes {
         Ok(())
     }
 
+    /// True if it is on the file system of the root.
+    pub(super) fn is_at_home(&self, inode: &Inode) -> bool {
+        inode.device == self.device
+    }
+
     /// True if this very inode is in the table, not another one of the same number.
     pub(super) fn has(&self, inode: &Inode) -> bool {
         self.known.get(&inode.ino).is_some_and(|known| std::ptr::eq(&**known, inode))
@@ -149,25 +155,24 @@ impl Inodes {
 
     /// An inode was met by a name. Its directory stays known for as long as it is, as in the
     /// kernel, so that the way up is always open.
-    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
+    ///
+    /// Returns the inodes that are not known any more, as [`Inodes::forget`] does.
+    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Vec<Ino> {
         // Most lookups find the name that is known.
         if inode.has_name(parent, name) || self.retain(parent).is_err() {
-            return;
+            return Vec::new();
         }
         let before = inode.name.lock().replace((parent, name.into()));
-        if let Some((parent, _)) = before {
-            self.forget(parent, 1);
-        }
+        before.map_or_else(Vec::new, |(parent, _)| self.forget(parent, 1))
     }
 
-    /// A name is gone; another one may be known since.
-    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
-        if inode.has_name(parent, name) {
-            let before = inode.name.lock().take();
-            if let Some((parent, _)) = before {
-                self.forget(parent, 1);
-            }
-        }
+    /// A name is gone; another one may be known since. Returns what [`Inodes::set_name`] does.
+    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Vec<Ino> {
+        let before = {
+            let mut known = inode.name.lock();
+            known.take_if(|known| known.0 == parent && &*known.1 == name)
+        };
+        before.map_or_else(Vec::new, |(parent, _)| self.forget(parent, 1))
     }
 
     /// Takes lookups back; returns all inodes that are not known any more: this one, and then the

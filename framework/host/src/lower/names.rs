@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use hsci_extension::{Call, Entry, Errno, Error, Ino, RenameFlags, Result};
-use rustix::fs::{AtFlags, FileType, Mode, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, statx};
 
-use super::attributes::{attr_of, stat_of};
+use super::attributes::attr_of;
+use super::descriptors::Access;
 use super::inodes::Inode;
 use super::{LowerTree, device_of, is_reserved, proc_path};
 use crate::sys::handle::{Handle, c_name};
@@ -26,8 +27,8 @@ impl LowerTree {
             let handle = Handle::of(directory.as_fd(), &c_name(name)?).ok();
             Ok(Inode::new(ino, device_of(&stat), stat.stx_ino, handle))
         })?;
-        self.inodes.set_name(&inode, parent, name);
-        Ok(Entry { ino, generation: inode.generation(), attr: attr_of(&stat) })
+        self.met(&inode, parent, name);
+        Ok(Entry { ino, generation: inode.generation(), attr: attr_of(ino, &stat) })
     }
 
     pub(super) fn make_node(
@@ -41,8 +42,18 @@ impl LowerTree {
         let directory = self.parent_for_new(call, parent, name)?;
         let kind = FileType::from_raw_mode(mode);
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        rustix::fs::mknodat(&*directory, name, kind, mode, device)?;
-        self.find(parent, name)
+        if kind != FileType::RegularFile {
+            rustix::fs::mknodat(&*directory, name, kind, mode, device)?;
+            return self.find(parent, name);
+        }
+        // A file is made to be written, whatever its mode will allow later.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&*directory, name, flags, mode)?;
+        let entry = self.find(parent, name)?;
+        if let Some(inode) = self.inodes.find(entry.ino) {
+            self.remember(&inode, Access::Write, &Arc::new(opened));
+        }
+        Ok(entry)
     }
 
     pub(super) fn make_directory(
@@ -95,8 +106,8 @@ impl LowerTree {
         let victim = self.keep_alive(&directory, name)?;
         let removed = rustix::fs::unlinkat(&*directory, name, flags);
         match (removed, victim) {
-            (Ok(()), Some(victim)) => self.inodes.drop_name(&victim, parent, name),
-            (Err(_), Some(victim)) => victim.unpin(),
+            (Ok(()), Some(victim)) => self.drop_name(&victim.inode, parent, name),
+            (Err(_), Some(victim)) => victim.stays(),
             (_, None) => {}
         }
         Ok(removed?)
@@ -117,30 +128,31 @@ impl LowerTree {
             return Err(Errno::INVAL.into());
         }
         let (old, new) = (self.path(from.0)?, self.path(to.0)?);
-        let moved = self.known_at(&old, from.1)?;
+        let moved = self.known_at(&old, from.1);
         let victim = if flags.contains(RenameFlags::EXCHANGE) {
-            self.known_at(&new, to.1)?
+            self.known_at(&new, to.1).map(Victim::swapped)
         } else {
             self.keep_alive(&new, to.1)?
         };
         if let Err(errno) = rustix::fs::renameat_with(&*old, from.1, &*new, to.1, flags) {
             if let Some(victim) = victim {
-                victim.unpin();
+                victim.stays();
             }
             return Err(errno.into());
         }
         match victim {
             Some(other) if flags.contains(RenameFlags::EXCHANGE) => {
-                self.inodes.set_name(&other, from.0, from.1);
+                self.met(&other.inode, from.0, from.1);
             }
             // Two names of one inode: rename does nothing then, and both stay.
-            Some(victim) if moved.as_ref().is_none_or(|moved| moved.ino != victim.ino) => {
-                self.inodes.drop_name(&victim, to.0, to.1);
+            Some(victim) if moved.as_ref().is_some_and(|moved| moved.ino == victim.inode.ino) => {
+                victim.stays();
             }
-            _ => {}
+            Some(victim) => self.drop_name(&victim.inode, to.0, to.1),
+            None => {}
         }
         if let Some(moved) = moved {
-            self.inodes.set_name(&moved, to.0, to.1);
+            self.met(&moved, to.0, to.1);
         }
         Ok(())
     }
@@ -154,33 +166,66 @@ impl LowerTree {
     fn parent_for_new(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<Arc<OwnedFd>> {
         refuse_reserved(parent, name)?;
         let directory = self.path(parent)?;
-        self.credentials.act_as(call);
+        self.credentials.create_as(call);
         Ok(directory)
     }
 
+    /// An inode was met by a name, which is now the way to it.
+    fn met(&self, inode: &Inode, parent: Ino, name: &OsStr) {
+        self.close(&self.inodes.set_name(inode, parent, name));
+        // What lost its last name cannot be met any more: this one has lost another name.
+        inode.unpin();
+    }
+
+    fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
+        self.close(&self.inodes.drop_name(inode, parent, name));
+    }
+
     /// The inode behind a name, if it is known above.
-    fn known_at(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Arc<Inode>>> {
-        let wanted = StatxFlags::INO;
-        let stat = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
-            Ok(stat) => stat,
-            // The operation itself says what is wrong.
-            Err(_) => return Ok(None),
-        };
-        Ok(self.inodes.find(self.inodes.number(device_of(&stat), stat.stx_ino)))
+    fn known_at(&self, directory: &OwnedFd, name: &OsStr) -> Option<Arc<Inode>> {
+        // Where this fails, the operation itself says what is wrong.
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        self.known(&statx(directory, name, flags, StatxFlags::INO).ok()?)
+    }
+
+    fn known(&self, stat: &Statx) -> Option<Arc<Inode>> {
+        self.inodes.find(self.inodes.number(device_of(stat), stat.stx_ino))
     }
 
     /// The inode behind a name that is about to go, if it is known above; if this is the last
     /// name, a descriptor keeps it alive until it is forgotten.
-    fn keep_alive(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Arc<Inode>>> {
-        let Some(inode) = self.known_at(directory, name)? else { return Ok(None) };
-        let path = self.path_of(&inode)?;
-        let stat = stat_of(&path)?;
+    fn keep_alive(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Victim>> {
+        let wanted = StatxFlags::INO | StatxFlags::NLINK | StatxFlags::TYPE;
+        let Ok(stat) = statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) else {
+            return Ok(None);
+        };
+        let Some(inode) = self.known(&stat) else { return Ok(None) };
+        let is_directory = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory;
         // Without handles only a name leads back to the inode, and it may be this one.
-        let directory = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory;
-        if directory || stat.stx_nlink <= 1 || !self.by_handle {
-            inode.pin(path);
+        let last = is_directory || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
+        let pinned = last && inode.pin(self.path_of(&inode)?);
+        Ok(Some(Victim { inode, pinned }))
+    }
+}
+
+/// An inode whose name an operation is about to take.
+struct Victim {
+    inode: Arc<Inode>,
+    /// Pinned for this operation, not by an earlier one.
+    pinned: bool,
+}
+
+impl Victim {
+    /// It gets another name at once.
+    fn swapped(inode: Arc<Inode>) -> Self {
+        Self { inode, pinned: false }
+    }
+
+    /// The name did not go after all.
+    fn stays(&self) {
+        if self.pinned {
+            self.inode.unpin();
         }
-        Ok(Some(inode))
     }
 }
 

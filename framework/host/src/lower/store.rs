@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use hsci_extension::{Errno, FileId, LowerFile, RESERVED_NAME, Result, Store};
+use hsci_extension::{Call, Errno, FileId, LowerFile, RESERVED_NAME, Result, Store};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, StatxFlags, statx};
 
 use super::inodes::Inode;
@@ -38,6 +38,7 @@ impl LowerStore {
 
 impl Store for LowerStore {
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>> {
+        self.tree.credentials.act_as(&Call::internal());
         let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if create {
             flags |= OFlags::CREATE;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -18,12 +19,28 @@ use crate::protocol::{MountRequest, receive_descriptor};
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
+/// Two of the largest requests that FUSE makes.
+const READAHEAD_KIB: u32 = 2048;
 /// Type of the mount, as the mount table shows it.
 pub(super) const TYPE: &str = "fuse.hsci";
 
 /// Makes the mount; returns the descriptor on which it is served.
 pub(super) fn mount(request: &MountRequest) -> Result<OwnedFd, Failure> {
     if geteuid().is_root() { mount_as_root(request) } else { mount_by_helper(request) }
+}
+
+/// Lets the kernel read further ahead than its default of 128 KiB, so that a sequential reader keeps
+/// several threads of the worker busy. Only root may; without it reads are correct, and slower.
+pub(super) fn enlarge_readahead(dir: &Path) {
+    let set = || -> std::io::Result<()> {
+        let device = std::fs::metadata(dir)?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+        std::fs::write(file, READAHEAD_KIB.to_string())
+    };
+    if let Err(error) = set() {
+        log::debug!("{}: readahead stays as it is: {error}", dir.display());
+    }
 }
 
 /// Ends the mount; with `force` although somebody uses it.
