@@ -66,9 +66,7 @@ fn describe(status: &Value) -> String {
         let age = SystemTime::now().duration_since(since).unwrap_or_default();
         line("mounted", &format!("{} ago", HumanDuration(age)));
     }
-    for (name, reason) in [("profile", "profile_reason")] {
-        line(name, &with_reason(word(name), word(reason)));
-    }
+    line("profile", &with_reason(word("profile"), word("profile_reason")));
     if let Some(sealed) = status["sealed"].as_bool() {
         line("sealed", &with_reason(if sealed { "yes" } else { "no" }, word("sealed_reason")));
     }
