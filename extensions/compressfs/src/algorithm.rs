@@ -38,6 +38,29 @@ impl Algorithm {
             Self::Deflate(_) => Codec::Deflate,
         }
     }
+
+    /// As the format has it: a number for the name, and the level, 0 where there is none.
+    pub(crate) fn to_bytes(self) -> [u8; 2] {
+        match self {
+            Self::None => [0, 0],
+            Self::Zstd(level) => [1, level as u8],
+            Self::Lz4 => [2, 0],
+            Self::Deflate(level) => [3, level],
+        }
+    }
+
+    /// The reverse of [`Self::to_bytes`]; `None` for bytes that it never gives.
+    pub(crate) fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
+        match bytes {
+            [0, 0] => Some(Self::None),
+            [1, level] if level != 0 && ZSTD_LEVELS.contains(&(level as i8)) => {
+                Some(Self::Zstd(level as i8))
+            }
+            [2, 0] => Some(Self::Lz4),
+            [3, level] if DEFLATE_LEVELS.contains(&level) => Some(Self::Deflate(level)),
+            _ => None,
+        }
+    }
 }
 
 /// Why a text names no algorithm, in one line that says which ones there are.
@@ -111,15 +134,30 @@ mod tests {
         text.parse::<Algorithm>().map_err(|error| error.to_string())
     }
 
+    fn all() -> Vec<Algorithm> {
+        let zstd = ZSTD_LEVELS.filter(|level| *level != 0).map(Algorithm::Zstd);
+        let deflate = DEFLATE_LEVELS.map(Algorithm::Deflate);
+        zstd.chain(deflate).chain([Algorithm::Lz4, Algorithm::None]).collect()
+    }
+
     #[test]
     fn every_algorithm_is_read_back_from_its_text() {
-        let zstd = ZSTD_LEVELS.filter(|level| *level != 0).map(Algorithm::Zstd);
-        let all = zstd
-            .chain(DEFLATE_LEVELS.map(Algorithm::Deflate))
-            .chain([Algorithm::Lz4, Algorithm::None]);
-        for algorithm in all {
+        for algorithm in all() {
             assert_eq!(parse(&algorithm.to_string()), Ok(algorithm));
         }
+    }
+
+    #[test]
+    fn bytes_that_mean_an_algorithm_are_the_ones_it_has() {
+        let meant = (0..=u16::MAX)
+            .filter_map(|bytes| {
+                let algorithm = Algorithm::from_bytes(bytes.to_le_bytes())?;
+                assert_eq!(algorithm.to_bytes(), bytes.to_le_bytes());
+                Some(algorithm)
+            })
+            .count();
+        assert_eq!(meant, all().len());
+        assert!(all().iter().all(|one| Algorithm::from_bytes(one.to_bytes()) == Some(*one)));
     }
 
     #[test]

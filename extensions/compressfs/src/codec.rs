@@ -67,15 +67,12 @@ pub(crate) fn encode(algorithm: Algorithm, chunk: &[u8], frame: &mut Vec<u8>) ->
 
 /// Appends the frame of a chunk of `len` zeros.
 pub(crate) fn encode_hole(codec: Codec, len: usize, frame: &mut Vec<u8>) -> Result<()> {
-    let zeros = vec![0; len];
     match codec {
-        Codec::Zstd => zstd::compress(1, &zeros, frame),
-        Codec::Lz4 => {
-            lz4::compress(&zeros, frame);
-            Ok(())
-        }
-        Codec::Deflate => deflate::compress(9, &zeros, frame),
+        Codec::Zstd => zstd::zeros(len, frame),
+        Codec::Lz4 => lz4::compress(&vec![0; len], frame),
+        Codec::Deflate => deflate::compress(1, &vec![0; len], frame)?,
     }
+    Ok(())
 }
 
 /// The chunk that a frame holds, into `out`, which has exactly its length. Any bytes may be given

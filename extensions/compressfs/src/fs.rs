@@ -123,7 +123,7 @@ impl Content for Compress {
         }
         match &mut file.form {
             Form::Raw => file.lower.set_len(len),
-            Form::Stored(stored) => stored.set_len(&*file.lower, len),
+            Form::Stored(stored) => stored.set_len(len),
             Form::Unreadable(error) => Err(error.clone()),
         }
     }
@@ -176,7 +176,7 @@ impl Content for Compress {
         // Space for what may be written later cannot be promised: nobody knows how small it gets.
         let end = offset.saturating_add(len);
         if !mode.intersects(Flags::KEEP_SIZE | Flags::PUNCH_HOLE) && end > stored.len() {
-            stored.set_len(&*file.lower, end)?;
+            stored.set_len(end)?;
         }
         Ok(())
     }
@@ -200,9 +200,12 @@ impl Content for Compress {
         Ok(())
     }
 
+    fn close(&self, file: &mut File) -> Result<()> {
+        commit(file)
+    }
+
     fn is_idle(&self, file: &File) -> bool {
-        let commit = matches!(&file.form, Form::Stored(stored) if stored.log.needs_commit());
-        !commit && !file.is_held()
+        !file.is_held()
     }
 
     fn quiet_time(&self) -> Option<Duration> {

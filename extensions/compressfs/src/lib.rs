@@ -14,10 +14,13 @@ mod fs;
 mod journal;
 mod recovery;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::sync::Arc;
 
+use hsci_extension::content::Scan;
 use hsci_extension::options::{OptionKind, OptionSpec};
 use hsci_extension::{
     Checked, ContentFs, Environment, Error, Extension, FileSystem, Finding, Result,
@@ -81,7 +84,11 @@ impl Extension for CompressFs {
         let settings = settings(environment)?;
         let store = Arc::clone(&environment.store);
         let compress = Compress::new(store, settings, Arc::clone(&choices), unfinished);
-        let below = ContentFs::new(Arc::new(compress), environment);
+        let scan = match environment.options.flag("scan") {
+            true => Scan::AtStart,
+            false => Scan::OnRequest,
+        };
+        let below = ContentFs::with_scan(Arc::new(compress), environment, scan);
         Ok(Arc::new(Door { below, choices, mount: settings.algorithm }))
     }
 

@@ -44,22 +44,51 @@ const MAGIC: u32 = 0xfd2f_b528;
 const DESCRIPTOR: u8 = 0b1010_0000;
 const MAX_BLOCK: usize = 128 << 10;
 
+/// Types of blocks: as it is, and one byte many times.
+const RAW: u32 = 0;
+const REPEATED: u32 = 1;
+
 /// Appends a frame of raw blocks.
 pub(super) fn store(chunk: &[u8], frame: &mut Vec<u8>) {
-    frame.extend(MAGIC.to_le_bytes());
-    frame.push(DESCRIPTOR);
-    frame.extend((chunk.len() as u32).to_le_bytes());
-    let last = chunk.len().div_ceil(MAX_BLOCK) - 1;
-    for (number, block) in chunk.chunks(MAX_BLOCK).enumerate() {
-        // Bit 0: the last block; bits 1 and 2: the type, 0 for raw; then the length.
-        let header = (block.len() as u32) << 3 | u32::from(number == last);
-        frame.extend(&header.to_le_bytes()[..3]);
+    append_head(chunk.len(), frame);
+    let mut left = chunk.len();
+    for block in chunk.chunks(MAX_BLOCK) {
+        left -= block.len();
+        append_block_head(RAW, block.len(), left == 0, frame);
         frame.extend(block);
     }
 }
 
+/// Appends a frame of `len` zeros.
+pub(super) fn zeros(len: usize, frame: &mut Vec<u8>) {
+    append_head(len, frame);
+    let mut left = len;
+    while left > 0 {
+        let block = left.min(MAX_BLOCK);
+        left -= block;
+        append_block_head(REPEATED, block, left == 0, frame);
+        frame.push(0);
+    }
+}
+
+fn append_head(len: usize, frame: &mut Vec<u8>) {
+    frame.extend(MAGIC.to_le_bytes());
+    frame.push(DESCRIPTOR);
+    frame.extend((len as u32).to_le_bytes());
+}
+
+fn append_block_head(kind: u32, len: usize, is_last: bool, frame: &mut Vec<u8>) {
+    let head = (len as u32) << 3 | kind << 1 | u32::from(is_last);
+    frame.extend(&head.to_le_bytes()[..3]);
+}
+
 /// Decodes one frame that gives exactly `out.len()` bytes.
 pub(super) fn decompress(frame: &[u8], out: &mut [u8]) -> Result<(), String> {
+    // The library would go on with a second frame.
+    match ::zstd::zstd_safe::find_frame_compressed_size(frame) {
+        Ok(len) if len == frame.len() => {}
+        _ => return Err("not one frame of zstd".to_owned()),
+    }
     DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(decompressor) => decompressor,

@@ -4,7 +4,7 @@ use hsci_extension::{Error, Result};
 
 use super::log::Chain;
 use super::{CHUNK_LENS, MAX_CHUNKS, envelope, index, seek_table};
-use crate::algorithm::{Algorithm, DEFLATE_LEVELS, ZSTD_LEVELS};
+use crate::algorithm::Algorithm;
 use crate::codec::Codec;
 
 /// Length of the head in bytes. Whether a file looks sealed depends on these bytes alone.
@@ -90,11 +90,14 @@ impl Header {
         if version > VERSION {
             return Err(Error::Newer(format!("image version {version}, known is {VERSION}")));
         }
+        if version == 0 {
+            return Err(damaged("the version"));
+        }
         let unknown = incompatible & !KNOWN_INCOMPATIBLE;
         if unknown != 0 {
             return Err(Error::Newer(format!("image features {unknown:#x} are not known")));
         }
-        let algorithm = decode_algorithm(body[18], body[19] as i8)
+        let algorithm = Algorithm::from_bytes([body[18], body[19]])
             .ok_or_else(|| damaged("no such algorithm"))?;
         let header = Self {
             algorithm,
@@ -144,12 +147,11 @@ impl Header {
     }
 
     fn encode_record(&self) -> [u8; RECORD_LEN] {
-        let (kind, level) = encode_algorithm(self.algorithm);
         let mut record = [0; RECORD_LEN];
         let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
         put(16, &VERSION.to_le_bytes());
-        put(18, &[kind, level as u8]);
+        put(18, &self.algorithm.to_bytes());
         put(20, &self.compatible.to_le_bytes());
         put(28, &[self.chunk_len.trailing_zeros() as u8]);
         put(32, &self.len.to_le_bytes());
@@ -205,30 +207,6 @@ fn envelop(codec: Codec, record: &[u8]) -> [u8; HEAD_LEN] {
         head[at..at + RECORD_LEN].copy_from_slice(record);
     }
     head.try_into().expect("the payload fills the head")
-}
-
-const NONE: u8 = 0;
-const ZSTD: u8 = 1;
-const LZ4: u8 = 2;
-const DEFLATE: u8 = 3;
-
-fn encode_algorithm(algorithm: Algorithm) -> (u8, i8) {
-    match algorithm {
-        Algorithm::None => (NONE, 0),
-        Algorithm::Zstd(level) => (ZSTD, level),
-        Algorithm::Lz4 => (LZ4, 0),
-        Algorithm::Deflate(level) => (DEFLATE, level as i8),
-    }
-}
-
-fn decode_algorithm(kind: u8, level: i8) -> Option<Algorithm> {
-    match kind {
-        NONE if level == 0 => Some(Algorithm::None),
-        ZSTD if ZSTD_LEVELS.contains(&level) => Some(Algorithm::Zstd(level)),
-        LZ4 if level == 0 => Some(Algorithm::Lz4),
-        DEFLATE if DEFLATE_LEVELS.contains(&(level as u8)) => Some(Algorithm::Deflate(level as u8)),
-        _ => None,
-    }
 }
 
 fn damaged(what: &str) -> Error {

@@ -66,9 +66,14 @@ impl Image {
             + copy * header.index_len()
             + number * index::page_stride(header.codec());
         bytes.resize(index::len(header.codec(), on_page) as usize, 0);
-        file.read_exact_at(self.base + offset, bytes)?;
+        self.read(file, offset, bytes)?;
         let frames = HEAD_LEN as u64..header.index_offset;
         index::read_page(header.codec(), number, bytes, frames, header.chunk_len)
+    }
+
+    /// Bytes of the image as they are, from `offset` on.
+    pub(super) fn read(&self, file: &dyn LowerFile, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        file.read_exact_at(self.base + offset, bytes)
     }
 
     /// The frame at `extent` into `frame`; its checksum holds.
@@ -79,7 +84,7 @@ impl Image {
         frame: &mut Vec<u8>,
     ) -> Result<()> {
         frame.resize(extent.record.len as usize, 0);
-        file.read_exact_at(self.base + extent.offset, frame)?;
+        self.read(file, extent.offset, frame)?;
         if crc32c::crc32c(frame) != extent.record.crc {
             return Err(Error::Damaged("the checksum of a chunk".to_owned()));
         }

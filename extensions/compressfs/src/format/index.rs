@@ -90,7 +90,7 @@ pub(super) fn chunks_on(number: u64, chunks: u64) -> u64 {
 }
 
 impl Page {
-    /// The extents of `chunk`, which lies on this page.
+    /// The extent of `chunk`, which lies on this page.
     pub(crate) fn extent(&self, chunk: u64) -> Extent {
         let place = (chunk - self.first_chunk) as usize;
         let before = self.records[..place].iter().map(|record| u64::from(record.len));
@@ -98,8 +98,14 @@ impl Page {
     }
 
     /// The records, in the order of chunks.
-    pub(crate) fn records(&self) -> &[ChunkRecord] {
+    pub(super) fn records(&self) -> &[ChunkRecord] {
         &self.records
+    }
+
+    /// Where the frames of its chunks lie in the image.
+    pub(super) fn frames(&self) -> Range<u64> {
+        let len: u64 = self.records.iter().map(|record| u64::from(record.len)).sum();
+        self.first_offset..self.first_offset + len
     }
 }
 
@@ -118,7 +124,7 @@ pub(super) fn append_page(
     for record in records {
         payload.extend(record.len.to_le_bytes());
         payload.extend(record.crc.to_le_bytes());
-        payload.extend(encode_kind(record));
+        payload.extend(encode_end(record));
     }
     let crc = crc32c::crc32c(&payload[4..]);
     payload[..4].copy_from_slice(&crc.to_le_bytes());
@@ -161,39 +167,29 @@ pub(super) fn read_page(
     Ok(Page { first_chunk: number * PAGE_CHUNKS, first_offset, records })
 }
 
-/// The last four bytes of a record. zstd has no level 0 that is kept, so it stands for no
-/// compression.
-fn encode_kind(record: &ChunkRecord) -> [u8; 4] {
-    let level = match record.algorithm {
-        Algorithm::Zstd(level) => level,
-        Algorithm::Deflate(level) => level as i8,
-        Algorithm::Lz4 | Algorithm::None => 0,
-    };
+/// What a record ends with: the algorithm, the kind, zero.
+fn encode_end(record: &ChunkRecord) -> [u8; 4] {
+    let [name, level] = record.algorithm.to_bytes();
     let kind = match record.kind {
         Kind::Compressed => COMPRESSED,
         Kind::Hole => HOLE,
         Kind::Stored => STORED,
     };
-    [level as u8, kind, 0, 0]
+    [name, level, kind, 0]
 }
 
 /// Takes a record of [`RECORD_LEN`] bytes apart; `None` if it means nothing.
 fn decode_record(codec: Codec, record: &[u8]) -> Option<ChunkRecord> {
     let u32_at = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().expect("4 bytes"));
-    let level = record[8] as i8;
-    let algorithm = match codec {
-        Codec::Zstd if level == 0 => Algorithm::None,
-        Codec::Zstd => Algorithm::Zstd(level),
-        Codec::Lz4 => Algorithm::Lz4,
-        Codec::Deflate => Algorithm::Deflate(record[8]),
-    };
-    let kind = match record[9..] {
-        [COMPRESSED, 0, 0] => Kind::Compressed,
-        [HOLE, 0, 0] => Kind::Hole,
-        [STORED, 0, 0] => Kind::Stored,
+    let algorithm = Algorithm::from_bytes([record[8], record[9]])?;
+    let kind = match record[10..] {
+        [COMPRESSED, 0] => Kind::Compressed,
+        [HOLE, 0] => Kind::Hole,
+        [STORED, 0] => Kind::Stored,
         _ => return None,
     };
-    Some(ChunkRecord { len: u32_at(0), crc: u32_at(4), algorithm, kind })
+    let record = ChunkRecord { len: u32_at(0), crc: u32_at(4), algorithm, kind };
+    (algorithm.codec() == codec).then_some(record)
 }
 
 fn damaged(page: u64, what: &str) -> Error {

@@ -31,6 +31,11 @@ pub(super) fn append_start(bytes: &mut Vec<u8>, header: &Header) {
     append_entry(bytes, HEAD_LEN as u64, 0);
 }
 
+/// Where [`append_chunks`] for page `number` belongs, in bytes from the start of the table.
+pub(super) fn offset_of_page(number: u64) -> u64 {
+    SKIPPABLE_PREFIX as u64 + (1 + number * PAGE_CHUNKS) * ENTRY_LEN
+}
+
 /// The entries of the chunks on page `number` of the index.
 pub(super) fn append_chunks(
     bytes: &mut Vec<u8>,

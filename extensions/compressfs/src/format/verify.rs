@@ -4,15 +4,17 @@ use std::ops::Range;
 
 use hsci_extension::{Error, LowerFile, Result};
 
-use super::Image;
+use super::index::{self, Page};
+use super::{HEAD_LEN, Image, PAGE_CHUNKS, seek_table};
+use crate::codec::{self, Codec, Kind};
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// What it is, for the user.
     pub(crate) what: String,
-    /// The logical bytes that cannot be read because of it; `None` if a second copy serves.
-    pub(crate) lost: Option<Range<u64>>,
+    /// The logical bytes that cannot be read because of it; empty if all can be.
+    pub(crate) lost: Range<u64>,
 }
 
 /// Reads every byte of the image at `base` and tells of all damage. `None` if there is no image; an
@@ -25,8 +27,165 @@ pub(crate) fn verify(
     let Some(image) = Image::open(file, base)? else {
         return Ok(None);
     };
-    if let Some(what) = image.damage() {
-        report(Damage { what: what.to_owned(), lost: None });
-    }
+    let mut verifier = Verifier {
+        file,
+        image: &image,
+        report,
+        next_frame: HEAD_LEN as u64,
+        index_crc: Some(0),
+        frame: Vec::new(),
+        chunk: Vec::new(),
+    };
+    verifier.run()?;
     Ok(Some(image))
+}
+
+struct Verifier<'a> {
+    file: &'a dyn LowerFile,
+    image: &'a Image,
+    report: &'a mut dyn FnMut(Damage),
+    /// Where the frame must begin that comes next.
+    next_frame: u64,
+    /// CRC-32C of the pages so far; `None` if one of them is lost.
+    index_crc: Option<u32>,
+    /// Room to work in.
+    frame: Vec<u8>,
+    chunk: Vec<u8>,
+}
+
+impl Verifier<'_> {
+    fn run(&mut self) -> Result<()> {
+        let header = self.image.header();
+        if let Some(what) = self.image.damage() {
+            self.harmless(what);
+        }
+        if header.codec() == Codec::Zstd {
+            let mut start = Vec::new();
+            seek_table::append_start(&mut start, header);
+            self.check_seek_table(0, &start)?;
+        }
+        for number in 0..index::pages(header.chunks()) {
+            match self.check_page(number)? {
+                Some(page) => self.check_chunks(number, &page)?,
+                None => self.index_crc = None,
+            }
+        }
+        if self.index_crc.is_some_and(|crc| crc != header.index_crc) {
+            self.harmless("index: not the one that the header tells of");
+        }
+        if self.index_crc.is_some() && self.next_frame != header.index_offset {
+            self.harmless("index: there are bytes that belong to no chunk");
+        }
+        if header.codec() == Codec::Zstd {
+            let mut end = Vec::new();
+            seek_table::append_end(&mut end, header);
+            self.check_seek_table(header.seek_table_len() - end.len() as u64, &end)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, what: impl Into<String>, lost: Range<u64>) {
+        (self.report)(Damage { what: what.into(), lost });
+    }
+
+    fn harmless(&mut self, what: impl Into<String>) {
+        self.tell(what, 0..0);
+    }
+
+    /// Logical bytes of a range of chunks.
+    fn bytes_of(&self, chunks: Range<u64>) -> Range<u64> {
+        let header = self.image.header();
+        let at = |chunk: u64| (chunk * u64::from(header.chunk_len)).min(header.len);
+        at(chunks.start)..at(chunks.end)
+    }
+
+    /// Compares both copies of a page, envelopes included; returns it if one is good.
+    fn check_page(&mut self, number: u64) -> Result<Option<Page>> {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let pages = [
+            damage(self.image.page_copy(self.file, 0, number, &mut first))?,
+            damage(self.image.page_copy(self.file, 1, number, &mut second))?,
+        ];
+        let Some(page) = pages.iter().flatten().next() else {
+            let chunks = number * PAGE_CHUNKS..(number + 1) * PAGE_CHUNKS;
+            let lost = self.bytes_of(chunks);
+            self.tell(format!("index: both copies of page {number}"), lost);
+            return Ok(None);
+        };
+        let mut expected = Vec::new();
+        let codec = self.image.header().codec();
+        index::append_page(codec, number, page.frames().start, page.records(), &mut expected);
+        for (copy, found) in [("first", first), ("second", second)] {
+            if found != expected {
+                self.harmless(format!("index: the {copy} copy of page {number}"));
+            }
+        }
+        self.index_crc = self.index_crc.map(|crc| crc32c::crc32c_append(crc, &expected));
+        Ok(Some(page.clone()))
+    }
+
+    /// Looks at the frames that a page tells of, and at their entries in the seek table.
+    fn check_chunks(&mut self, number: u64, page: &Page) -> Result<()> {
+        let header = self.image.header();
+        let frames = page.frames();
+        if self.index_crc.is_some() && frames.start != self.next_frame {
+            self.harmless(format!("index: page {number} does not follow the one before"));
+        }
+        self.next_frame = frames.end;
+        for (chunk, record) in (number * PAGE_CHUNKS..).zip(page.records()) {
+            if let Err(what) = self.check_chunk(page, chunk)? {
+                // Zeros are known without looking at their frame.
+                let lost = match record.kind {
+                    Kind::Hole => 0..0,
+                    _ => self.bytes_of(chunk..chunk + 1),
+                };
+                self.tell(format!("chunk {chunk}: {what}"), lost);
+            }
+        }
+        if header.codec() == Codec::Zstd {
+            let mut entries = Vec::new();
+            seek_table::append_chunks(&mut entries, header, number, page.records());
+            self.check_seek_table(seek_table::offset_of_page(number), &entries)?;
+        }
+        Ok(())
+    }
+
+    /// The inner result tells what is wrong with the chunk.
+    fn check_chunk(&mut self, page: &Page, chunk: u64) -> Result<Result<(), String>> {
+        let (header, extent) = (self.image.header(), page.extent(chunk));
+        self.chunk.resize(header.len_of_chunk(chunk), 0);
+        let decoded = self
+            .image
+            .read_frame(self.file, &extent, &mut self.frame)
+            .and_then(|()| codec::decode(header.codec(), &self.frame, &mut self.chunk));
+        Ok(match decoded {
+            Ok(()) if extent.record.kind == Kind::Hole && !codec::is_zero(&self.chunk) => {
+                Err("not the zeros that the index tells of".to_owned())
+            }
+            Ok(()) => Ok(()),
+            Err(Error::Damaged(what)) => Err(what),
+            Err(error) => return Err(error),
+        })
+    }
+
+    /// Compares a part of the seek table.
+    fn check_seek_table(&mut self, offset: u64, expected: &[u8]) -> Result<()> {
+        let header = self.image.header();
+        let start = header.image_len - header.seek_table_len();
+        let mut found = vec![0; expected.len()];
+        let whole = damage(self.image.read(self.file, start + offset, &mut found))?.is_some();
+        if !whole || found != expected {
+            self.harmless("the seek table for other programs");
+        }
+        Ok(())
+    }
+}
+
+/// Takes damage out of the errors that end everything.
+fn damage<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Damaged(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

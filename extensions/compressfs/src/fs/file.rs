@@ -124,7 +124,7 @@ impl File {
     pub(crate) fn clear(&mut self) -> Result<()> {
         match &mut self.form {
             // A crash would bring the image back, so the log has to tell that it is empty.
-            Form::Stored(stored) if stored.is_held() => stored.set_len(&*self.lower, 0),
+            Form::Stored(stored) if stored.is_held() => stored.set_len(0),
             _ => {
                 self.lower.set_len(0)?;
                 self.form = Form::Raw;

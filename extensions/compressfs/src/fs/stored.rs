@@ -1,9 +1,8 @@
 //! A file in sealed or log form: an image, and what was written since, chunk by chunk.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use hsci_extension::{Errno, Error, LowerFile, Result, Times, Whence};
+use hsci_extension::{Errno, Error, LowerFile, Result, Whence};
 
 use super::image::{Image, Source};
 use super::log::Log;
@@ -168,13 +167,12 @@ impl Stored {
         self.log.add_slot(lower, piece.chunk, &bytes, self.chunk_len())
     }
 
-    /// Truncates or extends; nothing is written but the time of change.
-    pub(crate) fn set_len(&mut self, lower: &dyn LowerFile, len: u64) -> Result<()> {
+    /// Truncates or extends; nothing is written.
+    pub(crate) fn set_len(&mut self, len: u64) -> Result<()> {
         if len > i64::MAX as u64 {
             return Err(Error::TooLarge(format!("a length of {len}")));
         }
         self.log.set_len(len, self.chunk_len());
-        touch(lower);
         Ok(())
     }
 
@@ -206,7 +204,6 @@ impl Stored {
         if !whole.is_empty() {
             self.log.erase(whole);
         }
-        touch(lower);
         Ok(())
     }
 
@@ -256,15 +253,6 @@ impl Stored {
         let whole = |len: u64| len.saturating_sub(start).min(self.chunk_len()) as usize;
         let part = self.image_part(chunk)?;
         Ok(part > 0 && part == whole(self.image.len()) && part == whole(self.len()))
-    }
-}
-
-/// A change of length or of holes is not a write to the lower file, but is one to its users. An
-/// unprivileged host may not set the time on another's file, which is no reason to fail.
-fn touch(lower: &dyn LowerFile) {
-    let now = |times| lower.set_times(&Times { modified: SystemTime::now(), ..times });
-    if let Err(error) = lower.times().and_then(now) {
-        log::debug!("time of a change of length: {error}");
     }
 }
 

@@ -1,0 +1,10 @@
+//! The whole extension on a disk in memory.
+
+mod choices;
+mod crash;
+mod disk;
+mod forms;
+mod model;
+mod pages;
+mod random;
+mod rig;
