@@ -87,11 +87,11 @@ pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A bar that counts things, on standard error if that is a terminal.
+/// A bar that counts things, of which it may be told later how many there are, on standard error if that is a terminal.
 pub(crate) fn bar(what: &'static str) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} [{elapsed}, {eta} to go]");
-    let bar = ProgressBar::new(0).with_style(style.expect("a valid template"));
+    let bar = ProgressBar::no_length().with_style(style.expect("a valid template"));
     bar.set_prefix(what);
     bar
 }

@@ -30,7 +30,9 @@ pub(crate) fn run(args: &Settle) -> Result<()> {
     let bar = ui::bar("settling");
     let end = loop {
         let progress = ask(dir)?;
-        bar.set_length(progress.total.unwrap_or(progress.done));
+        if let Some(total) = progress.total {
+            bar.set_length(total);
+        }
         bar.set_position(progress.done);
         if !progress.running {
             break progress;
