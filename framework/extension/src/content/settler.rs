@@ -17,7 +17,7 @@ use super::cells::{Cells, Use};
 use crate::{Call, Cell, Content, Error, FileKind, Ino, Kernel, Result, Scan, Settled};
 
 /// What is handed to the plug-in at a time: files, and bytes that their lower files hold.
-const BATCH_FILES: usize = 256;
+const BATCH_FILES: usize = 2048;
 const BATCH_BYTES: u64 = 64 << 20;
 /// How long a file waits after its first failure, and at most; each failure doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
