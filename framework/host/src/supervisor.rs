@@ -27,9 +27,6 @@ use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::store::StoreFile;
 
-/// Waiting for a supervisor that was told to end.
-const POLL: std::time::Duration = std::time::Duration::from_millis(10);
-
 /// What a supervisor is started for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
@@ -105,10 +102,10 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
     })?;
     let supervisor = table::supervisor_of(&mounted.dir);
     kernel::unmount(&mounted.dir, force)?;
-    while !force && supervisor.is_some_and(table::is_running) {
-        std::thread::sleep(POLL);
+    match supervisor {
+        Some(supervisor) if !force => table::wait_for_end(&supervisor),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A mount with the worker that serves it.

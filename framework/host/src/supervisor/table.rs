@@ -1,11 +1,14 @@
 //! The mounts of this program in the kernel's mount table.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::getxattr;
-use rustix::process::{Pid, test_kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::kernel::TYPE;
 use crate::failure::{Exit, Failure};
@@ -35,18 +38,29 @@ pub fn find(dir: &Path) -> Result<Option<Mounted>, Failure> {
     Ok(all()?.into_iter().rev().find(|mounted| mounted.dir == dir))
 }
 
-/// Process id of the supervisor of a mount, if its worker still answers.
-pub(super) fn supervisor_of(dir: &Path) -> Option<Pid> {
+/// A descriptor that tells when the supervisor of a mount has ended; `None` if its worker does not
+/// answer. A process id would not do: it stays in use until the parent has noticed the end.
+pub(super) fn supervisor_of(dir: &Path) -> Option<OwnedFd> {
     let name = format!("{}status", hsci_extension::CONTROL_PREFIX);
     let mut answer = vec![0; 64 << 10];
     let len = getxattr(dir, name.as_str(), &mut answer).ok()?;
     let status: serde_json::Value = serde_json::from_slice(&answer[..len]).ok()?;
-    Pid::from_raw(status["supervisor_pid"].as_i64()?.try_into().ok()?)
+    let pid = Pid::from_raw(status["supervisor_pid"].as_i64()?.try_into().ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
-/// True if a process exists, whoever owns it.
-pub(super) fn is_running(pid: Pid) -> bool {
-    test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+/// Waits until a process has ended.
+pub(super) fn wait_for_end(process: &OwnedFd) -> Result<(), Failure> {
+    loop {
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], None) {
+            Err(Errno::INTR) => {}
+            outcome => {
+                return outcome
+                    .map(drop)
+                    .map_err(|errno| super::internal("waiting", &errno.into()));
+            }
+        }
+    }
 }
 
 /// Lines of proc_pid_mountinfo(5).
