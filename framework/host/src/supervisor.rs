@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use self::worker::Worker;
@@ -121,7 +121,7 @@ impl Supervisor {
     fn begin(job: &Job, log: Option<PathBuf>) -> Result<Self, Failure> {
         let request = &job.request;
         let signals =
-            Signals::new([SIGTERM, SIGINT]).map_err(|error| internal("signals", &error))?;
+            Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| internal("signals", &error))?;
         let lower = open_lower(request)?;
         store::claim(&lower, job)?;
         let supervisor_pid = std::process::id();

@@ -1,8 +1,9 @@
 //! Where a supervisor in the background and its worker log to.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
@@ -20,16 +21,15 @@ pub(super) fn path(dir: &Path) -> Option<PathBuf> {
         std::env::home_dir()?.join(".local/state/hsci")
     };
     DirBuilder::new().recursive(true).mode(0o755).create(&place).ok()?;
-    let name: Vec<u8> = dir.as_os_str().as_bytes().iter().skip(1).copied().collect();
-    let mut name: Vec<u8> =
-        name.into_iter().map(|byte| if byte == b'/' { b'-' } else { byte }).collect();
-    let cut = name.len().saturating_sub(MAX_NAME);
-    name.drain(..cut);
+    let bytes = dir.as_os_str().as_bytes().iter().skip(1);
+    let name: Vec<u8> = bytes.map(|byte| if *byte == b'/' { b'-' } else { *byte }).collect();
+    // The end of a path tells more than its start.
+    let mut name = name[name.len().saturating_sub(MAX_NAME)..].to_vec();
     name.extend(b".log");
-    Some(place.join(std::ffi::OsString::from_vec(name)))
+    Some(place.join(OsString::from_vec(name)))
 }
 
-/// Opens a log to append to.
+/// Opens a log to append to; names of files may stand in it, so others do not read it.
 pub(super) fn open(path: &Path) -> Option<File> {
-    File::options().append(true).create(true).open(path).ok()
+    File::options().append(true).create(true).mode(0o600).open(path).ok()
 }
