@@ -156,8 +156,12 @@ impl Plan<'_> {
         (self.len - chunk * chunk_len).min(chunk_len) as usize
     }
 
-    /// The file, if it is still what the plan was made for.
+    /// The file, if it is still what the plan was made for. A writer who waits is about to change
+    /// that, and at the end of the mount nothing new is begun.
     pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, File>> {
+        if self.cell.is_wanted() {
+            return Err(Error::Busy);
+        }
         let file = self.cell.read();
         if file.changes == self.changes { Ok(file) } else { Err(Error::Busy) }
     }
