@@ -1,0 +1,49 @@
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+
+use hsci_extension::{Call, Errno, FileSystem, Store};
+
+use super::{REGULAR, ROOT, both, errno, me};
+
+#[test]
+fn files_are_found_again_by_their_lasting_name() {
+    both(|rig| {
+        let dir = rig.dir(ROOT, "dir");
+        let entry = rig.file(dir, "file", b"content");
+        let id = rig.tree.file(entry.ino).expect("a file").id().expect("its lasting name");
+        std::fs::rename(rig.path().join("dir/file"), rig.path().join("moved")).expect("rename");
+        rig.tree.forget(entry.ino, 1);
+
+        let store = rig.tree.store("test", true).expect("a store");
+        let again = store.reopen(&id).expect("found");
+        let mut buffer = [0; 7];
+        again.read_exact_at(0, &mut buffer).expect("read");
+        assert_eq!((&buffer, again.id().expect("its name")), (b"content", id.clone()));
+        drop(again);
+        std::fs::remove_file(rig.path().join("moved")).expect("remove");
+        assert_eq!(errno(store.reopen(&id)), Some(Errno::STALE));
+    });
+}
+
+#[test]
+fn a_store_holds_files_of_the_hosts_own() {
+    both(|rig| {
+        assert_eq!(errno(rig.tree.store("test", false)), Some(Errno::NOENT));
+        let store = rig.tree.store("test", true).expect("a store");
+        if rig.privileged && super::is_root() {
+            // Whoever made a file last on this thread does not own the store's.
+            let user = Call::new(1234, 1234, 0);
+            rig.tree.mknod(&user, ROOT, OsStr::new("theirs"), REGULAR | 0o600, 0).expect("mknod");
+        }
+        assert_eq!(errno(store.open("journal", false)), Some(Errno::NOENT));
+        let journal = store.open("journal", true).expect("a file");
+        journal.write_at(0, b"entry").expect("write");
+        let metadata = std::fs::metadata(rig.path().join(".hsci/test/journal")).expect("stat");
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (me().uid, 0o600));
+        store.rename("journal", "done").expect("rename");
+        assert_eq!(store.names().expect("names"), ["done"]);
+        store.remove("done").expect("remove");
+        assert_eq!(journal.len().expect("still open"), 5);
+        assert_eq!(store.names().expect("names"), [""; 0]);
+    });
+}
