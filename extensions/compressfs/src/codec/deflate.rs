@@ -26,8 +26,8 @@ pub(super) fn compress(level: u8, chunk: &[u8], frame: &mut Vec<u8>) -> Result<(
         };
         compressor.reset();
         frame.extend(HEAD);
-        // More than the worst case: stored blocks, at the lowest level small ones.
-        frame.reserve(chunk.len() + chunk.len() / 1024 + 64);
+        // The worst case is that of level 1, whose fixed codes take 9 bits for a byte.
+        frame.reserve(chunk.len() + chunk.len() / 8 + 64);
         match compressor.compress_vec(chunk, frame, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => {}
             other => return Err(Error::Broken(format!("deflate: {other:?}"))),

@@ -1,5 +1,6 @@
 //! One batch of files: their images are made on all cores and written to a journal.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_extension::{Content, Errno, Error, Result, Settled, Whence};
@@ -51,7 +52,10 @@ pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Sett
         move |step| match step {
             Step::Begin(number) => Outcome::Begin(number),
             Step::Chunk(number, chunk) => {
-                Outcome::Chunk(encode::encode(compress, &plans[number], chunk, &mut bytes))
+                // A codec that panics spoils one file and not the batch.
+                let encode = || encode::encode(compress, &plans[number], chunk, &mut bytes);
+                let panicked = |_| Err(Error::Broken("a codec panicked".to_owned()));
+                Outcome::Chunk(catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(panicked))
             }
             Step::Holes(count) => Outcome::Holes(count),
             Step::Fail(error) => Outcome::Chunk(Err(error)),

@@ -115,7 +115,7 @@ fn run(seed: u64, operations: usize) {
 
 #[test]
 fn random_operations_in_all_forms() {
-    for seed in 0..40 {
+    for seed in 0..20 {
         run(seed, 1000);
     }
 }
