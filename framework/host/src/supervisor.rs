@@ -3,6 +3,7 @@
 //! It runs in a process of its own and holds no plug-in code. What it can check before anything
 //! is mounted it checks; whatever fails, nothing stays mounted and no process is left.
 
+mod holders;
 mod kernel;
 mod log_file;
 mod paths;

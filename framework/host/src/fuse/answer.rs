@@ -58,3 +58,34 @@ impl Answers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno<T: std::fmt::Debug>(outcome: Result<T, Errno>) -> i32 {
+        outcome.expect_err("an error").code()
+    }
+
+    #[test]
+    fn a_panic_fails_its_own_request_only() {
+        let answers = Answers::new(Arc::new(Requests::new()));
+        let broken = || -> Result<u8> { panic!("a plug-in's mistake") };
+        assert_eq!(errno(answers.to(Operation::Read, Ino(5), broken)), libc::EIO);
+        assert_eq!(answers.to(Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
+        assert_eq!(answers.requests.to_json()["read"], 2);
+    }
+
+    #[test]
+    fn damage_is_reported_once_for_an_operation_and_file() {
+        let answers = Answers::new(Arc::new(Requests::new()));
+        let damaged = || -> Result<u8> { Err(Error::Damaged("chunk 3".to_owned())) };
+        let missing = || -> Result<u8> { Err(hsci_extension::Errno::NOENT.into()) };
+        for ino in [5, 5, 6] {
+            assert_eq!(errno(answers.to(Operation::Read, Ino(ino), damaged)), libc::EIO);
+            assert_eq!(errno(answers.to(Operation::Lookup, Ino(ino), missing)), libc::ENOENT);
+        }
+        let complained = answers.complained.into_inner();
+        assert_eq!(complained, HashSet::from([("read", Ino(5)), ("read", Ino(6))]));
+    }
+}

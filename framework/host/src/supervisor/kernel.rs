@@ -154,7 +154,10 @@ fn not_unmounted(dir: &Path, reason: &str) -> Failure {
 }
 
 fn busy(dir: &Path) -> Failure {
-    let dir = dir.display();
-    let text = format!("{dir}: in use (`fuser -vm {dir}` tells by whom); end that, or use --force");
+    let holders = match super::holders::describe(dir) {
+        none if none.is_empty() => format!("(`fuser -vm {}` tells by whom)", dir.display()),
+        holders => format!("by {holders}"),
+    };
+    let text = format!("{}: in use {holders}; end that, or use --force", dir.display());
     Failure::new(Exit::InUse, text)
 }
