@@ -4,6 +4,8 @@ mod adapter;
 mod answer;
 mod convert;
 mod kernel;
+mod listing;
+mod negotiate;
 mod requests;
 
 use std::os::fd::OwnedFd;

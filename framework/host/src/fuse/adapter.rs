@@ -9,33 +9,30 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use hsci_extension::{
-    CONTROL_PREFIX, Entry, Error, FallocateFlags, FileSystem, Ino, OFlags, Opened, SetAttr, Whence,
+    CONTROL_PREFIX, Entry, Error, FallocateFlags, FileSystem, OFlags, Opened, SetAttr, Whence,
     XattrFlags,
 };
 
 use super::Profile;
 use super::answer::Answers;
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
+use super::listing::NO_ATTR;
+use super::negotiate::negotiate;
 use super::requests::{Operation, Requests};
 
-/// Bytes of names asked for at a time: about what fits the kernel's buffer with attributes beside
-/// each name, and without.
-const PLUS_BUDGET: usize = 8 << 10;
-const PLAIN_BUDGET: usize = 32 << 10;
+/// Bytes of names asked for at a time: what fits the kernel's buffer.
+const NAMES_BUDGET: usize = 32 << 10;
 
-const MOST_WRITE: u32 = 1 << 20;
-const BACKGROUND: u16 = 64;
 const REGULAR_FILE: u32 = 0o100_000;
 const FILE_TYPE: u32 = 0o170_000;
 
 pub(super) struct Adapter {
-    top: Arc<dyn FileSystem>,
+    pub(super) top: Arc<dyn FileSystem>,
     profile: Profile,
     answers: Answers,
     status: Box<dyn Fn() -> String + Send + Sync>,
@@ -51,7 +48,7 @@ impl Adapter {
         Self { top, profile, answers: Answers::new(requests), status }
     }
 
-    fn ttl(&self) -> Duration {
+    pub(super) fn ttl(&self) -> Duration {
         self.profile.cache
     }
 
@@ -107,34 +104,7 @@ fn sized(value: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // ATOMIC_O_TRUNC stays off: without OPEN requests it would lose truncations. Locks stay
-        // with the kernel, for all users come through this mount. WRITEBACK_CACHE stays off: each
-        // close would then write, and the writer's identity would be lost.
-        let wanted = [
-            InitFlags::FUSE_ASYNC_READ,
-            InitFlags::FUSE_BIG_WRITES,
-            InitFlags::FUSE_MAX_PAGES,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_POSIX_ACL,
-            InitFlags::FUSE_DONT_MASK,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_NO_OPEN_SUPPORT,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-        ];
-        for flag in wanted {
-            if config.add_capabilities(flag).is_err() {
-                log::info!("the kernel does not offer {flag:?}");
-            }
-        }
-        // Refused values are answered with the nearest one; asking again for that cannot fail.
-        let set = config.set_max_write(MOST_WRITE).or_else(|most| config.set_max_write(most));
-        debug_assert!(set.is_ok(), "the value offered is accepted");
-        let _ = config.set_max_background(BACKGROUND);
+        negotiate(config);
         Ok(())
     }
 
@@ -479,7 +449,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectory,
     ) {
         let entries = self.answers.to(Operation::Readdir, ino(number), || {
-            self.top.readdir(&call(request), ino(number), cookie, PLAIN_BUDGET)
+            self.top.readdir(&call(request), ino(number), cookie, NAMES_BUDGET)
         });
         match entries {
             Ok(entries) => {
@@ -700,62 +670,6 @@ impl Filesystem for Adapter {
 }
 
 const MOST_COPY: u64 = 1 << 30;
-
-impl Adapter {
-    /// Adds entries with their attributes. Every name added but `.` and `..` counts as a lookup.
-    fn list_with_attributes(
-        &self,
-        request: &Request,
-        directory: Ino,
-        cookie: u64,
-        reply: &mut ReplyDirectoryPlus,
-    ) -> hsci_extension::Result<()> {
-        let call = call(request);
-        for name in self.top.readdir(&call, directory, cookie, PLUS_BUDGET)? {
-            let dots = name.name == "." || name.name == "..";
-            let found =
-                if dots { None } else { self.top.lookup(&call, directory, &name.name).ok() };
-            let (attr, generation, ttl) = match &found {
-                Some(entry) => {
-                    let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
-                    (attr, Generation(entry.generation), self.ttl())
-                }
-                // The kernel takes nothing but the name from `.` and `..`. What cannot be looked
-                // up is listed all the same, good for no time: its user gets the error.
-                None => {
-                    let kind = name.kind.map_or(fuser::FileType::RegularFile, file_type);
-                    let attr = fuser::FileAttr { ino: INodeNo(name.ino), kind, ..NO_ATTR };
-                    (attr, Generation(0), Duration::ZERO)
-                }
-            };
-            if reply.add(attr.ino, name.next, &name.name, &ttl, &attr, generation) {
-                if let Some(entry) = found {
-                    self.top.forget(entry.ino, 1);
-                }
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-const NO_ATTR: fuser::FileAttr = fuser::FileAttr {
-    ino: INodeNo(0),
-    size: 0,
-    blocks: 0,
-    atime: SystemTime::UNIX_EPOCH,
-    mtime: SystemTime::UNIX_EPOCH,
-    ctime: SystemTime::UNIX_EPOCH,
-    crtime: SystemTime::UNIX_EPOCH,
-    kind: fuser::FileType::RegularFile,
-    perm: 0,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    rdev: 0,
-    blksize: 0,
-    flags: 0,
-};
 
 fn open_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain(flags as u32)

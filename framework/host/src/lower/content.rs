@@ -136,7 +136,7 @@ pub(super) fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<
                 done += read;
                 // Elsewhere than at a multiple only the end of the file stops a read: no need to
                 // ask again, as most reads of small files would.
-                if (at + read as u64) % SECTOR != 0 {
+                if !(at + read as u64).is_multiple_of(SECTOR) {
                     break;
                 }
             }

@@ -1,0 +1,70 @@
+//! Listing a directory together with the attributes of what is in it.
+
+use std::time::{Duration, SystemTime};
+
+use fuser::{Generation, INodeNo, ReplyDirectoryPlus, Request};
+use hsci_extension::{Ino, Result};
+
+use super::adapter::Adapter;
+use super::convert::{call, file_attr, file_type};
+
+/// Bytes of names asked for at a time: about what fits the kernel's buffer with attributes beside
+/// each name.
+const BUDGET: usize = 8 << 10;
+
+impl Adapter {
+    /// Adds entries with their attributes. Every name added but `.` and `..` counts as a lookup.
+    pub(super) fn list_with_attributes(
+        &self,
+        request: &Request,
+        directory: Ino,
+        cookie: u64,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> Result<()> {
+        let call = call(request);
+        for name in self.top.readdir(&call, directory, cookie, BUDGET)? {
+            let dots = name.name == "." || name.name == "..";
+            let found =
+                if dots { None } else { self.top.lookup(&call, directory, &name.name).ok() };
+            let (attr, generation, ttl) = match &found {
+                Some(entry) => {
+                    let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
+                    (attr, Generation(entry.generation), self.ttl())
+                }
+                // The kernel takes nothing but the name from `.` and `..`. What cannot be looked
+                // up is listed all the same, good for no time: its user gets the error.
+                None => {
+                    let kind = name.kind.map_or(fuser::FileType::RegularFile, file_type);
+                    let attr = fuser::FileAttr { ino: INodeNo(name.ino), kind, ..NO_ATTR };
+                    (attr, Generation(0), Duration::ZERO)
+                }
+            };
+            if reply.add(attr.ino, name.next, &name.name, &ttl, &attr, generation) {
+                if let Some(entry) = found {
+                    self.top.forget(entry.ino, 1);
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The attributes that come with no inode.
+pub(super) const NO_ATTR: fuser::FileAttr = fuser::FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: SystemTime::UNIX_EPOCH,
+    mtime: SystemTime::UNIX_EPOCH,
+    ctime: SystemTime::UNIX_EPOCH,
+    crtime: SystemTime::UNIX_EPOCH,
+    kind: fuser::FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: 0,
+    flags: 0,
+};

@@ -1,0 +1,38 @@
+//! What is agreed with the kernel before the first real request.
+
+use fuser::{InitFlags, KernelConfig};
+
+const MOST_WRITE: u32 = 1 << 20;
+const BACKGROUND: u16 = 64;
+
+/// Asks for what makes a mount fast and right, as far as the kernel offers it.
+pub(super) fn negotiate(config: &mut KernelConfig) {
+    // ATOMIC_O_TRUNC stays off: without OPEN requests it would lose truncations. Locks stay
+    // with the kernel, for all users come through this mount. WRITEBACK_CACHE stays off: each
+    // close would then write, and the writer's identity would be lost.
+    let wanted = [
+        InitFlags::FUSE_ASYNC_READ,
+        InitFlags::FUSE_BIG_WRITES,
+        InitFlags::FUSE_MAX_PAGES,
+        InitFlags::FUSE_DO_READDIRPLUS,
+        InitFlags::FUSE_READDIRPLUS_AUTO,
+        InitFlags::FUSE_PARALLEL_DIROPS,
+        InitFlags::FUSE_ASYNC_DIO,
+        InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+        InitFlags::FUSE_POSIX_ACL,
+        InitFlags::FUSE_DONT_MASK,
+        InitFlags::FUSE_CACHE_SYMLINKS,
+        InitFlags::FUSE_NO_OPEN_SUPPORT,
+        InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+        InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+    ];
+    for flag in wanted {
+        if config.add_capabilities(flag).is_err() {
+            log::info!("the kernel does not offer {flag:?}");
+        }
+    }
+    // Refused values are answered with the nearest one; asking again for that cannot fail.
+    let set = config.set_max_write(MOST_WRITE).or_else(|most| config.set_max_write(most));
+    debug_assert!(set.is_ok(), "the value offered is accepted");
+    let _ = config.set_max_background(BACKGROUND);
+}
