@@ -94,6 +94,8 @@ impl File {
             }
         }
         let Pending { image, batch, .. } = pending;
+        // The writer's choice has ruled; another one later is for what is written later.
+        self.writer = None;
         let log = Log::new(&image);
         self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)

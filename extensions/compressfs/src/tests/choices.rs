@@ -1,1 +1,66 @@
+//! Whose choice of an algorithm rules.
 
+use hsci_extension::{Errno, Ino};
+
+use super::disk::Disk;
+use super::random::Random;
+use super::rig::{Rig, user};
+
+fn algorithm(rig: &Rig, ino: Ino) -> String {
+    rig.settle();
+    let usage = rig.control(ino, "usage");
+    usage["codecs"][0]["algorithm"].as_str().expect("an algorithm").to_owned()
+}
+
+#[test]
+fn each_user_has_a_choice_that_outlives_the_mount() {
+    let disk = Disk::default();
+    let (one, two) = (disk.create("one", 1000), disk.create("two", 1001));
+    let text = Random(1).bytes(50_000, true);
+    let rig = Rig::start(&disk, &[]).expect("start");
+    rig.layer.control_set(&user(1000), Ino::ROOT, "algorithm", b"lz4").expect("anybody may");
+    drop(rig);
+    let rig = Rig::start(&disk, &[("algorithm", "deflate:6")]).expect("start");
+    assert_eq!(rig.control_as(1000, Ino::ROOT, "algorithm")["algorithm"], "lz4");
+    assert_eq!(rig.control_as(1001, Ino::ROOT, "algorithm")["from"], "mount");
+    rig.layer.write(&user(1000), one, 0, &text).expect("write");
+    rig.layer.write(&user(1001), two, 0, &text).expect("write");
+    assert_eq!(algorithm(&rig, one), "lz4");
+    assert_eq!(algorithm(&rig, two), "deflate:6");
+    // What was made by choice stays when nobody says otherwise.
+    rig.layer.control_set(&user(1000), Ino::ROOT, "algorithm", b"default").expect("anybody may");
+    assert_eq!(algorithm(&rig, one), "lz4");
+}
+
+#[test]
+fn the_word_of_the_file_stands_above_the_users() {
+    let disk = Disk::default();
+    let file = disk.create("file", 1000);
+    let rig = Rig::start(&disk, &[]).expect("start");
+    rig.layer.control_set(&user(1000), Ino::ROOT, "algorithm", b"lz4").expect("anybody may");
+    let refused = rig.choose(1001, file, "zstd:9").expect_err("not the owner's");
+    assert_eq!(refused.errno(), Errno::PERM);
+    let unknown = rig.choose(1000, file, "zstd:99").expect_err("no such level");
+    assert_eq!(unknown.errno(), Errno::INVAL);
+    rig.choose(1000, file, "zstd:9").expect("the owner's");
+    rig.write(file, 0, &Random(1).bytes(50_000, true)).expect("write");
+    assert_eq!(algorithm(&rig, file), "zstd:9");
+    let of = rig.control(file, "algorithm-of");
+    assert_eq!((&of["algorithm"], &of["from"]), (&"zstd:9".into(), &"file".into()));
+}
+
+#[test]
+fn private_names_are_hidden_and_refused() {
+    let disk = Disk::default();
+    let file = disk.create("file", 1000);
+    let rig = Rig::start(&disk, &[]).expect("start");
+    rig.write(file, 0, &Random(1).bytes(50_000, false)).expect("write");
+    rig.settle();
+    assert_eq!(rig.form(file), "raw");
+    assert_eq!(rig.layer.listxattr(&user(0), file).expect("a list"), [] as [&str; 0]);
+    let name = std::ffi::OsStr::new("user.hsci.tried");
+    let get = rig.layer.getxattr(&user(0), file, name).expect_err("hidden");
+    assert_eq!(get.errno(), Errno::NODATA);
+    let remove = rig.layer.removexattr(&user(0), file, name).expect_err("reserved");
+    assert_eq!(remove.errno(), Errno::PERM);
+}

@@ -25,7 +25,6 @@ impl Kernel for NoKernel {
 
 /// A running extension. It is shut down when it goes.
 pub(super) struct Rig {
-    pub(super) disk: Disk,
     pub(super) layer: Arc<dyn FileSystem>,
 }
 
@@ -49,12 +48,12 @@ fn environment(disk: &Disk, given: &[(&str, &str)], read_only: bool) -> Environm
 impl Rig {
     pub(super) fn start(disk: &Disk, options: &[(&str, &str)]) -> Result<Self> {
         let layer = CompressFs::start(&environment(disk, options, false))?;
-        Ok(Self { disk: disk.clone(), layer })
+        Ok(Self { layer })
     }
 
     pub(super) fn read_only(disk: &Disk) -> Result<Self> {
         let layer = CompressFs::start(&environment(disk, &[], true))?;
-        Ok(Self { disk: disk.clone(), layer })
+        Ok(Self { layer })
     }
 
     /// Settles all files; returns when that is done.
