@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
-use hsci_extension::{Attr, Call, Errno, FileKind, Ino, Result, SetAttr, SetTime, Times};
+use hsci_extension::{
+    Attr, Call, Errno, FileKind, Ino, RESERVED_NAME, Result, SetAttr, SetTime, Times,
+};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid,
     statx,
@@ -21,7 +23,7 @@ const UTIME_OMIT: i64 = 0x3fff_fffe;
 
 impl LowerTree {
     pub(super) fn attributes(&self, ino: Ino) -> Result<Attr> {
-        Ok(attr_of(ino, &stat_of(&*self.path(ino)?)?))
+        Ok(self.visible(ino, &stat_of(&*self.path(ino)?)?))
     }
 
     pub(super) fn set_attributes(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
@@ -46,7 +48,23 @@ impl LowerTree {
             };
             set_times(&path, &times)?;
         }
-        Ok(attr_of(ino, &stat_of(&path)?))
+        Ok(self.visible(ino, &stat_of(&path)?))
+    }
+
+    /// Attributes as they are seen through the mount, where the reserved directory does not exist
+    /// and so is no subdirectory that the root could count.
+    fn visible(&self, ino: Ino, stat: &Statx) -> Attr {
+        let mut attr = attr_of(ino, stat);
+        // File systems that do not count subdirectories show fewer links.
+        if ino == Ino::ROOT && attr.nlink > 2 {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let reserved = statx(&self.root, RESERVED_NAME, flags, StatxFlags::TYPE);
+            let is_directory = |found: Statx| {
+                FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory
+            };
+            attr.nlink -= u32::from(reserved.is_ok_and(is_directory));
+        }
+        attr
     }
 
     fn truncate(&self, call: &Call, inode: &Inode, size: u64) -> Result<()> {
