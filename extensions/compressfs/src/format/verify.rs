@@ -115,8 +115,11 @@ impl Verifier<'_> {
         let mut expected = Vec::new();
         let codec = self.image.header().codec();
         index::append_page(codec, number, page.frames().start, page.records(), &mut expected);
-        for (copy, found) in [("first", first), ("second", second)] {
-            if found != expected {
+        // What a read that ended early has left there may look right by chance.
+        for (copy, good, found) in
+            [("first", pages[0].is_some(), first), ("second", pages[1].is_some(), second)]
+        {
+            if !good || found != expected {
                 self.harmless(format!("index: the {copy} copy of page {number}"));
             }
         }
