@@ -47,3 +47,18 @@ fn a_store_holds_files_of_the_hosts_own() {
         assert_eq!(store.names().expect("names"), [""; 0]);
     });
 }
+
+#[test]
+fn the_store_is_no_subdirectory_that_the_root_counts() {
+    both(|rig| {
+        let links = || rig.tree.getattr(&me(), ROOT).expect("attributes").nlink;
+        let before = links();
+        drop(rig.tree.store("test", true).expect("a store"));
+        assert_eq!(links(), before);
+        rig.dir(ROOT, "dir");
+        let metadata = std::fs::metadata(rig.path()).expect("stat");
+        // Where the file system counts subdirectories at all, it counts the store as well.
+        let counted = u64::from(links());
+        assert_eq!(metadata.nlink(), if counted > 2 { counted + 1 } else { counted });
+    });
+}
