@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     name: String,
     file: Arc<dyn LowerFile>,
     end: u64,
+    /// Whether the file stays when the writer goes: it may count, or is removed already.
+    stays: bool,
 }
 
 impl Writer {
@@ -41,7 +43,7 @@ impl Writer {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let file = store.open(&name, true)?;
-        let writer = Self { store: Arc::clone(store), name, file, end: 0 };
+        let writer = Self { store: Arc::clone(store), name, file, end: 0, stays: false };
         writer.file.set_len(0)?;
         Ok(writer)
     }
@@ -80,6 +82,7 @@ impl Writer {
 
     /// Commits the given images. From success on, they are what the files hold.
     pub(crate) fn commit(&mut self, entries: &[Entry]) -> Result<()> {
+        self.stays = true;
         let record = record::encode(entries, self.end);
         self.append(&record)?;
         self.file.sync(false)?;
@@ -88,7 +91,8 @@ impl Writer {
     }
 
     /// Removes the journal: its images are installed and durable, or nobody wants them.
-    pub(crate) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(mut self) -> Result<()> {
+        self.stays = true;
         self.store.remove(&self.name)?;
         self.store.sync_names()
     }
@@ -98,6 +102,16 @@ impl Writer {
         self.file.set_len(0)?;
         self.file.sync(false)?;
         self.remove()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.stays
+            && let Err(error) = self.store.remove(&self.name)
+        {
+            log::warn!("a journal that nobody needs stays until the next start: {error}");
+        }
     }
 }
 
