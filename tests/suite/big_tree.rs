@@ -17,17 +17,17 @@ const FILES_EACH: usize = 500;
 const LIMIT: usize = 1024;
 
 fn nullfs(dir: &Path) {
-    walk(dir, "nullfs");
+    walk(dir, "nullfs", "");
 }
 
 fn compressfs(dir: &Path) {
-    walk(dir, "compressfs");
+    walk(dir, "compressfs", "settle=10m");
 }
 
-fn walk(dir: &Path, extension: &str) {
+fn walk(dir: &Path, extension: &str, options: &str) {
     let limit = format!("--nofile={LIMIT}:{LIMIT}");
     Run::new("prlimit").args(["--pid", &std::process::id().to_string(), &limit]).ok();
-    let mount = Mount::new(dir, "mount", extension, "settle=10m");
+    let mount = Mount::new(dir, "mount", extension, options);
     for number in 0..DIRECTORIES {
         let parent = mount.lower().join(format!("d{:02}/d{number:03}", number % 20));
         fs::create_dir_all(&parent).expect("directory");

@@ -62,8 +62,8 @@ fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
             3 => drop(bytes.drain(at..at + len)),
             4 => {
                 let other = &seeds[random.below(seeds.len() as u64) as usize];
-                let from = random.below(other.len() as u64) as usize;
-                bytes.splice(at..at, other[from..(from + len).min(other.len())].iter().copied());
+                let from = random.below(other.len().max(1) as u64) as usize;
+                bytes.splice(at..at, other.iter().skip(from).take(len).copied());
             }
             5 if at + 8 <= bytes.len() => {
                 let value = u64::MAX >> random.below(64);
