@@ -92,7 +92,7 @@ impl Life {
 
 #[test]
 fn a_power_cut_at_any_point_loses_nothing_that_was_synced() {
-    for seed in 0..120 {
+    for seed in 0..60 {
         let mut random = Random(seed);
         let mut life = Life::new();
         for cut in 0..3 {
@@ -176,7 +176,7 @@ fn one_failing_call_at_any_point_spoils_nothing_else() {
 
 #[test]
 fn a_full_disk_fails_the_write_that_hits_it_and_loses_nothing() {
-    for seed in 0..20 {
+    for seed in 0..12 {
         let mut random = Random(seed);
         let mut life = Life::new();
         let rig = Rig::start(&life.disk, &[]).expect("start");
@@ -205,7 +205,7 @@ fn a_full_disk_fails_the_write_that_hits_it_and_loses_nothing() {
 
 #[test]
 fn a_store_is_read_without_touching_it_whatever_happened_to_it() {
-    for seed in 0..20 {
+    for seed in 0..12 {
         let mut random = Random(seed);
         let mut life = Life::new();
         let rig = Rig::start(&life.disk, &[]).expect("start");
