@@ -23,6 +23,8 @@ mod image;
 mod index;
 pub(crate) mod log;
 mod seek_table;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub(crate) use self::builder::Builder;
