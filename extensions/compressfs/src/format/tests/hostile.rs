@@ -123,7 +123,8 @@ fn mend(bytes: &mut [u8]) {
         if let Some(page) = bytes.get_mut(start..start.saturating_add(page)) {
             // An empty file has no page.
             if !page.is_empty() {
-                let payload = &mut page[envelope::payload_range(header.codec(), page.len())];
+                let payload = envelope::payload_range(header.codec(), page.len());
+                let payload = &mut page[payload];
                 let crc = crc32c::crc32c(&payload[4..]);
                 payload[..4].copy_from_slice(&crc.to_le_bytes());
             }
