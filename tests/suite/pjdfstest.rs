@@ -26,6 +26,8 @@ fn compressfs(dir: &Path) {
 
 fn compare(dir: &Path, extension: &str, options: &str) {
     machine::need_root();
+    // Before anything is mounted: without it the test is skipped.
+    program();
     let bare = dir.join("bare");
     std::fs::create_dir(&bare).expect("directory");
     let mount = Mount::new(dir, "mount", extension, options);
