@@ -253,15 +253,14 @@ impl<C: Content> Worker<C> {
             if files.is_empty() || shared.is_stopping() {
                 break;
             }
-            let count = files.len() as u64;
             busy.extend(self.settle(files, None));
-            self.state.lock().progress.taken += count;
         }
         for round in 1..=BUSY_ROUNDS {
             if busy.is_empty() || shared.is_stopping() {
                 break;
             }
             std::thread::sleep(BUSY_PAUSE * round);
+            self.state.lock().progress.taken -= busy.len() as u64;
             busy = self.settle(busy, None);
         }
         for file in busy {
@@ -273,24 +272,32 @@ impl<C: Content> Worker<C> {
         progress.served = order;
     }
 
-    /// Settles files, batch by batch. With a time of quiet, those that are not quiet wait; else the
-    /// busy ones are returned.
+    /// Settles files, batch by batch. With a time of quiet, those that are not quiet wait; else,
+    /// which is an order, progress is told and the busy ones are returned.
     fn settle(&self, files: Vec<Waiting>, quiet: Option<Duration>) -> Vec<Waiting> {
         let mut busy = Vec::new();
+        let mut taken = 0;
+        let mut settle = |batch: Batch<C>, taken: &mut u64| {
+            self.settle_batch(batch, quiet, &mut busy);
+            if quiet.is_none() {
+                self.state.lock().progress.taken += std::mem::take(taken);
+            }
+        };
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
         for file in files {
             if self.cells.shared.is_stopping() {
-                return busy;
+                break;
             }
+            taken += 1;
             if let Err(error) = self.admit(file, quiet, &mut batch) {
                 log::debug!("a file is not settled: {error}");
             }
             if batch.bytes >= BATCH_BYTES || batch.files.len() >= BATCH_FILES {
                 let full = std::mem::replace(&mut batch, Batch { files: Vec::new(), bytes: 0 });
-                self.settle_batch(full, quiet, &mut busy);
+                settle(full, &mut taken);
             }
         }
-        self.settle_batch(batch, quiet, &mut busy);
+        settle(batch, &mut taken);
         busy
     }
 
@@ -321,7 +328,7 @@ impl<C: Content> Worker<C> {
 
     fn settle_batch(&self, batch: Batch<C>, quiet: Option<Duration>, busy: &mut Vec<Waiting>) {
         let (cells, origins): (Vec<_>, Vec<_>) = batch.files.into_iter().unzip();
-        if cells.is_empty() {
+        if cells.is_empty() || self.cells.shared.is_stopping() {
             return;
         }
         let content = &self.cells.content;

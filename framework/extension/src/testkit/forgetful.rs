@@ -18,8 +18,8 @@ pub enum Change {
     Punch(u64, u64),
     /// The times.
     SetTimes(Times),
-    /// A name in a [`MemoryStore`](super::MemoryStore) was made, moved or removed. When one is lost,
-    /// so are all later ones.
+    /// A name in a [`MemoryStore`](super::MemoryStore) was made, moved or removed. When one is
+    /// lost, so are all later ones.
     Name,
 }
 

@@ -61,8 +61,8 @@ impl MemoryTree {
     }
 
     /// Tree and store as they are after a crash: what was synced, and what `keep` says of each
-    /// change since. Nothing is looked up in the new tree, and nothing fails there. This one goes on
-    /// as if nothing had happened.
+    /// change since. Nothing is looked up in the new tree, and nothing fails there. This one goes
+    /// on as if nothing had happened.
     #[must_use]
     pub fn crash(&self, keep: &mut dyn FnMut(&Change) -> Kept) -> Arc<Self> {
         let nodes = self.nodes.lock();
