@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::statvfs;
 
 /// Three mounted file systems of the same size.
 pub(crate) struct Filesystems {
@@ -36,13 +35,6 @@ impl Loop {
         fs::create_dir(&directory)?;
         run(Command::new("mount").args(["-o", options]).arg(&image).arg(&directory))?;
         Ok(Self { directory })
-    }
-
-    /// Bytes in use, everything synced before.
-    pub(crate) fn used(&self) -> Result<u64> {
-        rustix::fs::syncfs(File::open(&self.directory)?)?;
-        let stat = statvfs(&self.directory)?;
-        Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize)
     }
 }
 

@@ -1,8 +1,12 @@
-//! Space: the same files on each file system, by what the file system says is in use.
+//! Space: the same files on each file system, by the space that the files take.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use walkdir::WalkDir;
 
 use crate::Scale;
 use crate::corpus::{self, Corpus};
@@ -41,26 +45,47 @@ pub(crate) fn compare(filesystems: &Filesystems, scale: Scale, table: &mut Table
     Ok(())
 }
 
-/// Bytes that a corpus takes on ext4, btrfs and below HSCI.
+/// Bytes that the files of a corpus take on ext4, btrfs and below HSCI.
 fn stored(filesystems: &Filesystems, corpus: &Corpus) -> Result<[u64; 3]> {
-    let places = [
-        (&filesystems.ext4, &filesystems.ext4.directory),
-        (&filesystems.btrfs, &filesystems.btrfs.directory),
-        (&filesystems.lower, &filesystems.hsci),
-    ];
+    let places = [&filesystems.ext4.directory, &filesystems.btrfs.directory, &filesystems.hsci];
     let mut used = [0; 3];
-    for (used, (measured, written)) in used.iter_mut().zip(places) {
-        let before = measured.used()?;
-        let target = written.join("corpus");
+    for (used, place) in used.iter_mut().zip(places) {
+        let target = place.join("corpus");
         corpus.copy_to(&target)?;
-        if written == &filesystems.hsci {
+        rustix::fs::syncfs(fs::File::open(place)?)?;
+        if *place == filesystems.hsci {
             filesystems.settle()?;
         }
-        *used = measured.used()?.saturating_sub(before);
+        *used = if *place == filesystems.btrfs.directory {
+            on_btrfs(&target)?
+        } else {
+            blocks(&target)?
+        };
         fs::remove_dir_all(target)?;
-        measured.used()?;
     }
     Ok(used)
+}
+
+/// The blocks of all regular files. Directories are left out: whose they are, ours or the lower
+/// file system's, depends on the tree more than on compression.
+fn blocks(directory: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in WalkDir::new(directory) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            sum += entry.metadata()?.blocks() * 512;
+        }
+    }
+    Ok(sum)
+}
+
+/// btrfs tells the compressed size of its extents to nobody but a tool of its own.
+fn on_btrfs(directory: &Path) -> Result<u64> {
+    let output = Command::new("compsize").arg("-b").arg(directory).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let total = text.lines().find_map(|line| line.strip_prefix("TOTAL"));
+    let disk_usage = total.and_then(|columns| columns.split_whitespace().nth(1));
+    disk_usage.context("compsize names a total")?.parse().context("a number of bytes")
 }
 
 fn mib(bytes: u64) -> String {
