@@ -15,6 +15,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::mount::MountFlags;
@@ -169,12 +170,23 @@ fn open_lower(request: &MountRequest) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(lower, flags, Mode::empty())
         .map_err(|errno| paths::failure(lower, errno))?;
-    flock(&root, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        let text = format!("{}: served already; unmount that first", lower.display());
-        Failure::new(Exit::InUse, text)
-    })?;
+    let mut tries = 0;
+    while flock(&root, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // After umount(8) the host that served it finishes its work, and then lets go.
+        let mounted = table::all()?.iter().any(|mounted| mounted.lower == *lower);
+        if mounted || tries == LOCK_TRIES {
+            let text = format!("{}: served already; unmount that first", lower.display());
+            return Err(Failure::new(Exit::InUse, text));
+        }
+        tries += 1;
+        std::thread::sleep(LOCK_PAUSE);
+    }
     Ok(root)
 }
+
+/// How often, and after what time, the lock of a lower directory is tried that is not mounted.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Lets go of the pipe to the process that asked for the mount.
 fn release_stdout() {
