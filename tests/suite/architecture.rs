@@ -123,7 +123,9 @@ impl Part {
             list.iter()
                 .any(|part| path.starts_with(part) || path == Path::new(&format!("{part}.rs")))
         };
-        among(self.below) && !among(self.except)
+        let is_test = path.components().any(|part| part.as_os_str() == "tests")
+            || path.file_name().is_some_and(|name| name == "tests.rs");
+        among(self.below) && !among(self.except) && !is_test
     }
 }
 
