@@ -18,24 +18,26 @@ pub(super) fn compress(level: i8, chunk: &[u8], frame: &mut Vec<u8>) -> Result<(
         let compressor = match kept {
             Some((set, compressor)) if *set == level => compressor,
             Some((set, compressor)) => {
-                compressor.set_compression_level(level.into()).map_err(failed)?;
+                compressor.set_compression_level(level.into()).map_err(|error| failed(&error))?;
                 *set = level;
                 compressor
             }
             None => {
-                let compressor = Compressor::new(level.into()).map_err(failed)?;
+                let compressor = Compressor::new(level.into()).map_err(|error| failed(&error))?;
                 &mut kept.insert((level, compressor)).1
             }
         };
         let start = frame.len();
         frame.resize(start + ::zstd::zstd_safe::compress_bound(chunk.len()), 0);
-        let len = compressor.compress_to_buffer(chunk, &mut frame[start..]).map_err(failed)?;
+        let len = compressor
+            .compress_to_buffer(chunk, &mut frame[start..])
+            .map_err(|error| failed(&error))?;
         frame.truncate(start + len);
         Ok(())
     })
 }
 
-fn failed(error: io::Error) -> Error {
+fn failed(error: &io::Error) -> Error {
     Error::Broken(format!("zstd: {error}"))
 }
 

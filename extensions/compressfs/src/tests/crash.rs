@@ -98,9 +98,9 @@ fn a_power_cut_at_any_point_loses_nothing_that_was_synced() {
         for cut in 0..3 {
             let context = format!("seed {seed}, cut {cut}");
             let rig = Rig::start(&life.disk, &[]).expect(&context);
-            let fail_at = Some(random.below(400));
-            life.disk.set_fate(Fate { fail_at, forever: true, ..Fate::default() });
-            while life.disk.with(|state| state.calls <= fail_at.expect("set above")) {
+            let fail_at = random.below(400);
+            life.disk.set_fate(Fate { fail_at: Some(fail_at), forever: true, ..Fate::default() });
+            while life.disk.with(|state| state.calls <= fail_at) {
                 life.step(&rig, &Operation::draw(&mut random));
             }
             drop(rig);
@@ -209,9 +209,9 @@ fn a_store_is_read_without_touching_it_whatever_happened_to_it() {
         let mut random = Random(seed);
         let mut life = Life::new();
         let rig = Rig::start(&life.disk, &[]).expect("start");
-        let fail_at = Some(random.below(300));
-        life.disk.set_fate(Fate { fail_at, forever: true, ..Fate::default() });
-        while life.disk.with(|state| state.calls <= fail_at.expect("set above")) {
+        let fail_at = random.below(300);
+        life.disk.set_fate(Fate { fail_at: Some(fail_at), forever: true, ..Fate::default() });
+        while life.disk.with(|state| state.calls <= fail_at) {
             life.step(&rig, &Operation::draw(&mut random));
         }
         drop(rig);

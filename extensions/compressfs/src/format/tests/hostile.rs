@@ -48,7 +48,13 @@ fn seeds() -> Vec<Vec<u8>> {
             let place = image.len() as u64;
             image.extend(text(4096));
             let slots = vec![SlotRecord { chunk: 0, place, len: 4096, crc: 1 }];
-            let commit = Commit { seq: 1, len: 4096, confirms: 0, slots, erased: vec![1..2] };
+            let commit = Commit {
+                seq: 1,
+                len: 4096,
+                confirms: 0,
+                slots,
+                erased: std::iter::once(1..2).collect(),
+            };
             image.extend(commit.encode(&chain).0);
             seeds.push(image);
         }

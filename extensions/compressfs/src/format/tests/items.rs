@@ -45,7 +45,13 @@ impl Written {
         log.commit(Commit { seq: 1, len: 12_288, confirms: 0, slots, erased: vec![1..2, 4..9] });
         let slots = vec![log.slot(2, 77); 300];
         log.commit(Commit { seq: 2, len: 400_000, confirms: 1, slots, erased: Vec::new() });
-        log.commit(Commit { seq: 3, len: 0, confirms: 2, slots: Vec::new(), erased: vec![0..77] });
+        log.commit(Commit {
+            seq: 3,
+            len: 0,
+            confirms: 2,
+            slots: Vec::new(),
+            erased: std::iter::once(0..77).collect(),
+        });
         log
     }
 
