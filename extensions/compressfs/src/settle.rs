@@ -52,6 +52,14 @@ pub(crate) fn settle(compress: &Compress, cells: &[Arc<Cell<Compress>>]) -> Vec<
     answers
 }
 
+/// What an error means for the file that it hit.
+fn answer(error: Error) -> Settled {
+    match error {
+        Error::Busy => Settled::Busy,
+        error => Settled::Failed(error),
+    }
+}
+
 fn run(compress: &Compress, plans: &[Plan<'_>], answers: &mut [Settled]) {
     if plans.is_empty() {
         return;

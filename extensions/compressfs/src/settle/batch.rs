@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_extension::{Content, Errno, Error, Result, Settled, Whence};
 
+use super::answer;
 use super::encode::{self, Encoded};
 use super::install::{self, Ready};
 use super::pipeline::{self, Pipeline};
@@ -149,10 +150,8 @@ impl<'a> Assembly<'a> {
             Outcome::Holes(count) => self.holes(count),
             Outcome::End => self.end(),
         };
-        match taken {
-            Ok(()) => {}
-            Err(Error::Busy) => self.give_up(Settled::Busy),
-            Err(error) => self.give_up(Settled::Failed(error)),
+        if let Err(error) = taken {
+            self.give_up(answer(error));
         }
     }
 
@@ -232,7 +231,7 @@ impl<'a> Assembly<'a> {
             return;
         };
         let remembered = remember_tried(&self.plans[current.number]);
-        self.give_up(remembered.map_or_else(Settled::Failed, |()| Settled::Unchanged));
+        self.give_up(remembered.map_or_else(answer, |()| Settled::Unchanged));
     }
 
     fn give_up(&mut self, answer: Settled) {

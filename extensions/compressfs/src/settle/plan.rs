@@ -47,8 +47,7 @@ pub(super) fn plan<'a>(
 ) -> Result<Plan<'a>, Settled> {
     match try_plan(compress, cell, number) {
         Ok(plan) => plan.ok_or(Settled::Unchanged),
-        Err(Error::Busy) => Err(Settled::Busy),
-        Err(error) => Err(Settled::Failed(error)),
+        Err(error) => Err(super::answer(error)),
     }
 }
 
