@@ -68,8 +68,8 @@ fn fill(dir: &Path, extension: &str, options: &str) {
     verify(&mount, &more, "at last");
 }
 
-/// Settles once the space of deleted files is back: the kernel lets go of them when it likes, within
-/// moments.
+/// Settles once the space of deleted files is back: one that could not be settled is held until its
+/// next try, 10 s later, and its space with it.
 fn settle_with_room(mount: &Mount) {
     let mut done = mount::hsci(["settle"], mount.dir());
     for _ in 0..200 {
