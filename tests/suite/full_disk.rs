@@ -68,7 +68,7 @@ fn fill(dir: &Path, extension: &str, options: &str) {
     verify(&mount, &more, "at last");
 }
 
-/// Settles once the space of deleted files is back: one that could not be settled is held until its
+/// Settles once the space of deleted files is back: one that could not be settled seems held until its
 /// next try, 10 s later, and its space with it.
 fn settle_with_room(mount: &Mount) {
     let mut done = mount::hsci(["settle"], mount.dir());
