@@ -1,0 +1,110 @@
+//! What a policy says, before anybody knows what its names mean.
+
+use crate::span::{Span, Spanned};
+
+pub(crate) type Word = Spanned<String>;
+
+#[derive(Debug)]
+pub(crate) enum Statement {
+    Target(Target),
+    List(List),
+    Rule(Rule),
+    Expect(Expect),
+}
+
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: Word,
+    /// The glob of its root.
+    pub(crate) root: Word,
+    pub(crate) plugin: Word,
+    pub(crate) options: Vec<Setting>,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) key: Word,
+    pub(crate) value: Word,
+}
+
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) name: Word,
+    pub(crate) values: Vec<Word>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) target: Option<Word>,
+    pub(crate) verdict: Verdict,
+    /// None if it has no path at all.
+    pub(crate) globs: Vec<Word>,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Deny { errno: Option<Word>, operations: Vec<Word> },
+    Pass { operations: Vec<Word> },
+    Audit { operations: Vec<Word> },
+    Set { settings: Vec<Setting> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Condition {
+    /// True for `unless`.
+    pub(crate) negated: bool,
+    pub(crate) predicate: Predicate,
+}
+
+#[derive(Debug)]
+pub(crate) enum Predicate {
+    Not(Box<Predicate>),
+    And(Vec<Predicate>),
+    Or(Vec<Predicate>),
+    /// A word and any of some values.
+    Atom {
+        name: Word,
+        values: Vec<Value>,
+    },
+    /// `size >= 1M`: the comparison and the number.
+    Size {
+        comparison: &'static str,
+        size: Word,
+    },
+}
+
+/// One value of a predicate.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Word(Word),
+    Text(Word),
+    List(Word),
+}
+
+#[derive(Debug)]
+pub(crate) struct Expect {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) operation: Word,
+    pub(crate) path: Word,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) negated: bool,
+    pub(crate) name: Word,
+    /// What stands in parentheses after `deny`, or the target after `redirect`.
+    pub(crate) argument: Option<Word>,
+    /// The setting after `set`.
+    pub(crate) setting: Option<Setting>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fact {
+    pub(crate) name: Word,
+    pub(crate) value: Word,
+}

@@ -1,0 +1,160 @@
+//! A call to be judged: who, what, where, and what is known about the object.
+
+use crate::operation::Operation;
+
+/// The inode number of the initial pid namespace, which is the same on every Linux.
+pub const HOST_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
+
+/// Who calls. Facts that do not change between two calls of one process, unless it executes a
+/// program or changes its credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// File-system user id.
+    pub uid: u32,
+    /// File-system group id and supplementary group ids.
+    pub gids: Vec<u32>,
+    /// Absolute path of the executable.
+    pub executable: Vec<u8>,
+    /// The command name of the thread, at most 15 bytes.
+    pub command: Vec<u8>,
+    /// Absolute path of the cgroup in the unified hierarchy.
+    pub cgroup: Vec<u8>,
+    /// Inode number of the pid namespace.
+    pub pid_namespace: u32,
+}
+
+impl Default for Subject {
+    /// Somebody whom no rule is likely to name: `nobody`, without groups or executable.
+    fn default() -> Self {
+        Self {
+            uid: 65534,
+            gids: Vec::new(),
+            executable: Vec::new(),
+            command: Vec::new(),
+            cgroup: b"/".to_vec(),
+            pid_namespace: HOST_PID_NAMESPACE,
+        }
+    }
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $name:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $type { $($(#[$vdoc])* $variant = $number,)* }
+
+        impl $type {
+            /// All of them, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in a policy.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The one with a name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.name() == name)
+            }
+
+            /// The number in compiled tables.
+            #[must_use]
+            pub fn number(self) -> u8 {
+                self as u8
+            }
+        }
+    };
+}
+
+named! {
+    /// What kind of file an object is.
+    FileType {
+        /// A regular file.
+        Regular = 0, "file";
+        /// A directory.
+        Directory = 1, "directory";
+        /// A symbolic link.
+        Symlink = 2, "symlink";
+        /// A FIFO.
+        Fifo = 3, "fifo";
+        /// A socket.
+        Socket = 4, "socket";
+        /// A character device.
+        CharDevice = 5, "char-device";
+        /// A block device.
+        BlockDevice = 6, "block-device";
+    }
+}
+
+named! {
+    /// What an open asks for; the number is a bit of [`Facts::flags`].
+    OpenFlag {
+        /// Opened for reading.
+        Read = 0, "read";
+        /// Opened for writing.
+        Write = 1, "write";
+        /// `O_APPEND`.
+        Append = 2, "append";
+        /// `O_TRUNC`.
+        Truncate = 3, "truncate";
+        /// `O_CREAT`.
+        Create = 4, "create";
+        /// `O_EXCL`.
+        Exclusive = 5, "exclusive";
+        /// `O_DIRECT`.
+        Direct = 6, "direct";
+        /// `O_SYNC` or `O_DSYNC`.
+        Sync = 7, "sync";
+        /// `O_NOFOLLOW`.
+        NoFollow = 8, "nofollow";
+        /// `O_PATH`.
+        Path = 9, "path";
+        /// `O_TMPFILE`.
+        TmpFile = 10, "tmpfile";
+    }
+}
+
+/// What is known about the object and the way it is used, at the moment of the call. For an object
+/// that does not exist yet: the type it is about to get, the caller as owner, and size 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Open flags, a bit for each [`OpenFlag`] by its number; 0 where nothing is opened.
+    pub flags: u32,
+    /// Its type.
+    pub file_type: FileType,
+    /// Its owner.
+    pub owner: u32,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Facts {
+    /// A regular file of `owner`, empty, used without open flags.
+    #[must_use]
+    pub fn of_owner(owner: u32) -> Self {
+        Self { flags: 0, file_type: FileType::Regular, owner, size: 0 }
+    }
+
+    /// True if the flag is set.
+    #[must_use]
+    pub fn has(&self, flag: OpenFlag) -> bool {
+        self.flags & 1 << flag.number() != 0
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What is to be done.
+    pub operation: Operation,
+    /// To which path: absolute, without empty, `.` and `..` components, without a slash at the end;
+    /// the root is empty.
+    pub path: Vec<u8>,
+    /// By whom.
+    pub subject: Subject,
+    /// With which facts.
+    pub facts: Facts,
+}

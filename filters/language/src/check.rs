@@ -1,0 +1,151 @@
+//! Statements to a policy: names are resolved, and everything is judged that one statement shows.
+
+mod expect;
+mod predicate;
+mod rule;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::analysis;
+use crate::ast::{List, Statement, Word};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::glob::{self, Glob, Lists};
+use crate::names::Names;
+use crate::parser;
+use crate::policy::Policy;
+use crate::span::Span;
+
+/// What a check has found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The policy, unless there is an error.
+    pub policy: Option<Policy>,
+    /// Errors and warnings in the order of their places.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a policy and checks it. All errors of a text are found in one run.
+#[must_use]
+pub fn check(text: &str, names: &dyn Names) -> Checked {
+    let (statements, complaints) = parser::parse(text);
+    let mut checker = Checker::new(names, complaints);
+    checker.declare(&statements);
+    for statement in &statements {
+        match statement {
+            Statement::Rule(rule) => checker.rule(rule),
+            Statement::Expect(expect) => checker.expect(expect),
+            Statement::Target(_) | Statement::List(_) => {}
+        }
+    }
+    checker.unused_lists();
+    checker.finish()
+}
+
+struct Checker<'a> {
+    names: &'a dyn Names,
+    lists: Lists,
+    list_places: BTreeMap<String, Span>,
+    used_lists: BTreeSet<String>,
+    /// Targets that were refused: rules which name them are not to blame.
+    broken_targets: BTreeSet<String>,
+    policy: Policy,
+    complaints: Vec<Diagnostic>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(names: &'a dyn Names, complaints: Vec<Diagnostic>) -> Self {
+        Self {
+            names,
+            lists: Lists::new(),
+            list_places: BTreeMap::new(),
+            used_lists: BTreeSet::new(),
+            broken_targets: BTreeSet::new(),
+            policy: Policy::default(),
+            complaints,
+        }
+    }
+
+    /// Lists first, then targets: they may be used before the line that makes them.
+    fn declare(&mut self, statements: &[Statement]) {
+        for statement in statements {
+            if let Statement::List(list) = statement {
+                self.list(list);
+            }
+        }
+        for statement in statements {
+            if let Statement::Target(target) = statement {
+                self.target(target);
+            }
+        }
+        self.overlapping_targets();
+    }
+
+    fn list(&mut self, list: &List) {
+        let List { name, values } = list;
+        if let Some(first) = self.list_places.get(&name.value) {
+            let complaint = repeated("list", name, *first);
+            self.complaints.push(complaint);
+            return;
+        }
+        if values.is_empty() {
+            let title = format!("list `{}` is empty", name.value);
+            let complaint = Diagnostic::new(Code::EmptyList, name.span, title);
+            self.complaints.push(complaint.hint("name at least one value, or remove the list"));
+        }
+        let values = values.iter().map(|value| value.value.clone()).collect();
+        self.lists.insert(name.value.clone(), values);
+        self.list_places.insert(name.value.clone(), name.span);
+    }
+
+    fn unused_lists(&mut self) {
+        for (name, span) in &self.list_places {
+            if !self.used_lists.contains(name) {
+                let title = format!("list `{name}` is never used");
+                let complaint = Diagnostic::new(Code::UnusedList, *span, title);
+                let hint = format!("write `${name}` where its values are meant, or remove it");
+                self.complaints.push(complaint.hint(hint));
+            }
+        }
+    }
+
+    /// Reads a glob, or says why it cannot be read.
+    fn glob(&mut self, written: &Word) -> Option<Glob> {
+        let text = &written.value;
+        let uses_lists = text.contains('$');
+        if uses_lists {
+            let used = self.lists.keys().filter(|name| text.contains(&format!("${name}")));
+            self.used_lists.extend(used.cloned());
+        }
+        match glob::parse(text, &self.lists) {
+            Ok(patterns) => Some(Glob { text: text.clone(), patterns }),
+            Err(fault) => {
+                // The text begins after the quote.
+                let start = written.span.start as usize + 1;
+                let span = Span::new(start + fault.start, start + fault.end);
+                let complaint = Diagnostic::new(fault.code, span, fault.title).hint(fault.hint);
+                self.complaints.push(complaint);
+                None
+            }
+        }
+    }
+
+    fn finish(mut self) -> Checked {
+        let has_errors = self.complaints.iter().any(Diagnostic::is_error);
+        if !has_errors {
+            self.complaints.extend(analysis::analyse(&self.policy));
+        }
+        let has_errors = self.complaints.iter().any(Diagnostic::is_error);
+        self.complaints.sort_by_key(|complaint| (complaint.span, complaint.code));
+        let policy = (!has_errors).then_some(self.policy);
+        Checked { policy, diagnostics: self.complaints }
+    }
+}
+
+fn repeated(what: &str, name: &Word, first: Span) -> Diagnostic {
+    let title = format!("there is a {what} `{}` already", name.value);
+    Diagnostic::new(Code::RepeatedName, name.span, title)
+        .label("again here")
+        .related(first, "first here")
+        .hint("rename one of them")
+}

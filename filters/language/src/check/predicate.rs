@@ -1,0 +1,259 @@
+//! Predicates: what each word takes.
+
+use super::Checker;
+use crate::ast::{self, Value, Word};
+use crate::call::{FileType, HOST_PID_NAMESPACE, OpenFlag};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::glob::Glob;
+use crate::policy::{Atom, Predicate};
+use crate::span::Spanned;
+
+/// The longest command name that Linux keeps, in bytes.
+const MAX_COMMAND_LEN: usize = 15;
+
+const PREDICATES: &[&str] =
+    &["user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size"];
+
+impl Checker<'_> {
+    pub(super) fn predicate(&mut self, predicate: &ast::Predicate) -> Option<Predicate> {
+        match predicate {
+            ast::Predicate::Not(inner) => Some(Predicate::Not(Box::new(self.predicate(inner)?))),
+            ast::Predicate::And(parts) => Some(Predicate::All(self.predicates(parts)?)),
+            ast::Predicate::Or(parts) => Some(Predicate::Any(self.predicates(parts)?)),
+            ast::Predicate::Size { comparison, size } => self.size(comparison, size),
+            ast::Predicate::Atom { name, values } => self.any_of(name, values),
+        }
+    }
+
+    fn predicates(&mut self, parts: &[ast::Predicate]) -> Option<Vec<Predicate>> {
+        let parts: Vec<_> = parts.iter().map(|part| self.predicate(part)).collect();
+        parts.into_iter().collect()
+    }
+
+    fn any_of(&mut self, name: &Word, values: &[Value]) -> Option<Predicate> {
+        if !PREDICATES.contains(&name.value.as_str()) {
+            let title = format!("there is no predicate `{}`", name.value);
+            let otherwise = format!("there are: {}", PREDICATES.join(", "));
+            let complaint = Diagnostic::new(Code::UnknownPredicate, name.span, title).did_you_mean(
+                &name.value,
+                PREDICATES.iter().copied(),
+                &otherwise,
+            );
+            self.complaints.push(complaint);
+            return None;
+        }
+        let values: Vec<Word> = values.iter().flat_map(|value| self.values(value)).collect();
+        let atoms: Vec<_> = values.iter().map(|value| self.atom(&name.value, value)).collect();
+        let mut atoms: Vec<Predicate> =
+            atoms.into_iter().map(|atom| atom.map(Predicate::Atom)).collect::<Option<_>>()?;
+        match atoms.len() {
+            // Only a list that is missing or empty, which has been complained of.
+            0 => None,
+            1 => atoms.pop(),
+            _ => Some(Predicate::Any(atoms)),
+        }
+    }
+
+    /// One value, or those of a list, which stand where the list is used.
+    fn values(&mut self, value: &Value) -> Vec<Word> {
+        let name = match value {
+            Value::Word(word) | Value::Text(word) => return vec![word.clone()],
+            Value::List(name) => name,
+        };
+        self.used_lists.insert(name.value.clone());
+        if let Some(values) = self.lists.get(&name.value) {
+            return values.iter().map(|text| Spanned::new(text.clone(), name.span)).collect();
+        }
+        let title = format!("there is no list `{}`", name.value);
+        let complaint = Diagnostic::new(Code::UnknownList, name.span, title).did_you_mean(
+            &name.value,
+            self.lists.keys().map(String::as_str),
+            "make it: `list NAME = {ONE, OTHER}`",
+        );
+        self.complaints.push(complaint);
+        Vec::new()
+    }
+
+    fn atom(&mut self, predicate: &str, value: &Word) -> Option<Atom> {
+        match predicate {
+            "user" => self.user(value).map(Atom::User),
+            "group" => self.group(value).map(Atom::Group),
+            "owner" if value.value == "caller" => Some(Atom::OwnerIsCaller),
+            "owner" => self.user(value).map(Atom::Owner),
+            "exe" => self.executable(value).map(Atom::Executable),
+            "comm" => self.command(value).map(Atom::Command),
+            "cgroup" => {
+                let glob = self.glob(value)?;
+                self.is_absolute(&glob, value, "the path of a cgroup").then_some(Atom::Cgroup(glob))
+            }
+            "pidns" if value.value == "host" => Some(Atom::PidNamespace(HOST_PID_NAMESPACE)),
+            "pidns" => self.number(value).map(Atom::PidNamespace),
+            "flag" => self.flag(value).map(Atom::Flag),
+            "type" => self.file_type(value).map(Atom::Type),
+            _ => unreachable!("one of the known predicates"),
+        }
+    }
+
+    pub(super) fn user(&mut self, value: &Word) -> Option<u32> {
+        if is_number(&value.value) {
+            return self.number(value);
+        }
+        let found = self.names.user(&value.value);
+        if found.is_none() {
+            let known = self.names.users();
+            let title = format!("there is no user `{}`", value.value);
+            let otherwise = "a user without a name is written as its number";
+            let names = known.iter().map(String::as_str);
+            let complaint = Diagnostic::new(Code::UnknownUser, value.span, title).did_you_mean(
+                &value.value,
+                names,
+                otherwise,
+            );
+            self.complaints.push(complaint);
+        }
+        found
+    }
+
+    pub(super) fn group(&mut self, value: &Word) -> Option<u32> {
+        if is_number(&value.value) {
+            return self.number(value);
+        }
+        let found = self.names.group(&value.value);
+        if found.is_none() {
+            let known = self.names.groups();
+            let title = format!("there is no group `{}`", value.value);
+            let otherwise = "a group without a name is written as its number";
+            let names = known.iter().map(String::as_str);
+            let complaint = Diagnostic::new(Code::UnknownGroup, value.span, title).did_you_mean(
+                &value.value,
+                names,
+                otherwise,
+            );
+            self.complaints.push(complaint);
+        }
+        found
+    }
+
+    pub(super) fn number(&mut self, value: &Word) -> Option<u32> {
+        let found = value.value.parse().ok();
+        if found.is_none() {
+            let title = format!("`{}` is no number that fits 32 bits", value.value);
+            let complaint = Diagnostic::new(Code::BadNumber, value.span, title);
+            self.complaints.push(complaint.hint("numbers go from 0 to 4294967295"));
+        }
+        found
+    }
+
+    fn executable(&mut self, value: &Word) -> Option<Glob> {
+        let glob = self.glob(value)?;
+        if !self.is_absolute(&glob, value, "the path of an executable") {
+            return None;
+        }
+        if let Some(path) = glob.literal()
+            && !self.names.executable(&path)
+        {
+            let title = format!("there is no executable file `{}`", value.value);
+            let complaint = Diagnostic::new(Code::UnknownExecutable, value.span, title);
+            self.complaints.push(complaint.hint(
+                "the path is that of the file itself, after symbolic links; a glob may match none",
+            ));
+            return None;
+        }
+        Some(glob)
+    }
+
+    fn is_absolute(&mut self, glob: &Glob, value: &Word, what: &str) -> bool {
+        let is_absolute = glob.patterns.iter().all(|pattern| pattern.absolute);
+        if !is_absolute {
+            let title = format!("{what} is absolute");
+            let complaint = Diagnostic::new(Code::RelativePath, value.span, title);
+            self.complaints.push(complaint.hint("begin it with `/`; `/**/name` is at any depth"));
+        }
+        is_absolute
+    }
+
+    fn command(&mut self, value: &Word) -> Option<Glob> {
+        let glob = self.glob(value)?;
+        if glob.patterns.iter().any(|pattern| pattern.absolute) {
+            let title = "`comm` is the command name, without directories";
+            let complaint = Diagnostic::new(Code::CommandIsPath, value.span, title);
+            self.complaints.push(complaint.hint("use `exe` for the path of the executable"));
+            return None;
+        }
+        // The literal is written with a slash before each name.
+        if glob.literal().is_some_and(|name| name.len() > MAX_COMMAND_LEN + 1) {
+            let title = format!("a command name has at most {MAX_COMMAND_LEN} bytes");
+            let complaint = Diagnostic::new(Code::CommandTooLong, value.span, title);
+            let kept = value.value.get(..MAX_COMMAND_LEN).unwrap_or("its beginning");
+            self.complaints.push(complaint.hint(format!("Linux keeps `{kept}`")));
+            return None;
+        }
+        Some(glob)
+    }
+
+    pub(super) fn flag(&mut self, value: &Word) -> Option<OpenFlag> {
+        let found = OpenFlag::parse(&value.value);
+        if found.is_none() {
+            let known: Vec<_> = OpenFlag::ALL.iter().map(|flag| flag.name()).collect();
+            self.unknown(Code::UnknownFlag, "open flag", value, &known);
+        }
+        found
+    }
+
+    pub(super) fn file_type(&mut self, value: &Word) -> Option<FileType> {
+        let found = FileType::parse(&value.value);
+        if found.is_none() {
+            let known: Vec<_> = FileType::ALL.iter().map(|one| one.name()).collect();
+            self.unknown(Code::UnknownType, "file type", value, &known);
+        }
+        found
+    }
+
+    fn unknown(&mut self, code: Code, what: &str, value: &Word, known: &[&str]) {
+        let title = format!("there is no {what} `{}`", value.value);
+        let otherwise = format!("there are: {}", known.join(", "));
+        let complaint = Diagnostic::new(code, value.span, title);
+        let complaint = complaint.did_you_mean(&value.value, known.iter().copied(), &otherwise);
+        self.complaints.push(complaint);
+    }
+
+    fn size(&mut self, comparison: &str, written: &Word) -> Option<Predicate> {
+        let size = self.bytes(written)?;
+        let at_least = |size| Predicate::Atom(Atom::SizeAtLeast(size));
+        let more_than = |size: u64| match size.checked_add(1) {
+            Some(size) => at_least(size),
+            None => Predicate::Any(Vec::new()),
+        };
+        Some(match comparison {
+            ">=" => at_least(size),
+            ">" => more_than(size),
+            "<" => Predicate::Not(Box::new(at_least(size))),
+            _ => Predicate::Not(Box::new(more_than(size))),
+        })
+    }
+
+    /// A number of bytes, with an optional K, M, G or T.
+    pub(super) fn bytes(&mut self, written: &Word) -> Option<u64> {
+        let digits = written.value.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let shift = match written.value[digits.len()..].to_ascii_uppercase().as_str() {
+            "" => Some(0),
+            "K" => Some(10),
+            "M" => Some(20),
+            "G" => Some(30),
+            "T" => Some(40),
+            _ => None,
+        };
+        let number = digits.parse::<u64>().ok().zip(shift);
+        let size = number.and_then(|(number, shift)| number.checked_mul(1 << shift));
+        if size.is_none() {
+            let title = format!("`{}` is no size", written.value);
+            let complaint = Diagnostic::new(Code::BadSize, written.span, title);
+            self.complaints.push(complaint.hint("sizes look like 4096, 128K, 1M, 2G, 1T"));
+        }
+        size
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,0 +1,184 @@
+//! Rules, one at a time.
+
+use super::Checker;
+use crate::ast::{self, Word};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::errno::DenyErrno;
+use crate::glob::Glob;
+use crate::operation::Operations;
+use crate::policy::{Predicate, Rule, Verdict};
+
+impl Checker<'_> {
+    /// Adds a rule to the policy. What is wrong with one part does not hide what is wrong with
+    /// another.
+    pub(super) fn rule(&mut self, rule: &ast::Rule) {
+        let target = rule.target.as_ref().map(|name| self.named_target(name));
+        let verdict = self.verdict(rule, target.flatten());
+        let globs = self.rule_globs(rule);
+        let predicate = self.conditions(&rule.conditions);
+        if let Some(None) = target {
+            return;
+        }
+        let (Some((verdict, operations)), Some(globs), Some(predicate)) =
+            (verdict, globs, predicate)
+        else {
+            return;
+        };
+        let (target, span) = (target.flatten(), rule.span);
+        self.policy.rules.push(Rule { target, operations, globs, predicate, verdict, span });
+    }
+
+    /// The index of a target.
+    pub(super) fn named_target(&mut self, name: &Word) -> Option<usize> {
+        let targets = &self.policy.targets;
+        let found = targets.iter().position(|target| target.name == name.value);
+        if found.is_none() && !self.broken_targets.contains(&name.value) {
+            let title = format!("there is no target `{}`", name.value);
+            let names = targets.iter().map(|target| target.name.as_str());
+            let otherwise = "make it: `target NAME = \"GLOB\" via PLUG-IN`";
+            let complaint = Diagnostic::new(Code::UnknownTarget, name.span, title).did_you_mean(
+                &name.value,
+                names,
+                otherwise,
+            );
+            self.complaints.push(complaint);
+        }
+        found
+    }
+
+    fn verdict(
+        &mut self,
+        rule: &ast::Rule,
+        target: Option<usize>,
+    ) -> Option<(Verdict, Operations)> {
+        match &rule.verdict {
+            ast::Verdict::Pass { operations } => {
+                Some((Verdict::Pass, self.operations(operations)?))
+            }
+            ast::Verdict::Audit { operations } => {
+                Some((Verdict::Audit, self.operations(operations)?))
+            }
+            ast::Verdict::Deny { errno, operations } => {
+                let errno = errno.as_ref().map_or(Some(DenyErrno::EACCES), |name| self.errno(name));
+                let operations = self.operations(operations);
+                Some((Verdict::Deny(errno?), operations?))
+            }
+            ast::Verdict::Set { settings } => {
+                if rule.target.is_none() {
+                    let title = "`set` without a target: there is no plug-in that could obey";
+                    let complaint = Diagnostic::new(Code::SetWithoutTarget, rule.span, title);
+                    self.complaints.push(complaint.hint("begin the rule with `in TARGET:`"));
+                    return None;
+                }
+                let plugin = self.policy.targets.get(target?)?.plugin.clone();
+                Some((Verdict::Set(self.settings(&plugin, settings)), Operations::all()))
+            }
+        }
+    }
+
+    pub(super) fn errno(&mut self, name: &Word) -> Option<DenyErrno> {
+        if name.value == "ENOSYS" {
+            let title = "`deny` cannot answer ENOSYS: the kernel would never ask again";
+            let complaint = Diagnostic::new(Code::ForbiddenErrno, name.span, title);
+            self.complaints.push(complaint.hint("EOPNOTSUPP says that something is not supported"));
+            return None;
+        }
+        let found = DenyErrno::parse(&name.value);
+        if found.is_none() {
+            let title = format!("`{}` is no error that a rule can answer with", name.value);
+            let known: Vec<_> = DenyErrno::names().collect();
+            let otherwise = format!("there are: {}", known.join(", "));
+            let complaint = Diagnostic::new(Code::UnknownErrno, name.span, title).did_you_mean(
+                &name.value,
+                known.iter().copied(),
+                &otherwise,
+            );
+            self.complaints.push(complaint);
+        }
+        found
+    }
+
+    fn operations(&mut self, written: &[Word]) -> Option<Operations> {
+        let mut all = Operations::default();
+        let mut is_complete = true;
+        for word in written {
+            let Some(operations) = self.operation_group(word) else {
+                is_complete = false;
+                continue;
+            };
+            if all.covers(operations) {
+                let title = format!("`{}` is among the operations before it", word.value);
+                let complaint = Diagnostic::new(Code::RepeatedOperation, word.span, title);
+                self.complaints.push(complaint.hint("remove it"));
+            }
+            all = all.union(operations);
+        }
+        is_complete.then_some(all)
+    }
+
+    fn operation_group(&mut self, word: &Word) -> Option<Operations> {
+        let found = Operations::parse(&word.value);
+        if found.is_none() {
+            let title = format!("there is no operation `{}`", word.value);
+            let known: Vec<_> = Operations::names().collect();
+            let otherwise = format!("there are: {}", known.join(", "));
+            let complaint = Diagnostic::new(Code::UnknownOperation, word.span, title).did_you_mean(
+                &word.value,
+                known.iter().copied(),
+                &otherwise,
+            );
+            self.complaints.push(complaint);
+        }
+        found
+    }
+
+    fn rule_globs(&mut self, rule: &ast::Rule) -> Option<Vec<Glob>> {
+        if rule.globs.is_empty() {
+            if rule.target.is_some() {
+                return Some(vec![Glob::everything()]);
+            }
+            if !matches!(rule.verdict, ast::Verdict::Set { .. }) {
+                let title = "a rule without target and path would hold for the whole machine";
+                let complaint = Diagnostic::new(Code::RuleWithoutPath, rule.span, title);
+                self.complaints.push(complaint.hint(
+                    "name a path: `on \"/srv/**\"`; `on \"/**\"` if it is really for everything",
+                ));
+            }
+            return None;
+        }
+        let globs = rule.globs.iter().map(|written| {
+            let glob = self.glob(written)?;
+            self.is_anchored(&glob, written, rule.target.is_some()).then_some(glob)
+        });
+        // Not `collect::<Option<_>>` at once: that would stop at the first bad glob.
+        let globs: Vec<Option<Glob>> = globs.collect();
+        globs.into_iter().collect()
+    }
+
+    fn is_anchored(&mut self, glob: &Glob, written: &Word, in_target: bool) -> bool {
+        let fits = glob.patterns.iter().all(|pattern| pattern.absolute != in_target);
+        if !fits {
+            let complaint = if in_target {
+                let title = "within a target, globs begin at its root";
+                Diagnostic::new(Code::AbsoluteGlob, written.span, title)
+                    .hint("leave out the leading `/`, or leave out `in TARGET:`")
+            } else {
+                let title = "without a target, globs are absolute";
+                Diagnostic::new(Code::RelativeGlob, written.span, title)
+                    .hint("begin it with `/`, or the rule with `in TARGET:`")
+            };
+            self.complaints.push(complaint);
+        }
+        fits
+    }
+
+    fn conditions(&mut self, conditions: &[ast::Condition]) -> Option<Predicate> {
+        let all = conditions.iter().map(|condition| {
+            let predicate = self.predicate(&condition.predicate)?;
+            Some(if condition.negated { Predicate::Not(Box::new(predicate)) } else { predicate })
+        });
+        let all: Vec<Option<Predicate>> = all.collect();
+        let mut all: Vec<Predicate> = all.into_iter().collect::<Option<_>>()?;
+        Some(if all.len() == 1 { all.remove(0) } else { Predicate::All(all) })
+    }
+}

@@ -1,0 +1,140 @@
+//! Targets.
+
+use super::{Checker, repeated};
+use crate::ast::{self, Setting};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::glob::{Component, Glob, Pattern, Relation};
+use crate::names::OptionFault;
+use crate::policy::Target;
+
+impl Checker<'_> {
+    pub(super) fn target(&mut self, target: &ast::Target) {
+        let same = |known: &&Target| known.name == target.name.value;
+        if let Some(first) = self.policy.targets.iter().find(same) {
+            let complaint = repeated("target", &target.name, first.span);
+            self.complaints.push(complaint);
+            return;
+        }
+        let plugin = &target.plugin;
+        if !self.names.plugin(&plugin.value) {
+            let known = self.names.plugins();
+            let title = format!("there is no plug-in `{}`", plugin.value);
+            let otherwise = match known.as_slice() {
+                [] => "no plug-in was found: they are programs `hsci-extension-NAME`".to_owned(),
+                _ => format!("there are: {}", known.join(", ")),
+            };
+            let complaint = Diagnostic::new(Code::UnknownPlugin, plugin.span, title).did_you_mean(
+                &plugin.value,
+                known.iter().map(String::as_str),
+                &otherwise,
+            );
+            self.complaints.push(complaint);
+        }
+        let options = self.settings(&plugin.value, &target.options);
+        let root = self.glob(&target.root).filter(|root| self.is_place(root, &target.root));
+        let Some(root) = root else {
+            self.broken_targets.insert(target.name.value.clone());
+            return;
+        };
+        let (name, plugin) = (target.name.value.clone(), plugin.value.clone());
+        self.policy.targets.push(Target { name, root, plugin, options, span: target.span });
+    }
+
+    /// True if a directory can be mounted where the glob says.
+    fn is_place(&mut self, root: &Glob, written: &ast::Word) -> bool {
+        let complaint =
+            |code, title: &str, hint: &str| Diagnostic::new(code, written.span, title).hint(hint);
+        let any_depth = |pattern: &Pattern| pattern.components.contains(&Component::AnyDepth);
+        let found = if root.patterns.iter().any(|pattern| !pattern.absolute) {
+            let hint = "begin it with `/`";
+            complaint(Code::TargetNotAbsolute, "a target's path is absolute", hint)
+        } else if root.patterns.iter().any(|pattern| pattern.components.is_empty()) {
+            let hint = "name a directory below it";
+            complaint(Code::TargetIsRoot, "the root directory cannot be redirected", hint)
+        } else if root.patterns.iter().any(any_depth) {
+            let hint = "say how deep it is: `/home/*/mail`, or make several targets";
+            complaint(
+                Code::TargetAnyDepth,
+                "`**` in a target: its root could be at any depth",
+                hint,
+            )
+        } else {
+            return true;
+        };
+        self.complaints.push(found);
+        false
+    }
+
+    /// Checks options for a plug-in; each key may stand once.
+    pub(super) fn settings(&mut self, plugin: &str, settings: &[Setting]) -> Vec<(String, String)> {
+        let mut checked: Vec<(String, String)> = Vec::new();
+        for (index, Setting { key, value }) in settings.iter().enumerate() {
+            let first = settings[..index].iter().find(|earlier| earlier.key.value == key.value);
+            let complaint = if let Some(first) = first {
+                let title = format!("option `{}` is given twice", key.value);
+                Diagnostic::new(Code::RepeatedOption, key.span, title)
+                    .related(first.key.span, "first here")
+                    .hint("keep one of them")
+            } else {
+                match self.names.option(plugin, &key.value, &value.value) {
+                    Ok(()) => {
+                        checked.push((key.value.clone(), value.value.clone()));
+                        continue;
+                    }
+                    Err(OptionFault::Unknown(known)) => {
+                        let title = format!("plug-in `{plugin}` has no option `{}`", key.value);
+                        let otherwise = match known.as_slice() {
+                            [] => "it takes none".to_owned(),
+                            _ => format!("there are: {}", known.join(", ")),
+                        };
+                        let names = known.iter().map(String::as_str);
+                        Diagnostic::new(Code::UnknownOption, key.span, title)
+                            .did_you_mean(&key.value, names, &otherwise)
+                    }
+                    Err(OptionFault::Value(why)) => {
+                        let title = format!("`{}` is no value of `{}`", value.value, key.value);
+                        Diagnostic::new(Code::BadOptionValue, value.span, title).hint(why)
+                    }
+                }
+            };
+            self.complaints.push(complaint);
+        }
+        checked
+    }
+
+    /// A path in two targets would have two plug-ins.
+    pub(super) fn overlapping_targets(&mut self) {
+        let targets = &self.policy.targets;
+        let everything = &Glob::everything().patterns[0];
+        let all = |target: &Target| {
+            let below = target.root.patterns.iter().map(|root| everything.below(root));
+            Relation::new(&below.collect::<Vec<_>>())
+        };
+        let relations: Vec<Relation> = targets.iter().map(all).collect();
+        for (index, later) in targets.iter().enumerate() {
+            for (earlier, relation) in targets[..index].iter().zip(&relations) {
+                if may_meet(&earlier.root, &later.root) && relation.meets(&relations[index]) {
+                    let title = format!(
+                        "targets `{}` and `{}` overlap: a path may be in both",
+                        earlier.name, later.name
+                    );
+                    let complaint = Diagnostic::new(Code::OverlappingTargets, later.span, title)
+                        .label("this one")
+                        .related(earlier.span, "and this one")
+                        .hint("targets lie side by side, never inside of each other");
+                    self.complaints.push(complaint);
+                }
+            }
+        }
+    }
+}
+
+/// False if two globs surely have nothing in common, told by what they begin with.
+fn may_meet(one: &Glob, other: &Glob) -> bool {
+    let prefixes =
+        |glob: &Glob| -> Vec<_> { glob.patterns.iter().map(Pattern::literal_prefix).collect() };
+    let others = prefixes(other);
+    prefixes(one)
+        .iter()
+        .any(|one| others.iter().any(|other| one.starts_with(other) || other.starts_with(one)))
+}

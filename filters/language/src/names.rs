@@ -1,0 +1,93 @@
+//! What a policy's names mean on a machine, behind a trait so that tests need no machine.
+
+use std::collections::BTreeMap;
+
+/// Answers what names mean. Lists are for hints and may be incomplete.
+pub trait Names {
+    /// The id of a user.
+    fn user(&self, name: &str) -> Option<u32>;
+    /// The id of a group.
+    fn group(&self, name: &str) -> Option<u32>;
+    /// True if there is an executable file of that absolute path.
+    fn executable(&self, path: &[u8]) -> bool;
+    /// True if there is a plug-in of that name.
+    fn plugin(&self, name: &str) -> bool;
+    /// Checks an option that a target gives to its plug-in.
+    fn option(&self, plugin: &str, key: &str, value: &str) -> Result<(), OptionFault>;
+    /// Names of users.
+    fn users(&self) -> Vec<String>;
+    /// Names of groups.
+    fn groups(&self) -> Vec<String>;
+    /// Names of plug-ins.
+    fn plugins(&self) -> Vec<String>;
+}
+
+/// What is wrong with an option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionFault {
+    /// The plug-in has none of that name; what it has.
+    Unknown(Vec<String>),
+    /// The value is not allowed, with the reason.
+    Value(String),
+}
+
+/// Names from tables, for tests and for policies that are written for another machine.
+#[derive(Clone, Debug, Default)]
+pub struct FixedNames {
+    /// Users with their ids.
+    pub users: BTreeMap<String, u32>,
+    /// Groups with their ids.
+    pub groups: BTreeMap<String, u32>,
+    /// Absolute paths of executables.
+    pub executables: Vec<String>,
+    /// Plug-ins with their options, and the values each takes; an empty list takes any.
+    pub plugins: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+}
+
+impl Names for FixedNames {
+    fn user(&self, name: &str) -> Option<u32> {
+        self.users.get(name).copied()
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        self.groups.get(name).copied()
+    }
+
+    fn executable(&self, path: &[u8]) -> bool {
+        self.executables.iter().any(|known| known.as_bytes() == path)
+    }
+
+    fn plugin(&self, name: &str) -> bool {
+        self.plugins.contains_key(name)
+    }
+
+    fn option(&self, plugin: &str, key: &str, value: &str) -> Result<(), OptionFault> {
+        let Some(options) = self.plugins.get(plugin) else { return Ok(()) };
+        let Some(values) = options.get(key) else {
+            return Err(OptionFault::Unknown(options.keys().cloned().collect()));
+        };
+        if values.is_empty() || values.iter().any(|known| known == value) {
+            return Ok(());
+        }
+        Err(OptionFault::Value(format!("must be one of: {}", values.join(", "))))
+    }
+
+    fn users(&self) -> Vec<String> {
+        self.users.keys().cloned().collect()
+    }
+
+    fn groups(&self) -> Vec<String> {
+        self.groups.keys().cloned().collect()
+    }
+
+    fn plugins(&self) -> Vec<String> {
+        self.plugins.keys().cloned().collect()
+    }
+}
+
+/// The known word that was probably meant.
+pub(crate) fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0));
+    best.filter(|(score, _)| *score > 0.8).map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,304 @@
+//! Tokens to statements. Each function reads what the grammar in `docs/filter-language.md` has under
+//! its name.
+
+mod predicate;
+mod rule;
+
+use crate::ast::{Expect, Fact, List, Outcome, Setting, Statement, Target, Word};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::lexer::{self, Kind, Token};
+use crate::span::{Span, Spanned};
+
+/// Words that begin a statement.
+const STATEMENTS: &[&str] = &["target", "list", "in", "deny", "pass", "audit", "set", "expect"];
+
+/// Why a statement was given up. The complaint has been noted.
+struct Abandoned;
+
+type Parsed<T> = Result<T, Abandoned>;
+
+/// All statements that could be read, and what is wrong with the others.
+pub(crate) fn parse(text: &str) -> (Vec<Statement>, Vec<Diagnostic>) {
+    let (tokens, complaints) = lexer::tokens(text);
+    let mut parser = Parser { tokens, at: 0, depth: 0, complaints };
+    let mut statements = Vec::new();
+    while parser.peek().kind != Kind::End {
+        match parser.statement() {
+            Ok(statement) => statements.push(statement),
+            Err(Abandoned) => parser.skip_statement(),
+        }
+    }
+    (statements, parser.complaints)
+}
+
+struct Parser<'a> {
+    tokens: Vec<Token<'a>>,
+    at: usize,
+    /// How deep predicates are nested here.
+    depth: usize,
+    complaints: Vec<Diagnostic>,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Token<'a> {
+        self.tokens[self.at]
+    }
+
+    fn take(&mut self) -> Token<'a> {
+        let token = self.peek();
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    /// The place of the token read last.
+    fn last_span(&self) -> Span {
+        self.tokens[self.at.saturating_sub(1)].span
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        self.peek().kind == Kind::Word(word)
+    }
+
+    fn accept_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.take();
+        }
+        found
+    }
+
+    fn accept_sign(&mut self, sign: &str) -> bool {
+        let found = matches!(self.peek().kind, Kind::Sign(one) if one == sign);
+        if found {
+            self.take();
+        }
+        found
+    }
+
+    fn abandon<T>(&mut self, complaint: Diagnostic) -> Parsed<T> {
+        self.complaints.push(complaint);
+        Err(Abandoned)
+    }
+
+    /// Gives up because something else stands where `wanted` should.
+    fn unexpected<T>(&mut self, wanted: &str, hint: &str) -> Parsed<T> {
+        let token = self.peek();
+        let found = match token.kind {
+            Kind::Word(word) => format!("`{word}`"),
+            Kind::Text(text) => format!("the text \"{text}\""),
+            Kind::List(list) => format!("`${list}`"),
+            Kind::Sign(sign) => format!("`{sign}`"),
+            Kind::End => "the end of the policy".to_owned(),
+        };
+        let title = format!("expected {wanted}, found {found}");
+        let complaint = Diagnostic::new(Code::UnexpectedToken, token.span, title);
+        self.abandon(complaint.label(format!("expected {wanted}")).hint(hint))
+    }
+
+    fn expect_sign(&mut self, sign: &'static str, hint: &str) -> Parsed<()> {
+        if self.accept_sign(sign) { Ok(()) } else { self.unexpected(&format!("`{sign}`"), hint) }
+    }
+
+    fn expect_keyword(&mut self, word: &str, hint: &str) -> Parsed<()> {
+        if self.accept_word(word) { Ok(()) } else { self.unexpected(&format!("`{word}`"), hint) }
+    }
+
+    fn word(&mut self, wanted: &str, hint: &str) -> Parsed<Word> {
+        match self.peek().kind {
+            Kind::Word(word) => Ok(Spanned::new(word.to_owned(), self.take().span)),
+            _ => self.unexpected(wanted, hint),
+        }
+    }
+
+    fn text(&mut self, wanted: &str, hint: &str) -> Parsed<Word> {
+        match self.peek().kind {
+            Kind::Text(text) => Ok(Spanned::new(text.to_owned(), self.take().span)),
+            _ => self.unexpected(wanted, hint),
+        }
+    }
+
+    /// Skips to the next line that begins a statement, and at least one token.
+    fn skip_statement(&mut self) {
+        loop {
+            let token = self.peek();
+            let begins = |word: &str| STATEMENTS.contains(&word) || word == "after";
+            match token.kind {
+                Kind::End => return,
+                Kind::Word(word) if token.starts_line && begins(word) => return,
+                _ => self.take(),
+            };
+        }
+    }
+
+    fn statement(&mut self) -> Parsed<Statement> {
+        let token = self.peek();
+        let Kind::Word(word) = token.kind else {
+            return self.unexpected("a statement", &statements_hint());
+        };
+        match word {
+            "target" => self.target().map(Statement::Target),
+            "list" => self.list().map(Statement::List),
+            "expect" => self.expect().map(Statement::Expect),
+            "in" | "deny" | "pass" | "audit" | "set" => self.rule().map(Statement::Rule),
+            "after" => self.reserved(),
+            "redirect" => self.redirect(),
+            _ => self.unknown_statement(word, token.span),
+        }
+    }
+
+    fn reserved<T>(&mut self) -> Parsed<T> {
+        let span = self.take().span;
+        let title = "`after` is reserved: rules that remember earlier calls do not exist yet";
+        let complaint = Diagnostic::new(Code::ReservedWord, span, title);
+        self.abandon(complaint.hint("judge the later call by who makes it and on which path"))
+    }
+
+    fn redirect<T>(&mut self) -> Parsed<T> {
+        let span = self.take().span;
+        let title = "`redirect` is no verdict of a rule: a target redirects all that is in it";
+        let complaint = Diagnostic::new(Code::RedirectVerdict, span, title);
+        self.abandon(complaint.hint("write `target NAME = \"GLOB\" via PLUG-IN`"))
+    }
+
+    fn unknown_statement<T>(&mut self, word: &str, span: Span) -> Parsed<T> {
+        self.take();
+        let title = format!("`{word}` begins no statement");
+        let complaint = Diagnostic::new(Code::UnknownStatement, span, title).did_you_mean(
+            word,
+            STATEMENTS.iter().copied(),
+            &statements_hint(),
+        );
+        self.abandon(complaint)
+    }
+
+    fn target(&mut self) -> Parsed<Target> {
+        const FORM: &str = "a target is written `target NAME = \"GLOB\" via PLUG-IN(KEY = VALUE)`";
+        let start = self.take().span;
+        let name = self.word("the name of the target", FORM)?;
+        self.expect_sign("=", FORM)?;
+        let root = self.text("the path of the target in quotes", FORM)?;
+        self.expect_keyword("via", FORM)?;
+        let plugin = self.word("the name of a plug-in", FORM)?;
+        let mut options = Vec::new();
+        if self.accept_sign("(") && !self.accept_sign(")") {
+            options = self.settings()?;
+            self.expect_sign(")", FORM)?;
+        }
+        let span = start.to(self.last_span());
+        Ok(Target { name, root, plugin, options, span })
+    }
+
+    fn list(&mut self) -> Parsed<List> {
+        const FORM: &str = "a list is written `list NAME = {ONE, OTHER}`";
+        self.take();
+        let name = self.word("the name of the list", FORM)?;
+        self.expect_sign("=", FORM)?;
+        self.expect_sign("{", FORM)?;
+        let mut values = Vec::new();
+        while !self.accept_sign("}") {
+            values.push(match self.peek().kind {
+                Kind::Text(_) => self.text("a value", FORM)?,
+                _ => self.word("a value", FORM)?,
+            });
+            if !self.accept_sign(",") && !matches!(self.peek().kind, Kind::Sign("}")) {
+                return self.unexpected("`,` or `}`", FORM);
+            }
+        }
+        Ok(List { name, values })
+    }
+
+    fn settings(&mut self) -> Parsed<Vec<Setting>> {
+        let mut settings = vec![self.setting()?];
+        while self.accept_sign(",") {
+            settings.push(self.setting()?);
+        }
+        Ok(settings)
+    }
+
+    fn setting(&mut self) -> Parsed<Setting> {
+        const FORM: &str = "an option is written `KEY = VALUE`";
+        let key = self.word("the name of an option", FORM)?;
+        self.expect_sign("=", FORM)?;
+        let value = self.value(FORM)?;
+        Ok(Setting { key, value })
+    }
+
+    /// A text, or words and colons without blanks between them: `zstd:9`.
+    fn value(&mut self, form: &str) -> Parsed<Word> {
+        if let Kind::Text(text) = self.peek().kind {
+            let plain = text.replace("\\\"", "\"").replace("\\\\", "\\");
+            return Ok(Spanned::new(plain, self.take().span));
+        }
+        let mut value = self.word("a value", form)?;
+        loop {
+            let token = self.peek();
+            let piece = match token.kind {
+                Kind::Word(word) => word,
+                Kind::Sign(":") => ":",
+                _ => return Ok(value),
+            };
+            // A colon at the end belongs to what follows the value.
+            let is_last = self.tokens.get(self.at + 1).is_none_or(|next| {
+                next.span.start != token.span.end || !matches!(next.kind, Kind::Word(_))
+            });
+            if token.span.start != value.span.end || (piece == ":" && is_last) {
+                return Ok(value);
+            }
+            self.take();
+            value.value.push_str(piece);
+            value.span = value.span.to(token.span);
+        }
+    }
+
+    fn expect(&mut self) -> Parsed<Expect> {
+        const FORM: &str =
+            "an expectation is written `expect OUTCOME: OPERATION \"PATH\" by user NAME`";
+        let start = self.take().span;
+        let mut outcomes = vec![self.outcome(FORM)?];
+        while self.accept_sign(",") {
+            outcomes.push(self.outcome(FORM)?);
+        }
+        self.expect_sign(":", FORM)?;
+        let operation = self.word("an operation", FORM)?;
+        let path = self.text("a path in quotes", FORM)?;
+        let mut facts = Vec::new();
+        if self.accept_word("by") {
+            facts.push(self.fact(FORM)?);
+            while self.accept_sign(",") {
+                facts.push(self.fact(FORM)?);
+            }
+        }
+        Ok(Expect { outcomes, operation, path, facts, span: start.to(self.last_span()) })
+    }
+
+    fn outcome(&mut self, form: &str) -> Parsed<Outcome> {
+        let negated = self.accept_word("not");
+        let name = self.word("an outcome", form)?;
+        let (mut argument, mut setting) = (None, None);
+        match name.value.as_str() {
+            "deny" if self.accept_sign("(") => {
+                argument = Some(self.word("the name of an error", form)?);
+                self.expect_sign(")", form)?;
+            }
+            "redirect" if matches!(self.peek().kind, Kind::Word(_)) => {
+                argument = Some(self.word("the name of a target", form)?);
+            }
+            "set" => setting = Some(self.setting()?),
+            _ => {}
+        }
+        Ok(Outcome { negated, name, argument, setting })
+    }
+
+    fn fact(&mut self, form: &str) -> Parsed<Fact> {
+        let name = self.word("a fact about the call, such as `user alice`", form)?;
+        let value = match self.peek().kind {
+            Kind::Text(_) => self.text("a value", form)?,
+            _ => self.word("a value", form)?,
+        };
+        Ok(Fact { name, value })
+    }
+}
+
+fn statements_hint() -> String {
+    format!("a statement begins with one of: {}", STATEMENTS.join(", "))
+}

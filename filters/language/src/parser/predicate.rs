@@ -1,0 +1,104 @@
+//! Predicates: `or` binds weakest, then `and`, then `not`.
+
+use super::{Parsed, Parser};
+use crate::ast::{Predicate, Value};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::lexer::Kind;
+use crate::span::Spanned;
+
+/// Parentheses and `not` may be nested this deep.
+const MAX_DEPTH: usize = 64;
+
+const HINT: &str = "predicates are `user alice`, `group {a, b}`, `exe \"/usr/bin/rsync\"`, `size > 1M` \
+                    and their like, joined with `and`, `or`, `not`";
+
+impl Parser<'_> {
+    pub(super) fn predicate(&mut self) -> Parsed<Predicate> {
+        let mut parts = vec![self.conjunction()?];
+        while self.accept_word("or") {
+            parts.push(self.conjunction()?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Predicate::Or(parts) })
+    }
+
+    fn conjunction(&mut self) -> Parsed<Predicate> {
+        let mut parts = vec![self.negation()?];
+        while self.accept_word("and") {
+            parts.push(self.negation()?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Predicate::And(parts) })
+    }
+
+    fn negation(&mut self) -> Parsed<Predicate> {
+        self.depth += 1;
+        let parsed = if self.depth > MAX_DEPTH { self.too_deep() } else { self.nested() };
+        self.depth -= 1;
+        parsed
+    }
+
+    fn too_deep<T>(&mut self) -> Parsed<T> {
+        let title = format!("predicates are nested more than {MAX_DEPTH} deep");
+        let complaint = Diagnostic::new(Code::TooDeep, self.peek().span, title);
+        self.abandon(complaint.hint("use a list, or several rules"))
+    }
+
+    fn nested(&mut self) -> Parsed<Predicate> {
+        if self.accept_word("not") {
+            return Ok(Predicate::Not(Box::new(self.negation()?)));
+        }
+        if self.accept_sign("(") {
+            let inner = self.predicate()?;
+            self.expect_sign(")", HINT)?;
+            return Ok(inner);
+        }
+        self.atom()
+    }
+
+    fn atom(&mut self) -> Parsed<Predicate> {
+        let name = self.word("a predicate", HINT)?;
+        if name.value == "size" {
+            return self.size();
+        }
+        let mut values = Vec::new();
+        if self.accept_sign("{") {
+            loop {
+                values.push(self.one_value()?);
+                if self.accept_sign("}") {
+                    break;
+                }
+                self.expect_sign(",", "several values are written `{one, other}`")?;
+            }
+        } else {
+            values.push(self.one_value()?);
+        }
+        Ok(Predicate::Atom { name, values })
+    }
+
+    fn size(&mut self) -> Parsed<Predicate> {
+        const FORM: &str = "a size is compared with `<`, `<=`, `>` or `>=`: `size >= 1M`";
+        let Kind::Sign(comparison @ ("<" | "<=" | ">" | ">=")) = self.peek().kind else {
+            return self.unexpected("a comparison", FORM);
+        };
+        self.take();
+        Ok(Predicate::Size { comparison, size: self.word("a size", FORM)? })
+    }
+
+    fn one_value(&mut self) -> Parsed<Value> {
+        let span = self.peek().span;
+        match self.peek().kind {
+            Kind::Word(word) => {
+                self.take();
+                Ok(Value::Word(Spanned::new(word.to_owned(), span)))
+            }
+            Kind::Text(text) => {
+                self.take();
+                Ok(Value::Text(Spanned::new(text.to_owned(), span)))
+            }
+            Kind::List(list) => {
+                self.take();
+                Ok(Value::List(Spanned::new(list.to_owned(), span)))
+            }
+            _ => self.unexpected("a value", HINT),
+        }
+    }
+}
