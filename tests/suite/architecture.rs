@@ -27,6 +27,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
     ("hsci-nullfs", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-xor"], CODECS]),
     ("hsci-xor", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-nullfs"], CODECS]),
     ("hsci", &[&["fuser"], CODECS]),
+    ("hsci-engine", &[SYSTEM, &["hsci-extension", "hsci-host", "hsci"], PLUGINS]),
     ("hsci-language", &[SYSTEM, &["hsci-engine", "hsci-extension", "hsci-host", "hsci"], PLUGINS]),
 ];
 
@@ -76,9 +77,9 @@ const PARTS: &[Part] = &[
         names: &["fs", "Mutex", "RwLock", "parking_lot", "Instant", "SystemTime", "thread"],
     },
     Part {
-        below: &["filters/language/src"],
+        below: &["filters/language/src", "filters/engine/src"],
         except: &[],
-        names: &["aya", "ebpf", "bpf", "File", "fs", "Command", "thread", "unsafe"],
+        names: &["aya", "ebpf", "bpf", "File", "fs", "process", "thread", "unsafe"],
     },
     Part {
         below: &["src"],

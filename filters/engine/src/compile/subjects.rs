@@ -1,0 +1,220 @@
+//! What rules say about callers and facts: variables of diagrams, and how their values are found.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hsci_language::Policy;
+use hsci_language::glob::Glob;
+use hsci_language::policy::{Atom, Predicate};
+
+use super::reachable;
+use crate::Limit;
+use crate::automaton::{Dfa, Nfa};
+use crate::diagram::{Diagram, Diagrams, Join, leaf};
+use crate::layout::{
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, Condition, MAX_CONDITIONS,
+    MAX_GROUPS, State, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
+    VARIABLE_GROUP, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER,
+};
+use crate::tables::Tables;
+
+/// Numbers, from 1, in the order in which they are named.
+#[derive(Default)]
+struct Numbers(BTreeMap<u32, u32>);
+
+impl Numbers {
+    fn add(&mut self, id: u32) {
+        let next = self.0.len() as u32 + 1;
+        self.0.entry(id).or_insert(next);
+    }
+
+    fn pairs(&self) -> Vec<(u32, u32)> {
+        self.0.iter().map(|(id, index)| (*id, *index)).collect()
+    }
+}
+
+/// Globs of one kind, and the classes of texts that match the same of them.
+#[derive(Default)]
+struct Globs {
+    indices: HashMap<Glob, u32>,
+    list: Vec<Glob>,
+    /// For each glob, the classes in which it matches, ascending.
+    classes: Vec<Vec<u32>>,
+}
+
+impl Globs {
+    fn add(&mut self, glob: &Glob) {
+        if !self.indices.contains_key(glob) {
+            self.indices.insert(glob.clone(), self.list.len() as u32);
+            self.list.push(glob.clone());
+        }
+    }
+
+    /// Numbers the sets of globs that texts match, from 1, and marks the states with them.
+    fn take_classes(&mut self, dfa: &Dfa, start: u32, states: &mut [State]) {
+        self.classes = vec![Vec::new(); self.list.len()];
+        let mut known: HashMap<&[u32], u32> = HashMap::new();
+        for state in reachable(dfa, start) {
+            let accepts = &dfa.states[state as usize].accepts;
+            if accepts.is_empty() {
+                continue;
+            }
+            let next = known.len() as u32 + 1;
+            let class = *known.entry(accepts).or_insert(next);
+            if class == next {
+                accepts.iter().for_each(|glob| self.classes[*glob as usize].push(class));
+            }
+            states[state as usize].class = class;
+        }
+    }
+}
+
+/// All that rules name about callers and facts.
+#[derive(Default)]
+pub(super) struct Subjects {
+    users: Numbers,
+    groups: Numbers,
+    pid_namespaces: Numbers,
+    /// Executables, command names, cgroups.
+    globs: [Globs; 3],
+    conditions: Vec<Condition>,
+}
+
+const GLOB_VARIABLES: [u32; 3] = [VARIABLE_EXECUTABLE, VARIABLE_COMMAND, VARIABLE_CGROUP];
+
+impl Subjects {
+    pub(super) fn new(policy: &Policy) -> Result<Self, Limit> {
+        let mut subjects = Self::default();
+        for rule in &policy.rules {
+            subjects.collect(&rule.predicate);
+        }
+        if subjects.groups.0.len() > MAX_GROUPS as usize {
+            return Err(Limit::Groups);
+        }
+        if subjects.conditions.len() > MAX_CONDITIONS as usize {
+            return Err(Limit::Conditions);
+        }
+        Ok(subjects)
+    }
+
+    fn collect(&mut self, predicate: &Predicate) {
+        let atom = match predicate {
+            Predicate::All(parts) | Predicate::Any(parts) => {
+                return parts.iter().for_each(|part| self.collect(part));
+            }
+            Predicate::Not(part) => return self.collect(part),
+            Predicate::Atom(atom) => atom,
+        };
+        match atom {
+            Atom::User(id) | Atom::Owner(id) => self.users.add(*id),
+            Atom::Group(id) => self.groups.add(*id),
+            Atom::PidNamespace(id) => self.pid_namespaces.add(*id),
+            Atom::Executable(glob) => self.globs[0].add(glob),
+            Atom::Command(glob) => self.globs[1].add(glob),
+            Atom::Cgroup(glob) => self.globs[2].add(glob),
+            Atom::Type(_) => {}
+            Atom::Flag(_) | Atom::OwnerIsCaller | Atom::SizeAtLeast(_) => {
+                let condition = condition(atom);
+                if !self.conditions.contains(&condition) {
+                    self.conditions.push(condition);
+                }
+            }
+        }
+    }
+
+    /// Adds the globs to the automaton, below a root for each kind.
+    pub(super) fn add_to(&self, nfa: &mut Nfa) -> [u32; 3] {
+        self.globs.each_ref().map(|globs| {
+            let root = nfa.root();
+            for (index, glob) in globs.list.iter().enumerate() {
+                glob.patterns.iter().for_each(|pattern| nfa.add(root, pattern, index as u32));
+            }
+            root
+        })
+    }
+
+    /// Numbers the classes of texts once the automaton is known.
+    pub(super) fn take_classes(&mut self, dfa: &Dfa, states: &mut [State]) {
+        for (globs, start) in self.globs.iter_mut().zip(&dfa.starts[1..]) {
+            globs.take_classes(dfa, *start, states);
+        }
+    }
+
+    /// A predicate as a diagram of leaves 0 and 1.
+    pub(super) fn diagram(
+        &self,
+        predicate: &Predicate,
+        diagrams: &mut Diagrams,
+    ) -> Result<Diagram, Limit> {
+        let (parts, join) = match predicate {
+            Predicate::Atom(atom) => {
+                let (variable, values) = self.question(atom);
+                let edges = values.into_iter().map(|value| (value, leaf(1))).collect();
+                return diagrams.ask(variable, leaf(0), edges);
+            }
+            Predicate::Not(part) => {
+                let inner = self.diagram(part, diagrams)?;
+                return diagrams.rename(inner, &|value| 1 - value, &mut HashMap::new());
+            }
+            Predicate::All(parts) => (parts, Join::And),
+            Predicate::Any(parts) => (parts, Join::Or),
+        };
+        let parts = parts.iter().map(|part| self.diagram(part, diagrams));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        diagrams.join_all(join, &parts)
+    }
+
+    /// The variable that an atom asks for, and the values that make it true.
+    fn question(&self, atom: &Atom) -> (u32, Vec<u32>) {
+        let of_glob = |kind: usize, glob: &Glob| {
+            let globs = &self.globs[kind];
+            (GLOB_VARIABLES[kind], globs.classes[globs.indices[glob] as usize].clone())
+        };
+        match atom {
+            Atom::User(id) => (VARIABLE_USER, vec![self.users.0[id]]),
+            Atom::Owner(id) => (VARIABLE_OWNER, vec![self.users.0[id]]),
+            Atom::Group(id) => (VARIABLE_GROUP + self.groups.0[id] - 1, vec![1]),
+            Atom::PidNamespace(id) => (VARIABLE_PID_NAMESPACE, vec![self.pid_namespaces.0[id]]),
+            Atom::Executable(glob) => of_glob(0, glob),
+            Atom::Command(glob) => of_glob(1, glob),
+            Atom::Cgroup(glob) => of_glob(2, glob),
+            Atom::Type(file_type) => (VARIABLE_TYPE, vec![u32::from(file_type.number())]),
+            Atom::Flag(_) | Atom::OwnerIsCaller | Atom::SizeAtLeast(_) => {
+                let wanted = condition(atom);
+                let index = self.conditions.iter().position(|known| *known == wanted);
+                let index = index.expect("collected before") as u32;
+                (VARIABLE_CONDITION + index, vec![1])
+            }
+        }
+    }
+
+    pub(super) fn emit(&self, dfa: &Dfa, tables: &mut Tables) {
+        let roots = &mut tables.roots;
+        (roots.executable, roots.cgroup) = (dfa.starts[1], dfa.starts[3]);
+        // A command name is written without the slash that stands before the names of a path.
+        roots.command = dfa.states[dfa.starts[2] as usize].slash;
+        (roots.users_base, roots.users_mask) =
+            super::emit::area(&mut tables.edges, &self.users.pairs());
+        (roots.groups_base, roots.groups_mask) =
+            super::emit::area(&mut tables.edges, &self.groups.pairs());
+        (roots.pid_namespaces_base, roots.pid_namespaces_mask) =
+            super::emit::area(&mut tables.edges, &self.pid_namespaces.pairs());
+        tables.conditions.clone_from(&self.conditions);
+    }
+}
+
+fn condition(atom: &Atom) -> Condition {
+    match atom {
+        Atom::Flag(flag) => Condition {
+            kind: CONDITION_FLAG,
+            argument: u32::from(flag.number()),
+            ..Condition::default()
+        },
+        Atom::SizeAtLeast(size) => Condition {
+            kind: CONDITION_SIZE_AT_LEAST,
+            low: *size as u32,
+            high: (*size >> 32) as u32,
+            ..Condition::default()
+        },
+        _ => Condition { kind: CONDITION_OWNER_IS_CALLER, ..Condition::default() },
+    }
+}

@@ -1,0 +1,303 @@
+//! The records of compiled tables, the same for Rust and C: arrays of 32-bit words, no pointers.
+//!
+//! `include/hsci_tables.h` is made from this file (a test compares), and what each field means stands
+//! in [`crate::tables`].
+
+/// In place of an index: there is none.
+pub const NONE: u32 = u32::MAX;
+/// Set in a reference to a leaf of a decision diagram; the other bits are the leaf's value.
+pub const LEAF: u32 = 1 << 31;
+/// Operations that tables have room for.
+pub const OPERATIONS: u32 = 32;
+/// A look-up in a hash area looks at this many slots.
+pub const PROBES: u32 = 8;
+/// Factor of the hash function.
+pub const HASH_FACTOR: u32 = 0x9E37_79B1;
+/// Groups that a policy may name: bits of a subject.
+pub const MAX_GROUPS: u32 = 64;
+/// Conditions on facts that a policy may state.
+pub const MAX_CONDITIONS: u32 = 32;
+/// A walk through a diagram visits at most this many nodes: one for each variable.
+pub const MAX_WALK: u32 = VARIABLE_END;
+
+/// Variables of decision diagrams. Below [`VARIABLE_GROUP`], a value is looked up; from there on, a
+/// variable is one bit.
+pub const VARIABLE_USER: u32 = 0;
+/// The owner of the object, as an index of named users.
+pub const VARIABLE_OWNER: u32 = 1;
+/// Class of the caller's executable.
+pub const VARIABLE_EXECUTABLE: u32 = 2;
+/// Class of the caller's command name.
+pub const VARIABLE_COMMAND: u32 = 3;
+/// Class of the caller's cgroup.
+pub const VARIABLE_CGROUP: u32 = 4;
+/// Index of the caller's pid namespace among the named ones.
+pub const VARIABLE_PID_NAMESPACE: u32 = 5;
+/// Type of the object.
+pub const VARIABLE_TYPE: u32 = 6;
+/// The first of [`MAX_GROUPS`] bits: the caller is in a group.
+pub const VARIABLE_GROUP: u32 = 7;
+/// The first of [`MAX_CONDITIONS`] bits: a condition holds.
+pub const VARIABLE_CONDITION: u32 = VARIABLE_GROUP + MAX_GROUPS;
+/// One more than the last variable.
+pub const VARIABLE_END: u32 = VARIABLE_CONDITION + MAX_CONDITIONS;
+
+/// The open flag of bit `argument` is set.
+pub const CONDITION_FLAG: u32 = 1;
+/// The owner of the object is the caller.
+pub const CONDITION_OWNER_IS_CALLER: u32 = 2;
+/// The size is at least `low + (high << 32)`.
+pub const CONDITION_SIZE_AT_LEAST: u32 = 3;
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident, $c_name:literal { $($(#[$field_doc:meta])* $field:ident,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+            #[repr(C)]
+            pub struct $name { $($(#[$field_doc])* pub $field: u32,)* }
+
+            impl Record for $name {
+                const NAME: &'static str = $c_name;
+                const FIELDS: &'static [(&'static str, usize)] =
+                    &[$((stringify!($field), std::mem::offset_of!($name, $field)),)*];
+
+                fn write(&self, out: &mut Vec<u8>) {
+                    $(out.extend_from_slice(&self.$field.to_le_bytes());)*
+                }
+
+                fn read(bytes: &[u8]) -> Self {
+                    let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+                    Self { $($field: words.next().unwrap_or_default(),)* }
+                }
+            }
+        )*
+
+        /// Name, size, and fields with offsets of every record, in bytes.
+        #[must_use]
+        pub fn records() -> Vec<(&'static str, usize, &'static [(&'static str, usize)])> {
+            vec![$((<$name as Record>::NAME, size_of::<$name>(), <$name as Record>::FIELDS),)*]
+        }
+    };
+}
+
+/// A record of 32-bit words.
+pub trait Record: Copy {
+    /// Its name in C.
+    const NAME: &'static str;
+    /// Its fields with their offsets in bytes.
+    const FIELDS: &'static [(&'static str, usize)];
+    /// Appends it, least significant byte first.
+    fn write(&self, out: &mut Vec<u8>);
+    /// Reads it from as many bytes as it is long.
+    fn read(bytes: &[u8]) -> Self;
+}
+
+records! {
+    /// A state of the automaton. State 0 is dead: nothing leads out of it.
+    State, "hsci_state" {
+        /// With the byte added: the cell to look at.
+        base,
+        /// The next state for bytes without a cell, except the slash.
+        fallback,
+        /// The next state after a slash.
+        slash,
+        /// What ends here: the path class, or the value of a variable.
+        class,
+    }
+    /// A transition.
+    Cell, "hsci_cell" {
+        /// The state it belongs to, or [`NONE`].
+        owner,
+        /// The next state.
+        next,
+    }
+    /// Paths that all rules treat alike. Class 0: no rule and no target.
+    PathClass, "hsci_path_class" {
+        /// Index of the target, or [`NONE`].
+        target,
+        /// The first of its entries in `row_indices`, one for each class of operations.
+        rows,
+    }
+    /// What is decided for a class of paths and a class of operations: three diagrams, whose leaves
+    /// are an index of `decisions`, a rule's index plus 1 or 0, and an index of `option_sets`.
+    Row, "hsci_row" {
+        /// Passes or fails.
+        decision,
+        /// Is reported.
+        audit,
+        /// Options for the plug-in.
+        options,
+    }
+    /// A node of a diagram. References lead to lower nodes only, and to greater variables only.
+    Node, "hsci_node" {
+        /// What is asked.
+        variable,
+        /// Where to go if the value has no edge, or the bit is 0.
+        fallback,
+        /// The first slot of its hash area, or where to go if the bit is 1.
+        base,
+        /// Mask of the hash; the area has `mask + PROBES` slots.
+        mask,
+    }
+    /// A slot of a hash area.
+    Edge, "hsci_edge" {
+        /// The key, or [`NONE`].
+        value,
+        /// What it leads to.
+        next,
+    }
+    /// Whether a call fails.
+    Decision, "hsci_decision" {
+        /// 0 if it passes.
+        errno,
+        /// Index of the rule that says so, or [`NONE`].
+        rule,
+    }
+    /// Options for a plug-in.
+    OptionSet, "hsci_option_set" {
+        /// The first of its entries in `options`.
+        first,
+        /// Number of entries.
+        count,
+    }
+    /// One option.
+    OptionEntry, "hsci_option" {
+        /// Index of the name in `texts`.
+        key,
+        /// Index of the value in `texts`.
+        value,
+        /// Index of the rule that sets it.
+        rule,
+    }
+    /// A text, as a range of the bytes at the end.
+    Text, "hsci_text" {
+        /// First byte.
+        first,
+        /// Length in bytes.
+        len,
+    }
+    /// A condition on facts.
+    Condition, "hsci_condition" {
+        /// One of the `CONDITION_` constants.
+        kind,
+        /// Meaning by kind.
+        argument,
+        /// Low half of a number.
+        low,
+        /// High half of a number.
+        high,
+    }
+    /// What the tables begin at: start states, and hash areas with what they answer for a stranger.
+    Roots, "hsci_roots" {
+        /// Start state of paths.
+        path,
+        /// Start state of executables' paths.
+        executable,
+        /// Start state of command names.
+        command,
+        /// Start state of cgroups' paths.
+        cgroup,
+        /// Classes of operations.
+        operation_classes,
+        /// Area of user ids: indices of named users, else 0.
+        users_base,
+        /// Mask of that area.
+        users_mask,
+        /// Area of group ids: bits of named groups plus 1, else 0.
+        groups_base,
+        /// Mask of that area.
+        groups_mask,
+        /// Area of pid namespaces: indices of named ones, else 0.
+        pid_namespaces_base,
+        /// Mask of that area.
+        pid_namespaces_mask,
+        /// Number of rules of the policy.
+        rules,
+    }
+    /// A caller, classified: kept with a task, and found anew after exec and a change of credentials.
+    SubjectClass, "hsci_subject" {
+        /// User id.
+        uid,
+        /// Index among the named users.
+        user,
+        /// Class of the executable.
+        executable,
+        /// Class of the command name.
+        command,
+        /// Class of the cgroup.
+        cgroup,
+        /// Index among the named pid namespaces.
+        pid_namespace,
+        /// Bits of the first 32 named groups.
+        groups_low,
+        /// Bits of the others.
+        groups_high,
+        /// 0: kept for rules that remember earlier calls.
+        memory,
+        /// 0.
+        reserved,
+    }
+}
+
+/// The place of a key in a hash area.
+#[must_use]
+pub fn hash(value: u32, mask: u32) -> u32 {
+    let product = value.wrapping_mul(HASH_FACTOR);
+    (product ^ (product >> 15)) & mask
+}
+
+/// The C header with these layouts.
+#[must_use]
+pub fn c_header() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "/* SPDX-License-Identifier: MIT OR Apache-2.0 */\n\
+         /* The records of compiled policies. Made from filters/engine/src/layout.rs. */\n\
+         #ifndef HSCI_TABLES_H\n#define HSCI_TABLES_H\n\n\
+         #ifndef __VMLINUX_H__\n#include <linux/types.h>\n#endif\n\n",
+    );
+    for (name, value) in constants() {
+        let _ = writeln!(text, "#define HSCI_{name} {value:#x}u");
+    }
+    for (name, _, fields) in records() {
+        let _ = writeln!(text, "\nstruct {name} {{");
+        for (field, _) in fields {
+            let _ = writeln!(text, "\t__u32 {field};");
+        }
+        text.push_str("};\n");
+    }
+    text.push_str(
+        "\n/* The place of a key in a hash area. */\n\
+         static inline __u32 hsci_hash(__u32 value, __u32 mask)\n{\n\
+         \t__u32 product = value * HSCI_HASH_FACTOR;\n\n\
+         \treturn (product ^ (product >> 15)) & mask;\n}\n\n#endif\n",
+    );
+    text
+}
+
+fn constants() -> Vec<(&'static str, u32)> {
+    vec![
+        ("NONE", NONE),
+        ("LEAF", LEAF),
+        ("OPERATIONS", OPERATIONS),
+        ("PROBES", PROBES),
+        ("HASH_FACTOR", HASH_FACTOR),
+        ("MAX_GROUPS", MAX_GROUPS),
+        ("MAX_CONDITIONS", MAX_CONDITIONS),
+        ("MAX_WALK", MAX_WALK),
+        ("VARIABLE_USER", VARIABLE_USER),
+        ("VARIABLE_OWNER", VARIABLE_OWNER),
+        ("VARIABLE_EXECUTABLE", VARIABLE_EXECUTABLE),
+        ("VARIABLE_COMMAND", VARIABLE_COMMAND),
+        ("VARIABLE_CGROUP", VARIABLE_CGROUP),
+        ("VARIABLE_PID_NAMESPACE", VARIABLE_PID_NAMESPACE),
+        ("VARIABLE_TYPE", VARIABLE_TYPE),
+        ("VARIABLE_GROUP", VARIABLE_GROUP),
+        ("VARIABLE_CONDITION", VARIABLE_CONDITION),
+        ("VARIABLE_END", VARIABLE_END),
+        ("CONDITION_FLAG", CONDITION_FLAG),
+        ("CONDITION_OWNER_IS_CALLER", CONDITION_OWNER_IS_CALLER),
+        ("CONDITION_SIZE_AT_LEAST", CONDITION_SIZE_AT_LEAST),
+    ]
+}

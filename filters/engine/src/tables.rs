@@ -1,0 +1,238 @@
+//! Compiled tables, and what they answer.
+//!
+//! A path is stepped through the automaton one byte at a time, from [`Roots::path`] or from the state
+//! of a directory above it; the last state's class is the path class. A caller is classified once
+//! ([`Tables::classify`]). A call is then `row_indices[path_classes[class].rows + operations[number]]`,
+//! which names a [`Row`], each of whose diagrams is walked from its root to a leaf: at most one node
+//! for each variable, however many rules there are.
+
+use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject};
+
+use crate::layout::{
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, LEAF, NONE, Node,
+    OptionEntry, OptionSet, PROBES, PathClass, Roots, Row, State, SubjectClass, Text,
+    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER, hash,
+};
+
+/// A compiled policy. Every index in it is within bounds: [`crate::compile()`] makes it so, and
+/// [`Tables::read`] checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    pub(crate) roots: Roots,
+    pub(crate) states: Vec<State>,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) path_classes: Vec<PathClass>,
+    /// For each path class and class of operations, an index of `rows`.
+    pub(crate) row_indices: Vec<u32>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) decisions: Vec<Decision>,
+    pub(crate) option_sets: Vec<OptionSet>,
+    pub(crate) options: Vec<OptionEntry>,
+    pub(crate) conditions: Vec<Condition>,
+    /// The class of each operation, by its number.
+    pub(crate) operations: Vec<u32>,
+    pub(crate) texts: Vec<Text>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What becomes of a call, as indices into the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it fails, and by which rule.
+    pub decision: Decision,
+    /// Index of the rule for which it is reported.
+    pub audit: Option<u32>,
+    /// Index of the option set; 0 is empty.
+    pub options: u32,
+    /// Index of the target it is in.
+    pub target: Option<u32>,
+}
+
+impl Tables {
+    /// The state before a path's first byte.
+    #[must_use]
+    pub fn start(&self) -> u32 {
+        self.roots.path
+    }
+
+    /// The state after more bytes of a path: `step(state of /a, "/b")` is the state of `/a/b`.
+    #[must_use]
+    pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {
+        bytes.iter().fold(state, |state, byte| self.step_byte(state, *byte))
+    }
+
+    fn step_byte(&self, state: u32, byte: u8) -> u32 {
+        let State { base, fallback, slash, .. } = self.states[state as usize];
+        if byte == b'/' {
+            return slash;
+        }
+        let cell = self.cells[base as usize + usize::from(byte)];
+        if cell.owner == state { cell.next } else { fallback }
+    }
+
+    /// The path class of a state.
+    #[must_use]
+    pub fn class(&self, state: u32) -> u32 {
+        self.states[state as usize].class
+    }
+
+    /// What is remembered of a caller.
+    #[must_use]
+    pub fn classify(&self, subject: &Subject) -> SubjectClass {
+        let roots = &self.roots;
+        let class = |start, text: &[u8]| self.class(self.step(start, text));
+        let mut groups = 0_u64;
+        for gid in &subject.gids {
+            let bit = self.find(roots.groups_base, roots.groups_mask, *gid).unwrap_or(0);
+            groups |= 1_u64.checked_shl(bit.wrapping_sub(1)).unwrap_or(0);
+        }
+        let cgroup: &[u8] = if subject.cgroup == b"/" { b"" } else { &subject.cgroup };
+        let namespace = subject.pid_namespace;
+        let (base, mask) = (roots.pid_namespaces_base, roots.pid_namespaces_mask);
+        SubjectClass {
+            uid: subject.uid,
+            user: self.user(subject.uid),
+            executable: class(roots.executable, &subject.executable),
+            command: class(roots.command, &subject.command),
+            cgroup: class(roots.cgroup, cgroup),
+            pid_namespace: self.find(base, mask, namespace).unwrap_or(0),
+            groups_low: groups as u32,
+            groups_high: (groups >> 32) as u32,
+            memory: 0,
+            reserved: 0,
+        }
+    }
+
+    fn user(&self, uid: u32) -> u32 {
+        self.find(self.roots.users_base, self.roots.users_mask, uid).unwrap_or(0)
+    }
+
+    /// Looks a key up in a hash area.
+    fn find(&self, base: u32, mask: u32, value: u32) -> Option<u32> {
+        let first = (base + hash(value, mask)) as usize;
+        let slots = &self.edges[first..first + PROBES as usize];
+        let found = slots.iter().find(|edge| edge.value == value && value != NONE);
+        found.map(|edge| edge.next)
+    }
+
+    /// Decides a call of a classified caller on a path of the given class.
+    #[must_use]
+    pub fn verdict(
+        &self,
+        operation: Operation,
+        class: u32,
+        subject: &SubjectClass,
+        facts: &Facts,
+    ) -> Verdict {
+        let PathClass { target, rows } = self.path_classes[class as usize];
+        let column = self.operations[usize::from(operation.number())];
+        let row = self.rows[self.row_indices[(rows + column) as usize] as usize];
+        let decision = self.walk(row.decision, subject, facts);
+        let audit = self.walk(row.audit, subject, facts);
+        Verdict {
+            decision: self.decisions[decision as usize],
+            audit: audit.checked_sub(1),
+            options: self.walk(row.options, subject, facts),
+            target: (target != NONE).then_some(target),
+        }
+    }
+
+    /// Walks a diagram to its leaf. Each step leads to a greater variable, so that it ends.
+    fn walk(&self, mut at: u32, subject: &SubjectClass, facts: &Facts) -> u32 {
+        while at & LEAF == 0 {
+            let Node { variable, fallback, base, mask } = self.nodes[at as usize];
+            at = if variable >= VARIABLE_GROUP {
+                if self.bit(variable, subject, facts) { base } else { fallback }
+            } else {
+                let value = self.value(variable, subject, facts);
+                self.find(base, mask, value).unwrap_or(fallback)
+            };
+        }
+        at & !LEAF
+    }
+
+    fn value(&self, variable: u32, subject: &SubjectClass, facts: &Facts) -> u32 {
+        match variable {
+            VARIABLE_USER => subject.user,
+            VARIABLE_OWNER => self.user(facts.owner),
+            VARIABLE_EXECUTABLE => subject.executable,
+            VARIABLE_COMMAND => subject.command,
+            VARIABLE_CGROUP => subject.cgroup,
+            VARIABLE_PID_NAMESPACE => subject.pid_namespace,
+            VARIABLE_TYPE => u32::from(facts.file_type.number()),
+            _ => NONE,
+        }
+    }
+
+    fn bit(&self, variable: u32, subject: &SubjectClass, facts: &Facts) -> bool {
+        if variable < VARIABLE_CONDITION {
+            let groups = u64::from(subject.groups_low) | u64::from(subject.groups_high) << 32;
+            return groups >> (variable - VARIABLE_GROUP) & 1 != 0;
+        }
+        let condition = self.conditions[(variable - VARIABLE_CONDITION) as usize];
+        match condition.kind {
+            CONDITION_FLAG => facts.flags >> condition.argument & 1 != 0,
+            CONDITION_OWNER_IS_CALLER => facts.owner == subject.uid,
+            // The only other kind there is: a size.
+            _ => facts.size >= u64::from(condition.low) | u64::from(condition.high) << 32,
+        }
+    }
+
+    /// The options of a set: name, value, and index of the rule that sets it.
+    pub fn option_set(&self, index: u32) -> impl Iterator<Item = (&str, &str, u32)> {
+        let OptionSet { first, count } = self.option_sets[index as usize];
+        let entries = &self.options[first as usize..(first + count) as usize];
+        entries.iter().map(|entry| (self.text(entry.key), self.text(entry.value), entry.rule))
+    }
+
+    fn text(&self, index: u32) -> &str {
+        let Text { first, len } = self.texts[index as usize];
+        let bytes = &self.bytes[first as usize..(first + len) as usize];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Decides a call from its start, in the words of the language.
+    #[must_use]
+    pub fn judge(&self, call: &Call) -> Judgement {
+        let class = self.class(self.step(self.start(), &call.path));
+        let subject = self.classify(&call.subject);
+        let verdict = self.verdict(call.operation, class, &subject, &call.facts);
+        let options = self.option_set(verdict.options);
+        Judgement {
+            denied: u16::try_from(verdict.decision.errno).ok().and_then(DenyErrno::from_number),
+            decider: (verdict.decision.rule != NONE).then_some(verdict.decision.rule as usize),
+            auditor: verdict.audit.map(|rule| rule as usize),
+            options: options
+                .map(|(key, value, rule)| (key.to_owned(), (value.to_owned(), rule as usize)))
+                .collect(),
+            target: verdict.target.map(|target| target as usize),
+        }
+    }
+
+    /// Number of bytes that the tables take, in memory and in maps.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.image().len()
+    }
+
+    /// Number of states of the automaton.
+    #[must_use]
+    pub fn states(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Number of path classes.
+    #[must_use]
+    pub fn path_classes(&self) -> usize {
+        self.path_classes.len()
+    }
+
+    /// Number of nodes of all diagrams.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+}

@@ -1,0 +1,186 @@
+//! The evaluator and the reference interpreter give the same answer to every call.
+//!
+//! `HSCI_AGREEMENT_CASES=10000000 cargo test --release -p hsci-engine --test agreement` runs more
+//! cases, `HSCI_AGREEMENT_SEED` others. A failure prints the seed of its policy: set it, with one case.
+
+mod calls;
+mod policies;
+
+use hsci_engine::{Compiled, Tables, compile};
+use hsci_language::{Policy, check, judge, names::FixedNames, render_all};
+
+/// Calls that each policy is asked about.
+const CALLS: u64 = 200;
+
+/// Numbers that look random: SplitMix64.
+pub(crate) struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+
+    pub(crate) fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(variable).ok();
+    given.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
+}
+
+fn names() -> FixedNames {
+    let options = ["algorithm", "chunk"].map(|key| (key.to_owned(), Vec::new())).into();
+    FixedNames { plugins: [("plug".to_owned(), options)].into(), ..FixedNames::default() }
+}
+
+/// A policy that can be used. Random rules may contradict each other or be impossible, which is an
+/// error: such rules are left out.
+fn policy(random: &mut Random) -> (String, Policy) {
+    let mut lines = policies::statements(random);
+    loop {
+        let text = lines.join("\n");
+        let checked = check(&text, &names());
+        if let Some(policy) = checked.policy {
+            if !policy.rules.is_empty() {
+                return (text, policy);
+            }
+            lines = policies::statements(random);
+            continue;
+        }
+        let before = lines.len();
+        for diagnostic in checked.diagnostics.iter().filter(|one| one.is_error()).rev() {
+            let code = diagnostic.code.name();
+            let is_expected = matches!(code, "impossible-rule" | "contradicting-rules");
+            assert!(is_expected, "{}", render_all(&checked.diagnostics, "random", &text, false));
+            lines[diagnostic.span.line(&text) - 1].clear();
+        }
+        lines.retain(|line| !line.is_empty());
+        assert!(lines.len() < before);
+    }
+}
+
+#[test]
+fn evaluator_and_interpreter_agree() {
+    let cases = number("HSCI_AGREEMENT_CASES", 200_000);
+    let seed = number("HSCI_AGREEMENT_SEED", 1);
+    println!("seed {seed}, {cases} cases");
+    let (mut decided, mut denied, mut audited, mut told) = (0_u64, 0_u64, 0_u64, 0_u64);
+    // Some policies are too large, as globs with `**` multiply.
+    let mut refused = 0;
+    let rounds = cases.div_ceil(CALLS);
+    for round in 0..rounds {
+        let seed = seed.wrapping_add(round);
+        let mut random = Random::new(seed);
+        let (text, policy) = policy(&mut random);
+        let Ok(compiled) = compile(&policy) else {
+            refused += 1;
+            continue;
+        };
+        let tables = Tables::read(&compiled.tables.image()).expect("what was written");
+        for _ in 0..CALLS {
+            let call = calls::call(&mut random, &policy);
+            let expected = judge(&policy, &call);
+            let found = tables.judge(&call);
+            assert_eq!(found, expected, "seed {seed}\n{text}\n{call:?}");
+            decided += u64::from(expected.decider.is_some());
+            denied += u64::from(expected.denied.is_some());
+            audited += u64::from(expected.auditor.is_some());
+            told += u64::from(!expected.options.is_empty());
+            for rule in [expected.decider, expected.auditor].into_iter().flatten() {
+                assert!(
+                    !compiled.unused.contains(&rule),
+                    "seed {seed}: rule {rule} is used\n{text}"
+                );
+            }
+        }
+    }
+    println!(
+        "decided by a rule {decided}, denied {denied}, audited {audited}, with options {told}"
+    );
+    println!("{refused} of {rounds} policies refused");
+    assert!(refused * 100 <= rounds);
+    // Calls on which no rule has a say would show nothing.
+    let enough = |count: u64, of: u64| count * of > cases;
+    assert!(enough(decided, 4) && enough(denied, 10) && enough(audited, 20) && enough(told, 20));
+}
+
+#[test]
+fn a_directory_s_state_continues_with_a_name() {
+    let mut random = Random::new(number("HSCI_AGREEMENT_SEED", 1));
+    for _ in 0..100 {
+        let (_, policy) = policy(&mut random);
+        let Ok(Compiled { tables, .. }) = compile(&policy) else { continue };
+        for _ in 0..50 {
+            let rule = random.pick(&policy.rules);
+            let path = calls::path(&mut random, &policy, rule);
+            let mut state = tables.start();
+            let mut at = 0;
+            for name in path.split(|byte| *byte == b'/').skip(1) {
+                at += 1 + name.len();
+                state = tables.step(state, &[b"/", name].concat());
+                assert_eq!(state, tables.step(tables.start(), &path[..at]));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_policy_makes_the_same_tables() {
+    let mut random = Random::new(7);
+    for _ in 0..50 {
+        let (text, policy) = policy(&mut random);
+        let again = check(&text, &names()).policy.expect("as before");
+        let image = |policy: &Policy| compile(policy).expect("small enough").tables.image();
+        assert_eq!(image(&policy), image(&again));
+    }
+}
+
+/// No byte of an image can be changed so that reading it, or using what was read, goes wrong.
+#[test]
+fn damaged_images_are_refused_or_harmless() {
+    let mut random = Random::new(11);
+    let (mut refused, mut read) = (0, 0);
+    for _ in 0..60 {
+        let (_, policy) = policy(&mut random);
+        let image = compile(&policy).expect("small enough").tables.image();
+        for _ in 0..60 {
+            let mut damaged = image.clone();
+            let at = random.below(damaged.len());
+            damaged[at] = *random.pick(&[0, 1, 0x7F, 0x80, 0xFF, damaged[at] ^ 1]);
+            if random.one_in(8) {
+                damaged.truncate(at);
+            }
+            assert!(damaged == image || Tables::read(&damaged).is_err());
+            // As if the damage had been there before the checksum was made.
+            if damaged.len() > 16 {
+                let sum = crc32c::crc32c(&damaged[16..]);
+                damaged[12..16].copy_from_slice(&sum.to_le_bytes());
+            }
+            match Tables::read(&damaged) {
+                Err(_) => refused += 1,
+                Ok(tables) => {
+                    read += 1;
+                    for _ in 0..20 {
+                        let _ = tables.judge(&calls::call(&mut random, &policy));
+                    }
+                }
+            }
+        }
+    }
+    println!("{refused} refused, {read} read");
+    assert!(refused > 100 && read > 100);
+}
