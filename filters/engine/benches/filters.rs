@@ -1,1 +1,102 @@
-fn main() {}
+//! What a call costs by number of rules and length of path, and what compiling costs.
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use hsci_engine::{Tables, compile};
+use hsci_language::names::FixedNames;
+use hsci_language::{Facts, Operation, Policy, Subject, check};
+
+const COUNTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+
+/// Rules on directories, endings and users, in equal parts.
+fn text(count: usize) -> String {
+    let mut text = String::new();
+    for i in 0..count {
+        let rule = match i % 4 {
+            0 => format!("deny write on \"/srv/projects/p{i:05}/**\" unless user {i}"),
+            1 => format!("audit open on \"/srv/projects/p{i:05}/**/*.key\""),
+            2 => format!("deny(ENOENT) open on \"/home/user{i}/.private/**\" unless owner caller"),
+            _ => format!("pass * on \"/srv/shared/**\" when user {i}"),
+        };
+        writeln!(text, "{rule}").expect("a text");
+    }
+    text
+}
+
+fn policy(text: &str) -> Policy {
+    check(text, &FixedNames::default()).policy.expect("no errors")
+}
+
+fn tables(count: usize) -> Tables {
+    compile(&policy(&text(count))).expect("it fits").tables
+}
+
+fn verdicts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("verdict");
+    for count in COUNTS {
+        let tables = tables(count);
+        let subject = tables.classify(&Subject { uid: 1000, ..Subject::default() });
+        let facts = Facts::of_owner(1000);
+        for (name, path) in [("ruled", "/srv/projects/p00000/a"), ("unruled", "/usr/bin/env")] {
+            let class = tables.class(tables.step(tables.start(), path.as_bytes()));
+            group.bench_function(BenchmarkId::new(name, count), |bench| {
+                bench.iter(|| {
+                    tables.verdict(
+                        black_box(Operation::WriteData),
+                        black_box(class),
+                        black_box(&subject),
+                        black_box(&facts),
+                    )
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn paths(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("path");
+    let deep = format!("/srv/projects/p00001{}/x.key", "/directory".repeat(400));
+    for count in COUNTS {
+        let tables = tables(count);
+        for (name, path) in [("short", "/srv/projects/p00001/x.key"), ("4000_bytes", deep.as_str())]
+        {
+            group.bench_function(BenchmarkId::new(name, count), |bench| {
+                bench.iter(|| tables.step(tables.start(), black_box(path.as_bytes())));
+            });
+        }
+        let parent = tables.step(tables.start(), b"/srv/projects/p00001");
+        group.bench_function(BenchmarkId::new("one_name", count), |bench| {
+            bench.iter(|| tables.step(black_box(parent), black_box(b"/x.key")));
+        });
+    }
+    group.finish();
+}
+
+fn compiling(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compile");
+    group.sample_size(10);
+    for count in COUNTS {
+        let text = text(count);
+        group.bench_function(BenchmarkId::new("check", count), |bench| {
+            bench.iter(|| check(black_box(&text), &FixedNames::default()));
+        });
+        let policy = policy(&text);
+        group.bench_function(BenchmarkId::new("compile", count), |bench| {
+            bench.iter(|| compile(black_box(&policy)));
+        });
+        let image = compile(&policy).expect("it fits").tables.image();
+        println!("{count} rules: {} bytes", image.len());
+        group.bench_function(BenchmarkId::new("read", count), |bench| {
+            bench.iter(|| Tables::read(black_box(&image)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, verdicts, paths, compiling);
+criterion_main!(benches);

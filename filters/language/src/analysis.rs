@@ -12,25 +12,31 @@ use crate::policy::{Policy, Rule, Verdict};
 /// A rule is compared with this many later rules that might win over it, the nearest first. What
 /// lies further away is found by whoever compiles the policy, though not with its reason.
 const MAX_RIVALS: usize = 128;
+/// So many pairs of different globs are compared with care.
+const MAX_WALKS: usize = 4000;
 
 /// What is wrong with rules that are right one by one.
 pub(crate) fn analyse(policy: &Policy) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = policy.rules.iter().filter_map(impossible).collect();
     let scopes: Vec<Scope> = policy.rules.iter().map(|rule| Scope::new(rule, policy)).collect();
     let rivals = Rivals::new(&scopes);
+    let mut walks = MAX_WALKS;
     for (index, rule) in policy.rules.iter().enumerate() {
-        found.extend(rivals.of(index, &scopes).find_map(|later| {
-            let rival = &policy.rules[later];
-            let is_beaten = leaves_nothing(&rival.verdict, &rule.verdict)
+        let (scope, mut later) = (&scopes[index], rivals.of(index, &scopes));
+        let rival = later.find(|later| {
+            let rival = &policy.rules[*later];
+            leaves_nothing(&rival.verdict, &rule.verdict)
                 && rival.operations.covers(rule.operations)
+                && scopes[*later].may_cover(scope)
                 && terms::implies(&rule.predicate, &rival.predicate)
-                && scopes[later].covers(&scopes[index]);
-            is_beaten.then(|| {
-                let is_mutual = rule.operations == rival.operations
-                    && terms::implies(&rival.predicate, &rule.predicate)
-                    && scopes[index].covers(&scopes[later]);
-                beaten(rule, rival, is_mutual)
-            })
+                && scopes[*later].covers(scope, &mut walks)
+        });
+        found.extend(rival.map(|later| {
+            let rival = &policy.rules[later];
+            let is_mutual = rule.operations == rival.operations
+                && terms::implies(&rival.predicate, &rule.predicate)
+                && scope.covers(&scopes[later], &mut walks);
+            beaten(rule, rival, is_mutual)
         }));
     }
     found
@@ -76,21 +82,36 @@ fn beaten(rule: &Rule, rival: &Rule, is_mutual: bool) -> Diagnostic {
 /// The paths of a rule.
 struct Scope {
     patterns: Vec<Pattern>,
-    /// What the matches of each pattern begin with.
+    /// What the matches of each pattern begin and end with.
     prefixes: Vec<Vec<u8>>,
+    suffixes: Vec<Vec<u8>>,
 }
 
 impl Scope {
     fn new(rule: &Rule, policy: &Policy) -> Self {
         let patterns = rule.patterns(&policy.targets);
         let prefixes = patterns.iter().map(Pattern::literal_prefix).collect();
-        Self { patterns, prefixes }
+        let suffixes = patterns.iter().map(Pattern::literal_suffix).collect();
+        Self { patterns, prefixes, suffixes }
     }
 
-    fn covers(&self, other: &Self) -> bool {
+    /// False if it surely does not cover the other, told by what matches begin and end with.
+    fn may_cover(&self, other: &Self) -> bool {
+        let (Some(prefix), Some(suffix)) = (other.prefixes.first(), other.suffixes.first()) else {
+            return true;
+        };
+        let mut ends = self.prefixes.iter().zip(&self.suffixes);
+        ends.any(|(first, last)| prefix.starts_with(first) && suffix.ends_with(last))
+    }
+
+    fn covers(&self, other: &Self, walks: &mut usize) -> bool {
         if other.patterns.iter().all(|pattern| self.patterns.contains(pattern)) {
             return true;
         }
+        if *walks == 0 {
+            return false;
+        }
+        *walks -= 1;
         Relation::new(&self.patterns).covers(&Relation::new(&other.patterns))
     }
 }

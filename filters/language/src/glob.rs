@@ -108,6 +108,25 @@ impl Pattern {
         prefix
     }
 
+    /// The text that every match ends with.
+    #[must_use]
+    pub fn literal_suffix(&self) -> Vec<u8> {
+        let mut reversed = Vec::new();
+        for component in self.components.iter().rev() {
+            let Component::Name(pieces) = component else { break };
+            for piece in pieces.iter().rev() {
+                let Piece::Byte(byte) = piece else {
+                    reversed.reverse();
+                    return reversed;
+                };
+                reversed.push(*byte);
+            }
+            reversed.push(b'/');
+        }
+        reversed.reverse();
+        reversed
+    }
+
     /// The one path it matches, if it has no wildcard.
     #[must_use]
     pub fn literal(&self) -> Option<Vec<u8>> {
@@ -274,6 +293,9 @@ mod tests {
     fn prefixes_and_literals() {
         assert_eq!(glob("/a/b*/c").patterns[0].literal_prefix(), b"/a/b");
         assert_eq!(glob("/a/**").patterns[0].literal_prefix(), b"/a");
+        assert_eq!(glob("/**/a*c/d.e").patterns[0].literal_suffix(), b"c/d.e");
+        assert_eq!(glob("/a/**").patterns[0].literal_suffix(), b"");
+        assert_eq!(glob("/a/b").patterns[0].literal_suffix(), b"/a/b");
         assert_eq!(glob("/a/b").literal(), Some(b"/a/b".to_vec()));
         assert_eq!(glob("/a/?").literal(), None);
         assert_eq!(glob("/{a,b}").literal(), None);

@@ -9,7 +9,7 @@ use super::{MAX_STATES, MAX_TRANSITIONS};
 use crate::Limit;
 
 /// Work that is done before an automaton is given up, counted in nodes of all subsets.
-const MAX_WORK: usize = 1 << 25;
+const MAX_WORK: usize = 1 << 23;
 
 /// A state of the deterministic automaton.
 #[derive(Debug, Default)]

@@ -70,7 +70,7 @@ fn rule(random: &mut Random, targets: usize) -> String {
 
 fn prefix(random: &mut Random) -> &'static str {
     const PREFIXES: &[&str] = &["/", "/", "/t/a/", "/t/*/m/", "/u/", "/**/", "/t/"];
-    random.pick(PREFIXES)
+    PREFIXES[random.below(PREFIXES.len())]
 }
 
 fn verdict(random: &mut Random, in_target: bool) -> String {
