@@ -1,6 +1,8 @@
 //! The command line: every command, argument and help text. Help, man pages and completions are
 //! made from it.
 
+mod policy;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +10,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
+
+pub(crate) use policy::{Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyTest};
 
 /// The extension that is used where none is named.
 pub(crate) const DEFAULT_EXTENSION: &str = "compressfs";
@@ -37,6 +41,7 @@ pub(crate) enum Command {
     Usage(Usage),
     Check(Check),
     Export(Export),
+    Policy(Box<Policy>),
     Doctor(Doctor),
     Completions(Completions),
     #[command(hide = true)]

@@ -5,6 +5,7 @@ mod doctor;
 mod generate;
 mod mount;
 mod offline;
+mod policy;
 mod settle;
 mod status;
 mod unmount;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Usage(args) => usage::run(args),
         Command::Check(args) => offline::check(args),
         Command::Export(args) => offline::export(args),
+        Command::Policy(args) => policy::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Supervise(args) => mount::supervise(args),

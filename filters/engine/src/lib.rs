@@ -9,8 +9,10 @@ mod compile;
 mod diagram;
 mod image;
 pub mod layout;
+mod review;
 pub mod tables;
 
 pub use compile::{Compiled, Limit, MAX_IMAGE_LEN, Refusal, compile};
 pub use image::ImageError;
+pub use review::review;
 pub use tables::{Tables, Verdict};

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use hsci_engine::{Limit, MAX_IMAGE_LEN, compile};
+use hsci_engine::{Limit, MAX_IMAGE_LEN, compile, review};
 use hsci_language::names::FixedNames;
-use hsci_language::{Call, Operation, Policy, Subject, check, judge};
+use hsci_language::{Call, Code, Operation, Policy, Subject, check, judge};
 
 const RULES: usize = 10_000;
 
@@ -84,6 +84,10 @@ fn what_multiplies_is_refused_and_its_rule_is_named() {
     let policy = policy(&text.join("\n"));
     let refusal = compile(&policy).expect_err("too large");
     let rule = refusal.rule.expect("a rule is to blame");
+    let mut diagnostics = Vec::new();
+    assert!(review(&policy, &mut diagnostics).is_none());
+    assert_eq!(diagnostics[0].code, Code::TooLarge);
+    assert_eq!(diagnostics[0].span, policy.rules[rule].span);
     let part = |count: usize| Policy { rules: policy.rules[..count].to_vec(), ..policy.clone() };
     assert!(compile(&part(rule)).is_ok() && compile(&part(rule + 1)).is_err());
 }

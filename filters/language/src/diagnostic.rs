@@ -109,6 +109,7 @@ codes! {
     ContradictingRules = Error, "contradicting-rules";
     ShadowedRule = Warning, "shadowed-rule";
     RepeatedRule = Warning, "repeated-rule";
+    TooLarge = Error, "too-large";
     UnknownOutcome = Error, "unknown-outcome";
     ContradictingOutcome = Error, "contradicting-outcome";
     ExpectedPath = Error, "expected-path";

@@ -58,14 +58,19 @@ fn bad_policies_are_refused_with_place_reason_and_hint() {
         insta::assert_snapshot!(format!("bad/{name}").replace('/', "__"), rendered);
     }
     assert!(policies.len() >= 40);
-    let missing: Vec<_> = Code::ALL.iter().filter(|code| !shown.contains(code)).collect();
+    let missing: Vec<_> = checked_here().filter(|code| !shown.contains(code)).collect();
     assert!(missing.is_empty(), "no bad policy shows {missing:?}");
+}
+
+/// Only compiling shows that a policy is too large.
+fn checked_here() -> impl Iterator<Item = &'static Code> {
+    Code::ALL.iter().filter(|code| **code != Code::TooLarge)
 }
 
 #[test]
 fn a_bad_policy_is_named_after_its_diagnostic() {
     let stems: Vec<String> = policies("bad").into_iter().map(|(name, _)| name).collect();
-    for code in Code::ALL {
+    for code in checked_here() {
         assert!(
             stems.iter().any(|stem| stem.starts_with(code.name())),
             "no policy is named after `{}`",

@@ -53,7 +53,7 @@ impl Exit {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::No => "the answer is no: damage found, some files not settled",
+            Self::No => "the answer is no: damage found, some files not settled, policy refused",
             Self::Usage => "wrong usage: unknown option, extension or level",
             Self::Impossible => "not possible here: no /dev/fuse, no fusermount3, no permission",
             Self::Missing => "something named is missing or of the wrong kind",

@@ -1,0 +1,106 @@
+//! `hsci policy`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Check policies, and ask what they mean
+///
+/// A policy says which directories are redirected to which plug-in, what the plug-in is told, and
+/// which calls are refused or reported. docs/filter-language.md explains the language.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    Check(PolicyCheck),
+    Explain(Box<PolicyExplain>),
+    Test(PolicyTest),
+}
+
+/// Say what is wrong with policies
+///
+/// Finds mistakes of spelling, unknown names, rules that can never match, contradict each other or
+/// never decide, and policies that become too large. Changes nothing. Exit code 0 means that all
+/// can be used, although there may be warnings; 1 that one cannot.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy check /etc/hsci/mail.policy
+  hsci policy check --json *.policy | jq '.[].diagnostics'")]
+pub(crate) struct PolicyCheck {
+    /// Policies
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run the expectations in policies
+///
+/// An expectation stands in the policy itself: `expect deny(EACCES): open "/x" by user alice`. Exit
+/// code 0 means that all hold, 1 that one does not, or that a policy cannot be used.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy test /etc/hsci/mail.policy")]
+pub(crate) struct PolicyTest {
+    /// Policies
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Show what becomes of a call, by which rule, and why not by another
+///
+/// The call is imagined: PATH need not exist, and nothing is opened. A user's groups are looked up
+/// unless --group names some. The object is a regular file of that user unless said otherwise.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy explain mail.policy --user alice --op open /home/alice/mail/x.key
+  hsci policy explain mail.policy --user bob --exe /usr/bin/rsync --op write-data --flag append \\
+      --size 4096 /srv/a")]
+pub(crate) struct PolicyExplain {
+    /// The policy
+    pub(crate) file: PathBuf,
+    /// The path, absolute
+    pub(crate) path: PathBuf,
+    /// What is done: open, read-data, write-data, unlink, rename and so on
+    #[arg(long = "op", value_name = "OPERATION")]
+    pub(crate) operation: String,
+    /// By whom: a name or a number
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: String,
+    /// In which groups: names or numbers; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// Through which executable
+    #[arg(long = "exe", value_name = "PATH")]
+    pub(crate) executable: Option<PathBuf>,
+    /// Under which command name
+    #[arg(long = "comm", value_name = "NAME")]
+    pub(crate) command: Option<String>,
+    /// In which cgroup
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Option<PathBuf>,
+    /// In which pid namespace, by its inode number; that of the host if omitted
+    #[arg(long = "pidns", value_name = "INODE")]
+    pub(crate) pid_namespace: Option<u32>,
+    /// With which open flag; may be repeated
+    #[arg(long = "flag", value_name = "FLAG")]
+    pub(crate) flags: Vec<String>,
+    /// To what: file, directory, symlink and so on
+    #[arg(long = "type", value_name = "TYPE", default_value = "file")]
+    pub(crate) file_type: String,
+    /// Whose object it is; the user's own if omitted
+    #[arg(long, value_name = "USER")]
+    pub(crate) owner: Option<String>,
+    /// How large it is, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) size: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

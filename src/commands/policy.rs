@@ -1,0 +1,85 @@
+//! `hsci policy`: what needs neither kernel nor mount.
+
+mod check;
+mod explain;
+mod names;
+mod test;
+
+use std::io::Read as _;
+use std::path::Path;
+
+use hsci_host::failure::{Exit, Failure};
+use hsci_language::Diagnostic;
+use rustix::io::Errno;
+
+use crate::cli::{Policy, PolicyCommand};
+use crate::{Result, control};
+use names::MachineNames;
+
+/// A policy longer than this is none.
+const MAX_LEN: u64 = 16 << 20;
+
+/// Runs one of the commands.
+pub(crate) fn run(args: &Policy) -> Result<()> {
+    match &args.command {
+        PolicyCommand::Check(args) => check::run(args),
+        PolicyCommand::Explain(args) => explain::run(args),
+        PolicyCommand::Test(args) => test::run(args),
+    }
+}
+
+/// A policy's text, what is wrong with it, and its tables unless that is too much.
+struct Reviewed {
+    text: String,
+    diagnostics: Vec<Diagnostic>,
+    usable: Option<(hsci_language::Policy, hsci_engine::Tables)>,
+}
+
+impl Reviewed {
+    /// Reads, checks and compiles a policy. A failure is one of reading the file.
+    fn new(path: &Path) -> Result<Self> {
+        let text = read(path)?;
+        let checked = hsci_language::check(&text, &MachineNames::new());
+        let mut diagnostics = checked.diagnostics;
+        let mut usable = None;
+        if let Some(policy) = checked.policy {
+            usable = hsci_engine::review(&policy, &mut diagnostics).map(|tables| (policy, tables));
+        }
+        Ok(Self { text, diagnostics, usable })
+    }
+
+    fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|one| one.is_error()).count()
+    }
+
+    /// The diagnostics for people to read; on a terminal in colours.
+    fn rendered(&self, path: &Path) -> String {
+        hsci_language::render_all(&self.diagnostics, &path.display().to_string(), &self.text, true)
+    }
+
+    /// The failure of a policy that cannot be used.
+    fn failure(&self, path: &Path) -> Failure {
+        let errors = self.errors();
+        let plural = if errors == 1 { "" } else { "s" };
+        let text = format!(
+            "{}: {errors} error{plural}; `hsci policy check` shows where and why",
+            path.display()
+        );
+        Failure::new(Exit::No, text)
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let fail = |error: std::io::Error| {
+        control::of_path(path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let refuse = |why: &str| Failure::new(Exit::No, format!("{}: {why}", path.display()));
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(refuse("longer than 16 MiB; split it"));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| refuse("not a text in UTF-8; write other bytes as `\\xff`"))
+}

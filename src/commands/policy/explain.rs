@@ -1,0 +1,227 @@
+//! `hsci policy explain`: what becomes of a call, and which rules say so.
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use hsci_host::failure::{Exit, Failure};
+use hsci_language::interpreter::{holds, matches_path};
+use hsci_language::names::Names;
+use hsci_language::policy::{Policy, Rule};
+use hsci_language::{
+    Call, Facts, FileType, HOST_PID_NAMESPACE, Judgement, OpenFlag, Operation, Subject, judge,
+};
+use serde::Serialize;
+
+use super::Reviewed;
+use super::names::{MachineNames, groups_of};
+use crate::cli::PolicyExplain;
+use crate::{Result, plugin, ui};
+
+/// What becomes of the call, as `--json` prints it. Lines are those of the policy.
+#[derive(Serialize)]
+struct Explanation {
+    /// Name of the error, if the call fails.
+    denied: Option<String>,
+    /// The line that decides whether it fails.
+    decided_by: Option<usize>,
+    /// The line for which it is reported.
+    audited_by: Option<usize>,
+    target: Option<String>,
+    plugin: Option<String>,
+    options: Vec<Setting>,
+    rules: Vec<Consideration>,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    key: String,
+    value: String,
+    line: usize,
+}
+
+/// One rule, and what came of it.
+#[derive(Serialize)]
+struct Consideration {
+    line: usize,
+    /// True if it has a say in the result.
+    decides: bool,
+    /// Why it does, or does not.
+    reason: &'static str,
+    text: String,
+}
+
+/// Explains a call.
+pub(super) fn run(args: &PolicyExplain) -> Result<()> {
+    let reviewed = Reviewed::new(&args.file)?;
+    let Some((policy, _)) = &reviewed.usable else { return Err(reviewed.failure(&args.file)) };
+    let call = call(args)?;
+    let explanation = explain(policy, &reviewed.text, &call);
+    if args.json { ui::print_json(&explanation) } else { ui::print(&explanation.text()) }
+}
+
+fn usage(text: String) -> Failure {
+    Failure::new(Exit::Usage, text)
+}
+
+fn call(args: &PolicyExplain) -> Result<Call> {
+    let names = MachineNames::new();
+    let uid = user(&names, &args.user)?;
+    let gids: Vec<u32> = if args.groups.is_empty() {
+        groups_of(uid)
+    } else {
+        args.groups.iter().map(|name| group(&names, name)).collect::<Result<_>>()?
+    };
+    let absolute = |path: &Option<std::path::PathBuf>| match path {
+        Some(path) => plain_path(path),
+        None => Ok(Vec::new()),
+    };
+    let subject = Subject {
+        uid,
+        gids,
+        executable: absolute(&args.executable)?,
+        command: args.command.clone().unwrap_or_default().into_bytes(),
+        cgroup: absolute(&args.cgroup)?,
+        pid_namespace: args.pid_namespace.unwrap_or(HOST_PID_NAMESPACE),
+    };
+    let mut facts = Facts::of_owner(match &args.owner {
+        Some(owner) => user(&names, owner)?,
+        None => uid,
+    });
+    let types = FileType::ALL.iter().map(|one| one.name());
+    facts.file_type =
+        FileType::parse(&args.file_type).ok_or_else(|| unknown("type", &args.file_type, types))?;
+    facts.size = args.size;
+    for name in &args.flags {
+        let flags = OpenFlag::ALL.iter().map(|flag| flag.name());
+        let flag = OpenFlag::parse(name).ok_or_else(|| unknown("flag", name, flags))?;
+        facts.flags |= 1 << flag.number();
+    }
+    let operations = Operation::ALL.iter().map(|one| one.name());
+    let operation = Operation::parse(&args.operation)
+        .ok_or_else(|| unknown("operation", &args.operation, operations))?;
+    Ok(Call { operation, path: plain_path(&args.path)?, subject, facts })
+}
+
+fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+    let way_out = match plugin::similar(word, known.clone()) {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+    };
+    usage(format!("{what} `{word}`: there is none; {way_out}"))
+}
+
+fn user(names: &MachineNames, text: &str) -> Result<u32> {
+    let found = text.parse().ok().or_else(|| names.user(text));
+    found.ok_or_else(|| usage(format!("user `{text}`: there is none; name it by its number")))
+}
+
+fn group(names: &MachineNames, text: &str) -> Result<u32> {
+    let found = text.parse().ok().or_else(|| names.group(text));
+    found.ok_or_else(|| usage(format!("group `{text}`: there is none; name it by its number")))
+}
+
+/// A path as evaluators see it: absolute, without `.` and `..` and a slash at the end.
+fn plain_path(path: &Path) -> Result<Vec<u8>> {
+    let fail = |why: &str| usage(format!("{}: {why}", path.display()));
+    let mut plain = Vec::new();
+    if !path.is_absolute() {
+        return Err(fail("not absolute; begin it with `/`"));
+    }
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => {
+                plain.push(b'/');
+                plain.extend_from_slice(name.as_bytes());
+            }
+            Component::ParentDir => return Err(fail("has `..`; name the path that it leads to")),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(plain)
+}
+
+fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
+    let judgement = judge(policy, call);
+    let line = |rule: usize| policy.rules[rule].span.line(text);
+    let options = judgement.options.iter().map(|(key, (value, rule))| Setting {
+        key: key.clone(),
+        value: value.clone(),
+        line: line(*rule),
+    });
+    let rules = policy.rules.iter().enumerate().map(|(index, rule)| {
+        let (decides, reason) = consider(policy, rule, index, call, &judgement);
+        let statement = text.get(rule.span.range()).unwrap_or_default();
+        let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+        Consideration { line: line(index), decides, reason, text: statement }
+    });
+    let target = judgement.target.map(|target| &policy.targets[target]);
+    Explanation {
+        denied: judgement.denied.map(|errno| errno.name().to_owned()),
+        decided_by: judgement.decider.map(line),
+        audited_by: judgement.auditor.map(line),
+        target: target.map(|target| target.name.clone()),
+        plugin: target.map(|target| target.plugin.clone()),
+        options: options.collect(),
+        rules: rules.collect(),
+    }
+}
+
+/// Whether a rule has a say, and why.
+fn consider(
+    policy: &Policy,
+    rule: &Rule,
+    index: usize,
+    call: &Call,
+    judgement: &Judgement,
+) -> (bool, &'static str) {
+    if !rule.operations.contains(call.operation) {
+        return (false, "it is about other operations");
+    }
+    if !matches_path(policy, rule, &call.path) {
+        return (false, "it is about other paths");
+    }
+    if !holds(&rule.predicate, call) {
+        return (false, "its conditions do not hold");
+    }
+    let sets = judgement.options.values().any(|(_, by)| *by == index);
+    if judgement.decider == Some(index) {
+        (true, "it is the last that passes or denies")
+    } else if judgement.auditor == Some(index) {
+        (true, "it is the last that audits")
+    } else if sets {
+        (true, "it is the last that sets this option")
+    } else {
+        (false, "a later rule wins")
+    }
+}
+
+impl Explanation {
+    fn text(&self) -> String {
+        let mut text = match &self.denied {
+            Some(errno) => format!("denied with {errno}"),
+            None => "passes".to_owned(),
+        };
+        match self.decided_by {
+            Some(line) => text += &format!(", by line {line}\n"),
+            None => text += ": no rule says anything else\n",
+        }
+        if let (Some(target), Some(plugin)) = (&self.target, &self.plugin) {
+            let unless = if self.denied.is_some() { " (not reached: it is denied)" } else { "" };
+            let _ = writeln!(text, "in target {target}, served by {plugin}{unless}");
+        }
+        for Setting { key, value, line } in &self.options {
+            let _ = writeln!(text, "with {key} = {value}, by line {line}");
+        }
+        if let Some(line) = self.audited_by {
+            let _ = writeln!(text, "reported, by line {line}");
+        }
+        for (heading, decides) in [("decides", true), ("passed over", false)] {
+            for rule in self.rules.iter().filter(|rule| rule.decides == decides) {
+                let Consideration { line, reason, text: statement, .. } = rule;
+                let _ = writeln!(text, "\nline {line}: {statement}\n  {heading}: {reason}");
+            }
+        }
+        text
+    }
+}

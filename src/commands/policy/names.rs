@@ -1,0 +1,98 @@
+//! What the names in a policy mean on this machine.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use hsci_host::protocol::Description;
+use hsci_language::names::{Names, OptionFault};
+use nix::unistd::{Group, User, getgrouplist};
+
+use crate::plugin;
+
+/// Users, groups, executables and plug-ins of this machine. Each is looked up once.
+pub(super) struct MachineNames {
+    users: RefCell<HashMap<String, Option<u32>>>,
+    groups: RefCell<HashMap<String, Option<u32>>>,
+    /// Options of each plug-in; nothing if its program does not say.
+    options: RefCell<HashMap<String, Option<Vec<String>>>>,
+}
+
+impl MachineNames {
+    pub(super) fn new() -> Self {
+        let (users, groups, options) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { users, groups, options }
+    }
+}
+
+impl Names for MachineNames {
+    fn user(&self, name: &str) -> Option<u32> {
+        let find = |name: &str| Some(User::from_name(name).ok()??.uid.as_raw());
+        *self.users.borrow_mut().entry(name.to_owned()).or_insert_with_key(|name| find(name))
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        let find = |name: &str| Some(Group::from_name(name).ok()??.gid.as_raw());
+        *self.groups.borrow_mut().entry(name.to_owned()).or_insert_with_key(|name| find(name))
+    }
+
+    fn executable(&self, path: &[u8]) -> bool {
+        let meta = Path::new(OsStr::from_bytes(path)).symlink_metadata();
+        meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    }
+
+    fn plugin(&self, name: &str) -> bool {
+        plugin::find(name).is_ok()
+    }
+
+    fn option(&self, plugin: &str, key: &str, _value: &str) -> Result<(), OptionFault> {
+        let mut options = self.options.borrow_mut();
+        let known = options.entry(plugin.to_owned()).or_insert_with_key(|name| described(name));
+        match known {
+            Some(known) if !known.iter().any(|option| option == key) => {
+                Err(OptionFault::Unknown(known.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn users(&self) -> Vec<String> {
+        first_fields("/etc/passwd")
+    }
+
+    fn groups(&self) -> Vec<String> {
+        first_fields("/etc/group")
+    }
+
+    fn plugins(&self) -> Vec<String> {
+        plugin::names().into_iter().collect()
+    }
+}
+
+/// The options of a plug-in, as its program describes them.
+fn described(name: &str) -> Option<Vec<String>> {
+    let program = plugin::find(name).ok()?;
+    let output = Command::new(program).arg("describe").stdin(Stdio::null()).output().ok()?;
+    let held: Vec<Description> = serde_json::from_slice(&output.stdout).ok()?;
+    let own = held.into_iter().find(|description| description.name == name)?;
+    Some(own.options.into_iter().map(|option| option.name).collect())
+}
+
+/// The names in a file of lines such as `name:x:1000:`. Only hints come from it.
+fn first_fields(path: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let names = text.lines().filter_map(|line| line.split(':').next());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The groups of a user, by number.
+pub(super) fn groups_of(uid: u32) -> Vec<u32> {
+    let Ok(Some(user)) = User::from_uid(uid.into()) else { return Vec::new() };
+    let name = CString::new(user.name).unwrap_or_default();
+    let groups = getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
+    groups.into_iter().map(nix::unistd::Gid::as_raw).collect()
+}
