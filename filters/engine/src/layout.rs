@@ -9,7 +9,7 @@ pub const NONE: u32 = u32::MAX;
 pub const LEAF: u32 = 1 << 31;
 /// Operations that tables have room for.
 pub const OPERATIONS: u32 = 32;
-/// A look-up in a hash area looks at this many slots.
+/// A look-up in a hash area looks at this many slots, and ends at a free one.
 pub const PROBES: u32 = 8;
 /// Factor of the hash function.
 pub const HASH_FACTOR: u32 = 0x9E37_79B1;

@@ -114,8 +114,9 @@ impl Tables {
     fn find(&self, base: u32, mask: u32, value: u32) -> Option<u32> {
         let first = (base + hash(value, mask)) as usize;
         let slots = &self.edges[first..first + PROBES as usize];
-        let found = slots.iter().find(|edge| edge.value == value && value != NONE);
-        found.map(|edge| edge.next)
+        // Keys are put into the first free slot, so that none lies behind one.
+        let taken = slots.iter().take_while(|edge| edge.value != NONE);
+        taken.filter(|edge| edge.value == value).map(|edge| edge.next).next()
     }
 
     /// Decides a call of a classified caller on a path of the given class.

@@ -135,11 +135,12 @@ impl Checker<'_> {
     }
 
     pub(super) fn number(&mut self, value: &Word) -> Option<u32> {
-        let found = value.value.parse().ok();
+        // The kernel takes the largest number for "no id"; compiled tables take it for "no key".
+        let found = value.value.parse().ok().filter(|number| *number != u32::MAX);
         if found.is_none() {
-            let title = format!("`{}` is no number that fits 32 bits", value.value);
+            let title = format!("`{}` is no id", value.value);
             let complaint = Diagnostic::new(Code::BadNumber, value.span, title);
-            self.complaints.push(complaint.hint("numbers go from 0 to 4294967295"));
+            self.complaints.push(complaint.hint("ids go from 0 to 4294967294"));
         }
         found
     }
