@@ -29,9 +29,10 @@ fn c_has_the_same_layouts() {
         for (field, offset) in fields {
             let _ = writeln!(
                 program,
-                "printf(\"{name}.{field} %zu\\n\", offsetof(struct {name}, {field}));"
+                "printf(\"{name}.{field} %zu %zu\\n\", offsetof(struct {name}, {field}), \
+                 sizeof(((struct {name} *)0)->{field}));"
             );
-            let _ = writeln!(expected, "{name}.{field} {offset}");
+            let _ = writeln!(expected, "{name}.{field} {offset} {}", size_of::<u32>());
         }
     }
     for value in [0, 1, 1000, u32::MAX - 1] {
