@@ -66,6 +66,12 @@ pub trait FileSystem: Send + Sync {
         self.lower().setattr(call, ino, changes)
     }
 
+    /// Makes what this thread writes to [lower files](LowerFile) take space as the caller, until the
+    /// next call: the lower file system keeps a reserve for root.
+    fn act_as(&self, call: &Call) {
+        self.lower().act_as(call);
+    }
+
     /// Clears set-user-id, and set-group-id where the group may execute, as a write by an
     /// unprivileged caller does.
     fn drop_privileges(&self, ino: Ino) -> Result<()> {

@@ -141,14 +141,18 @@ impl<C: Content> Files<C> {
         set_size(attr, len, || format!("inode {}", ino.0))
     }
 
-    /// Changes a file, which then waits to be settled. Even a change that fails may have changed
-    /// something.
+    /// Changes a file for a caller; it then waits to be settled. Even a change that fails may have
+    /// changed something.
     fn change(
         &self,
         cell: &Cell<C>,
+        call: &Call,
         change: impl FnOnce(&mut C::File) -> Result<()>,
     ) -> Result<()> {
-        let changed = change(&mut cell.write());
+        let mut state = cell.write();
+        self.lower().act_as(call);
+        let changed = change(&mut state);
+        drop(state);
         if let Some(settler) = &self.settler
             && cell.note_write()
         {
@@ -171,7 +175,7 @@ impl<C: Content> Files<C> {
         if data.is_empty() {
             return Ok(());
         }
-        self.change(cell, |state| self.content().write(state, call, offset, data))
+        self.change(cell, call, |state| self.content().write(state, call, offset, data))
     }
 
     /// Sets the length, and then the other attributes.
@@ -182,7 +186,7 @@ impl<C: Content> Files<C> {
         len: u64,
         changes: &SetAttr,
     ) -> Result<()> {
-        self.change(cell, |state| {
+        self.change(cell, call, |state| {
             self.content().set_len(state, call, len)?;
             if call.uid != 0 && !call.anonymous {
                 // As for any truncation by somebody without privileges.
@@ -213,7 +217,7 @@ impl<C: Content> Files<C> {
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.change(cell, |state| {
+        self.change(cell, call, |state| {
             self.content().fallocate(state, call, mode, offset, len)?;
             self.touch(cell)?;
             self.content().times_set(state)

@@ -126,13 +126,8 @@ impl<C: Content> Settler<C> {
 
     /// The kernel forgets a file. If it has no name any more, it is not kept for settling.
     pub(super) fn forget_unlinked(&self, ino: Ino) {
-        if !self.worker.state.lock().queue.contains(ino) {
-            return;
-        }
-        let attr = self.worker.cells.shared.lower.getattr(&Call::internal(), ino);
-        if attr.is_ok_and(|attr| attr.nlink == 0) {
-            let removed = self.worker.state.lock().queue.remove(ino);
-            drop(removed);
+        if self.worker.state.lock().queue.contains(ino) {
+            self.worker.drop_unlinked(ino);
         }
     }
 
@@ -236,6 +231,22 @@ impl<C: Content> Worker<C> {
         drop(rejected);
     }
 
+    /// Lets a file wait that this thread has taken out. The kernel may have forgotten it meanwhile.
+    fn put_back(&self, hold: Hold, delay: Duration, failures: u32) {
+        let ino = hold.ino;
+        self.wait_for_quiet(hold, delay, failures);
+        self.drop_unlinked(ino);
+    }
+
+    /// A file without a name does not wait: the wait would keep its space.
+    fn drop_unlinked(&self, ino: Ino) {
+        let attr = self.cells.shared.lower.getattr(&Call::internal(), ino);
+        if attr.is_ok_and(|attr| attr.nlink == 0) {
+            let removed = self.state.lock().queue.remove(ino);
+            drop(removed);
+        }
+    }
+
     /// Settles every file of the tree.
     fn settle_all(&self) {
         let order = {
@@ -264,7 +275,7 @@ impl<C: Content> Worker<C> {
             busy = self.settle(busy, None);
         }
         for file in busy {
-            self.wait_for_quiet(file.hold, self.quiet, file.failures);
+            self.put_back(file.hold, self.quiet, file.failures);
         }
         let mut state = self.state.lock();
         let progress = &mut state.progress;
@@ -310,7 +321,7 @@ impl<C: Content> Worker<C> {
                 let past = cell.take_from_queue();
                 let rest = quiet.zip(past).map(|(quiet, past)| quiet.saturating_sub(past));
                 if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
-                    self.wait_for_quiet(file.hold, rest, file.failures);
+                    self.put_back(file.hold, rest, file.failures);
                     return Ok(());
                 }
                 false
@@ -370,7 +381,7 @@ impl<C: Content> Worker<C> {
             (Settled::Busy, None) => return hold(origin.failures),
             (Settled::Busy, Some(quiet)) => {
                 if let Some(file) = hold(origin.failures) {
-                    self.wait_for_quiet(file.hold, quiet, file.failures);
+                    self.put_back(file.hold, quiet, file.failures);
                 }
             }
             (Settled::Failed(_), _) => {
@@ -379,7 +390,7 @@ impl<C: Content> Worker<C> {
                 }
                 let delay = FIRST_RETRY.saturating_mul(1 << origin.failures.min(16));
                 if let Some(file) = hold(origin.failures + 1) {
-                    self.wait_for_quiet(file.hold, delay.min(LAST_RETRY), file.failures);
+                    self.put_back(file.hold, delay.min(LAST_RETRY), file.failures);
                 }
             }
         }

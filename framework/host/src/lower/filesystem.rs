@@ -44,6 +44,10 @@ impl FileSystem for LowerTree {
         self.set_attributes(call, ino, changes)
     }
 
+    fn act_as(&self, call: &Call) {
+        self.credentials.act_as(call);
+    }
+
     fn drop_privileges(&self, ino: Ino) -> Result<()> {
         self.clear_set_id(ino)
     }
@@ -103,7 +107,7 @@ impl FileSystem for LowerTree {
     }
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        self.credentials.act_as(call);
+        self.act_as(call);
         write_at(&*self.content_of(ino, Access::Write)?, offset, data)
     }
 
@@ -119,7 +123,7 @@ impl FileSystem for LowerTree {
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.credentials.act_as(call);
+        self.act_as(call);
         let content = self.content_of(ino, Access::Write)?;
         Ok(rustix::fs::fallocate(&*content, mode, offset, len)?)
     }
@@ -135,7 +139,7 @@ impl FileSystem for LowerTree {
         to: (Ino, u64),
         len: u64,
     ) -> Result<u64> {
-        self.credentials.act_as(call);
+        self.act_as(call);
         self.copy(from, to, len)
     }
 

@@ -75,6 +75,29 @@ fn a_file_that_fails_waits_longer_and_a_panic_is_a_failure() {
 }
 
 #[test]
+fn a_file_deleted_while_it_fails_gives_its_space_back_at_once() {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let settle = {
+        let go_on = Arc::clone(&go_on);
+        move |files: &[Arc<Cell<Fake>>]| {
+            wait_until("the file is deleted", || go_on.load(Ordering::Relaxed));
+            vec![Settled::Failed(Error::Lower(Errno::NOSPC)); files.len()]
+        }
+    };
+    let rig = Rig::new(Fake::settling(SHORT, settle));
+    let ino = rig.create("name");
+    rig.write(ino, b"text");
+    wait_until("it is tried", || rig.told() == ["name"]);
+    rig.layer.unlink(&Call::internal(), Ino::ROOT, OsStr::new("name")).expect("unlink");
+    rig.layer.forget(ino, 1);
+    assert!(rig.tree.getattr(&Call::internal(), ino).is_ok(), "it is being settled");
+    go_on.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    wait_until("the file is gone", || rig.tree.getattr(&Call::internal(), ino).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(5), "sooner than it would be tried again");
+}
+
+#[test]
 fn an_order_settles_the_whole_tree_at_once() {
     let rig = Rig::new(Fake::settling(LONG, all(Settled::Changed)));
     let mut directory = Ino::ROOT;
