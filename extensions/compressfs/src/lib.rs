@@ -52,7 +52,7 @@ impl Extension for CompressFs {
                 name: "chunk",
                 help: "bytes that are compressed as a unit, a power of two",
                 kind: OptionKind::Size { min: 32 << 10, max: 1 << 20 },
-                default: "128K",
+                default: "256K",
             },
             OptionSpec {
                 name: "settle",
