@@ -18,6 +18,7 @@ use std::sync::{Arc, Weak};
 
 use hsci_extension::{Errno, Error, Ino, RESERVED_NAME, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
@@ -49,16 +50,24 @@ pub fn opens_by_handle(directory: impl AsFd) -> bool {
 /// How many descriptors the cache may hold, whatever the limit of the process.
 const MOST_DESCRIPTORS: u64 = 4096;
 
+/// Raises the soft limit of descriptors to the hard one; returns what holds then.
+fn raise_descriptor_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
 impl LowerTree {
     /// Serves the directory that `root` is open on. To be called before other threads start, for
-    /// it changes the credentials of the process.
+    /// it changes the credentials of the process, and its limit of descriptors.
     pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let bound = limit.unwrap_or(u64::MAX) / 4;
+        let bound = raise_descriptor_limit().unwrap_or(u64::MAX) / 4;
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
             inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle)),
