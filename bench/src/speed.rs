@@ -75,6 +75,8 @@ pub(crate) fn sequential(filesystems: &Filesystems, scale: Scale, table: &mut Ta
     let writes = alternate(scale.rounds, places, |place| {
         let file = place.join("sequential");
         let _ = fs::remove_file(&file);
+        // Memory to write into, for all alike.
+        drop_caches()?;
         Ok(rate(write_to_fsync(&file, &data, scale.file_bytes)?))
     })?;
     add_rates(table, "sequential write to fsync", &writes, "at least 0.9 of ext4");

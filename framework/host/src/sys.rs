@@ -4,3 +4,4 @@
 pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;
+pub(crate) mod writeback;

@@ -148,6 +148,9 @@ pub(super) fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<
     Ok(done)
 }
 
+/// Large files go to the disk while they are being written, this many bytes at a time.
+const WINDOW: u64 = 8 << 20;
+
 pub(super) fn write_at(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<()> {
     let mut done = 0;
     while done < data.len() {
@@ -157,6 +160,10 @@ pub(super) fn write_at(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<()> {
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+    let end = (offset + data.len() as u64) / WINDOW * WINDOW;
+    if end > offset {
+        crate::sys::writeback::start(file, end - WINDOW, WINDOW);
     }
     Ok(())
 }
