@@ -14,6 +14,7 @@ mod model;
 mod mounting;
 mod pjdfstest;
 mod requests;
+mod survival;
 mod users;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ const AREAS: &[&[Test]] = &[
     mounting::TESTS,
     pjdfstest::TESTS,
     requests::TESTS,
+    survival::TESTS,
     users::TESTS,
 ];
 
@@ -42,6 +44,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--exercise") {
         exerciser::process(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    if arguments.first().is_some_and(|first| first == "--load") {
+        survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
     runner::main(&AREAS.concat())
