@@ -2,37 +2,13 @@
 
 use hsci_extension::{Errno, Ino, Severity};
 
-use super::disk::{Disk, Fate};
+use super::disk::{Carried, Disk, Fate};
+use super::history::History;
 use super::model::Operation;
 use super::random::Random;
 use super::rig::{self, Rig};
 
 const FILES: usize = 3;
-
-/// What a file may hold: the bytes when it was last synced, and after each change since.
-struct History(Vec<Vec<u8>>);
-
-impl History {
-    fn now(&self) -> &Vec<u8> {
-        self.0.last().expect("there is always a version")
-    }
-
-    /// Every byte must come from one of the versions, or be a zero where bytes were on their way.
-    fn check(&self, found: &[u8], context: &str) {
-        if let [only] = &self.0[..] {
-            assert_eq!(only.len(), found.len(), "{context}: length of a synced file");
-            assert!(only == found, "{context}: bytes of a synced file");
-            return;
-        }
-        let lens = || self.0.iter().map(Vec::len);
-        let possible = lens().min().expect("versions")..=lens().max().expect("versions");
-        assert!(possible.contains(&found.len()), "{context}: {} not in {possible:?}", found.len());
-        for (at, byte) in found.iter().enumerate() {
-            let known = *byte == 0 || self.0.iter().any(|version| version.get(at) == Some(byte));
-            assert!(known, "{context}: the byte at {at} comes from nowhere");
-        }
-    }
-}
 
 struct Life {
     disk: Disk,
@@ -44,22 +20,18 @@ impl Life {
     fn new() -> Self {
         let disk = Disk::default();
         let inos = (0..FILES).map(|n| disk.create(&format!("file{n}"), 1000)).collect();
-        let histories = (0..FILES).map(|_| History(vec![Vec::new()])).collect();
+        let histories = (0..FILES).map(|_| History::default()).collect();
         Self { disk, inos, histories }
     }
 
     /// Runs one operation; what is known afterwards goes into the history. False if it failed.
     fn step(&mut self, rig: &Rig, operation: &Operation) -> bool {
         let history = &mut self.histories[operation.file];
-        let mut bytes = history.now().clone();
-        let len = bytes.len() as u64;
-        if operation.apply(&mut bytes) {
-            history.0.push(bytes);
-        }
+        let len = history.now().len() as u64;
+        history.change(operation);
         let done = operation.run(rig, self.inos[operation.file], len).is_ok();
-        if done && (70..80).contains(&operation.kind) {
-            let now = history.now().clone();
-            history.0 = vec![now];
+        if done && operation.is_sync() {
+            history.sync();
         }
         done
     }
@@ -70,7 +42,7 @@ impl Life {
             let context = format!("{context}, {ino:?}, {}", rig.form(*ino));
             let found = rig.read_all(*ino).expect(&context);
             history.check(&found, &context);
-            *history = History(vec![found]);
+            *history = History::new(found);
         }
     }
 
@@ -95,6 +67,7 @@ fn a_power_cut_at_any_point_loses_nothing_that_was_synced() {
     for seed in 0..60 {
         let mut random = Random(seed);
         let mut life = Life::new();
+        life.disk.start_record();
         for cut in 0..3 {
             let context = format!("seed {seed}, cut {cut}");
             let rig = Rig::start(&life.disk, &[]).expect(&context);
@@ -125,9 +98,9 @@ fn a_process_killed_at_any_point_loses_nothing_that_was_acknowledged() {
             let mut waiting = None;
             while life.disk.with(|state| state.calls <= fail_at) {
                 let operation = Operation::draw(&mut random);
-                let known = life.histories[operation.file].0.len();
+                let known = life.histories[operation.file].clone();
                 if !life.step(&rig, &operation) {
-                    life.histories[operation.file].0.truncate(known);
+                    life.histories[operation.file] = known;
                     waiting = Some(operation);
                     break;
                 }
@@ -140,7 +113,7 @@ fn a_process_killed_at_any_point_loses_nothing_that_was_acknowledged() {
                 assert!(life.step(&rig, &operation), "{context}: the operation fails again");
             }
             for history in &mut life.histories {
-                history.0 = vec![history.now().clone()];
+                history.sync();
             }
             life.check(&rig, &context);
         }
@@ -183,13 +156,16 @@ fn scripted(random: &mut Random) -> Vec<Operation> {
 
 #[test]
 fn one_failing_call_at_any_point_spoils_nothing_else() {
-    for errno in [Errno::IO, Errno::NOSPC] {
+    let errors =
+        [(Errno::IO, Carried::Half), (Errno::NOSPC, Carried::Nothing), (Errno::IO, Carried::All)];
+    for (errno, carried) in errors {
         for fail_at in 0.. {
             let mut random = Random(7);
             let mut life = Life::new();
             let context = format!("{errno:?} of call {fail_at}");
             let rig = Rig::start(&life.disk, &[]).expect(&context);
-            let fate = Fate { fail_at: Some(fail_at), errno: Some(errno), ..Fate::default() };
+            let fate =
+                Fate { fail_at: Some(fail_at), errno: Some(errno), carried, ..Fate::default() };
             life.disk.set_fate(fate);
             for operation in scripted(&mut random) {
                 let before = life.disk.with(|state| state.calls);
@@ -228,7 +204,7 @@ fn a_full_disk_fails_the_write_that_hits_it_and_loses_nothing() {
         // Room comes back with the files that go.
         for (ino, history) in life.inos.iter().zip(&mut life.histories) {
             rig.set_len(*ino, 0).expect("a file can always be emptied");
-            *history = History(vec![Vec::new()]);
+            *history = History::default();
         }
         rig.settle();
         rig.write(life.inos[0], 0, &random.bytes(20_000, true)).expect("there is room again");
@@ -244,6 +220,7 @@ fn a_store_is_read_without_touching_it_whatever_happened_to_it() {
     for seed in 0..12 {
         let mut random = Random(seed);
         let mut life = Life::new();
+        life.disk.start_record();
         let rig = Rig::start(&life.disk, &[]).expect("start");
         let fail_at = random.below(300);
         life.disk.set_fate(Fate { fail_at: Some(fail_at), forever: true, ..Fate::default() });
