@@ -1,8 +1,10 @@
 //! The whole extension on a disk in memory.
 
 mod choices;
+mod cores;
 mod crash;
 mod disk;
+mod faults;
 mod forms;
 mod history;
 mod model;

@@ -1,8 +1,8 @@
-//! Power cuts, failing calls and full disks at every point of a life.
+//! Power cuts, kills and full disks at every point of a life.
 
-use hsci_extension::{Errno, Ino, Severity};
+use hsci_extension::{Ino, Result, Severity};
 
-use super::disk::{Carried, Disk, Fate};
+use super::disk::{Disk, Fate};
 use super::history::History;
 use super::model::Operation;
 use super::random::Random;
@@ -10,34 +10,40 @@ use super::rig::{self, Rig};
 
 const FILES: usize = 3;
 
-struct Life {
-    disk: Disk,
-    inos: Vec<Ino>,
+/// Files in use, and what they may hold.
+pub(super) struct Life {
+    pub(super) disk: Disk,
+    pub(super) inos: Vec<Ino>,
     histories: Vec<History>,
 }
 
 impl Life {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let disk = Disk::default();
         let inos = (0..FILES).map(|n| disk.create(&format!("file{n}"), 1000)).collect();
         let histories = (0..FILES).map(|_| History::default()).collect();
         Self { disk, inos, histories }
     }
 
-    /// Runs one operation; what is known afterwards goes into the history. False if it failed.
+    /// Runs one operation; false if it failed.
     fn step(&mut self, rig: &Rig, operation: &Operation) -> bool {
+        self.try_step(rig, operation).is_ok()
+    }
+
+    /// Runs one operation; what is known afterwards goes into the history.
+    pub(super) fn try_step(&mut self, rig: &Rig, operation: &Operation) -> Result<()> {
         let history = &mut self.histories[operation.file];
         let len = history.now().len() as u64;
         history.change(operation);
-        let done = operation.run(rig, self.inos[operation.file], len).is_ok();
-        if done && operation.is_sync() {
+        operation.run(rig, self.inos[operation.file], len)?;
+        if operation.is_sync() {
             history.sync();
         }
-        done
+        Ok(())
     }
 
     /// Everything read is what it may be; what it is counts from now on.
-    fn check(&mut self, rig: &Rig, context: &str) {
+    pub(super) fn check(&mut self, rig: &Rig, context: &str) {
         for (ino, history) in self.inos.iter().zip(&mut self.histories) {
             let context = format!("{context}, {ino:?}, {}", rig.form(*ino));
             let found = rig.read_all(*ino).expect(&context);
@@ -47,7 +53,7 @@ impl Life {
     }
 
     /// Everything works, and nothing is left over.
-    fn check_alive(&mut self, random: &mut Random, context: &str) {
+    pub(super) fn check_alive(&mut self, random: &mut Random, context: &str) {
         let rig = Rig::start(&self.disk, &[]).expect(context);
         self.check(&rig, context);
         for _ in 0..20 {
@@ -58,7 +64,9 @@ impl Life {
         drop(rig);
         let (_, findings) = rig::check(&self.disk);
         assert_eq!(findings, [], "{context}: the check finds something");
-        assert_eq!(self.disk.store_names(), [] as [&str; 0], "{context}: left in the store");
+        let mut left = self.disk.store_names();
+        left.retain(|name| name != "choices");
+        assert_eq!(left, [] as [&str; 0], "{context}: left in the store");
     }
 }
 
@@ -118,71 +126,6 @@ fn a_process_killed_at_any_point_loses_nothing_that_was_acknowledged() {
             life.check(&rig, &context);
         }
         life.check_alive(&mut random, &format!("seed {seed}"));
-    }
-}
-
-/// A short life that walks through every change of form.
-fn scripted(random: &mut Random) -> Vec<Operation> {
-    let text = random.bytes(90 << 10, true);
-    let operation = |kind, offset, len, data: &[u8]| Operation {
-        file: 0,
-        kind,
-        offset,
-        len,
-        data: data.to_vec(),
-    };
-    let [write, truncate, clear, punch, sync, settle] = [20, 45, 53, 55, 70, 80];
-    vec![
-        operation(write, 0, 0, &text),
-        operation(sync, 0, 0, &[]),
-        operation(settle, 0, 0, &[]),
-        operation(write, 40_000, 0, &text[..100]),
-        operation(sync, 0, 0, &[]),
-        operation(write, 40_050, 0, &text[..100]),
-        operation(write, 95_000, 0, &text[..9000]),
-        operation(punch, 1000, 40_000, &[]),
-        operation(truncate, 99_000, 0, &[]),
-        operation(sync, 0, 0, &[]),
-        operation(settle, 0, 0, &[]),
-        operation(truncate, 50_000, 0, &[]),
-        operation(write, 60_000, 0, &text[..20_000]),
-        operation(sync, 0, 0, &[]),
-        operation(settle, 0, 0, &[]),
-        operation(clear, 0, 0, &[]),
-        operation(write, 0, 0, &text),
-        operation(settle, 0, 0, &[]),
-    ]
-}
-
-#[test]
-fn one_failing_call_at_any_point_spoils_nothing_else() {
-    let errors =
-        [(Errno::IO, Carried::Half), (Errno::NOSPC, Carried::Nothing), (Errno::IO, Carried::All)];
-    for (errno, carried) in errors {
-        for fail_at in 0.. {
-            let mut random = Random(7);
-            let mut life = Life::new();
-            let context = format!("{errno:?} of call {fail_at}");
-            let rig = Rig::start(&life.disk, &[]).expect(&context);
-            let fate =
-                Fate { fail_at: Some(fail_at), errno: Some(errno), carried, ..Fate::default() };
-            life.disk.set_fate(fate);
-            for operation in scripted(&mut random) {
-                let before = life.disk.with(|state| state.calls);
-                let done = life.step(&rig, &operation);
-                let hit = (before..life.disk.with(|state| state.calls)).contains(&fail_at);
-                assert!(done || hit, "{context}: another operation fails");
-                life.check(&rig, &context);
-            }
-            let calls = life.disk.with(|state| state.calls);
-            drop(rig);
-            life.disk.set_fate(Fate::default());
-            life.check_alive(&mut random, &context);
-            if fail_at > calls {
-                assert!(calls > 50, "the script makes {calls} calls only");
-                break;
-            }
-        }
     }
 }
 

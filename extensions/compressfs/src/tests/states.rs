@@ -15,12 +15,12 @@ mod verify;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use parking_lot::Mutex;
 
 use self::life::{Prepared, Workload};
 use self::step::Step;
+use super::cores::on_all_cores;
 use super::random::Random;
 
 /// States that are looked at when nobody says how many.
@@ -47,17 +47,6 @@ impl Tally {
 fn wanted() -> usize {
     let wanted = std::env::var("HSCI_CRASH_STATES").ok();
     wanted.map_or(FEW, |wanted| wanted.parse().expect("HSCI_CRASH_STATES is a number"))
-}
-
-/// Runs jobs on all cores until `job` returns false.
-fn on_all_cores(job: impl Fn(usize) -> bool + Sync) {
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| while job(next.fetch_add(1, Ordering::Relaxed)) {});
-        }
-    });
 }
 
 #[test]
