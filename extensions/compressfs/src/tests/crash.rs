@@ -14,7 +14,7 @@ const FILES: usize = 3;
 pub(super) struct Life {
     pub(super) disk: Disk,
     pub(super) inos: Vec<Ino>,
-    histories: Vec<History>,
+    pub(super) histories: Vec<History>,
 }
 
 impl Life {

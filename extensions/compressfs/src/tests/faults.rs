@@ -8,7 +8,7 @@ use hsci_extension::{Errno, Ino, Result, Whence};
 
 use super::cores::on_all_cores;
 use super::crash::Life;
-use super::disk::{Carried, Disk, Fate};
+use super::disk::{Carried, Disk, Fate, Part, Platter, Record};
 use super::history::History;
 use super::model::Operation;
 use super::random::Random;
@@ -112,10 +112,30 @@ impl Act {
     }
 }
 
+/// What was acknowledged is there if the process dies now, or the power is cut: with all that was
+/// not synced, and with nothing of it.
+fn check_ends(life: &Life, context: &str) {
+    let killed = life.disk.copy();
+    killed.set_fate(Fate::default());
+    let Record { base, events } = killed.take_record();
+    let mut platter = Platter::new(&base);
+    events.iter().for_each(|event| platter.take(event));
+    let cut = |part| platter.crash(&vec![part; platter.waiting.len()]);
+    let ends = [("kill", killed), ("all kept", cut(Part::All)), ("all lost", cut(Part::Nothing))];
+    for (end, disk) in ends {
+        let context = format!("{context}, {end}");
+        let rig = Rig::start(&disk, &[]).expect(&context);
+        for (ino, history) in life.inos.iter().zip(&life.histories) {
+            history.check(&rig.read_all(*ino).expect(&context), &context);
+        }
+    }
+}
+
 /// Runs the script with one failing call. Returns how many calls there were.
 fn live(sealed_look: &[u8], fail_at: u64, (errno, carried): (Errno, Carried)) -> u64 {
     let context = format!("{errno:?} of call {fail_at}, {carried:?} carried out");
     let mut life = Life::new();
+    life.disk.start_record();
     let rig = Rig::start(&life.disk, &[]).expect(&context);
     let looks = true;
     let fate =
@@ -133,6 +153,9 @@ fn live(sealed_look: &[u8], fail_at: u64, (errno, carried): (Errno, Carried)) ->
             let hit = (before..after).contains(&fail_at);
             assert!(hit, "{context}: another operation fails: {error}");
             assert_eq!(error.errno(), errno, "{context}: the caller gets another error");
+        }
+        if (before..after).contains(&fail_at) {
+            check_ends(&life, &context);
         }
         if after > fail_at {
             life.check(&rig, &context);
