@@ -6,6 +6,7 @@ mod big_tree;
 mod clients;
 mod conformance;
 mod damage;
+mod dispatch;
 mod exerciser;
 mod full_disk;
 mod fuzz;
@@ -27,6 +28,7 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     conformance::TESTS,
     damage::TESTS,
+    dispatch::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,

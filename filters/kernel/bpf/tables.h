@@ -89,11 +89,21 @@ static __always_inline const struct hsci_tables *hsci_begin(void)
 	return tables && tables->header.generation ? tables : NULL;
 }
 
+/* The state after one byte more. */
+static __always_inline __u32 hsci_step_byte(const struct hsci_tables *tables, __u32 state,
+					    __u8 byte)
+{
+	const __u32 *record = hsci_record(tables, tables->header.states + 4 * state, 4);
+	const __u32 *cell = hsci_record(tables, tables->header.cells + 2 * (record[0] + byte), 2);
+
+	if (byte == HSCI_SLASH)
+		return record[2];
+	return cell[0] == state ? cell[1] : record[1];
+}
+
 struct hsci_step {
 	const struct hsci_tables *tables;
 	const __u8 *text;
-	__u32 states;
-	__u32 cells;
 	__u32 state;
 	__u32 at;
 	__u32 end;
@@ -104,25 +114,13 @@ struct hsci_step {
 
 static long hsci_step_bytes(__u32 index, struct hsci_step *step)
 {
-	const struct hsci_tables *tables = step->tables;
 	__u32 state = step->state, at = step->at;
 
 	(void)index;
-	for (__u32 i = 0; i < HSCI_STRIDE; i++, at++) {
-		const __u32 *record = hsci_record(tables, step->states + 4 * state, 4);
-		const __u32 *cell;
-		__u8 byte;
-
-		/* Nothing leads out of the dead state. */
-		if (at >= step->end || state == 0)
-			break;
-		byte = step->text[at & (HSCI_TEXT_LEN - 1)];
-		cell = hsci_record(tables, step->cells + 2 * (record[0] + byte), 2);
-		if (byte == HSCI_SLASH)
-			state = record[2];
-		else
-			state = cell[0] == state ? cell[1] : record[1];
-	}
+	/* Nothing leads out of the dead state. */
+	for (__u32 i = 0; i < HSCI_STRIDE && at < step->end && state; i++, at++)
+		state = hsci_step_byte(step->tables, state,
+				       step->text[at & (HSCI_TEXT_LEN - 1)]);
 	step->state = state;
 	step->at = at;
 	return state == 0;
@@ -135,8 +133,6 @@ static __always_inline __u32 hsci_step(const struct hsci_tables *tables, __u32 s
 	struct hsci_step step = {
 		.tables = tables,
 		.text = text,
-		.states = tables->header.states,
-		.cells = tables->header.cells,
 		.state = state,
 		.at = start,
 		.end = start + len,

@@ -177,7 +177,7 @@ impl Evaluator {
     }
 
     fn load_with(room: usize) -> Result<Self, Error> {
-        let mut ebpf = Ebpf::load(OBJECTS[room]).map_err(Error::Object)?;
+        let mut ebpf = crate::load(OBJECTS[room])?;
         let fail = |source| Error::Program { name: PROGRAM, source };
         let program = ebpf.program_mut(PROGRAM).ok_or(Error::Absent(PROGRAM))?;
         let program: &mut RawTracePoint = program.try_into().map_err(fail)?;
@@ -187,7 +187,7 @@ impl Evaluator {
 
     /// Uses other tables.
     pub fn put(&mut self, tables: &Tables) -> Result<(), Error> {
-        let words = room::words(tables);
+        let (words, _) = room::words(tables);
         let needed = room::fitting(words.len())?;
         if needed > self.room {
             *self = Self::load_with(needed)?;

@@ -4,9 +4,19 @@
 //! structures are found when they are loaded. They read tables as one value of a map, as long as the
 //! policy needs, whatever the number of CPUs.
 
+pub mod dispatch;
 mod error;
 pub mod evaluate;
 mod room;
 mod sys;
 
 pub use error::Error;
+
+/// Reads an object and makes its maps. Programs are loaded one by one.
+fn load(object: &[u8]) -> Result<aya::Ebpf, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    // Only programs use those that aya does not know.
+    aya::EbpfLoader::new().allow_unsupported_maps().load(object).map_err(Error::Object)
+}

@@ -59,16 +59,17 @@ fn put_into<const WORDS: usize>(
     let mut policy: ArrayOfMaps<&mut MapData, Array<MapData, Room<WORDS>>> = map.try_into()?;
     words.resize(WORDS, 0);
     let mut inner = Array::create(1, 0)?;
-    inner.set(0, &*Room::boxed(words), 0)?;
+    inner.set(0, Room::boxed(words), 0)?;
     policy.set(0, &inner, 0)
 }
 
-/// The words of tables, marked with a generation that labels of other policies hardly bear: half
-/// microseconds since the machine was started.
-pub(crate) fn words(tables: &Tables) -> Vec<u32> {
+/// The words of tables, and the generation that they are marked with. Labels of earlier policies,
+/// also of other processes, hardly bear it: it counts tens of microseconds since the machine was started.
+pub(crate) fn words(tables: &Tables) -> (Vec<u32>, u32) {
     let now = clock_gettime(ClockId::Boottime);
-    let generation = (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) >> 16;
-    tables.words((generation as u32).max(1))
+    let now = (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) >> 16;
+    let generation = (now as u32).max(1);
+    (tables.words(generation), generation)
 }
 
 #[cfg(test)]

@@ -1,5 +1,12 @@
-//! Everything unsafe: which types may be copied to and from maps.
+//! Everything unsafe: which types may be copied to and from maps, and memory shared with programs.
 #![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::evaluate::{Answer, Question};
 
@@ -25,3 +32,48 @@ unsafe impl<const WORDS: usize> aya::Pod for Room<WORDS> {}
 unsafe impl aya::Pod for Question {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Answer {}
+
+/// The values of an array map, as memory that programs in the kernel write at the same time.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is reached through atomics only, by whichever thread.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Maps the first `len` bytes of an array that allows it.
+    pub(crate) fn new(map: impl AsFd, len: usize) -> io::Result<Self> {
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses a free place, so that nothing else is overwritten.
+        let start = unsafe { mmap(std::ptr::null_mut(), len, rights, MapFlags::SHARED, map, 0)? };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, len })
+    }
+
+    /// The number of eight bytes at an offset.
+    pub(crate) fn long(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "within the map");
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, as maps begin with a
+        // page; shared with the kernel, which writes whole numbers.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    /// The number of four bytes at an offset.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
+        // SAFETY: as in `long`.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: made by `mmap` with this length, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}

@@ -71,7 +71,7 @@ fn lengthen(random: &mut Random, path: &mut Vec<u8>) {
 #[test]
 fn three_evaluators_agree() {
     let Some(mut evaluator) = evaluator() else { return };
-    let cases = number("HSCI_AGREEMENT_CASES", 200_000);
+    let cases = number("HSCI_AGREEMENT_CASES", 100_000);
     let seed = number("HSCI_AGREEMENT_SEED", 1);
     println!("seed {seed}, {cases} cases");
     let (mut decided, mut denied, mut long, mut refused) = (0_u64, 0_u64, 0_u64, 0_u64);
