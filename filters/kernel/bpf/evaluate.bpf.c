@@ -18,10 +18,10 @@ struct hsci_question {
 	__u32 repeat;
 	__u32 reserved;
 	__u32 gids[QUESTION_GROUPS];
-	__u8 path[HSCI_TEXT_LEN];
-	__u8 executable[HSCI_TEXT_LEN];
-	__u8 command[HSCI_TEXT_LEN];
-	__u8 cgroup[HSCI_TEXT_LEN];
+	struct hsci_text_room path;
+	struct hsci_text_room executable;
+	struct hsci_text_room command;
+	struct hsci_text_room cgroup;
 };
 
 struct hsci_answer {
@@ -52,6 +52,7 @@ struct work {
 	const struct hsci_tables *tables;
 	struct hsci_question *question;
 	struct hsci_answer *answer;
+	struct hsci_asked asked;
 };
 
 static long add_group(__u32 index, struct work *work)
@@ -72,11 +73,11 @@ static __always_inline void classify(struct work *work)
 	subject->user = hsci_user(tables, question->uid);
 	subject->pid_namespace = hsci_pid_namespace(tables, question->pid_namespace);
 	subject->executable = hsci_class(tables, hsci_step(tables, header->executable,
-					 question->executable, 0, question->executable_len));
+					 &question->executable, 0, question->executable_len));
 	subject->command = hsci_class(tables, hsci_step(tables, header->command,
-				      question->command, 0, question->command_len));
+				      &question->command, 0, question->command_len));
 	subject->cgroup = hsci_class(tables, hsci_step(tables, header->cgroup,
-				     question->cgroup, 0, question->cgroup_len));
+				     &question->cgroup, 0, question->cgroup_len));
 	bpf_loop(question->groups, add_group, work, 0);
 }
 
@@ -84,15 +85,14 @@ static long step_once(__u32 index, struct work *work)
 {
 	(void)index;
 	work->answer->state = hsci_step(work->tables, work->tables->header.path,
-					work->question->path, 0, work->question->path_len);
+					&work->question->path, 0, work->question->path_len);
 	return 0;
 }
 
 static long judge_once(__u32 index, struct work *work)
 {
 	(void)index;
-	hsci_judge(work->tables, work->question->operation, work->answer->class,
-		   &work->answer->subject, &work->question->facts, &work->answer->verdict);
+	hsci_judge(work->tables, &work->asked, &work->answer->verdict);
 	return 0;
 }
 
@@ -115,6 +115,10 @@ int evaluate(void *context)
 	bpf_loop(work.question->repeat, step_once, &work, 0);
 	work.answer->step_ns = bpf_ktime_get_ns() - start;
 	work.answer->class = hsci_class(work.tables, work.answer->state);
+	work.asked.facts = work.question->facts;
+	work.asked.subject = work.answer->subject;
+	work.asked.operation = work.question->operation;
+	work.asked.class = work.answer->class;
 	start = bpf_ktime_get_ns();
 	bpf_loop(work.question->repeat, judge_once, &work, 0);
 	work.answer->judge_ns = bpf_ktime_get_ns() - start;

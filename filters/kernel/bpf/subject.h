@@ -128,12 +128,13 @@ static __always_inline __u32 hsci_pid_namespace_of(const struct task_struct *tas
 }
 
 /* Classifies the calling task. False if something does not fit: then nobody knows who calls. */
-static __always_inline bool hsci_classify(const struct hsci_tables *tables,
-					  struct hsci_subject *subject)
+HSCI_GLOBAL int hsci_classify(const struct hsci_tables *tables, struct hsci_subject *subject)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct cred *cred = BPF_CORE_READ(task, cred);
 
+	if (!tables || !subject)
+		return false;
 	*subject = (struct hsci_subject){ .uid = BPF_CORE_READ(cred, fsuid.val) };
 	subject->user = hsci_user(tables, subject->uid);
 	hsci_classify_groups(tables, cred, subject);

@@ -69,6 +69,12 @@ struct hsci_verdict {
 	__u32 target;
 };
 
+/*
+ * Functions of this kind are verified once in each program, by themselves. A verifier follows each
+ * path through all others at each call, which adds up.
+ */
+#define HSCI_GLOBAL __attribute__((noinline))
+
 /* A record of `size` words, a power of two. */
 static __always_inline const __u32 *hsci_record(const struct hsci_tables *tables, __u32 word,
 						__u32 size)
@@ -126,18 +132,21 @@ static long hsci_step_bytes(__u32 index, struct hsci_step *step)
 	return state == 0;
 }
 
-/* The state after `len` bytes of `text` from `start`, at most HSCI_TEXT_LEN. */
-static __always_inline __u32 hsci_step(const struct hsci_tables *tables, __u32 state,
-				       const __u8 *text, __u32 start, __u32 len)
-{
-	struct hsci_step step = {
-		.tables = tables,
-		.text = text,
-		.state = state,
-		.at = start,
-		.end = start + len,
-	};
+/* Room for a text, and behind it what masks cannot rule out. */
+struct hsci_text_room {
+	__u8 bytes[HSCI_TEXT_LEN + 256];
+};
 
+/* The state after `len` bytes of `text` from `start`, at most HSCI_TEXT_LEN. */
+HSCI_GLOBAL __u32 hsci_step(const struct hsci_tables *tables, __u32 state,
+			    const struct hsci_text_room *text, __u32 start, __u32 len)
+{
+	struct hsci_step step = { .tables = tables, .state = state, .at = start };
+
+	if (!tables || !text || len > HSCI_TEXT_LEN)
+		return 0;
+	step.text = text->bytes;
+	step.end = start + len;
 	if (state != 0 && len != 0)
 		bpf_loop((len + HSCI_STRIDE - 1) / HSCI_STRIDE, hsci_step_bytes, &step, 0);
 	return step.state;
@@ -150,11 +159,14 @@ static __always_inline __u32 hsci_class(const struct hsci_tables *tables, __u32 
 }
 
 /* What a key of a hash area leads to, or `otherwise`. */
-static __always_inline __u32 hsci_find(const struct hsci_tables *tables, __u32 base, __u32 mask,
-				       __u32 value, __u32 otherwise)
+HSCI_GLOBAL __u32 hsci_find(const struct hsci_tables *tables, __u32 base, __u32 mask, __u32 value,
+			    __u32 otherwise)
 {
-	__u32 first = tables->header.edges + 2 * (base + hsci_hash(value, mask));
+	__u32 first;
 
+	if (!tables)
+		return otherwise;
+	first = tables->header.edges + 2 * (base + hsci_hash(value, mask));
 	for (__u32 probe = 0; probe < HSCI_PROBES; probe++) {
 		const __u32 *edge = hsci_record(tables, first + 2 * probe, 2);
 
@@ -190,22 +202,30 @@ static __always_inline __u32 hsci_pid_namespace(const struct hsci_tables *tables
 			 tables->header.pid_namespaces_mask, number, 0);
 }
 
+/* What is asked of the tables. */
+struct hsci_asked {
+	struct hsci_facts facts;
+	struct hsci_subject subject;
+	__u32 operation;
+	/* Class of the path. */
+	__u32 class;
+};
+
 struct hsci_walk {
 	const struct hsci_tables *tables;
-	const struct hsci_subject *subject;
-	const struct hsci_facts *facts;
+	const struct hsci_asked *asked;
 	__u32 at;
 	__u32 status;
 };
 
 static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 {
-	const struct hsci_facts *facts = walk->facts;
+	const struct hsci_facts *facts = &walk->asked->facts;
 	const __u32 *condition;
 
 	if (variable < HSCI_VARIABLE_CONDITION) {
 		__u32 bit = variable - HSCI_VARIABLE_GROUP;
-		__u32 groups = bit < 32 ? walk->subject->groups_low : walk->subject->groups_high;
+		__u32 groups = bit < 32 ? walk->asked->subject.groups_low : walk->asked->subject.groups_high;
 
 		return groups >> (bit & 31) & 1;
 	}
@@ -216,7 +236,7 @@ static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 	if (!facts->are_known)
 		walk->status = HSCI_UNKNOWN_FACT;
 	if (condition[0] == HSCI_CONDITION_OWNER_IS_CALLER)
-		return facts->owner == walk->subject->uid;
+		return facts->owner == walk->asked->subject.uid;
 	return facts->size >= (condition[2] | (__u64)condition[3] << 32);
 }
 
@@ -224,23 +244,23 @@ static __always_inline __u32 hsci_value(struct hsci_walk *walk, __u32 variable)
 {
 	switch (variable) {
 	case HSCI_VARIABLE_USER:
-		return walk->subject->user;
+		return walk->asked->subject.user;
 	case HSCI_VARIABLE_EXECUTABLE:
-		return walk->subject->executable;
+		return walk->asked->subject.executable;
 	case HSCI_VARIABLE_COMMAND:
-		return walk->subject->command;
+		return walk->asked->subject.command;
 	case HSCI_VARIABLE_CGROUP:
-		return walk->subject->cgroup;
+		return walk->asked->subject.cgroup;
 	case HSCI_VARIABLE_PID_NAMESPACE:
-		return walk->subject->pid_namespace;
+		return walk->asked->subject.pid_namespace;
 	case HSCI_VARIABLE_OWNER:
-		if (!walk->facts->are_known)
+		if (!walk->asked->facts.are_known)
 			walk->status = HSCI_UNKNOWN_FACT;
-		return hsci_user(walk->tables, walk->facts->owner);
+		return hsci_user(walk->tables, walk->asked->facts.owner);
 	case HSCI_VARIABLE_TYPE:
-		if (!walk->facts->are_known)
+		if (!walk->asked->facts.are_known)
 			walk->status = HSCI_UNKNOWN_FACT;
-		return walk->facts->type;
+		return walk->asked->facts.type;
 	default:
 		return HSCI_NONE;
 	}
@@ -270,19 +290,21 @@ static __always_inline __u32 hsci_leaf(struct hsci_walk *walk, __u32 root)
 	return walk->at & ~HSCI_LEAF;
 }
 
-/* Decides a call of a classified caller on a path of the given class. */
-static __always_inline void hsci_judge(const struct hsci_tables *tables, __u32 operation,
-				       __u32 class, const struct hsci_subject *subject,
-				       const struct hsci_facts *facts,
-				       struct hsci_verdict *verdict)
+/* Decides a call of a classified caller on a path of a class. */
+HSCI_GLOBAL int hsci_judge(const struct hsci_tables *tables, const struct hsci_asked *asked,
+			   struct hsci_verdict *verdict)
 {
-	const struct hsci_header *header = &tables->header;
-	struct hsci_walk walk = { .tables = tables, .subject = subject, .facts = facts };
+	struct hsci_walk walk = { .tables = tables, .asked = asked };
 	const __u32 *path, *row, *decision;
+	const struct hsci_header *header;
 	__u32 column, index, leaf;
 
-	path = hsci_record(tables, header->path_classes + 2 * class, 2);
-	column = *hsci_record(tables, header->operations + (operation & (HSCI_OPERATIONS - 1)), 1);
+	if (!tables || !asked || !verdict)
+		return 0;
+	header = &tables->header;
+	path = hsci_record(tables, header->path_classes + 2 * asked->class, 2);
+	column = *hsci_record(tables,
+			      header->operations + (asked->operation & (HSCI_OPERATIONS - 1)), 1);
 	index = *hsci_record(tables, header->row_indices + path[1] + column, 1);
 	row = hsci_record(tables, header->rows + 4 * index, 4);
 	leaf = hsci_leaf(&walk, row[0]);
@@ -293,6 +315,7 @@ static __always_inline void hsci_judge(const struct hsci_tables *tables, __u32 o
 	decision = hsci_record(tables, header->decisions + 2 * leaf, 2);
 	verdict->errno = decision[0];
 	verdict->rule = decision[1];
+	return 0;
 }
 
 #endif

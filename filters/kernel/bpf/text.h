@@ -14,8 +14,8 @@
 struct hsci_scratch {
 	__u32 is_taken;
 	__u32 reserved;
-	/* A path ends at HSCI_TEXT_LEN; behind that is room for what masks cannot rule out. */
-	__u8 text[HSCI_TEXT_LEN + NAME_MAX + 1];
+	/* A path ends at HSCI_TEXT_LEN. */
+	struct hsci_text_room text;
 };
 
 struct {
@@ -62,8 +62,8 @@ static __always_inline bool hsci_prepend(struct hsci_climb *climb, const void *n
 	if (len == 0 || len > NAME_MAX || at < len + 1 || at > HSCI_TEXT_LEN)
 		return false;
 	at -= len + 1;
-	climb->scratch->text[at & (HSCI_TEXT_LEN - 1)] = HSCI_SLASH;
-	if (bpf_probe_read_kernel(&climb->scratch->text[(at + 1) & (HSCI_TEXT_LEN - 1)],
+	climb->scratch->text.bytes[at & (HSCI_TEXT_LEN - 1)] = HSCI_SLASH;
+	if (bpf_probe_read_kernel(&climb->scratch->text.bytes[(at + 1) & (HSCI_TEXT_LEN - 1)],
 				  len & NAME_MAX, name))
 		return false;
 	climb->at = at;
@@ -116,7 +116,7 @@ static long hsci_climb_cgroup(__u32 index, struct hsci_climb *climb)
 	}
 	name = BPF_CORE_READ(node, name);
 	/* The place behind the end of texts is free: it serves to measure the name. */
-	len = bpf_probe_read_kernel_str(&climb->scratch->text[HSCI_TEXT_LEN], NAME_MAX + 1, name);
+	len = bpf_probe_read_kernel_str(&climb->scratch->text.bytes[HSCI_TEXT_LEN], NAME_MAX + 1, name);
 	if (len < 2 || !hsci_prepend(climb, name, len - 1))
 		return 1;
 	climb->dentry = parent;
@@ -139,7 +139,7 @@ static __always_inline __u32 hsci_class_of_file(const struct hsci_tables *tables
 	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_path, &climb, 0);
 	if (!climb.is_done)
 		return HSCI_NONE;
-	return hsci_class(tables, hsci_step(tables, start, scratch->text, climb.at,
+	return hsci_class(tables, hsci_step(tables, start, &scratch->text, climb.at,
 					    HSCI_TEXT_LEN - climb.at));
 }
 
@@ -152,7 +152,7 @@ static __always_inline __u32 hsci_class_of_cgroup(const struct hsci_tables *tabl
 	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_cgroup, &climb, 0);
 	if (!climb.is_done)
 		return HSCI_NONE;
-	return hsci_class(tables, hsci_step(tables, start, scratch->text, climb.at,
+	return hsci_class(tables, hsci_step(tables, start, &scratch->text, climb.at,
 					    HSCI_TEXT_LEN - climb.at));
 }
 

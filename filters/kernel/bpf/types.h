@@ -86,6 +86,26 @@ struct cred {
 	struct group_info *group_info;
 };
 
+struct iattr {
+	unsigned int ia_valid;
+};
+
+struct renamedata {
+	struct dentry *old_dentry;
+};
+
+struct bpf_map {
+	__u32 id;
+};
+
+struct bpf_prog_aux {
+	__u32 id;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
 struct ns_common {
 	unsigned int inum;
 };

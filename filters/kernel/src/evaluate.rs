@@ -15,6 +15,8 @@ const OBJECTS: Objects = objects!("evaluate");
 const PROGRAM: &str = "evaluate";
 /// Longest text that the kernel takes, in bytes.
 pub const MAX_TEXT_LEN: usize = 4096;
+/// As long as texts may be, and what masks cannot rule out.
+const TEXT_ROOM: usize = MAX_TEXT_LEN + 256;
 /// Most groups in a question.
 pub const MAX_GROUPS: usize = 64;
 
@@ -47,15 +49,15 @@ pub struct Question {
     pub repeat: u32,
     reserved: u32,
     gids: [u32; MAX_GROUPS],
-    path: [u8; MAX_TEXT_LEN],
-    executable: [u8; MAX_TEXT_LEN],
-    command: [u8; MAX_TEXT_LEN],
-    cgroup: [u8; MAX_TEXT_LEN],
+    path: [u8; TEXT_ROOM],
+    executable: [u8; TEXT_ROOM],
+    command: [u8; TEXT_ROOM],
+    cgroup: [u8; TEXT_ROOM],
 }
 
 impl Default for Question {
     fn default() -> Self {
-        let text = [0; MAX_TEXT_LEN];
+        let text = [0; TEXT_ROOM];
         Self {
             size: 0,
             flags: 0,
@@ -103,7 +105,7 @@ impl Question {
 }
 
 fn copy(to: &mut [u8], from: &[u8]) -> u32 {
-    let len = from.len().min(to.len());
+    let len = from.len().min(MAX_TEXT_LEN);
     to[..len].copy_from_slice(&from[..len]);
     len as u32
 }
@@ -233,7 +235,7 @@ mod tests {
 
     #[test]
     fn records_have_no_padding() {
-        let texts = 4 * MAX_TEXT_LEN + 4 * MAX_GROUPS;
+        let texts = 4 * TEXT_ROOM + 4 * MAX_GROUPS;
         assert_eq!(size_of::<Question>(), 8 + 14 * 4 + texts);
         assert_eq!(size_of::<Answer>(), size_of::<SubjectClass>() + 8 * 4 + 2 * 8);
     }

@@ -7,6 +7,7 @@
 pub mod dispatch;
 mod error;
 pub mod evaluate;
+pub mod guard;
 mod room;
 mod sys;
 
@@ -19,4 +20,9 @@ fn load(object: &[u8]) -> Result<aya::Ebpf, Error> {
     }
     // Only programs use those that aya does not know.
     aya::EbpfLoader::new().allow_unsupported_maps().load(object).map_err(Error::Object)
+}
+
+/// What is wrong with a map.
+fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> Error {
+    move |source| Error::Map { name, source }
 }

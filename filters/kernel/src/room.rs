@@ -2,14 +2,15 @@
 //! is loaded. What is never touched costs no cache, only memory.
 
 use aya::Ebpf;
-use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
+use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError};
 use hsci_engine::Tables;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Error;
 use crate::sys::Room;
 
-const NAME: &str = "POLICY";
+/// The map that holds the policy.
+pub(crate) const NAME: &str = "POLICY";
 
 /// The same object, built for each room.
 pub(crate) type Objects = [&'static [u8]; 4];
@@ -42,7 +43,11 @@ pub(crate) fn len(room: usize) -> usize {
 
 /// Puts tables in force: whole, or not at all. Programs see the old ones or the new ones.
 pub(crate) fn put(ebpf: &mut Ebpf, room: usize, words: Vec<u32>) -> Result<(), Error> {
-    let map = ebpf.map_mut(NAME).ok_or(Error::Absent(NAME))?;
+    put_into_map(ebpf.map_mut(NAME).ok_or(Error::Absent(NAME))?, room, words)
+}
+
+/// As [`put`], by the map that holds the policy.
+pub(crate) fn put_into_map(map: &mut Map, room: usize, words: Vec<u32>) -> Result<(), Error> {
     let put = match room {
         0 => put_into::<{ ROOMS[0] }>(map, words),
         1 => put_into::<{ ROOMS[1] }>(map, words),
@@ -52,10 +57,7 @@ pub(crate) fn put(ebpf: &mut Ebpf, room: usize, words: Vec<u32>) -> Result<(), E
     put.map_err(|source| Error::Map { name: NAME, source })
 }
 
-fn put_into<const WORDS: usize>(
-    map: &mut aya::maps::Map,
-    mut words: Vec<u32>,
-) -> Result<(), MapError> {
+fn put_into<const WORDS: usize>(map: &mut Map, mut words: Vec<u32>) -> Result<(), MapError> {
     let mut policy: ArrayOfMaps<&mut MapData, Array<MapData, Room<WORDS>>> = map.try_into()?;
     words.resize(WORDS, 0);
     let mut inner = Array::create(1, 0)?;

@@ -33,6 +33,34 @@ unsafe impl aya::Pod for Question {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Answer {}
 
+/// Names an inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct InodeKey {
+    number: u64,
+    device: u32,
+    reserved: u32,
+}
+
+impl InodeKey {
+    pub(crate) fn new(number: u64, device: u32) -> Self {
+        Self { number, device, reserved: 0 }
+    }
+}
+
+/// Names the root of a file system, for one policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct RootKey {
+    pub(crate) device: u32,
+    pub(crate) generation: u32,
+}
+
+// SAFETY: `repr(C)`, numbers only; 8 + 4 + 4 bytes leave no padding.
+unsafe impl aya::Pod for InodeKey {}
+// SAFETY: `repr(C)`, two numbers of the same size.
+unsafe impl aya::Pod for RootKey {}
+
 /// The values of an array map, as memory that programs in the kernel write at the same time.
 #[derive(Debug)]
 pub(crate) struct Shared {
