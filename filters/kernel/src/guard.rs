@@ -309,6 +309,13 @@ impl Guard {
     }
 }
 
+/// Whether this kernel takes programs of the guard: one is loaded, and attached nowhere.
+pub fn probe() -> Result<(), Error> {
+    let btf = Btf::from_sys_fs().map_err(Error::Types)?;
+    let mut ebpf = crate::load(OBJECTS[0])?;
+    hooks::probe(&mut ebpf, &btf)
+}
+
 /// The kernel's own way to write a device number.
 fn device(number: u64) -> u32 {
     rustix::fs::major(number) << 20 | rustix::fs::minor(number)

@@ -4,6 +4,8 @@ use aya::programs::links::FdLink;
 use aya::programs::{FExit, Lsm, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
+use crate::Error;
+
 /// Where a program stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -65,6 +67,15 @@ pub(super) const ALL: &[Guarding] = hooks! {
 
 /// Operations that no hook sees by themselves: whoever may open for writing may do these.
 pub const UNSEEN: &[&str] = &["fallocate", "fsync"];
+
+/// Loads the smallest program at a hook.
+pub(super) fn probe(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
+    const NAME: &str = "task_free";
+    let fail = |source| Error::Program { name: NAME, source };
+    let program = ebpf.program_mut(NAME).ok_or(Error::Absent(NAME))?;
+    let program: &mut Lsm = program.try_into().map_err(fail)?;
+    program.load(NAME, btf).map_err(fail)
+}
 
 /// Loads a program and puts it to its place.
 pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, one: &Guarding) -> Result<FdLink, ProgramError> {

@@ -49,6 +49,7 @@ pub(super) fn make(dir: &Path) -> Result<(), Error> {
 /// Puts another directory in the place of the pins. Both are in force until the old is gone.
 pub(super) fn replace(next: &Path) -> Result<(), Error> {
     remove(Path::new(PINS))?;
+    // On a failure, the new programs are in force all the same, and the next load replaces them.
     fs::rename(next, PINS).map_err(failed(next))
 }
 
@@ -61,7 +62,10 @@ pub(super) fn remove(dir: &Path) -> Result<(), Error> {
             }
         }
     }
-    fs::remove_dir(dir).map_err(failed(dir))
+    fs::remove_dir(dir).map_err(failed(dir))?;
+    // The directory above goes with the last one in it.
+    let _ = dir.parent().map(fs::remove_dir);
+    Ok(())
 }
 
 /// Pins a map under its name; its number.
