@@ -134,8 +134,8 @@ read_attempts() {
     prevents other_shell_redirection bash -c "read -r x < '$vault/a'; echo \$x"
     prevents grep_recursively grep -r secret "$vault"
     prevents tar tar -cO "$vault/a"
-    prevents copy cp "$vault/a" /dev/stdout
-    prevents copy_with_reflink cp --reflink=auto "$vault/a" /dev/stdout
+    prevents copy bash -c "cp $vault/a $arena/taken; cat $arena/taken"
+    prevents copy_with_reflink bash -c "cp --reflink=auto $vault/a $arena/taken; cat $arena/taken"
     prevents dd_direct dd if="$vault/a" iflag=direct status=none
     python_refused relative_to_a_directory relative
     python_refused through_o_path o_path

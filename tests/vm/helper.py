@@ -58,18 +58,20 @@ def mapped(path):
 
 def passed(path):
     """A descriptor opened by a program that may, received by one that may not."""
+    os.environ["RECEIVER"] = sys.executable
     os.execv("/run/arena/trusted", ["trusted", __file__, "passing", path])
 
 
 def passing(path):
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
-        ours.close()
-        os.execv(sys.executable, ["python3", __file__, "receiving", str(theirs.fileno())]) \
-            if os.set_inheritable(theirs.fileno(), True) is None else None
+    child = os.fork()
+    if child == 0:
+        theirs.set_inheritable(True)
+        receiver = os.environ["RECEIVER"]
+        os.execv(receiver, [receiver, __file__, "receiving", str(theirs.fileno())])
     at = os.open(path, os.O_RDONLY)
     ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [at]))])
-    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def receiving(number):
@@ -181,7 +183,8 @@ def execveat(path):
 def tmpfile(path):
     """A file without a name gets one among protected ones."""
     at = os.open("/run/arena", os.O_TMPFILE | os.O_RDWR)
-    os.link(f"/proc/self/fd/{at}", path + ".new", follow_symlinks=True)
+    if libc.linkat(-100, f"/proc/self/fd/{at}".encode(), -100, f"{path}.new".encode(), 0x400):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def other_thread(path):
