@@ -6,6 +6,7 @@ mod big_tree;
 mod clients;
 mod conformance;
 mod damage;
+mod database;
 mod exerciser;
 mod full_disk;
 mod fuzz;
