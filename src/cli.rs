@@ -37,6 +37,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Mount(Mount),
     Unmount(Unmount),
+    Upgrade(Upgrade),
     Status(Status),
     Algorithm(Algorithm),
     Settle(Settle),
@@ -116,6 +117,18 @@ pub(crate) struct Unmount {
     /// Detach although it is in use
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Have the plug-in's program that is installed now serve a mount
+///
+/// Another worker takes over, under those who use the mount; none of their calls fails. If the new
+/// program cannot, the old one goes on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci upgrade ~/logs")]
+pub(crate) struct Upgrade {
+    /// Where it is mounted
+    pub(crate) dir: PathBuf,
 }
 
 /// Show what is mounted, with which plug-ins, and how it does
@@ -308,7 +321,7 @@ pub(crate) struct Supervise {
     pub(crate) job: String,
 }
 
-/// Write man pages and completion scripts below a directory
+/// Write man pages, completion scripts and a unit of systemd below a directory
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
     /// A `share` directory, such as `/usr/local/share`

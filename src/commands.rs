@@ -10,6 +10,7 @@ mod settle;
 mod status;
 mod trace;
 mod unmount;
+mod upgrade;
 mod usage;
 
 pub(crate) use mount::run as mount;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Mount(args) => mount::run(args),
         Command::Unmount(args) => unmount::run(args),
+        Command::Upgrade(args) => upgrade::run(args),
         Command::Status(args) => status::run(args),
         Command::Algorithm(args) => algorithm::run(args),
         Command::Settle(args) => settle::run(args),

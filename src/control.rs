@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hsci_extension::CONTROL_PREFIX;
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::supervisor;
 use rustix::fs::{XattrFlags, getxattr, lgetxattr, setxattr};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -103,7 +104,6 @@ pub(crate) fn not_mounted(path: &Path) -> Failure {
 
 /// The failure of a system call on a path.
 pub(crate) fn of_path(path: &Path, errno: Errno) -> Failure {
-    let path = path.display();
     let (exit, text) = match errno {
         Errno::NOENT => (Exit::Missing, "no such file or directory".to_owned()),
         Errno::NOTDIR => (Exit::Missing, "not a directory".to_owned()),
@@ -111,10 +111,14 @@ pub(crate) fn of_path(path: &Path, errno: Errno) -> Failure {
             (Exit::Impossible, "permission denied; ask its owner, or be root".to_owned())
         }
         Errno::PERM => (Exit::Impossible, "only its owner or root may do that".to_owned()),
-        Errno::NOTCONN => {
-            (Exit::Internal, "its host is gone; `hsci unmount` it and mount it anew".to_owned())
-        }
+        Errno::NOTCONN => (Exit::Internal, gone(path)),
         _ => (Exit::Internal, std::io::Error::from(errno).to_string()),
     };
-    Failure::new(exit, format!("{path}: {text}"))
+    Failure::new(exit, format!("{}: {text}", path.display()))
+}
+
+/// What there is to say of a mount that nobody serves.
+fn gone(dir: &Path) -> String {
+    let last = supervisor::last_words(dir).map(|words| format!(", and its log ends: {words}"));
+    format!("its host is gone; `hsci mount` it anew{}", last.unwrap_or_default())
 }

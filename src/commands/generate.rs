@@ -1,4 +1,4 @@
-//! `hsci completions`, and the hidden `hsci generate` that makes all pages and scripts.
+//! `hsci completions`, and the hidden `hsci generate` that makes all pages, scripts and units.
 
 use std::fs;
 use std::io::{Result as IoResult, Write as _};
@@ -19,6 +19,9 @@ const SCRIPTS: [(Shell, &str, &str); 3] = [
     (Shell::Fish, "fish/vendor_completions.d", "hsci.fish"),
 ];
 
+/// The unit of systemd that keeps a mount.
+const UNIT: &str = include_str!("../hsci@.service");
+
 /// Prints a completion script.
 pub(crate) fn completions(args: &Completions) -> Result<()> {
     ui::print(&script(args.shell))
@@ -30,7 +33,7 @@ fn script(shell: Shell) -> String {
     String::from_utf8(script).expect("our own names and texts are UTF-8")
 }
 
-/// Writes man pages and completion scripts below a directory.
+/// Writes man pages, completion scripts and the unit below a directory.
 pub(crate) fn generate(args: &Generate) -> Result<()> {
     write_all(&args.share)
         .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", args.share.display())))
@@ -47,7 +50,10 @@ fn write_all(dir: &Path) -> IoResult<()> {
         fs::create_dir_all(&place)?;
         fs::write(place.join(name), script(shell))?;
     }
-    Ok(())
+    let program = std::env::current_exe()?;
+    let place = dir.join("hsci");
+    fs::create_dir_all(&place)?;
+    fs::write(place.join("hsci@.service"), UNIT.replace("@HSCI@", &program.to_string_lossy()))
 }
 
 /// Writes the page of a command and of all below it.

@@ -66,6 +66,12 @@ fn describe(status: &Value) -> String {
         let age = SystemTime::now().duration_since(since).unwrap_or_default();
         line("mounted", &format!("{} ago", HumanDuration(age)));
     }
+    if let Some(workers @ 2..) = status["workers"].as_u64() {
+        line("workers", &format!("{} replaced so far", workers - 1));
+    }
+    if status["supervised"] == false {
+        line("supervisor", "gone: a worker that dies is not replaced");
+    }
     line("profile", &with_reason(word("profile"), word("profile_reason")));
     if let Some(sealed) = status["sealed"].as_bool() {
         line("sealed", &with_reason(if sealed { "yes" } else { "no" }, word("sealed_reason")));

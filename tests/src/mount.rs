@@ -8,6 +8,7 @@ use crate::{Run, machine};
 /// A mount made by the real `hsci`, unmounted when dropped.
 #[derive(Debug)]
 pub struct Mount {
+    program: PathBuf,
     lower: PathBuf,
     dir: PathBuf,
     extension: String,
@@ -19,12 +20,22 @@ impl Mount {
     /// Mounts `NAME.lower` at `NAME` below `base`, making both where they are missing.
     #[must_use]
     pub fn new(base: &Path, name: &str, extension: &str, options: &str) -> Self {
-        let lower = base.join(format!("{name}.lower"));
-        let dir = base.join(name);
-        for path in [&lower, &dir] {
+        Self::by(&machine::hsci(), base, name, extension, options)
+    }
+
+    /// The same by a certain `hsci`.
+    #[must_use]
+    pub fn by(program: &Path, base: &Path, name: &str, extension: &str, options: &str) -> Self {
+        let dirs = [format!("{name}.lower"), name.to_owned()].map(|name| base.join(name));
+        for path in &dirs {
             std::fs::create_dir_all(path).expect("directories of a mount");
         }
-        Self::at(&lower, &dir, extension, options)
+        let [lower, dir] = dirs;
+        let (extension, options) = (extension.to_owned(), options.to_owned());
+        let program = program.to_owned();
+        let mut mount = Self { program, lower, dir, extension, options, mounted: false };
+        mount.mount();
+        mount
     }
 
     /// Mounts `lower` at `dir`. No options are an empty text.
@@ -32,7 +43,8 @@ impl Mount {
     pub fn at(lower: &Path, dir: &Path, extension: &str, options: &str) -> Self {
         let (lower, dir) = (lower.to_owned(), dir.to_owned());
         let (extension, options) = (extension.to_owned(), options.to_owned());
-        let mut mount = Self { lower, dir, extension, options, mounted: false };
+        let program = machine::hsci();
+        let mut mount = Self { program, lower, dir, extension, options, mounted: false };
         mount.mount();
         mount
     }
@@ -57,7 +69,7 @@ impl Mount {
 
     /// Mounts again with the same options.
     pub fn mount(&mut self) {
-        let mut run = Run::new(machine::hsci()).args(["mount", "--extension", &self.extension]);
+        let mut run = Run::new(&self.program).args(["mount", "--extension", &self.extension]);
         if !self.options.is_empty() {
             run = run.args(["-o", &self.options]);
         }
@@ -84,6 +96,11 @@ impl Mount {
     pub fn remount(&mut self) {
         self.unmount();
         self.mount();
+    }
+
+    /// Runs `hsci ARGUMENTS DIR`.
+    pub fn hsci<const N: usize>(&self, arguments: [&str; N]) -> Done {
+        Run::new(&self.program).args(arguments).arg(&self.dir).done()
     }
 
     /// Settles everything now.

@@ -4,7 +4,9 @@
 //! Regions begin and end anywhere, so that neighbours share pages and chunks. The last region
 //! reaches to the end of the file, and its process alone truncates and extends.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Child;
@@ -26,6 +28,8 @@ pub(crate) const TESTS: &[Test] = &[
 const REGION: u64 = 700_001;
 const PROCESSES: u64 = 3;
 const PAGE: u64 = 4096;
+/// Changes of a region that are remembered for the report of a failure.
+const HISTORY: usize = 20_000;
 
 fn zstd(dir: &Path) {
     exercise(dir, "compressfs", "algorithm=zstd:3,settle=50ms,chunk=32K", 30);
@@ -120,13 +124,30 @@ struct Region {
     /// What it holds; the last region ends where the file does.
     bytes: Vec<u8>,
     random: Random,
+    history: VecDeque<Operation>,
+}
+
+/// What was done to a range of the region, to be told when its bytes are wrong.
+struct Operation {
+    step: u64,
+    name: &'static str,
+    range: Range<usize>,
 }
 
 impl Region {
     fn new(file: File, number: u64, seed: u64) -> Self {
         let len = if number == PROCESSES - 1 { 0 } else { REGION };
         let random = Random::new(seed ^ (number << 40));
-        Self { file, number, start: number * REGION, bytes: vec![0; len as usize], random }
+        let bytes = vec![0; len as usize];
+        Self { file, number, start: number * REGION, bytes, random, history: VecDeque::new() }
+    }
+
+    fn remember(&mut self, name: &'static str, range: Range<usize>) {
+        let step = self.history.back().map_or(0, |last| last.step + 1);
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(Operation { step, name, range });
     }
 
     fn is_last(&self) -> bool {
@@ -167,6 +188,7 @@ impl Region {
             (offset, len) = (self.bytes.len(), 1 + self.random.skewed(14) as usize);
             self.bytes.resize(offset + len, 0);
         }
+        self.remember("write", offset..offset + len);
         let compressible = !self.random.once_in(4);
         let data = self.random.bytes(len, compressible);
         self.file.write_all_at(&data, self.start + offset as u64).expect("write");
@@ -185,6 +207,7 @@ impl Region {
         if len == 0 {
             return;
         }
+        self.remember("write through a mapping", offset..offset + len);
         let data = self.random.bytes(len, true);
         let map = self.map();
         map.write(self.start as usize + offset, &data);
@@ -208,9 +231,19 @@ impl Region {
         Map::new(&self.file, self.start as usize + self.bytes.len()).expect("mmap")
     }
 
+    /// True if a range shares no page with a neighbour. Copies and holes must not: the kernel's FUSE
+    /// drops whole pages around the target of a copy, with what neighbours have stored there through
+    /// mappings; and it lets such a page, with the old bytes, be written back while it asks for a
+    /// hole.
+    fn is_apart(&self, offset: usize, len: usize) -> bool {
+        let page = PAGE as usize;
+        offset >= page && (self.is_last() || offset + len + page <= self.bytes.len())
+    }
+
     fn erase(&mut self, mode: FallocateFlags) {
         let (offset, len) = self.range();
-        if len > 0 {
+        if len > 0 && self.is_apart(offset, len) {
+            self.remember("erase", offset..offset + len);
             fallocate(&self.file, mode, self.start + offset as u64, len as u64).expect("erase");
             self.bytes[offset..offset + len].fill(0);
         }
@@ -219,20 +252,19 @@ impl Region {
     fn allocate(&mut self) {
         let (offset, len) = self.range();
         let mode = FallocateFlags::KEEP_SIZE;
+        self.remember("allocate", offset..offset + len);
         fallocate(&self.file, mode, self.start + offset as u64, len as u64).expect("allocate");
     }
 
-    /// Copies within the region. The kernel drops whole pages around the target of a copy on
-    /// FUSE, with what neighbours have stored there through mappings: keep a page away from them.
     fn copy(&mut self) {
         let (from, len) = self.range();
         let (to, room) = self.range();
         let (from, to) = (from as u64, to as u64);
         let len = (len.min(room) as u64).min(from.abs_diff(to));
-        let end = self.bytes.len() as u64;
-        if len == 0 || to < PAGE || to + len + PAGE > end {
+        if len == 0 || !self.is_apart(to as usize, len as usize) {
             return;
         }
+        self.remember("copy to", to as usize..(to + len) as usize);
         let (mut source, mut target) = (self.start + from, self.start + to);
         let mut left = len as usize;
         while left > 0 {
@@ -246,6 +278,7 @@ impl Region {
 
     fn set_len(&mut self) {
         let len = self.random.below(REGION) as usize;
+        self.remember("set the length", len.min(self.bytes.len())..len.max(self.bytes.len()));
         self.file.set_len(self.start + len as u64).expect("truncate");
         self.bytes.resize(len, 0);
     }
@@ -261,6 +294,14 @@ impl Region {
         let Some(at) = expected.iter().zip(found).position(|(one, other)| one != other) else {
             return;
         };
+        let byte = offset + at;
+        for Operation { step, name, range } in &self.history {
+            if range.contains(&byte) {
+                println!("region {}: change {step} of byte {byte}: {name}, {range:?}", self.number);
+            }
+        }
+        let steps = self.history.back().map_or(0, |last| last.step);
+        println!("region {}: {steps} changes so far", self.number);
         let wrong = expected.iter().zip(found).filter(|(one, other)| one != other).count();
         panic!(
             "region {}: {how} at {}+{}: {wrong} wrong bytes, the first at {} is {:#x}, not {:#x}",

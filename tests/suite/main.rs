@@ -6,6 +6,7 @@ mod big_tree;
 mod clients;
 mod conformance;
 mod damage;
+mod database;
 mod dispatch;
 mod exerciser;
 mod full_disk;
@@ -15,6 +16,7 @@ mod model;
 mod mounting;
 mod pjdfstest;
 mod requests;
+mod survival;
 mod users;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ const AREAS: &[&[Test]] = &[
     mounting::TESTS,
     pjdfstest::TESTS,
     requests::TESTS,
+    survival::TESTS,
     users::TESTS,
 ];
 
@@ -44,6 +47,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--exercise") {
         exerciser::process(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    if arguments.first().is_some_and(|first| first == "--load") {
+        survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
     runner::main(&AREAS.concat())

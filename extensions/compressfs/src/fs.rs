@@ -123,7 +123,7 @@ impl Content for Compress {
         }
         match &mut file.form {
             Form::Raw => file.lower.set_len(len),
-            Form::Stored(stored) => stored.set_len(len),
+            Form::Stored(stored) => stored.set_len(&*file.lower, len),
             Form::Unreadable(error) => Err(error.clone()),
         }
     }
@@ -176,7 +176,7 @@ impl Content for Compress {
         // Space for what may be written later cannot be promised: nobody knows how small it gets.
         let end = offset.saturating_add(len);
         if !mode.intersects(Flags::KEEP_SIZE | Flags::PUNCH_HOLE) && end > stored.len() {
-            stored.set_len(end)?;
+            stored.set_len(&*file.lower, end)?;
         }
         Ok(())
     }

@@ -60,6 +60,25 @@ pub trait LowerFile: Send + Sync {
     /// The lasting name of this file.
     fn id(&self) -> Result<FileId>;
 
+    /// Notes what the next worker has to know of the file if this one dies before it is in the file
+    /// itself: what was acknowledged and is only in memory. Notes outlive the process, not the
+    /// mount. `about` is the plug-in's own: whatever sets these notes apart from those of other
+    /// plug-ins, and of other states of the file.
+    fn note(&self, about: u64, note: &[u8]) {
+        let _ = (about, note);
+    }
+
+    /// All notes of the file about something, one behind the other.
+    fn notes(&self, about: u64) -> Vec<u8> {
+        let _ = about;
+        Vec::new()
+    }
+
+    /// Drops notes: what they say is in the file now.
+    fn drop_notes(&self, about: u64) {
+        let _ = about;
+    }
+
     /// True if the file is empty.
     fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)

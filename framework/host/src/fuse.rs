@@ -6,7 +6,10 @@ mod convert;
 mod kernel;
 mod listing;
 mod negotiate;
+mod once;
 mod requests;
+mod takeover;
+mod watch;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,6 +19,9 @@ use fuser::{Config, Session, SessionACL};
 use hsci_extension::{Dispatch, FileSystem};
 
 use self::adapter::Adapter;
+use self::watch::Watch;
+use crate::handover::Handover;
+use crate::lower::LowerTree;
 
 pub(crate) use self::kernel::KernelCaches;
 pub(crate) use self::requests::Requests;
@@ -29,27 +35,51 @@ pub(crate) struct Profile {
     pub(crate) cache: Duration,
     /// Number of event loops.
     pub(crate) threads: usize,
+    /// How long a request may take before another worker is tried; zero for any time.
+    pub(crate) deadline: Duration,
+}
+
+/// What is mounted.
+pub(crate) struct Mounted {
+    /// The topmost layer.
+    pub(crate) top: Arc<dyn FileSystem>,
+    /// The lowest layer.
+    pub(crate) tree: Arc<LowerTree>,
+    pub(crate) profile: Profile,
+    pub(crate) requests: Arc<Requests>,
+    /// Answers the question of the same name.
+    pub(crate) status: Box<dyn Fn() -> String + Send + Sync>,
+    /// Absent where no other worker will go on from here.
+    pub(crate) handover: Option<Arc<Handover>>,
 }
 
 /// A mount whose first request has been answered.
 pub(crate) struct Serving(Session<Adapter>);
 
-/// Answers the kernel's first request on a FUSE descriptor. `status` answers the question of the
-/// same name; `caches` is told how to reach the kernel.
+/// Answers the kernel's first request on a FUSE descriptor, or goes on where the worker before has
+/// died. `caches` is told how to reach the kernel.
 pub(crate) fn begin(
     device: OwnedFd,
-    top: Arc<dyn FileSystem>,
-    profile: Profile,
-    requests: Arc<Requests>,
-    status: Box<dyn Fn() -> String + Send + Sync>,
+    mounted: Mounted,
     caches: &KernelCaches,
 ) -> std::io::Result<Serving> {
-    let adapter = Adapter::new(top, profile, requests, status);
     let mut config = Config::default();
-    config.n_threads = Some(profile.threads);
-    config.clone_fd = true;
-    // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
-    let session = Session::from_fd(adapter, device, SessionACL::All, config)?;
+    config.n_threads = Some(mounted.profile.threads);
+    // The kernel fails what was read from a copy of the descriptor when the copy is closed, so
+    // with copies of its own a worker's death would be seen.
+    config.clone_fd = false;
+    let deadline = mounted.profile.deadline;
+    let watch = Arc::new(Watch::default());
+    if !deadline.is_zero() {
+        watch.enforce(deadline);
+    }
+    let begun = mounted.handover.as_ref().and_then(|handover| handover.offer());
+    let adapter = Adapter::new(mounted, watch);
+    let session = match begun {
+        Some(offer) => takeover::session(adapter, &device, config, &offer)?,
+        // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
+        None => Session::from_fd(adapter, device, SessionACL::All, config)?,
+    };
     caches.connect(session.notifier());
     Ok(Serving(session))
 }

@@ -2,6 +2,7 @@
 
 pub mod failure;
 mod fuse;
+mod handover;
 pub mod lower;
 pub mod program;
 pub mod protocol;

@@ -8,24 +8,30 @@ mod descriptors;
 mod directories;
 mod filesystem;
 mod inodes;
+mod legacy;
 mod names;
 mod store;
 mod xattrs;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use hsci_extension::{Errno, Error, Ino, RESERVED_NAME, Result};
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
+use crate::handover::Remains;
 use crate::sys::handle::{Handle, handle_of};
 
 pub(crate) use self::attributes::timespec_of;
+pub(crate) use self::legacy::Legacy;
 pub use self::store::LowerStore;
 
 /// A lower directory as a file system.
@@ -38,6 +44,10 @@ pub struct LowerTree {
     /// Inodes can be opened by handle, which needs `CAP_DAC_READ_SEARCH` and a file system that
     /// makes handles.
     by_handle: bool,
+    /// When the space of a deleted file last began to come back.
+    released: Mutex<Option<Instant>>,
+    /// Absent where no other worker will go on from here.
+    legacy: Option<Legacy>,
 }
 
 /// True if the calling process can open inodes of a directory's file system by handle.
@@ -46,6 +56,10 @@ pub fn opens_by_handle(directory: impl AsFd) -> bool {
     let directory = directory.as_fd();
     handle_of(directory).is_ok_and(|handle| handle.open(directory, OFlags::PATH).is_ok())
 }
+
+/// How long the space of a deleted file may take to come back, and how often it is looked for.
+const TIME_TO_RELEASE: Duration = Duration::from_millis(300);
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(10);
 
 /// How many descriptors the cache may hold, whatever the limit of the process.
 const MOST_DESCRIPTORS: u64 = 4096;
@@ -63,6 +77,23 @@ impl LowerTree {
     /// Serves the directory that `root` is open on. To be called before other threads start, for
     /// it changes the credentials of the process, and its limit of descriptors.
     pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
+        Self::open_with(root, None)
+    }
+
+    /// As [`LowerTree::open`], for a mount that outlives the process: goes on from what the process
+    /// before has left, descriptors of unlinked files included.
+    pub(crate) fn inherit(
+        root: OwnedFd,
+        legacy: Legacy,
+        remains: &Remains,
+        pins: HashMap<u64, OwnedFd>,
+    ) -> Result<Arc<Self>> {
+        let tree = Self::open_with(root, Some(legacy))?;
+        tree.take_over(remains, pins);
+        Ok(tree)
+    }
+
+    fn open_with(root: OwnedFd, legacy: Option<Legacy>) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
@@ -75,6 +106,8 @@ impl LowerTree {
             descriptors: Descriptors::new(bound.min(MOST_DESCRIPTORS) as usize),
             credentials: Credentials::prepare(),
             by_handle,
+            released: Mutex::new(None),
+            legacy,
         }))
     }
 
@@ -132,7 +165,43 @@ impl LowerTree {
     fn close(&self, gone: &[Ino]) {
         for ino in gone {
             self.descriptors.remove(*ino);
+            if self.disinherit(*ino) {
+                self.note_release();
+            }
         }
+    }
+
+    /// A file is being deleted.
+    fn note_release(&self) {
+        *self.released.lock() = Some(Instant::now());
+    }
+
+    /// Waits until the space of files that were deleted by now has come back.
+    fn wait_for_release(&self) {
+        let since = self.released.lock().map(|released| released.elapsed());
+        if let Some(left) = since.and_then(|since| TIME_TO_RELEASE.checked_sub(since)) {
+            std::thread::sleep(left);
+        }
+    }
+
+    /// Tries again what has found the disk full, as long as the space of deleted files is coming back:
+    /// the kernel tells of their end, and the supervisor lets go of them, after `unlink` has returned.
+    fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            match attempt() {
+                Err(Error::Lower(Errno::NOSPC)) if self.is_space_coming(begun) => {
+                    std::thread::sleep(PAUSE_WHEN_FULL);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// True if a file was deleted just now, and nobody has waited since `begun` for too long.
+    fn is_space_coming(&self, begun: Instant) -> bool {
+        let recent = |released: Instant| released.elapsed() < TIME_TO_RELEASE;
+        begun.elapsed() < TIME_TO_RELEASE && self.released.lock().is_some_and(recent)
     }
 
     fn open_again(&self, inode: &Inode) -> Result<OwnedFd> {

@@ -37,7 +37,14 @@ pub struct MountRequest {
 pub(crate) struct Start {
     pub(crate) request: MountRequest,
     pub(crate) supervisor_pid: u32,
+    /// When it was mounted, in seconds since 1970.
+    pub(crate) since: u64,
     pub(crate) log: Option<PathBuf>,
+    /// How many workers have served the mount before.
+    pub(crate) workers: u64,
+    /// How many descriptors of unlinked files follow, each with the number of its inode. Before
+    /// them come the file in memory and the socket of the vault.
+    pub(crate) unlinked: u64,
 }
 
 /// How somebody who was asked for something got on.
@@ -141,28 +148,33 @@ pub(crate) fn receive<T: DeserializeOwned>(from: impl Read) -> std::io::Result<O
     Ok(Some(serde_json::from_slice(&line)?))
 }
 
-/// Sends a descriptor with a message of one byte.
-pub(crate) fn send_descriptor(to: &UnixStream, descriptor: BorrowedFd<'_>) -> std::io::Result<()> {
+/// Sends a descriptor, with a number that says what it is.
+pub(crate) fn send_descriptor(
+    to: &UnixStream,
+    number: u64,
+    descriptor: BorrowedFd<'_>,
+) -> std::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor];
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(to, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?;
+    let bytes = number.to_ne_bytes();
+    sendmsg(to, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives the descriptor that comes with a message of one byte.
-pub(crate) fn receive_descriptor(from: &UnixStream) -> std::io::Result<OwnedFd> {
+/// Receives a descriptor and its number, which not every sender has.
+pub(crate) fn receive_descriptor(from: &UnixStream) -> std::io::Result<(u64, OwnedFd)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let buffers = &mut [IoSliceMut::new(&mut byte)];
+    let mut bytes = [0; 8];
+    let buffers = &mut [IoSliceMut::new(&mut bytes)];
     recvmsg(from, buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = message
             && let Some(descriptor) = descriptors.next()
         {
-            return Ok(descriptor);
+            return Ok((u64::from_ne_bytes(bytes), descriptor));
         }
     }
     Err(std::io::ErrorKind::UnexpectedEof.into())

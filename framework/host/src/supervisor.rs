@@ -8,25 +8,31 @@ mod kernel;
 mod log_file;
 mod paths;
 mod store;
+mod succession;
 pub mod table;
 mod worker;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, pidfd_send_signal, setrlimit};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use self::worker::Worker;
+use self::succession::Succession;
+use self::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
+use crate::handover::{self, VaultKeeper};
 use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
+pub use self::log_file::last_words;
 pub use self::store::StoreFile;
 
 /// What a supervisor is started for.
@@ -102,7 +108,7 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
         let text = format!("{}: no mount of hsci; `hsci status` lists them", dir.display());
         Failure::new(Exit::Missing, text)
     })?;
-    let supervisor = table::supervisor_of(&mounted.dir);
+    let supervisor = table::status(&mounted.dir).as_ref().and_then(table::supervisor);
     kernel::unmount(&mounted.dir, force)?;
     match supervisor {
         Some(supervisor) if !force => table::wait_for_end(&supervisor),
@@ -110,59 +116,109 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
     }
 }
 
-/// A mount with the worker that serves it.
+/// Has the program that is on the disk now serve a mount, under those who use it. Returns what the
+/// mount says of itself afterwards.
+pub fn upgrade(dir: &Path) -> Result<serde_json::Value, Failure> {
+    let fail = |exit, text: &str| Failure::new(exit, format!("{}: {text}", dir.display()));
+    let before = table::status(dir)
+        .ok_or_else(|| fail(Exit::Missing, "no mount of hsci that answers; see `hsci status`"))?;
+    let supervisor = table::supervisor(&before).ok_or_else(|| {
+        fail(Exit::Missing, "its supervisor is gone; unmount it and mount it anew")
+    })?;
+    let refused = |errno: Errno| match errno {
+        Errno::PERM => fail(Exit::Impossible, "only who mounted it or root may do that"),
+        errno => internal("its supervisor", &errno.into()),
+    };
+    pidfd_send_signal(&supervisor, Signal::USR1).map_err(refused)?;
+    let begun = Instant::now();
+    loop {
+        std::thread::sleep(UPGRADE_PAUSE);
+        match table::status(dir) {
+            Some(now) if now["workers"] != before["workers"] => return Ok(now),
+            _ if begun.elapsed() > UPGRADE_TIME => {
+                return Err(fail(Exit::Internal, "no other worker has answered; see its log"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How long, and how often, another worker is looked for.
+const UPGRADE_TIME: Duration = Duration::from_secs(60);
+const UPGRADE_PAUSE: Duration = Duration::from_millis(10);
+
+/// A mount with the workers that serve it, one after the other.
 struct Supervisor {
     dir: PathBuf,
-    worker: Worker,
+    workers: Succession,
     signals: Signals,
-    /// Held so that no other host serves the same store.
-    _lower: OwnedFd,
 }
 
 impl Supervisor {
     fn begin(job: &Job, log: Option<PathBuf>) -> Result<Self, Failure> {
         let request = &job.request;
-        let signals =
-            Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| internal("signals", &error))?;
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+            .map_err(|error| internal("signals", &error))?;
+        let limit = raise_descriptor_limit();
+        let program = Program::open(&job.program)?;
         let lower = open_lower(request)?;
         store::claim(&lower, job)?;
+        let handover =
+            handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
+        let mut heritage = Heritage { lower, handover, vault: VaultKeeper::new(limit) };
         let supervisor_pid = std::process::id();
-        let start = Start { request: request.clone(), supervisor_pid, log };
-        let mut worker = Worker::start(&job.program, &lower, &start)?;
-        let device = kernel::mount(request)?;
-        if let Err(failure) = worker.serve(device) {
+        let request = request.clone();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let start = Start { request, supervisor_pid, since, log, workers: 0, unlinked: 0 };
+        let mut worker = Worker::start(&program, &mut heritage, &start)?;
+        let dir = start.request.dir.clone();
+        let device = kernel::mount(&start.request)?;
+        if let Err(failure) = worker.serve(device.as_fd()) {
             // Nobody can use it: there is nothing to wait for.
-            kernel::unmount(&request.dir, true)?;
+            kernel::unmount(&dir, true)?;
             return Err(failure);
         }
-        kernel::enlarge_readahead(&request.dir);
-        Ok(Self { dir: request.dir.clone(), worker, signals, _lower: lower })
+        kernel::enlarge_readahead(&dir);
+        let workers = Succession::new(program, heritage, device, start, worker)
+            .map_err(|error| internal("the worker", &error))?;
+        Ok(Self { dir, workers, signals })
     }
 
     /// Returns when the mount has ended.
     fn run(self) -> Result<(), Failure> {
-        let Self { dir, mut worker, mut signals, _lower } = self;
+        let Self { dir, workers, mut signals } = self;
         let handle = signals.handle();
-        let unmounting = std::thread::spawn({
-            let dir = dir.clone();
-            move || {
-                for (number, _) in signals.forever().enumerate() {
-                    // The second signal does not wait for those who still use the mount.
-                    if let Err(failure) = kernel::unmount(&dir, number > 0) {
-                        log::warn!("{failure}");
-                    }
+        let replacer = workers.replacer();
+        let obeying = std::thread::spawn(move || {
+            let mut asked_before = false;
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    replacer.upgrade();
+                    continue;
                 }
+                // The second signal does not wait for those who still use the mount.
+                if let Err(failure) = kernel::unmount(&dir, asked_before) {
+                    log::warn!("{failure}");
+                }
+                asked_before = true;
             }
         });
-        let ended = worker.wait();
+        let ended = workers.run();
         handle.close();
         // The thread only waited for signals.
-        let _ = unmounting.join();
-        if ended.is_err() && table::find(&dir).is_ok_and(|mounted| mounted.is_some()) {
-            kernel::unmount(&dir, true)?;
-        }
+        let _ = obeying.join();
+        // A mount that nobody serves any more stays: what lies below its directory are the stored
+        // forms, and nobody is to take them for the files.
         ended
     }
+}
+
+/// One descriptor is kept for each unlinked file that is in use. Returns how many there can be.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let holds = if raised.is_ok() { limit.maximum } else { limit.current };
+    holds.unwrap_or(u64::MAX)
 }
 
 fn open_lower(request: &MountRequest) -> Result<OwnedFd, Failure> {

@@ -65,6 +65,11 @@ impl Chain {
     pub(super) fn new(start: u32) -> Self {
         Self(start)
     }
+
+    /// Of a chain that nothing was added to: tells images apart.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.into()
+    }
 }
 
 const BLOCK: usize = ALIGNMENT as usize;

@@ -7,6 +7,7 @@
 //! later one, durable already, and its checksums are not looked at any more.
 
 mod erased;
+mod notes;
 mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsci_extension::{LowerFile, Result};
 
 use self::erased::Ranges;
+use self::notes::Note;
 use super::image::Image;
 use crate::format::log as format;
 
@@ -48,6 +50,8 @@ pub(crate) struct Log {
     end: u64,
     /// Something torn lies behind `end`.
     has_tail: bool,
+    /// The chain as the image begins it.
+    image: format::Chain,
     chain: format::Chain,
     /// Number of the last commit; the image itself is commit 0.
     seq: u64,
@@ -62,6 +66,8 @@ pub(crate) struct Log {
     /// Chunks whose slots the next commit must tell of, and chunks it must tell are zeros.
     fresh: BTreeSet<u64>,
     fresh_erased: Ranges,
+    /// Bytes of notes since the last commit.
+    noted: u64,
 }
 
 impl Log {
@@ -77,6 +83,7 @@ impl Log {
             start,
             end: start,
             has_tail: false,
+            image: image.header().chain(),
             chain: image.header().chain(),
             seq: 0,
             durable: Arc::default(),
@@ -85,6 +92,7 @@ impl Log {
             shortest: len,
             fresh: BTreeSet::new(),
             fresh_erased: Ranges::default(),
+            noted: 0,
         }
     }
 
@@ -132,19 +140,27 @@ impl Log {
         self.slots.insert(chunk, slot);
         self.fresh.insert(chunk);
         self.end = place + chunk_len;
+        self.note(lower, &Note::Slot { chunk, place, valid: slot.valid });
         Ok(())
     }
 
     /// The slot's bytes up to `valid` count from now on.
-    pub(crate) fn grow_slot(&mut self, chunk: u64, valid: usize) {
+    pub(crate) fn grow_slot(&mut self, lower: &dyn LowerFile, chunk: u64, valid: usize) {
+        let valid = valid as u32;
         let slot = self.slots.get_mut(&chunk).expect("the slot was just written");
-        if valid as u32 > slot.valid {
-            slot.valid = valid as u32;
+        if valid > slot.valid {
+            slot.valid = valid;
             self.fresh.insert(chunk);
+            self.note(lower, &Note::Valid { chunk, valid });
         }
     }
 
-    pub(crate) fn set_len(&mut self, len: u64, chunk_len: u64) {
+    pub(crate) fn set_len(&mut self, lower: &dyn LowerFile, len: u64, chunk_len: u64) {
+        self.change_len(len, chunk_len);
+        self.note(lower, &Note::Len(len));
+    }
+
+    fn change_len(&mut self, len: u64, chunk_len: u64) {
         if len < self.len {
             self.shortest = self.shortest.min(len);
             self.cut(len, chunk_len);
@@ -153,8 +169,9 @@ impl Log {
     }
 
     /// Forgets what a write that failed has left behind the end.
-    pub(crate) fn forget_behind_end(&mut self, chunk_len: u64) {
+    pub(crate) fn forget_behind_end(&mut self, lower: &dyn LowerFile, chunk_len: u64) {
         self.cut(self.len, chunk_len);
+        self.note(lower, &Note::Len(self.len));
     }
 
     /// Forgets whatever lies behind `len`.
@@ -167,7 +184,12 @@ impl Log {
         }
     }
 
-    pub(crate) fn erase(&mut self, chunks: Range<u64>) {
+    pub(crate) fn erase(&mut self, lower: &dyn LowerFile, chunks: Range<u64>) {
+        self.forget_chunks(chunks.clone());
+        self.note(lower, &Note::Erased(chunks));
+    }
+
+    fn forget_chunks(&mut self, chunks: Range<u64>) {
         self.forget_slots(&chunks);
         self.erased.insert(chunks.clone());
         self.fresh_erased.insert(chunks);
@@ -189,6 +211,7 @@ impl Log {
             // The time of change is that of the write, not that of the commit. An unprivileged
             // host may not set it on another's file, which is no reason to fail.
             let _ = lower.set_times(&times);
+            self.drop_notes(lower);
         }
         Ok(())
     }

@@ -116,13 +116,16 @@ impl Stored {
         for piece in pieces(offset, data.len() as u64, self.chunk_len()) {
             let (part, behind) = rest.split_at(piece.end - piece.start);
             if let Err(error) = self.write_piece(lower, cache, piece, part) {
-                self.log.forget_behind_end(self.image.chunk_len());
+                self.log.forget_behind_end(lower, self.image.chunk_len());
                 return Err(error);
             }
             rest = behind;
         }
         if end > self.len() {
-            self.log.set_len(end, self.chunk_len());
+            self.log.set_len(lower, end, self.chunk_len());
+        }
+        if self.log.is_long_noted() {
+            self.log.commit(lower)?;
         }
         Ok(())
     }
@@ -146,7 +149,7 @@ impl Stored {
             lower.write_at(slot.place + valid as u64, &vec![0; piece.start - valid])?;
         }
         lower.write_at(slot.place + piece.start as u64, data)?;
-        self.log.grow_slot(piece.chunk, piece.end.max(valid));
+        self.log.grow_slot(lower, piece.chunk, piece.end.max(valid));
         Ok(())
     }
 
@@ -168,11 +171,11 @@ impl Stored {
     }
 
     /// Truncates or extends; nothing is written.
-    pub(crate) fn set_len(&mut self, len: u64) -> Result<()> {
+    pub(crate) fn set_len(&mut self, lower: &dyn LowerFile, len: u64) -> Result<()> {
         if len > i64::MAX as u64 {
             return Err(Error::TooLarge(format!("a length of {len}")));
         }
-        self.log.set_len(len, self.chunk_len());
+        self.log.set_len(lower, len, self.chunk_len());
         Ok(())
     }
 
@@ -202,7 +205,7 @@ impl Stored {
             }
         }
         if !whole.is_empty() {
-            self.log.erase(whole);
+            self.log.erase(lower, whole);
         }
         Ok(())
     }

@@ -112,6 +112,42 @@ fn a_power_cut_at_any_point_loses_nothing_that_was_synced() {
     }
 }
 
+#[test]
+fn a_process_killed_at_any_point_loses_nothing_that_was_acknowledged() {
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let mut life = Life::new();
+        for kill in 0..4 {
+            let context = format!("seed {seed}, kill {kill}");
+            let rig = Rig::start(&life.disk, &[]).expect(&context);
+            let fail_at = random.below(300);
+            life.disk.set_fate(Fate { fail_at: Some(fail_at), forever: true, ..Fate::default() });
+            let mut waiting = None;
+            while life.disk.with(|state| state.calls <= fail_at) {
+                let operation = Operation::draw(&mut random);
+                let known = life.histories[operation.file].0.len();
+                if !life.step(&rig, &operation) {
+                    life.histories[operation.file].0.truncate(known);
+                    waiting = Some(operation);
+                    break;
+                }
+            }
+            drop(rig);
+            life.disk.set_fate(Fate::default());
+            let rig = Rig::start(&life.disk, &[]).expect(&context);
+            // The kernel sends again what was not answered.
+            if let Some(operation) = waiting {
+                assert!(life.step(&rig, &operation), "{context}: the operation fails again");
+            }
+            for history in &mut life.histories {
+                history.0 = vec![history.now().clone()];
+            }
+            life.check(&rig, &context);
+        }
+        life.check_alive(&mut random, &format!("seed {seed}"));
+    }
+}
+
 /// A short life that walks through every change of form.
 fn scripted(random: &mut Random) -> Vec<Operation> {
     let text = random.bytes(90 << 10, true);

@@ -65,6 +65,8 @@ pub(super) struct State {
     store: BTreeMap<String, u64>,
     durable_store: BTreeMap<String, u64>,
     unsynced_store: Vec<Renaming>,
+    /// By file and what they are about.
+    notes: BTreeMap<(u64, u64), Vec<u8>>,
     next_ino: u64,
     clock: u64,
     pub(super) calls: u64,
@@ -87,6 +89,11 @@ impl State {
             true => Err(Error::Lower(self.fate.errno.unwrap_or(Errno::IO))),
             false => Ok(()),
         }
+    }
+
+    /// True if a process that made all these calls is dead by now.
+    fn is_over(&self) -> bool {
+        self.fate.forever && self.fate.fail_at.is_some_and(|at| self.calls > at)
     }
 
     fn used(&self) -> u64 {
@@ -209,6 +216,7 @@ impl Disk {
         }
         state.store = state.durable_store.clone();
         (state.calls, state.fate) = (0, Fate::default());
+        state.notes.clear();
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -331,6 +339,25 @@ impl LowerFile for DiskFile {
         let inode = state.inode(self.ino)?;
         (inode.accessed, inode.modified) = (clock(times.accessed), clock(times.modified));
         Ok(())
+    }
+
+    fn note(&self, about: u64, note: &[u8]) {
+        let mut state = self.disk.0.lock();
+        if !state.is_over() {
+            state.notes.entry((self.ino, about)).or_default().extend_from_slice(note);
+        }
+    }
+
+    fn notes(&self, about: u64) -> Vec<u8> {
+        let state = self.disk.0.lock();
+        state.notes.get(&(self.ino, about)).cloned().unwrap_or_default()
+    }
+
+    fn drop_notes(&self, about: u64) {
+        let mut state = self.disk.0.lock();
+        if !state.is_over() {
+            state.notes.remove(&(self.ino, about));
+        }
     }
 
     fn id(&self) -> Result<FileId> {

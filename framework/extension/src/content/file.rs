@@ -72,4 +72,16 @@ impl<C: Content> LowerFile for ContentFile<C> {
     fn id(&self) -> Result<FileId> {
         self.lower.id()
     }
+
+    fn note(&self, about: u64, note: &[u8]) {
+        self.lower.note(about, note);
+    }
+
+    fn notes(&self, about: u64) -> Vec<u8> {
+        self.lower.notes(about)
+    }
+
+    fn drop_notes(&self, about: u64) {
+        self.lower.drop_notes(about);
+    }
 }

@@ -14,16 +14,20 @@ use fuser::{
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use hsci_extension::{
-    CONTROL_PREFIX, Entry, Error, FallocateFlags, FileSystem, OFlags, Opened, SetAttr, Whence,
-    XattrFlags,
+    CONTROL_PREFIX, Entry, Errno as LowerErrno, Error, FallocateFlags, FileSystem, OFlags, Opened,
+    SetAttr, Whence, XattrFlags,
 };
 
-use super::Profile;
 use super::answer::Answers;
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
 use super::listing::NO_ATTR;
-use super::negotiate::negotiate;
-use super::requests::{Operation, Requests};
+use super::negotiate::{negotiate, offer};
+use super::once::{is_resent, unless_gone};
+use super::requests::Operation;
+use super::watch::Watch;
+use super::{Mounted, Profile};
+use crate::handover::Handover;
+use crate::lower::LowerTree;
 
 /// Bytes of names asked for at a time: what fits the kernel's buffer.
 const NAMES_BUDGET: usize = 32 << 10;
@@ -33,19 +37,19 @@ const FILE_TYPE: u32 = 0o170_000;
 
 pub(super) struct Adapter {
     pub(super) top: Arc<dyn FileSystem>,
+    /// The lowest layer, which writes down what the kernel is told.
+    pub(super) tree: Arc<LowerTree>,
+    handover: Option<Arc<Handover>>,
     profile: Profile,
     answers: Answers,
     status: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Adapter {
-    pub(super) fn new(
-        top: Arc<dyn FileSystem>,
-        profile: Profile,
-        requests: Arc<Requests>,
-        status: Box<dyn Fn() -> String + Send + Sync>,
-    ) -> Self {
-        Self { top, profile, answers: Answers::new(requests), status }
+    pub(super) fn new(mounted: Mounted, watch: Arc<Watch>) -> Self {
+        let Mounted { top, tree, profile, requests, status, handover } = mounted;
+        let answers = Answers::new(requests, handover.clone(), watch);
+        Self { top, tree, handover, profile, answers, status }
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -55,6 +59,7 @@ impl Adapter {
     fn entry(&self, entry: Result<Entry, Errno>, reply: ReplyEntry) {
         match entry {
             Ok(entry) => {
+                self.tree.tell(entry.ino);
                 let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
                 reply.entry(&self.ttl(), &attr, Generation(entry.generation));
             }
@@ -68,7 +73,7 @@ impl Adapter {
         number: INodeNo,
         name: &str,
     ) -> Result<Vec<u8>, Errno> {
-        self.answers.to(Operation::Control, ino(number), || match name {
+        self.answers.to(request.unique().0, Operation::Control, ino(number), || match name {
             "status" => Ok((self.status)().into_bytes()),
             _ => self.top.control_get(&call(request), ino(number), name),
         })
@@ -104,18 +109,22 @@ fn sized(value: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        if let Some(handover) = &self.handover {
+            handover.set_offer(&offer(config));
+        }
         negotiate(config);
         Ok(())
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let directory = ino(parent);
-        let entry = self.answers.to(Operation::Lookup, directory, || {
-            match self.top.lookup(&call(request), directory, name) {
-                Err(Error::Lower(hsci_extension::Errno::NOENT)) => Ok(None),
-                other => other.map(Some),
-            }
-        });
+        let entry =
+            self.answers.to(request.unique().0, Operation::Lookup, directory, || {
+                match self.top.lookup(&call(request), directory, name) {
+                    Err(Error::Lower(hsci_extension::Errno::NOENT)) => Ok(None),
+                    other => other.map(Some),
+                }
+            });
         match entry {
             Ok(Some(entry)) => self.entry(Ok(entry), reply),
             // Inode 0 with a time: the kernel remembers that there is no such name.
@@ -124,17 +133,21 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
+    fn forget(&self, request: &Request, number: INodeNo, lookups: u64) {
         // Nobody waits for an answer.
-        let _ = self
-            .answers
-            .to(Operation::Forget, ino(number), || Ok(self.top.forget(ino(number), lookups)));
+        let _ = self.answers.to(request.unique().0, Operation::Forget, ino(number), || {
+            let forget = || {
+                let _ = self.top.forget(ino(number), lookups);
+            };
+            self.tree.forgetting(ino(number), lookups, forget);
+            Ok(())
+        });
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let attr = self
-            .answers
-            .to(Operation::Getattr, ino(number), || self.top.getattr(&call(request), ino(number)));
+        let attr = self.answers.to(request.unique().0, Operation::Getattr, ino(number), || {
+            self.top.getattr(&call(request), ino(number))
+        });
         match attr {
             Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
             Err(errno) => reply.error(errno),
@@ -167,7 +180,7 @@ impl Filesystem for Adapter {
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
         };
-        let attr = self.answers.to(Operation::Setattr, ino(number), || {
+        let attr = self.answers.to(request.unique().0, Operation::Setattr, ino(number), || {
             self.top.setattr(&call(request), ino(number), &changes)
         });
         match attr {
@@ -177,7 +190,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        let target = self.answers.to(Operation::Readlink, ino(number), || {
+        let target = self.answers.to(request.unique().0, Operation::Readlink, ino(number), || {
             self.top.readlink(&call(request), ino(number))
         });
         match target {
@@ -196,9 +209,10 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(Operation::Mknod, ino(parent), || {
+        let entry = self.answers.to(request.unique().0, Operation::Mknod, ino(parent), || {
             let call = call(request).with_umask(umask);
-            self.top.mknod(&call, ino(parent), name, mode, decode_device(rdev))
+            let made = self.top.mknod(&call, ino(parent), name, mode, decode_device(rdev));
+            self.unless_made(request, made, ino(parent), name)
         });
         self.entry(entry, reply);
     }
@@ -212,22 +226,24 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(Operation::Mkdir, ino(parent), || {
-            self.top.mkdir(&call(request).with_umask(umask), ino(parent), name, mode)
+        let entry = self.answers.to(request.unique().0, Operation::Mkdir, ino(parent), || {
+            let call = call(request).with_umask(umask);
+            let made = self.top.mkdir(&call, ino(parent), name, mode);
+            self.unless_made(request, made, ino(parent), name)
         });
         self.entry(entry, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let outcome = self.answers.to(Operation::Unlink, ino(parent), || {
-            self.top.unlink(&call(request), ino(parent), name)
+        let outcome = self.answers.to(request.unique().0, Operation::Unlink, ino(parent), || {
+            unless_gone(request, self.top.unlink(&call(request), ino(parent), name))
         });
         empty(outcome, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let outcome = self.answers.to(Operation::Rmdir, ino(parent), || {
-            self.top.rmdir(&call(request), ino(parent), name)
+        let outcome = self.answers.to(request.unique().0, Operation::Rmdir, ino(parent), || {
+            unless_gone(request, self.top.rmdir(&call(request), ino(parent), name))
         });
         empty(outcome, reply);
     }
@@ -240,8 +256,9 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(Operation::Symlink, ino(parent), || {
-            self.top.symlink(&call(request), ino(parent), name, target.as_os_str())
+        let entry = self.answers.to(request.unique().0, Operation::Symlink, ino(parent), || {
+            let made = self.top.symlink(&call(request), ino(parent), name, target.as_os_str());
+            self.unless_made(request, made, ino(parent), name)
         });
         self.entry(entry, reply);
     }
@@ -257,9 +274,9 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let flags = hsci_extension::RenameFlags::from_bits_retain(flags.bits());
-        let outcome = self.answers.to(Operation::Rename, ino(parent), || {
+        let outcome = self.answers.to(request.unique().0, Operation::Rename, ino(parent), || {
             let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
-            self.top.rename(&call(request), from, to, flags)
+            self.rename_once(request, from, to, flags)
         });
         empty(outcome, reply);
     }
@@ -272,8 +289,9 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(Operation::Link, ino(number), || {
-            self.top.link(&call(request), ino(number), ino(parent), name)
+        let entry = self.answers.to(request.unique().0, Operation::Link, ino(number), || {
+            let made = self.top.link(&call(request), ino(number), ino(parent), name);
+            self.unless_made(request, made, ino(parent), name)
         });
         self.entry(entry, reply);
     }
@@ -284,7 +302,7 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Open);
             return reply.error(Errno::ENOSYS);
         }
-        let opened = self.answers.to(Operation::Open, ino(number), || {
+        let opened = self.answers.to(request.unique().0, Operation::Open, ino(number), || {
             self.top.open(&call(request), ino(number), open_flags(flags.0))
         });
         match opened {
@@ -308,10 +326,11 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Create);
             return reply.error(Errno::ENOSYS);
         }
-        let created = self.answers.to(Operation::Create, ino(parent), || {
+        let created = self.answers.to(request.unique().0, Operation::Create, ino(parent), || {
             let call = call(request).with_umask(umask);
             let mode = mode & !FILE_TYPE | REGULAR_FILE;
-            let entry = self.top.mknod(&call, ino(parent), name, mode, 0)?;
+            let made = self.top.mknod(&call, ino(parent), name, mode, 0);
+            let entry = self.unless_made(request, made, ino(parent), name)?;
             match self.top.open(&call, entry.ino, open_flags(flags)) {
                 Ok(opened) => Ok((entry, opened)),
                 Err(error) => {
@@ -321,20 +340,23 @@ impl Filesystem for Adapter {
             }
         });
         match created {
-            Ok((entry, opened)) => reply.created(
-                &self.ttl(),
-                &file_attr(INodeNo(entry.ino.0), &entry.attr),
-                Generation(entry.generation),
-                FileHandle(opened.handle),
-                fopen_flags(opened),
-            ),
+            Ok((entry, opened)) => {
+                self.tree.tell(entry.ino);
+                reply.created(
+                    &self.ttl(),
+                    &file_attr(INodeNo(entry.ino.0), &entry.attr),
+                    Generation(entry.generation),
+                    FileHandle(opened.handle),
+                    fopen_flags(opened),
+                );
+            }
             Err(errno) => reply.error(errno),
         }
     }
 
     fn release(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         _: OpenFlags,
@@ -342,9 +364,9 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self
-            .answers
-            .to(Operation::Release, ino(number), || self.top.release(ino(number), handle.0));
+        let outcome = self.answers.to(request.unique().0, Operation::Release, ino(number), || {
+            self.top.release(ino(number), handle.0)
+        });
         empty(outcome, reply);
     }
 
@@ -361,9 +383,9 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Flush);
             return reply.error(Errno::ENOSYS);
         }
-        let outcome = self
-            .answers
-            .to(Operation::Flush, ino(number), || self.top.flush(&call(request), ino(number)));
+        let outcome = self.answers.to(request.unique().0, Operation::Flush, ino(number), || {
+            self.top.flush(&call(request), ino(number))
+        });
         empty(outcome, reply);
     }
 
@@ -383,8 +405,11 @@ impl Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            let read = self.answers.to(Operation::Read, ino(number), || {
-                self.top.read(&call(request), ino(number), offset, &mut buffer[..size])
+            let read = self.answers.to(request.unique().0, Operation::Read, ino(number), || {
+                let read =
+                    self.top.read(&call(request), ino(number), offset, &mut buffer[..size])?;
+                let broken = || Error::Broken(format!("{read} bytes read where {size} fit"));
+                (read <= size).then_some(read).ok_or_else(broken)
             });
             match read {
                 Ok(read) => reply.data(&buffer[..read]),
@@ -405,7 +430,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self.answers.to(Operation::Write, ino(number), || {
+        let written = self.answers.to(request.unique().0, Operation::Write, ino(number), || {
             let mut call = call(request);
             // Dirty pages of a mapping, written back by whoever came along.
             call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
@@ -428,7 +453,7 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.answers.to(Operation::Fsync, ino(number), || {
+        let outcome = self.answers.to(request.unique().0, Operation::Fsync, ino(number), || {
             self.top.fsync(&call(request), ino(number), data_only)
         });
         empty(outcome, reply);
@@ -448,7 +473,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
-        let entries = self.answers.to(Operation::Readdir, ino(number), || {
+        let entries = self.answers.to(request.unique().0, Operation::Readdir, ino(number), || {
             self.top.readdir(&call(request), ino(number), cookie, NAMES_BUDGET)
         });
         match entries {
@@ -473,9 +498,10 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let outcome = self.answers.to(Operation::Readdirplus, ino(number), || {
-            self.list_with_attributes(request, ino(number), cookie, &mut reply)
-        });
+        let outcome =
+            self.answers.to(request.unique().0, Operation::Readdirplus, ino(number), || {
+                self.list_with_attributes(request, ino(number), cookie, &mut reply)
+            });
         match outcome {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
@@ -490,16 +516,16 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.answers.to(Operation::Fsyncdir, ino(number), || {
+        let outcome = self.answers.to(request.unique().0, Operation::Fsyncdir, ino(number), || {
             self.top.fsyncdir(&call(request), ino(number), data_only)
         });
         empty(outcome, reply);
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let stat = self
-            .answers
-            .to(Operation::Statfs, ino(number), || self.top.statfs(&call(request), ino(number)));
+        let stat = self.answers.to(request.unique().0, Operation::Statfs, ino(number), || {
+            self.top.statfs(&call(request), ino(number))
+        });
         match stat {
             Ok(stat) => reply.statfs(
                 stat.f_blocks,
@@ -527,12 +553,20 @@ impl Filesystem for Adapter {
     ) {
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let outcome = match control_name(name) {
-            Some(name) => self.answers.to(Operation::Control, ino(number), || {
-                self.top.control_set(&call(request), ino(number), name, value)
-            }),
-            None => self.answers.to(Operation::Setxattr, ino(number), || {
-                self.top.setxattr(&call(request), ino(number), name, value, flags)
-            }),
+            Some(name) => {
+                self.answers.to(request.unique().0, Operation::Control, ino(number), || {
+                    self.top.control_set(&call(request), ino(number), name, value)
+                })
+            }
+            None => {
+                self.answers.to(request.unique().0, Operation::Setxattr, ino(number), || match self
+                    .top
+                    .setxattr(&call(request), ino(number), name, value, flags)
+                {
+                    Err(Error::Lower(LowerErrno::EXIST)) if is_resent(request) => Ok(()),
+                    set => set,
+                })
+            }
         };
         empty(outcome, reply);
     }
@@ -547,7 +581,7 @@ impl Filesystem for Adapter {
     ) {
         let value = match control_name(name) {
             Some(name) => self.control_get(request, number, name),
-            None => self.answers.to(Operation::Getxattr, ino(number), || {
+            None => self.answers.to(request.unique().0, Operation::Getxattr, ino(number), || {
                 self.top.getxattr(&call(request), ino(number), name)
             }),
         };
@@ -555,7 +589,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let names = self.answers.to(Operation::Listxattr, ino(number), || {
+        let names = self.answers.to(request.unique().0, Operation::Listxattr, ino(number), || {
             self.top.listxattr(&call(request), ino(number))
         });
         let terminated = |names: Vec<OsString>| {
@@ -572,12 +606,21 @@ impl Filesystem for Adapter {
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let outcome = match control_name(name) {
             // Taking an order back is giving an empty one.
-            Some(name) => self.answers.to(Operation::Control, ino(number), || {
-                self.top.control_set(&call(request), ino(number), name, b"")
-            }),
-            None => self.answers.to(Operation::Removexattr, ino(number), || {
-                self.top.removexattr(&call(request), ino(number), name)
-            }),
+            Some(name) => {
+                self.answers.to(request.unique().0, Operation::Control, ino(number), || {
+                    self.top.control_set(&call(request), ino(number), name, b"")
+                })
+            }
+            None => {
+                self.answers.to(request.unique().0, Operation::Removexattr, ino(number), || {
+                    match self.top.removexattr(&call(request), ino(number), name) {
+                        Err(error) if is_resent(request) && error.errno() == LowerErrno::NODATA => {
+                            Ok(())
+                        }
+                        removed => removed,
+                    }
+                })
+            }
         };
         empty(outcome, reply);
     }
@@ -614,9 +657,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let mode = FallocateFlags::from_bits_retain(mode as u32);
-        let outcome = self.answers.to(Operation::Fallocate, ino(number), || {
-            self.top.fallocate(&call(request), ino(number), mode, offset, len)
-        });
+        let outcome =
+            self.answers.to(request.unique().0, Operation::Fallocate, ino(number), || {
+                self.top.fallocate(&call(request), ino(number), mode, offset, len)
+            });
         empty(outcome, reply);
     }
 
@@ -629,7 +673,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let found = self.answers.to(Operation::Lseek, ino(number), || {
+        let found = self.answers.to(request.unique().0, Operation::Lseek, ino(number), || {
             let offset = u64::try_from(offset).map_err(|_| hsci_extension::Errno::NXIO)?;
             let whence = match whence {
                 libc::SEEK_DATA => Whence::Data,
@@ -657,11 +701,12 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let copied = self.answers.to(Operation::CopyFileRange, ino(from), || {
-            let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
-            // The answer has 32 bits.
-            self.top.copy_file_range(&call(request), from, to, len.min(MOST_COPY))
-        });
+        let copied =
+            self.answers.to(request.unique().0, Operation::CopyFileRange, ino(from), || {
+                let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
+                // The answer has 32 bits.
+                self.top.copy_file_range(&call(request), from, to, len.min(MOST_COPY))
+            });
         match copied {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(errno),

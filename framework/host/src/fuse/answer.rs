@@ -1,5 +1,6 @@
 //! What surrounds every request: counting, panics, errors.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,10 +11,17 @@ use parking_lot::Mutex;
 
 use super::convert;
 use super::requests::{Operation, Requests};
+use super::watch::Watch;
+use crate::handover::{Handover, Suspects};
 
 /// Runs the layers' code for one request after the other.
 pub(super) struct Answers {
     requests: Arc<Requests>,
+    /// Absent where no other worker will go on from here.
+    handover: Option<Arc<Handover>>,
+    /// Requests that earlier workers did not survive.
+    suspects: Suspects,
+    watch: Arc<Watch>,
     complained: Mutex<HashSet<(&'static str, Ino)>>,
 }
 
@@ -21,28 +29,40 @@ pub(super) struct Answers {
 const MOST_COMPLAINTS: usize = 4096;
 
 impl Answers {
-    pub(super) fn new(requests: Arc<Requests>) -> Self {
-        Self { requests, complained: Mutex::default() }
+    pub(super) fn new(
+        requests: Arc<Requests>,
+        handover: Option<Arc<Handover>>,
+        watch: Arc<Watch>,
+    ) -> Self {
+        let suspects = handover.as_ref().map_or_else(Suspects::default, |at| at.count_death());
+        Self { requests, handover, suspects, watch, complained: Mutex::default() }
     }
 
     pub(super) fn count(&self, operation: Operation) {
         self.requests.count(operation);
     }
 
-    /// Counts the request and runs it. A panic is an I/O error of this request and no other; what
-    /// the caller's errno cannot tell goes to the log, once for each operation and file.
+    /// Counts the request of this number and runs it. A panic is an I/O error of this request and no
+    /// other; what the caller's errno cannot tell goes to the log, once for each operation and file.
     pub(super) fn to<T>(
         &self,
+        unique: u64,
         operation: Operation,
         ino: Ino,
         run: impl FnOnce() -> Result<T>,
     ) -> Result<T, Errno> {
         self.requests.count(operation);
-        let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Error::Broken(text.unwrap_or_else(|| "panicked".to_owned())))
-        });
+        let (number, file) = (operation as u64, ino.0);
+        let outcome = if self.suspects.refuse(number, file) {
+            Err(Error::Broken("no worker survives this".to_owned()))
+        } else {
+            let _turn = self.suspects.turn(unique);
+            if let Some(handover) = &self.handover {
+                handover.begin(unique, number, file);
+            }
+            let _watched = self.watch.begin(operation, ino);
+            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(broken(&*panic)))
+        };
         outcome.map_err(|error| {
             if matches!(error, Error::Damaged(_) | Error::Broken(_) | Error::Newer(_)) {
                 self.complain(operation, ino, &error);
@@ -59,6 +79,13 @@ impl Answers {
     }
 }
 
+/// What a panic says.
+fn broken(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Error::Broken(text.unwrap_or_else(|| "panicked".to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,21 +96,21 @@ mod tests {
 
     #[test]
     fn a_panic_fails_its_own_request_only() {
-        let answers = Answers::new(Arc::new(Requests::new()));
+        let answers = Answers::new(Arc::new(Requests::new()), None, Arc::default());
         let broken = || -> Result<u8> { panic!("a plug-in's mistake") };
-        assert_eq!(errno(answers.to(Operation::Read, Ino(5), broken)), libc::EIO);
-        assert_eq!(answers.to(Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
+        assert_eq!(errno(answers.to(1, Operation::Read, Ino(5), broken)), libc::EIO);
+        assert_eq!(answers.to(1, Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
         assert_eq!(answers.requests.to_json()["read"], 2);
     }
 
     #[test]
     fn damage_is_reported_once_for_an_operation_and_file() {
-        let answers = Answers::new(Arc::new(Requests::new()));
+        let answers = Answers::new(Arc::new(Requests::new()), None, Arc::default());
         let damaged = || -> Result<u8> { Err(Error::Damaged("chunk 3".to_owned())) };
         let missing = || -> Result<u8> { Err(hsci_extension::Errno::NOENT.into()) };
         for ino in [5, 5, 6] {
-            assert_eq!(errno(answers.to(Operation::Read, Ino(ino), damaged)), libc::EIO);
-            assert_eq!(errno(answers.to(Operation::Lookup, Ino(ino), missing)), libc::ENOENT);
+            assert_eq!(errno(answers.to(1, Operation::Read, Ino(ino), damaged)), libc::EIO);
+            assert_eq!(errno(answers.to(1, Operation::Lookup, Ino(ino), missing)), libc::ENOENT);
         }
         let complained = answers.complained.into_inner();
         assert_eq!(complained, HashSet::from([("read", Ino(5)), ("read", Ino(6))]));

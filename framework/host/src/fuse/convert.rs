@@ -66,13 +66,23 @@ pub(super) fn call(request: &Request) -> Call {
     Call::new(request.uid(), request.gid(), request.pid())
 }
 
+/// The kernel takes no answer with a larger error, and its caller would wait for ever.
+const LAST_ERRNO: i32 = 511;
+
 pub(super) fn errno(errno: hsci_extension::Errno) -> Errno {
-    Errno::from_i32(errno.raw_os_error())
+    let number = errno.raw_os_error();
+    if (1..=LAST_ERRNO).contains(&number) { Errno::from_i32(number) } else { Errno::EIO }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn made_up_errors_are_io_errors() {
+        let of = |number| errno(hsci_extension::Errno::from_raw_os_error(number)).code();
+        assert_eq!((of(libc::ENOENT), of(512), of(4000)), (libc::ENOENT, libc::EIO, libc::EIO));
+    }
 
     #[test]
     fn device_numbers_survive_the_kernels_encoding() {

@@ -39,9 +39,16 @@ impl Adapter {
                     (attr, Generation(0), Duration::ZERO)
                 }
             };
+            // Before it is known whether the name fits: too many lookups are harmless.
+            if let Some(entry) = &found {
+                self.tree.tell(entry.ino);
+            }
             if reply.add(attr.ino, name.next, &name.name, &ttl, &attr, generation) {
                 if let Some(entry) = found {
-                    self.top.forget(entry.ino, 1);
+                    let forget = || {
+                        let _ = self.top.forget(entry.ino, 1);
+                    };
+                    self.tree.forgetting(entry.ino, 1, forget);
                 }
                 break;
             }

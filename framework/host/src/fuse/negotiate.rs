@@ -2,8 +2,20 @@
 
 use fuser::{InitFlags, KernelConfig};
 
+use crate::handover::Offer;
+
 const MOST_WRITE: u32 = 1 << 20;
 const BACKGROUND: u16 = 64;
+
+/// What the kernel offers, for the workers to come.
+pub(super) fn offer(config: &mut KernelConfig) -> Offer {
+    let version = config.kernel_abi();
+    // The flag says that there is a second word of them.
+    let flags = config.capabilities() | InitFlags::FUSE_INIT_EXT;
+    // Asking for too much changes nothing and tells the limit.
+    let max_readahead = config.set_max_readahead(u32::MAX).err().unwrap_or(u32::MAX);
+    Offer { major: version.0, minor: version.1, max_readahead, flags: flags.bits() }
+}
 
 /// Asks for what makes a mount fast and right, as far as the kernel offers it.
 pub(super) fn negotiate(config: &mut KernelConfig) {
@@ -25,6 +37,7 @@ pub(super) fn negotiate(config: &mut KernelConfig) {
         InitFlags::FUSE_NO_OPEN_SUPPORT,
         InitFlags::FUSE_NO_OPENDIR_SUPPORT,
         InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+        InitFlags::FUSE_HAS_RESEND,
     ];
     for flag in wanted {
         if config.add_capabilities(flag).is_err() {

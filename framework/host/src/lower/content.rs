@@ -76,7 +76,8 @@ impl LowerFile for TreeFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
-        write_at(&*self.open(Access::Write)?, offset, data)
+        let file = self.open(Access::Write)?;
+        self.tree.patiently(|| write_at(&file, offset, data))
     }
 
     fn len(&self) -> Result<u64> {
@@ -97,7 +98,8 @@ impl LowerFile for TreeFile {
 
     fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         let content = self.open(Access::Write)?;
-        Ok(rustix::fs::fallocate(&*content, FallocateFlags::KEEP_SIZE, offset, len)?)
+        let mode = FallocateFlags::KEEP_SIZE;
+        self.tree.patiently(|| Ok(rustix::fs::fallocate(&*content, mode, offset, len)?))
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<()> {
@@ -115,6 +117,22 @@ impl LowerFile for TreeFile {
 
     fn set_times(&self, times: &Times) -> Result<()> {
         self.tree.set_times_of(&self.inode, times)
+    }
+
+    fn note(&self, about: u64, note: &[u8]) {
+        if self.known {
+            self.tree.note(&self.inode, about, note);
+        }
+    }
+
+    fn notes(&self, about: u64) -> Vec<u8> {
+        self.inode.notes.lock().get(&about).cloned().unwrap_or_default()
+    }
+
+    fn drop_notes(&self, about: u64) {
+        if self.known {
+            self.tree.drop_notes(&self.inode, about);
+        }
     }
 
     fn id(&self) -> Result<FileId> {

@@ -108,7 +108,8 @@ impl FileSystem for LowerTree {
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
         self.act_as(call);
-        write_at(&*self.content_of(ino, Access::Write)?, offset, data)
+        let file = self.content_of(ino, Access::Write)?;
+        self.patiently(|| write_at(&file, offset, data))
     }
 
     fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
@@ -125,7 +126,7 @@ impl FileSystem for LowerTree {
     ) -> Result<()> {
         self.act_as(call);
         let content = self.content_of(ino, Access::Write)?;
-        Ok(rustix::fs::fallocate(&*content, mode, offset, len)?)
+        self.patiently(|| Ok(rustix::fs::fallocate(&*content, mode, offset, len)?))
     }
 
     fn lseek(&self, _: &Call, ino: Ino, offset: u64, whence: Whence) -> Result<u64> {

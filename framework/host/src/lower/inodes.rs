@@ -10,6 +10,7 @@ use dashmap::mapref::entry::Entry as Slot;
 use hsci_extension::{Errno, Ino, Result};
 use parking_lot::Mutex;
 
+use crate::handover::Notes;
 use crate::sys::handle::Handle;
 
 /// A lower inode that somebody above knows.
@@ -23,6 +24,10 @@ pub(super) struct Inode {
     /// The name by which it was last met; `None` for the root, and once that name is gone.
     name: Mutex<Option<(Ino, Box<OsStr>)>>,
     lookups: AtomicU64,
+    /// Those of the lookups that are the kernel's, as far as it is written down for the next worker.
+    told: AtomicU64,
+    /// What a plug-in would have to know of the file if this worker died.
+    pub(super) notes: Mutex<Notes>,
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
     pin: Mutex<Option<Arc<OwnedFd>>>,
@@ -40,6 +45,8 @@ impl Inode {
             handle,
             name: Mutex::new(None),
             lookups: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            notes: Mutex::default(),
             pin: Mutex::new(None),
             own: Mutex::new(None),
         }
@@ -50,7 +57,7 @@ impl Inode {
     }
 
     /// True if this is the name by which it was last met.
-    fn has_name(&self, parent: Ino, name: &OsStr) -> bool {
+    pub(super) fn has_name(&self, parent: Ino, name: &OsStr) -> bool {
         self.name.lock().as_ref().is_some_and(|known| known.0 == parent && &*known.1 == name)
     }
 
@@ -59,9 +66,27 @@ impl Inode {
         self.pin.lock().replace(descriptor).is_none()
     }
 
-    /// A name leads to it.
-    pub(super) fn unpin(&self) {
-        *self.pin.lock() = None;
+    /// A name leads to it. True if it was pinned.
+    pub(super) fn unpin(&self) -> bool {
+        self.pin.lock().take().is_some()
+    }
+
+    /// The kernel is told of it so many times more; true if it knew it before.
+    pub(super) fn told(&self, times: u64) -> bool {
+        self.told.fetch_add(times, Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn untold(&self, times: u64) {
+        let left = |told: u64| Some(told.saturating_sub(times));
+        let _ = self.told.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.times_told() > 0
+    }
+
+    pub(super) fn times_told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(super) fn keep(&self, content: &Arc<OwnedFd>) {
@@ -135,6 +160,23 @@ impl Inodes {
         };
         inode.lookups.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::clone(&inode))
+    }
+
+    /// Puts an inode into the table that the worker before has told the kernel of.
+    pub(super) fn restore(&self, inode: Inode, lookups: u64) {
+        if inode.ino.0 & FOREIGN != 0 {
+            self.foreign.insert((inode.device, inode.number), inode.ino);
+            self.next_foreign.fetch_max(inode.ino.0 + 1, Ordering::Relaxed);
+        }
+        inode.lookups.store(lookups, Ordering::Relaxed);
+        inode.told.store(lookups, Ordering::Relaxed);
+        self.known.insert(inode.ino, Arc::new(inode));
+    }
+
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&Inode)) {
+        for inode in &self.known {
+            visit(&inode);
+        }
     }
 
     pub(super) fn retain(&self, ino: Ino) -> Result<()> {

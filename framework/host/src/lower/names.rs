@@ -107,7 +107,7 @@ impl LowerTree {
         let removed = rustix::fs::unlinkat(&*directory, name, flags);
         match (removed, victim) {
             (Ok(()), Some(victim)) => self.drop_name(&victim.inode, parent, name),
-            (Err(_), Some(victim)) => victim.stays(),
+            (Err(_), Some(victim)) => self.stays(&victim),
             (_, None) => {}
         }
         Ok(removed?)
@@ -136,7 +136,7 @@ impl LowerTree {
         };
         if let Err(errno) = rustix::fs::renameat_with(&*old, from.1, &*new, to.1, flags) {
             if let Some(victim) = victim {
-                victim.stays();
+                self.stays(&victim);
             }
             return Err(errno.into());
         }
@@ -146,7 +146,7 @@ impl LowerTree {
             }
             // Two names of one inode: rename does nothing then, and both stay.
             Some(victim) if moved.as_ref().is_some_and(|moved| moved.ino == victim.inode.ino) => {
-                victim.stays();
+                self.stays(&victim);
             }
             Some(victim) => self.drop_name(&victim.inode, to.0, to.1),
             None => {}
@@ -172,13 +172,26 @@ impl LowerTree {
 
     /// An inode was met by a name, which is now the way to it.
     fn met(&self, inode: &Inode, parent: Ino, name: &OsStr) {
-        self.close(&self.inodes.set_name(inode, parent, name));
+        if !inode.has_name(parent, name) {
+            self.close(&self.inodes.set_name(inode, parent, name));
+            self.log_name(inode);
+        }
         // What lost its last name cannot be met any more: this one has lost another name.
-        inode.unpin();
+        if inode.unpin() {
+            self.disinherit(inode.ino);
+        }
     }
 
     fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) {
         self.close(&self.inodes.drop_name(inode, parent, name));
+        self.log_name(inode);
+    }
+
+    /// The name of a victim did not go after all.
+    fn stays(&self, victim: &Victim) {
+        if victim.pinned && victim.inode.unpin() {
+            self.disinherit(victim.inode.ino);
+        }
     }
 
     /// The inode behind a name, if it is known above.
@@ -203,7 +216,12 @@ impl LowerTree {
         let is_directory = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory;
         // Without handles only a name leads back to the inode, and it may be this one.
         let last = is_directory || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
-        let pinned = last && inode.pin(self.path_of(&inode)?);
+        let pinned = last && {
+            let descriptor = self.path_of(&inode)?;
+            self.bequeath(&inode, &descriptor);
+            self.note_release();
+            inode.pin(descriptor)
+        };
         Ok(Some(Victim { inode, pinned }))
     }
 }
@@ -219,13 +237,6 @@ impl Victim {
     /// It gets another name at once.
     fn swapped(inode: Arc<Inode>) -> Self {
         Self { inode, pinned: false }
-    }
-
-    /// The name did not go after all.
-    fn stays(&self) {
-        if self.pinned {
-            self.inode.unpin();
-        }
     }
 }
 

@@ -32,6 +32,10 @@ impl LowerStore {
         let ino = self.tree.inodes.number(device_of(&stat), stat.stx_ino);
         let inode = Inode::new(ino, device_of(&stat), stat.stx_ino, handle);
         inode.pin(Arc::new(descriptor));
+        if let Some(known) = self.tree.inodes.find(ino).filter(|known| known.handle == inode.handle)
+        {
+            (*inode.notes.lock()).clone_from(&known.notes.lock());
+        }
         Ok(self.tree.open_unknown(inode))
     }
 }
@@ -75,6 +79,7 @@ impl Store for LowerStore {
     }
 
     fn free_space(&self) -> Result<u64> {
+        self.tree.wait_for_release();
         let stat = rustix::fs::fstatvfs(&self.directory)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }

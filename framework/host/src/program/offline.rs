@@ -20,7 +20,13 @@ pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result
     let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
     let root = open_unused(lower, plugin)?;
     let options = stack::check_options(&[plugin], &[])?;
-    let bare = stack::build(&[], root, &options, &(Arc::new(KernelCaches::default()) as _), true)?;
+    let bare = stack::build(
+        &[],
+        stack::open(root)?,
+        &options,
+        &(Arc::new(KernelCaches::default()) as _),
+        true,
+    )?;
     let environment = Environment {
         lower: bare.top,
         store: stack::store_of(plugin, &bare.tree, true)
@@ -64,7 +70,7 @@ pub(super) fn export(
     let root = open_unused(lower, plugin)?;
     let options = stack::check_options(&[plugin], &[])?;
     let kernel = Arc::new(KernelCaches::default()) as _;
-    let stack = stack::build(&[plugin], root, &options, &kernel, true)?;
+    let stack = stack::build(&[plugin], stack::open(root)?, &options, &kernel, true)?;
     let from = resolve(&stack, path)?;
     export::copy(&*stack.top, from, dest)
 }

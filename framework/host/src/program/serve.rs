@@ -1,18 +1,21 @@
 //! Serving a mount as the worker of a supervisor.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use hsci_extension::{FileSystem, Kernel};
+use hsci_extension::Kernel;
 use rustix::mount::MountFlags;
+use rustix::net::{RecvFlags, recv};
 use serde_json::json;
 
 use super::Plugin;
 use super::stack::{self, Stack};
 use crate::failure::{Exit, Failure};
-use crate::fuse::{self, KernelCaches, Profile, Requests};
+use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
+use crate::handover::{Handover, Vault};
+use crate::lower::{Legacy, LowerTree};
 use crate::protocol::{Answer, Start, receive, receive_descriptor, send};
 use crate::sys::descriptors::inherited;
 
@@ -27,16 +30,41 @@ pub(super) fn run(plugins: &[Plugin], lower: i32, control: i32) -> Result<(), Fa
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
+    let heritage = Heritage::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
-    let prepared = prepare(plugins, &start, lower, &(Arc::clone(&caches) as _));
+    let prepared = prepare(plugins, &start, lower, heritage, &(Arc::clone(&caches) as _));
     let worker = answer(&control, prepared)?;
-    let device = receive_descriptor(&control)
+    let (_, device) = receive_descriptor(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("no FUSE descriptor: {error}")))?;
-    let serving = worker.begin(device, &start, &caches);
+    let top = Arc::clone(&worker.stack.top);
+    let line = control
+        .try_clone()
+        .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
+    let serving = worker.begin(line, device, &start, &caches);
     let serving = answer(&control, serving)?;
     let ended = serving.run();
-    worker.stack.top.shutdown();
+    top.shutdown();
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
+}
+
+/// What outlives a worker, as it comes from the supervisor.
+struct Heritage {
+    handover: OwnedFd,
+    vault: OwnedFd,
+    /// Unlinked files, by number.
+    unlinked: HashMap<u64, OwnedFd>,
+}
+
+impl Heritage {
+    fn receive(control: &UnixStream, start: &Start) -> Result<Self, Failure> {
+        let receive = || {
+            receive_descriptor(control)
+                .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))
+        };
+        let (handover, vault) = (receive()?.1, receive()?.1);
+        let unlinked = (0..start.unlinked).map(|_| receive()).collect::<Result<_, _>>()?;
+        Ok(Self { handover, vault, unlinked })
+    }
 }
 
 /// Tells the supervisor how a step went; a failed step ends the worker.
@@ -57,46 +85,68 @@ fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Fai
 struct Worker {
     stack: Stack,
     profile: Profile,
-    requests: Arc<Requests>,
+    handover: Arc<Handover>,
 }
 
 fn prepare(
     plugins: &[Plugin],
     start: &Start,
     lower: OwnedFd,
+    heritage: Heritage,
     kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
     let plugins = stack::find(plugins, &start.request.extensions)?;
     let options = stack::check_options(&plugins, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let stack = stack::build(&plugins, lower, &options, kernel, read_only)?;
+    let Heritage { handover, vault, unlinked } = heritage;
+    let (handover, remains) =
+        Handover::open(handover).map_err(|text| Failure::new(Exit::Internal, text))?;
+    let handover = Arc::new(handover);
+    let vault = Vault::new(vault, unlinked.keys().copied());
+    let legacy = Legacy { handover: Arc::clone(&handover), vault };
+    let tree = LowerTree::inherit(lower, legacy, &remains, unlinked)
+        .map_err(|error| stack::failure("the lower directory", &error))?;
+    let stack = stack::build(&plugins, tree, &options, kernel, read_only)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         dispatch: stack.dispatch,
         cache: options.time("cache"),
         threads: cores.clamp(2, 8),
+        deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, profile, requests: Arc::new(Requests::new()) })
+    Ok(Worker { stack, profile, handover })
 }
 
 impl Worker {
     fn begin(
-        &self,
+        self,
+        control: UnixStream,
         device: OwnedFd,
         start: &Start,
         caches: &KernelCaches,
     ) -> Result<fuse::Serving, Failure> {
-        let top: Arc<dyn FileSystem> = Arc::clone(&self.stack.top);
-        let requests = Arc::clone(&self.requests);
-        fuse::begin(device, top, self.profile, requests, self.status(start), caches)
+        let requests = Arc::new(Requests::new());
+        let mounted = Mounted {
+            status: self.status(control, start, &requests),
+            top: self.stack.top,
+            tree: self.stack.tree,
+            profile: self.profile,
+            requests,
+            handover: Some(self.handover),
+        };
+        fuse::begin(device, mounted, caches)
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
     }
 
     /// The answer to the question `status`.
-    fn status(&self, start: &Start) -> Box<dyn Fn() -> String + Send + Sync> {
-        let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(&self.requests));
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    fn status(
+        &self,
+        control: UnixStream,
+        start: &Start,
+        requests: &Arc<Requests>,
+    ) -> Box<dyn Fn() -> String + Send + Sync> {
+        let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
         let opens = self.profile.dispatch.open;
         let (profile, reason) = if opens {
             ("dispatch-opens", "an extension of the stack wants to see opens")
@@ -113,13 +163,16 @@ impl Worker {
             "profile_reason": reason,
             "supervisor_pid": start.supervisor_pid,
             "worker_pid": std::process::id(),
-            "since": since,
+            "workers": start.workers + 1,
+            "since": start.since,
             "log": start.log,
+            "program": std::env::current_exe().ok(),
             "sealed": false,
-            "sealed_reason": "nothing in the kernel guards the store yet",
+            "sealed_reason": sealed_reason(start),
         });
         Box::new(move || {
             let mut status = fixed.clone();
+            status["supervised"] = is_open(&control).into();
             let (inodes, descriptors) = tree.counts();
             status["inodes"] = inodes.into();
             status["descriptors"] = descriptors.into();
@@ -127,4 +180,21 @@ impl Worker {
             status.to_string()
         })
     }
+}
+
+/// What keeps users from the store. A process whose working directory or open file was in it before
+/// the mount is not kept from it by either.
+fn sealed_reason(start: &Start) -> &'static str {
+    if start.request.dir == start.request.lower {
+        "mounted over itself, so no name leads to the store; nothing in the kernel guards it"
+    } else {
+        "the lower directory is open to whom its permissions admit"
+    }
+}
+
+/// True while the supervisor holds the other end.
+fn is_open(control: &UnixStream) -> bool {
+    let mut byte = [0];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(recv(control, &mut byte, flags), Ok((_, 0)))
 }

@@ -14,12 +14,20 @@ use crate::failure::{Exit, Failure};
 use crate::lower::LowerTree;
 
 /// The options of the host itself.
-pub(super) const HOST_OPTIONS: [OptionSpec; 1] = [OptionSpec {
-    name: "cache",
-    help: "seconds for which the kernel relies on names and attributes without asking again",
-    kind: OptionKind::Time,
-    default: "3600",
-}];
+pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
+    OptionSpec {
+        name: "cache",
+        help: "seconds for which the kernel relies on names and attributes without asking again",
+        kind: OptionKind::Time,
+        default: "3600",
+    },
+    OptionSpec {
+        name: "deadline",
+        help: "time after which a plug-in that does not answer is restarted; 0 for never",
+        kind: OptionKind::Time,
+        default: "5m",
+    },
+];
 
 /// Layers over a lower directory.
 pub(super) struct Stack {
@@ -55,15 +63,19 @@ pub(super) fn check_options(
     Options::check(&specs, given).map_err(|complaint| Failure::new(Exit::Usage, complaint))
 }
 
+/// A lower directory that no other process goes on to serve.
+pub(super) fn open(root: OwnedFd) -> Result<Arc<LowerTree>, Failure> {
+    LowerTree::open(root).map_err(|error| failure("the lower directory", &error))
+}
+
 /// Starts the layers, the lowest first.
 pub(super) fn build(
     plugins: &[Plugin],
-    root: OwnedFd,
+    tree: Arc<LowerTree>,
     options: &Options,
     kernel: &Arc<dyn Kernel>,
     read_only: bool,
 ) -> Result<Stack, Failure> {
-    let tree = LowerTree::open(root).map_err(|error| failure("the lower directory", &error))?;
     let mut top: Arc<dyn FileSystem> = Arc::clone(&tree) as _;
     let mut dispatch = Dispatch::default();
     for plugin in plugins.iter().rev() {

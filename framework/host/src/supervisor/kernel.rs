@@ -108,7 +108,8 @@ fn mount_by_helper(request: &MountRequest) -> Result<OwnedFd, Failure> {
     if !output.status.success() {
         return Err(not_mounted(&request.dir, &reason(&output)));
     }
-    receive_descriptor(&own).map_err(|error| super::internal(HELPER, &error))
+    let received = receive_descriptor(&own).map_err(|error| super::internal(HELPER, &error))?;
+    Ok(received.1)
 }
 
 fn unmount_by_helper(dir: &Path, force: bool) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,20 @@ pub(super) fn path(dir: &Path) -> Option<PathBuf> {
     name.extend(b".log");
     Some(place.join(OsString::from_vec(name)))
 }
+
+/// The complaint with which the log of the mount at a directory ends.
+pub fn last_words(dir: &Path) -> Option<String> {
+    let mut file = File::open(path(&std::path::absolute(dir).ok()?)?).ok()?;
+    let end = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(end.saturating_sub(MAX_WORDS))).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().next_back().filter(|line| !line.contains(" INFO ")).map(str::to_owned)
+}
+
+/// Bytes at the end of a log that are looked at.
+const MAX_WORDS: u64 = 4096;
 
 /// Opens a log to append to; names of files may stand in it, so others do not read it.
 pub(super) fn open(path: &Path) -> Option<File> {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
-use super::{is_read_only, table};
+use super::{is_read_only, kernel, table};
 use crate::failure::{Exit, Failure};
 use crate::protocol::MountRequest;
 
 /// The request with its paths resolved, if it can be carried out as far as they go.
 pub(super) fn check(request: &MountRequest) -> Result<MountRequest, Failure> {
+    clear_if_dead(&request.dir)?;
     let lower = resolve(&request.lower)?;
     let dir = resolve(&request.dir)?;
     let shown = request.dir.display();
@@ -39,6 +40,18 @@ pub(super) fn check(request: &MountRequest) -> Result<MountRequest, Failure> {
     Ok(MountRequest { lower, dir, ..request.clone() })
 }
 
+/// Takes a mount away that nobody serves any more, as after `kill -9` of all its processes. What
+/// still uses it keeps getting ENOTCONN.
+fn clear_if_dead(dir: &Path) -> Result<(), Failure> {
+    // Attributes may come from the kernel's cache; this does not.
+    let is_dead = || matches!(rustix::fs::statfs(dir), Err(Errno::NOTCONN));
+    while is_dead() && table::find(dir)?.is_some() {
+        log::warn!("{}: a mount that nobody serves is cleared away", dir.display());
+        kernel::unmount(dir, true)?;
+    }
+    Ok(())
+}
+
 fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     let error =
         |error: std::io::Error| failure(path, Errno::from_io_error(&error).unwrap_or(Errno::IO));
@@ -57,7 +70,7 @@ pub(super) fn failure(path: &Path, errno: Errno) -> Failure {
         Errno::ACCESS | Errno::PERM => {
             (Exit::Impossible, "permission denied; ask its owner, or be root".to_owned())
         }
-        Errno::NOTCONN => (Exit::InUse, "a dead mount; `hsci unmount --force` it first".to_owned()),
+        Errno::NOTCONN => (Exit::InUse, "a dead mount; unmount it first".to_owned()),
         _ => (Exit::Internal, std::io::Error::from(errno).to_string()),
     };
     Failure::new(exit, format!("{}: {text}", path.display()))

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::getxattr;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::Value;
 
 use super::kernel::TYPE;
 use crate::failure::{Exit, Failure};
@@ -38,13 +39,20 @@ pub fn find(dir: &Path) -> Result<Option<Mounted>, Failure> {
     Ok(all()?.into_iter().rev().find(|mounted| mounted.dir == dir))
 }
 
-/// A descriptor that tells when the supervisor of a mount has ended; `None` if its worker does not
-/// answer. A process id would not do: it stays in use until the parent has noticed the end.
-pub(super) fn supervisor_of(dir: &Path) -> Option<OwnedFd> {
+/// What the mount at a directory says of itself; `None` if its worker does not answer.
+pub(super) fn status(dir: &Path) -> Option<Value> {
     let name = format!("{}status", hsci_extension::CONTROL_PREFIX);
     let mut answer = vec![0; 64 << 10];
     let len = getxattr(dir, name.as_str(), &mut answer).ok()?;
-    let status: serde_json::Value = serde_json::from_slice(&answer[..len]).ok()?;
+    serde_json::from_slice(&answer[..len]).ok()
+}
+
+/// The supervisor that a status names. A process id would not do to wait for its end: it stays in
+/// use until the parent has noticed that.
+pub(super) fn supervisor(status: &Value) -> Option<OwnedFd> {
+    if status["supervised"] != true {
+        return None;
+    }
     let pid = Pid::from_raw(status["supervisor_pid"].as_i64()?.try_into().ok()?)?;
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }

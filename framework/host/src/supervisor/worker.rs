@@ -1,50 +1,127 @@
 //! The process that serves a mount.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::internal;
 use crate::failure::{Exit, Failure};
+use crate::handover::VaultKeeper;
 use crate::protocol::{Answer, Start, receive, send, send_descriptor};
+
+/// The program of a plug-in, kept open: it can be started again whatever happens to its name.
+pub(super) struct Program {
+    path: PathBuf,
+    file: File,
+}
+
+impl Program {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let unusable = |errno: Errno| {
+            let error = std::io::Error::from(errno);
+            let text = format!("{}: {error}; is the plug-in installed?", path.display());
+            Failure::new(Exit::Missing, text)
+        };
+        accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(unusable)?;
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = File::from(file.map_err(unusable)?);
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The program that has the name now.
+    pub(super) fn reopen(&self) -> Result<Self, Failure> {
+        Self::open(&self.path)
+    }
+
+    fn command(&self) -> Command {
+        let is_there = |there: std::fs::Metadata| {
+            let opened = self.file.metadata();
+            opened.is_ok_and(|file| (file.dev(), file.ino()) == (there.dev(), there.ino()))
+        };
+        if std::fs::metadata(&self.path).is_ok_and(is_there) {
+            return Command::new(&self.path);
+        }
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        command.arg0(&self.path);
+        command
+    }
+}
+
+/// What a worker is given beside its orders, and what outlives it.
+pub(super) struct Heritage {
+    pub(super) lower: OwnedFd,
+    pub(super) handover: OwnedFd,
+    pub(super) vault: VaultKeeper,
+}
 
 pub(super) struct Worker {
     child: Child,
     control: UnixStream,
+    process: OwnedFd,
     /// The plug-in's name, for messages.
     extension: String,
 }
 
 impl Worker {
     /// Starts the program of a plug-in, and waits until it has brought the store into order.
-    pub(super) fn start(program: &Path, lower: &OwnedFd, start: &Start) -> Result<Self, Failure> {
+    pub(super) fn start(
+        program: &Program,
+        heritage: &mut Heritage,
+        start: &Start,
+    ) -> Result<Self, Failure> {
         let extension = start.request.extensions[0].clone();
-        let fail = |error: std::io::Error| internal(&program.display().to_string(), &error);
+        let fail = |error: std::io::Error| internal(&program.path.display().to_string(), &error);
         let (control, theirs) = UnixStream::pair().map_err(fail)?;
         // Copies that the program inherits. The lock on the lower directory goes with its copy.
-        let lower = rustix::io::dup(lower).map_err(|errno| fail(errno.into()))?;
-        let theirs = rustix::io::dup(&theirs).map_err(|errno| fail(errno.into()))?;
-        let mut command = Command::new(program);
-        command.arg("serve").args([&lower, &theirs].map(|fd| fd.as_raw_fd().to_string()));
+        let lower = rustix::io::dup(&heritage.lower).map_err(|errno| fail(errno.into()))?;
+        let line = rustix::io::dup(&theirs).map_err(|errno| fail(errno.into()))?;
+        let mut command = program.command();
+        command.arg("serve").args([&lower, &line].map(|fd| fd.as_raw_fd().to_string()));
         // A terminal's interrupt is for the supervisor, which unmounts.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().map_err(fail)?;
-        drop((lower, theirs));
-        let mut worker = Self { child, control, extension };
-        // A program that ended already is noticed when its answer is missing.
-        let _ = send(&worker.control, start);
+        // With the last copies here, its death is noticed.
+        drop((lower, line, theirs));
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+            .map_err(|errno| fail(errno.into()))?;
+        let mut worker = Self { child, control, process, extension };
+        if let Err(error) = worker.hand_over(heritage, start) {
+            // A program that ended already has its own reason.
+            worker.child.kill().and_then(|()| worker.child.wait()).map_err(fail)?;
+            return Err(worker.ended(&format!("while it was told what to do: {error}")));
+        }
         worker.answer()?;
         Ok(worker)
     }
 
-    /// Gives it the descriptor to serve, and waits until the kernel's first request is answered.
-    pub(super) fn serve(&mut self, device: OwnedFd) -> Result<(), Failure> {
-        send_descriptor(&self.control, device.as_fd())
+    fn hand_over(&self, heritage: &mut Heritage, start: &Start) -> std::io::Result<()> {
+        let vault = heritage.vault.open()?;
+        let unlinked = heritage.vault.count() as u64;
+        send(&self.control, &Start { unlinked, ..start.clone() })?;
+        send_descriptor(&self.control, 0, heritage.handover.as_fd())?;
+        send_descriptor(&self.control, 0, vault.as_fd())?;
+        // The worker changes nothing in the vault before it has them all.
+        heritage.vault.hand_over(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
+    }
+
+    /// Gives it the descriptor to serve, and waits until it answers requests.
+    pub(super) fn serve(&mut self, device: BorrowedFd<'_>) -> Result<(), Failure> {
+        send_descriptor(&self.control, 0, device)
             .map_err(|error| internal("the worker", &error))?;
-        drop(device);
         self.answer()
+    }
+
+    /// A descriptor that names its process, whatever happens to the number.
+    pub(super) fn process(&self) -> std::io::Result<OwnedFd> {
+        self.process.try_clone()
     }
 
     /// Waits until it ends; anything but an orderly end is a failure.

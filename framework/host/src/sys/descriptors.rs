@@ -1,6 +1,7 @@
 //! Descriptors that come from another process.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fd::BorrowedFd;
 use rustix::io::{Errno, FdFlags, Result};
@@ -17,4 +18,12 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd> {
     rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
     // SAFETY: it is open, and the parent left it for this call to own: each number is passed once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes one open descriptor another name for what `by` refers to.
+pub(crate) fn replace(descriptor: BorrowedFd<'_>, by: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor is open and stays so: its number is its owner's before and after, and
+    // what is made of it here is never dropped.
+    let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
+    rustix::io::dup3(by, &mut target, rustix::io::DupFlags::CLOEXEC)
 }

@@ -11,7 +11,8 @@ use crate::format::log::{Chain, Commit, Item, Reader};
 use crate::fs::image::Image;
 
 impl Log {
-    /// The log behind an image in `lower`, up to the last commit that holds. Nothing is written:
+    /// The log behind an image in `lower`, up to the last commit that holds, and what was noted
+    /// since by a process that died. Nothing is written:
     /// what is torn is overwritten by and by.
     pub(crate) fn recover(lower: &dyn LowerFile, image: &Image) -> Result<Self> {
         let mut log = Self::new(image);
@@ -39,15 +40,16 @@ impl Log {
         }
         log.confirmed = confirmed;
         log.durable = Arc::new(AtomicU64::new(confirmed));
+        log.take_notes(lower, image.chunk_len())?;
         log.has_tail = lower.len()? > log.end;
         Ok(log)
     }
 
     /// Takes a commit, and the end of the log and the chain behind it.
     fn replay(&mut self, (commit, end, chain): (Commit, u64, Chain), chunk_len: u64) {
-        self.set_len(commit.len, chunk_len);
+        self.change_len(commit.len, chunk_len);
         for range in &commit.erased {
-            self.erase(range.clone());
+            self.forget_chunks(range.clone());
         }
         for record in &commit.slots {
             let covered = record.len;

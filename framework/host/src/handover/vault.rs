@@ -1,0 +1,164 @@
+//! Descriptors of unlinked files, which nothing else would keep alive while workers change.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+/// The worker's side: a message with a descriptor keeps it, one without gives it back.
+pub(crate) struct Vault {
+    socket: OwnedFd,
+    kept: Mutex<HashSet<u64>>,
+}
+
+impl Vault {
+    /// `kept` are the numbers of the inodes that are kept already.
+    pub(crate) fn new(socket: OwnedFd, kept: impl IntoIterator<Item = u64>) -> Self {
+        Self { socket, kept: Mutex::new(kept.into_iter().collect()) }
+    }
+
+    /// Keeps an inode alive beyond the worker's death.
+    pub(crate) fn keep(&self, ino: u64, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut kept = self.kept.lock();
+        if !kept.contains(&ino) {
+            send(&self.socket, ino, Some(descriptor))?;
+            kept.insert(ino);
+        }
+        Ok(())
+    }
+
+    /// Lets go of it; true if it was kept.
+    pub(crate) fn release(&self, ino: u64) -> bool {
+        let mut kept = self.kept.lock();
+        let known = kept.remove(&ino);
+        // If the supervisor is gone, so is what it kept.
+        if known && let Err(errno) = send(&self.socket, ino, None) {
+            log::debug!("inode {ino}: {errno}");
+        }
+        known
+    }
+}
+
+/// The supervisor's side.
+pub(crate) struct VaultKeeper {
+    kept: Arc<Mutex<HashMap<u64, OwnedFd>>>,
+    /// Descriptors that may be kept.
+    room: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl VaultKeeper {
+    /// Keeps at most half as many descriptors as a process may have, for the next worker needs them as
+    /// well, and others beside them.
+    pub(crate) fn new(limit: u64) -> Self {
+        let room = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+        Self { kept: Arc::default(), room, thread: None }
+    }
+
+    /// Makes the way for another worker, after all that the last one has sent is here; returns its
+    /// end.
+    pub(crate) fn open(&mut self) -> Result<OwnedFd, Errno> {
+        self.settle();
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let (kept, room) = (Arc::clone(&self.kept), self.room);
+        let mut warned = false;
+        let serve = move || {
+            while let Ok(Some((ino, descriptor))) = receive(&ours) {
+                let mut kept = kept.lock();
+                let is_full = kept.len() >= room && descriptor.is_some();
+                let before = match descriptor {
+                    Some(descriptor) if !is_full => kept.insert(ino, descriptor),
+                    Some(descriptor) => Some(descriptor),
+                    None => kept.remove(&ino),
+                };
+                if is_full && !std::mem::replace(&mut warned, true) {
+                    log::warn!(
+                        "more than {room} unlinked files are in use, and those beyond would not \
+                         survive this worker: raise the limit of open files (ulimit -n)"
+                    );
+                }
+                drop(kept);
+                // Closing the last descriptor of a deleted file can be slow.
+                drop(before);
+            }
+        };
+        let thread = std::thread::Builder::new().name("vault".to_owned()).spawn(serve);
+        self.thread = Some(thread.map_err(|_| Errno::AGAIN)?);
+        Ok(theirs)
+    }
+
+    /// Hands everything that is kept to `take`.
+    pub(crate) fn hand_over<E>(
+        &self,
+        mut take: impl FnMut(u64, BorrowedFd<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        use std::os::fd::AsFd;
+        self.kept.lock().iter().try_for_each(|(ino, descriptor)| take(*ino, descriptor.as_fd()))
+    }
+
+    /// How many descriptors are kept.
+    pub(crate) fn count(&self) -> usize {
+        self.kept.lock().len()
+    }
+
+    /// The last worker is dead: its end of the socket is closed, and the thread ends.
+    fn settle(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            debug_assert!(ended.is_ok(), "nothing in it panics");
+        }
+    }
+}
+
+/// Sends a number, and a descriptor with it.
+pub(super) fn send(
+    socket: &OwnedFd,
+    ino: u64,
+    descriptor: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(|descriptor| [descriptor]);
+    if let Some(descriptors) = &descriptors {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    loop {
+        let bytes = ino.to_ne_bytes();
+        match sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            sent => return sent.map(drop),
+        }
+    }
+}
+
+/// `None` when the other end is closed.
+fn receive(socket: &OwnedFd) -> Result<Option<(u64, Option<OwnedFd>)>, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 8];
+    let received = loop {
+        let buffers = &mut [IoSliceMut::new(&mut bytes)];
+        match recvmsg(socket, buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            received => break received?,
+        }
+    };
+    if received.bytes != bytes.len() {
+        return Ok(None);
+    }
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok(Some((u64::from_ne_bytes(bytes), descriptor)))
+}

@@ -1,0 +1,136 @@
+//! What the tree writes down for the worker after this one, and takes over from the one before.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use hsci_extension::Ino;
+
+use super::LowerTree;
+use super::inodes::Inode;
+use crate::handover::{Entries, Handover, KnownInode, Remains, Vault};
+use crate::sys::handle::Handle;
+
+/// The ways to what outlives this worker.
+pub(crate) struct Legacy {
+    pub(crate) handover: Arc<Handover>,
+    pub(crate) vault: Vault,
+}
+
+impl LowerTree {
+    /// Before the kernel is told of an inode once more. Inodes that a plug-in makes up are its own
+    /// business.
+    pub(crate) fn tell(&self, ino: Ino) {
+        let Some(inode) = self.legacy.as_ref().and_then(|_| self.inodes.find(ino)) else { return };
+        self.log(|entries| {
+            if inode.told(1) {
+                entries.told(ino.0);
+            } else {
+                add_inode(entries, &inode, 1);
+            }
+        });
+    }
+
+    /// The kernel forgets lookups of an inode. That is written down behind whatever `forget` does
+    /// with it: too late is harmless.
+    pub(crate) fn forgetting(&self, ino: Ino, lookups: u64, forget: impl FnOnce()) {
+        let inode = self.legacy.as_ref().and_then(|_| self.inodes.find(ino));
+        forget();
+        if let Some(inode) = inode {
+            self.log(|entries| {
+                inode.untold(lookups);
+                entries.forgotten(ino.0, lookups);
+            });
+        }
+    }
+
+    /// A request is about to swap two names, the first of which leads to an inode.
+    pub(crate) fn swapping(&self, unique: u64, ino: Ino) {
+        self.log(|entries| entries.swap(unique, ino.0));
+    }
+
+    /// Where the first of two names led before the last worker swapped them for a request.
+    pub(crate) fn swapped(&self, unique: u64) -> Option<Ino> {
+        self.legacy.as_ref()?.handover.swapped(unique).map(Ino)
+    }
+
+    /// Another name leads to an inode now, or none.
+    pub(super) fn log_name(&self, inode: &Inode) {
+        if inode.is_told() {
+            self.log(|entries| add_inode(entries, inode, 0));
+        }
+    }
+
+    pub(super) fn note(&self, inode: &Inode, about: u64, note: &[u8]) {
+        self.log(|entries| {
+            inode.notes.lock().entry(about).or_default().extend_from_slice(note);
+            entries.note(inode.ino.0, about, note);
+        });
+    }
+
+    pub(super) fn drop_notes(&self, inode: &Inode, about: u64) {
+        if inode.notes.lock().contains_key(&about) {
+            self.log(|entries| {
+                inode.notes.lock().remove(&about);
+                entries.written(inode.ino.0, about);
+            });
+        }
+    }
+
+    /// Keeps an inode alive that is about to lose its last name, beyond this worker's death.
+    pub(super) fn bequeath(&self, inode: &Inode, descriptor: &OwnedFd) {
+        if let Some(legacy) = self.legacy.as_ref().filter(|_| inode.is_told())
+            && let Err(errno) = legacy.vault.keep(inode.ino.0, descriptor.as_fd())
+        {
+            log::warn!("inode {} would not survive this worker: {errno}", inode.ino.0);
+        }
+    }
+
+    /// True if it was kept alive.
+    pub(super) fn disinherit(&self, ino: Ino) -> bool {
+        self.legacy.as_ref().is_some_and(|legacy| legacy.vault.release(ino.0))
+    }
+
+    fn log(&self, add: impl FnOnce(&mut Entries<'_>)) {
+        let Some(legacy) = &self.legacy else { return };
+        legacy.handover.log(add, |entries| {
+            self.inodes.for_each(|inode| {
+                let notes = inode.notes.lock();
+                if inode.is_told() || !notes.is_empty() {
+                    add_inode(entries, inode, inode.times_told());
+                }
+                for (about, notes) in &*notes {
+                    entries.note(inode.ino.0, *about, notes);
+                }
+            });
+        });
+    }
+
+    /// Takes over what the worker before knew. `pins` are the descriptors of unlinked files.
+    pub(super) fn take_over(&self, remains: &Remains, mut pins: HashMap<u64, OwnedFd>) {
+        for (number, known) in &remains.inodes {
+            let handle = (!known.handle.is_empty()).then(|| Handle::from_bytes(&known.handle));
+            let inode = Inode::new(Ino(*number), known.device, known.number, handle);
+            *inode.notes.lock() = known.notes.clone();
+            if let Some(pin) = pins.remove(number) {
+                inode.pin(Arc::new(pin));
+            }
+            self.inodes.restore(inode, known.lookups);
+        }
+        for (number, KnownInode { name, .. }) in &remains.inodes {
+            if let Some((parent, name)) = name
+                && let Some(inode) = self.inodes.find(Ino(*number))
+            {
+                let gone = self.inodes.set_name(&inode, Ino(*parent), name);
+                debug_assert!(gone.is_empty(), "it had no name before");
+            }
+        }
+    }
+}
+
+fn add_inode(entries: &mut Entries<'_>, inode: &Inode, lookups: u64) {
+    let name = inode.name();
+    let name = name.as_ref().map(|(parent, name)| (parent.0, name.as_os_str()));
+    let handle = inode.handle.as_ref().map_or(&[][..], Handle::bytes);
+    entries.inode(inode.ino.0, (inode.device, inode.number), lookups, handle, name);
+}
