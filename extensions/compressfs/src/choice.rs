@@ -14,7 +14,8 @@ use crate::algorithm::Algorithm;
 pub(crate) const ATTRIBUTE: &str = "user.hsci.algorithm";
 
 const NAME: &str = "choices";
-const NEW_NAME: &str = "choices.new";
+/// Where a new file of choices is written; it never counts under this name.
+pub(crate) const NEW_NAME: &str = "choices.new";
 /// A file of choices longer than this is not ours.
 const MAX_LEN: u64 = 16 << 20;
 

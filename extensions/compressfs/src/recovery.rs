@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use hsci_extension::{Errno, Error, LowerFile, Result, Store};
 
+use crate::choice;
 use crate::fs::{Source, Stored, Unfinished};
 use crate::journal::{self, Entry, Found};
 use crate::settle::{copy, restore_times};
 
-/// Carries out what committed journals say and removes all journals. Returns the images that
-/// could not be installed; their journals stay.
+/// Carries out what committed journals say and removes all journals, and what else was never
+/// finished. Returns the images that could not be installed; their journals stay.
 pub(crate) fn recover(store: &dyn Store) -> Result<Unfinished> {
     let (committed, mut gone) = journal::find(store)?;
     let mut unfinished = Unfinished::new();
@@ -32,6 +33,8 @@ pub(crate) fn recover(store: &dyn Store) -> Result<Unfinished> {
     if !committed.is_empty() {
         store.sync_all()?;
     }
+    // A user's choice that was cut before it counted.
+    gone.extend(store.names()?.into_iter().filter(|name| name == choice::NEW_NAME));
     for name in &gone {
         store.remove(name)?;
     }

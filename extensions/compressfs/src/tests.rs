@@ -1,10 +1,14 @@
 //! The whole extension on a disk in memory.
 
 mod choices;
+mod cores;
 mod crash;
 mod disk;
+mod faults;
 mod forms;
+mod history;
 mod model;
 mod pages;
 mod random;
 mod rig;
+mod states;

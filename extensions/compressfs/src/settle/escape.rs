@@ -27,7 +27,8 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
     };
     copy(&**journal.file(), 0, &*file.lower, stored.image.stored_len())?;
     stored.image.move_to(Source::new(Arc::clone(&file.lower), 0))?;
-    let batch = stored.batch.take();
+    // Until the journal is gone, recovery would put the image back: the file has to keep it.
+    let batch = stored.batch.clone();
     file.release_times();
     compress.store.sync_all()?;
     journal.remove()?;

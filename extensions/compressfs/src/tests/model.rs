@@ -1,5 +1,7 @@
 //! Random operations on files in all forms, against vectors of bytes.
 
+use std::ops::Range;
+
 use hsci_extension::Ino;
 
 use super::disk::Disk;
@@ -12,6 +14,7 @@ const MAX_LEN: u64 = 300 << 10;
 const ALGORITHMS: [&str; 6] = ["zstd:1", "zstd:3", "lz4", "deflate:1", "none", "zstd:-5"];
 
 /// One step of the test, drawn at random.
+#[derive(Clone, Debug)]
 pub(super) struct Operation {
     pub(super) file: usize,
     pub(super) kind: u64,
@@ -58,6 +61,24 @@ impl Operation {
             _ => return false,
         }
         true
+    }
+
+    /// The bytes that may be anything between old and new until a sync, of a file of `len` bytes.
+    pub(super) fn touches(&self, len: usize) -> Range<usize> {
+        let (offset, end) = (self.offset as usize, (self.offset + self.len) as usize);
+        match self.kind {
+            0..10 => len..len + self.data.len(),
+            10..45 => offset.min(len)..offset + self.data.len(),
+            45..53 => offset.min(len)..usize::MAX,
+            53..55 => 0..usize::MAX,
+            55..65 => offset..end,
+            65..70 => offset.min(len)..end,
+            _ => 0..0,
+        }
+    }
+
+    pub(super) fn is_sync(&self) -> bool {
+        (70..80).contains(&self.kind)
     }
 
     /// The same on a file of the extension; `len` is how long it is.

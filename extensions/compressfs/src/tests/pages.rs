@@ -1,6 +1,7 @@
 //! The bytes of a sparse file in memory.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 pub(super) const PAGE: usize = 4096;
@@ -38,11 +39,21 @@ impl Pages {
     }
 
     /// Writes within one page.
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
+    fn write(&mut self, offset: u64, data: &[u8]) {
         let (page, start) = (offset / PAGE as u64, offset as usize % PAGE);
         let page = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
         Arc::make_mut(page)[start..start + data.len()].copy_from_slice(data);
         self.len = self.len.max(offset + data.len() as u64);
+    }
+
+    pub(super) fn write_long(&mut self, offset: u64, data: &[u8]) {
+        let (mut at, mut rest) = (offset, data);
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_at(rest.len().min(PAGE - at as usize % PAGE));
+            self.write(at, part);
+            at += part.len() as u64;
+            rest = behind;
+        }
     }
 
     pub(super) fn set_len(&mut self, len: u64) {
@@ -92,5 +103,18 @@ impl Pages {
         }
         let found = (page * PAGE as u64).max(offset);
         if data && found >= self.len { None } else { Some(found.min(self.len)) }
+    }
+}
+
+impl Pages {
+    /// Tells files apart by what they hold.
+    pub(super) fn digest(&self) -> u64 {
+        let mut digest = DefaultHasher::new();
+        digest.write_u64(self.len);
+        for (number, page) in &self.pages {
+            digest.write_u64(*number);
+            digest.write(&page[..]);
+        }
+        digest.finish()
     }
 }
