@@ -11,7 +11,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
-pub(crate) use policy::{Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyTest};
+pub(crate) use policy::{
+    Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyLoad, PolicyTest, Trace,
+};
 
 /// The extension that is used where none is named.
 pub(crate) const DEFAULT_EXTENSION: &str = "compressfs";
@@ -43,6 +45,7 @@ pub(crate) enum Command {
     Check(Check),
     Export(Export),
     Policy(Box<Policy>),
+    Trace(Trace),
     Doctor(Doctor),
     Completions(Completions),
     #[command(hide = true)]

@@ -8,6 +8,7 @@ mod offline;
 mod policy;
 mod settle;
 mod status;
+mod trace;
 mod unmount;
 mod upgrade;
 mod usage;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Check(args) => offline::check(args),
         Command::Export(args) => offline::export(args),
         Command::Policy(args) => policy::run(args),
+        Command::Trace(args) => trace::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Supervise(args) => mount::supervise(args),

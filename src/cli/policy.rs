@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// Check policies, and ask what they mean
+/// Check policies, ask what they mean, and put them in force
 ///
 /// A policy says which directories are redirected to which plug-in, what the plug-in is told, and
 /// which calls are refused or reported. docs/filter-language.md explains the language.
@@ -20,6 +20,9 @@ pub(crate) enum PolicyCommand {
     Check(PolicyCheck),
     Explain(Box<PolicyExplain>),
     Test(PolicyTest),
+    Load(PolicyLoad),
+    Unload(PolicyUnload),
+    List(PolicyList),
 }
 
 /// Say what is wrong with policies
@@ -101,6 +104,64 @@ pub(crate) struct PolicyExplain {
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) size: u64,
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Put a policy in force for all calls on this machine
+///
+/// The kernel itself judges calls then, whether they reach a mount or not, until the policy is
+/// unloaded or the machine is started anew. Needs root, and a kernel with BPF LSM that is not locked
+/// down (`hsci doctor` tells). In place of a policy that is loaded already, it takes effect at once:
+/// each call is judged by the old one or by the new one. A policy with any error changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy load --permissive new.policy    report what it would refuse, refuse nothing
+  hsci policy load new.policy")]
+pub(crate) struct PolicyLoad {
+    /// The policy
+    pub(crate) file: PathBuf,
+    /// Report what would be refused, but let it pass
+    #[arg(long)]
+    pub(crate) permissive: bool,
+    /// Load although this kernel cannot judge all operations, and say which
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+}
+
+/// End the policy that is in force
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy unload")]
+pub(crate) struct PolicyUnload {}
+
+/// Show the policy that is in force, and how often each rule had a say
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy list
+  hsci policy list --json | jq '.rules[] | select(.hits == 0).text'")]
+pub(crate) struct PolicyList {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show reports of the policy that is in force, as they come
+///
+/// A line for each call that a rule denied or reports, that was refused to protect a store, or that
+/// was refused because something did not fit. Ends when interrupted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci trace
+  hsci trace --count 1 --json")]
+pub(crate) struct Trace {
+    /// End after so many reports
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) count: Option<u64>,
+    /// End after so many seconds without a report
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Print JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,7 +1,8 @@
-//! `hsci policy`: what needs neither kernel nor mount.
+//! `hsci policy`: what policies mean, and which one is in force.
 
 mod check;
 mod explain;
+mod force;
 mod names;
 mod test;
 
@@ -16,6 +17,8 @@ use crate::cli::{Policy, PolicyCommand};
 use crate::{Result, control};
 use names::MachineNames;
 
+pub(super) use force::{Loaded, failure};
+
 /// A policy longer than this is none.
 const MAX_LEN: u64 = 16 << 20;
 
@@ -25,6 +28,9 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
         PolicyCommand::Check(args) => check::run(args),
         PolicyCommand::Explain(args) => explain::run(args),
         PolicyCommand::Test(args) => test::run(args),
+        PolicyCommand::Load(args) => force::load(args),
+        PolicyCommand::Unload(_) => force::unload(),
+        PolicyCommand::List(args) => force::list(args),
     }
 }
 

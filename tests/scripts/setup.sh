@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Installs what is missing, after saying so. Sourced by ./run.
 
-# What is needed, as PROGRAM:PACKAGE.
-build_needs=(cc:build-essential)
+# What is needed, as PROGRAM:PACKAGE, or FILE:PACKAGE with a whole path.
+build_needs=(cc:build-essential clang:clang /usr/include/bpf/bpf_helpers.h:libbpf-dev)
 demo_needs=(fusermount3:fuse3 git:git zstd:zstd setpriv:util-linux)
 lint_needs=(shellcheck:shellcheck)
 bench_needs=(mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs compsize:btrfs-compsize fusermount3:fuse3)
@@ -25,6 +25,7 @@ as_root() {
 }
 
 has_program() {
+    [[ $1 != /* ]] || { [ -e "$1" ] && return; }
     PATH=$PATH:/usr/sbin:/sbin command -v "$1" > /dev/null && return
     compgen -G "/usr/lib/postgresql/*/bin/$1" > /dev/null
 }

@@ -14,7 +14,7 @@ run_unit_tests() {
     cargo test --profile checked --locked --quiet --workspace --exclude hsci-tests
 }
 
-run_shellcheck() { shellcheck -x -a run .ci/run tests/scripts/demo.sh; }
+run_shellcheck() { shellcheck -x -a run .ci/run tests/scripts/demo.sh tests/vm/attempts.sh; }
 
 run_clippy() { cargo clippy --locked --quiet --workspace --all-targets -- -D warnings; }
 

@@ -65,6 +65,13 @@ impl Run {
         self
     }
 
+    /// Its output goes nowhere.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.0.stdout(Stdio::null()).stderr(Stdio::null());
+        self
+    }
+
     /// The directory it starts in.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {

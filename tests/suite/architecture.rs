@@ -30,8 +30,12 @@ const CRATES: &[(&str, &[&[&str]])] = &[
     ("hsci-nullfs", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-xor"], CODECS]),
     ("hsci-xor", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-nullfs"], CODECS]),
     ("hsci", &[&["fuser"], CODECS]),
-    ("hsci-engine", &[SYSTEM, &["hsci-extension", "hsci-host", "hsci"], PLUGINS]),
-    ("hsci-language", &[SYSTEM, &["hsci-engine", "hsci-extension", "hsci-host", "hsci"], PLUGINS]),
+    ("hsci-kernel", &[&["hsci-language", "hsci-extension", "hsci-host", "hsci", "fuser"], PLUGINS]),
+    ("hsci-engine", &[SYSTEM, &["hsci-kernel", "hsci-extension", "hsci-host", "hsci"], PLUGINS]),
+    (
+        "hsci-language",
+        &[SYSTEM, &["hsci-engine", "hsci-kernel", "hsci-extension", "hsci-host", "hsci"], PLUGINS],
+    ),
 ];
 
 /// Part of the sources: paths that start with one of the first list and none of the second must not

@@ -1,10 +1,10 @@
 //! Programs that people run, inside a compressed mount.
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::time::Duration;
 
 use hsci_tests::{Mount, Run, Test, machine, skip, tree};
+
+use crate::database::Cluster;
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "clients::git_clones_commits_repacks_and_checks", seconds: 180, body: git },
@@ -114,77 +114,29 @@ fn transactions(mode: &str, count: usize) -> String {
 }
 
 fn postgresql(dir: &Path) {
-    machine::need_root();
-    let programs = postgresql_programs();
-    let user = "postgres";
-    if Run::new("id").arg(user).done().code != 0 {
-        skip("there is no user postgres");
-    }
     let mut mount = Mount::new(dir, "mount", "compressfs", "settle=500ms");
-    let data = mount.path("data");
-    std::fs::create_dir(&data).expect("data directory");
-    Run::new("chown").arg(user).arg(&data).ok();
-    let run = |program: &str| {
-        Run::new("runuser").args(["-u", user, "--"]).arg(programs.join(program)).dir("/")
-    };
-    let ask =
-        |question: &str| run("psql").arg("-h").arg(&data).args(["-At", "-c", question, "postgres"]);
-    let bench =
-        |arguments: &[&str]| run("pgbench").arg("-h").arg(&data).args(arguments).arg("postgres");
-    run("initdb").args(["--no-sync", "-A", "trust", "-D"]).arg(&data).ok();
+    let cluster = Cluster::new(&mount.path("data"));
+    let bench = |arguments: &[&str]| cluster.client("pgbench", arguments).arg("postgres").ok();
     mount.settle();
-    let server = serve(&run, &data);
-    bench(&["-i", "-q", "-s", "2"]).ok();
-    println!("{}", last_line(&bench(&["-n", "-c", "2", "-T", "10"]).ok()));
+    let server = cluster.start();
+    bench(&["-i", "-q", "-s", "2"]);
+    println!("{}", last_line(&bench(&["-n", "-c", "2", "-T", "10"])));
     let sum =
         "select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts";
-    assert_eq!(ask(sum).ok(), "t\n");
-    stop(server);
+    assert_eq!(cluster.ask(sum), "t");
+    server.stop();
     mount.settle();
     mount.remount();
-    let server = serve(&run, &data);
-    assert_eq!(ask(sum).ok(), "t\n");
-    bench(&["-n", "-c", "2", "-T", "5"]).ok();
-    assert_eq!(ask(sum).ok(), "t\n");
-    run("vacuumdb").arg("-h").arg(&data).args(["--full", "--quiet", "postgres"]).ok();
-    stop(server);
-    run("pg_checksums").arg("--enable").arg("-D").arg(&data).ok();
+    let server = cluster.start();
+    assert_eq!(cluster.ask(sum), "t");
+    bench(&["-n", "-c", "2", "-T", "5"]);
+    assert_eq!(cluster.ask(sum), "t");
+    cluster.client("vacuumdb", &["--full", "--quiet", "postgres"]).ok();
+    server.stop();
+    cluster.on_data("pg_checksums", &["--enable"]);
     mount.settle();
     mount.remount();
-    run("pg_checksums").arg("--check").arg("-D").arg(&data).ok();
-}
-
-/// The newest installed server's programs.
-fn postgresql_programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let programs = versions.map(|version| version.path().join("bin"));
-    programs
-        .filter(|dir| dir.join("initdb").is_file())
-        .max()
-        .unwrap_or_else(|| skip("postgresql is not installed"))
-}
-
-fn serve(run: &impl Fn(&str) -> Run, data: &Path) -> Child {
-    let quiet = ["-c", "log_checkpoints=off", "-c", "checkpoint_warning=0"];
-    let options = ["-c", "listen_addresses=", "-c", "max_wal_size=64MB", "-k"];
-    let server = run("postgres").arg("-D").arg(data).args(quiet).args(options).arg(data).start();
-    let answers = || run("pg_isready").arg("-h").arg(data).done().code == 0;
-    let pause = || std::thread::sleep(Duration::from_millis(100));
-    let ready = (0..300).any(|_| {
-        answers() || {
-            pause();
-            false
-        }
-    });
-    assert!(ready, "the server does not answer");
-    server
-}
-
-/// Asks the server to end (a fast shutdown) through the `runuser` that holds it.
-fn stop(mut server: Child) {
-    let pid = server.id();
-    Run::shell(format!("kill -INT $(cat /proc/{pid}/task/{pid}/children)")).ok();
-    assert!(server.wait().expect("wait").success(), "the server ended badly");
+    cluster.on_data("pg_checksums", &["--check"]);
 }
 
 fn last_line(text: &str) -> &str {

@@ -6,6 +6,8 @@ mod big_tree;
 mod clients;
 mod conformance;
 mod damage;
+mod database;
+mod dispatch;
 mod exerciser;
 mod full_disk;
 mod fuzz;
@@ -28,6 +30,7 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     conformance::TESTS,
     damage::TESTS,
+    dispatch::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,

@@ -11,6 +11,7 @@ use hsci_tests::{Mount, Random, Run, Test, machine, mount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::load::Load;
+use crate::database::Cluster;
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::killed_workers_go_unnoticed", seconds: 1500, body: kills },
@@ -20,8 +21,10 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::a_plug_in_that_hangs", seconds: 1500, body: hangs },
     Test { name: "survival::a_plug_in_that_exhausts_memory", seconds: 1500, body: exhausts },
     Test { name: "survival::a_plug_in_that_answers_nonsense", seconds: 1500, body: nonsense },
+    Test { name: "survival::postgresql_keeps_every_transaction", seconds: 600, body: postgresql },
     Test { name: "survival::upgrades_go_unnoticed", seconds: 120, body: upgrades },
     Test { name: "survival::programs_that_cannot_take_over", seconds: 60, body: refused },
+    Test { name: "survival::a_low_limit_of_descriptors", seconds: 60, body: few_descriptors },
     Test { name: "survival::a_dead_mount_is_cleared_by_mounting", seconds: 60, body: dead },
     Test { name: "survival::the_store_is_out_of_users_reach", seconds: 60, body: reach },
     Test { name: "survival::endless_crashes_end_in_a_clear_state", seconds: 180, body: crashes },
@@ -148,6 +151,60 @@ fn faults(dir: &Path, fault: &str, usual: u64, pause: Duration) {
     );
 }
 
+/// Kills workers below a server under load, and in the end everything at once.
+fn postgresql(dir: &Path) {
+    let mut mount = Mount::new(dir, "mount", "compressfs", "settle=500ms");
+    let cluster = Cluster::new(&mount.path("data"));
+    cluster.on_data("pg_checksums", &["--enable"]);
+    let server = cluster.start();
+    let bench = |arguments: &[&str]| cluster.client("pgbench", arguments).arg("postgres");
+    bench(&["-i", "-q", "-s", "2"]).ok();
+    cluster.ask("create table told(n integer)");
+    let kills = amount("HSCI_KILLS", 100) / 20;
+    let seconds = (kills + 4).to_string();
+    let mut load = bench(&["-n", "-c", "2", "-T", &seconds]).silent().start();
+    // Each line of this file is a transaction of which a client was told that it is committed.
+    let told = dir.join("told");
+    let line = format!(
+        "for n in $(seq 1 1000000); do echo \"insert into told values($n);\"; done \\
+         | runuser -u postgres -- stdbuf -oL psql -h {} postgres > {} 2> {}",
+        mount.path("data").display(),
+        told.display(),
+        dir.join("psql").display()
+    );
+    let mut writer = Run::shell(line).start();
+    let supervisor = pid(&mount, "supervisor_pid");
+    let mut random = Random::new(Random::seed("postgresql"));
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(500 + random.below(1000)));
+        if let Some(worker) = worker(supervisor) {
+            let _ = kill_process(worker, Signal::KILL);
+        }
+    }
+    assert!(load.wait().expect("wait").success(), "pgbench has met an error");
+    assert!(writer.try_wait().expect("wait").is_none(), "psql has met an error");
+    let worker = worker(supervisor).expect("a worker");
+    server.kill();
+    for process in [supervisor, worker] {
+        kill_process(process, Signal::KILL).expect("kill");
+    }
+    let _ = writer.wait();
+    mount.mount();
+    let server = cluster.start();
+    let known: usize = cluster.ask("select count(*) from told").parse().expect("a number");
+    let told = std::fs::read_to_string(&told).expect("read").matches("INSERT 0 1\n").count();
+    println!("{kills} kills, {told} transactions told of, {known} in the table after the crash");
+    assert!(told > 100 && known >= told, "transactions are lost");
+    let sum =
+        "select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts";
+    assert_eq!(cluster.ask(sum), "t");
+    cluster.client("pg_amcheck", &["--install-missing", "postgres"]).ok();
+    server.stop();
+    cluster.on_data("pg_checksums", &["--check"]);
+    mount.unmount();
+    mount.check();
+}
+
 /// Copies the programs, so that they can be replaced.
 fn own_programs(dir: &Path) -> PathBuf {
     let programs = dir.join("programs");
@@ -213,6 +270,33 @@ fn refused(dir: &Path) {
     install(&programs, &good, 0o755);
     mount.hsci(["upgrade"]).ok();
     serves(5);
+}
+
+fn few_descriptors(dir: &Path) {
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let few = rustix::process::Rlimit { current: Some(80), maximum: Some(80) };
+    let set = |limit| rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+    let raise = || set(rustix::process::Rlimit { current: limits.maximum, ..limits });
+    set(few).expect("a lower limit");
+    let mount = Mount::new(dir, "mount", "compressfs", "");
+    raise().unwrap_or_else(|_| machine::need_root());
+    let make = |number: u64| {
+        let path = mount.path(&number.to_string());
+        let file = std::fs::File::create_new(&path).expect("create");
+        std::fs::remove_file(&path).expect("unlink");
+        std::os::unix::fs::FileExt::write_all_at(&file, b"content", 0).expect("write");
+        file
+    };
+    let files: Vec<_> = (0..50).map(make).collect();
+    std::fs::write(mount.path("named"), "content").expect("write");
+    kill_process(pid(&mount, "worker_pid"), Signal::KILL).expect("kill");
+    let write = |file: &std::fs::File| std::os::unix::fs::FileExt::write_all_at(file, b"more", 7);
+    let alive = files.iter().filter(|file| write(file).is_ok()).count();
+    println!("{alive} of {} unlinked files survive a limit of 80 descriptors", files.len());
+    assert!(alive >= 40, "half of the descriptors");
+    assert_eq!(std::fs::read_to_string(mount.path("named")).expect("read"), "content");
+    let log = std::fs::read_to_string(mount.status()["log"].as_str().expect("a log"));
+    assert!(log.expect("read").contains("ulimit -n"), "the log names the limit");
 }
 
 fn dead(dir: &Path) {

@@ -2,34 +2,17 @@
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
-use std::fmt::Write as _;
+#[path = "shared/rules.rs"]
+mod rules;
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use hsci_engine::{Tables, compile};
 use hsci_language::names::FixedNames;
-use hsci_language::{Facts, Operation, Policy, Subject, check};
+use hsci_language::{Facts, Operation, Subject, check};
 
-const COUNTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
-
-/// Rules on directories, endings and users, in equal parts.
-fn text(count: usize) -> String {
-    let mut text = String::new();
-    for i in 0..count {
-        let rule = match i % 4 {
-            0 => format!("deny write on \"/srv/projects/p{i:05}/**\" unless user {i}"),
-            1 => format!("audit open on \"/srv/projects/p{i:05}/**/*.key\""),
-            2 => format!("deny(ENOENT) open on \"/home/user{i}/.private/**\" unless owner caller"),
-            _ => format!("pass * on \"/srv/shared/**\" when user {i}"),
-        };
-        writeln!(text, "{rule}").expect("a text");
-    }
-    text
-}
-
-fn policy(text: &str) -> Policy {
-    check(text, &FixedNames::default()).policy.expect("no errors")
-}
+use rules::{COUNTS, policy, text};
 
 fn tables(count: usize) -> Tables {
     compile(&policy(&text(count))).expect("it fits").tables

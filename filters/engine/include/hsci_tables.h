@@ -25,6 +25,7 @@
 #define HSCI_VARIABLE_GROUP 0x7u
 #define HSCI_VARIABLE_CONDITION 0x47u
 #define HSCI_VARIABLE_END 0x67u
+#define HSCI_LINE_WORDS 0x20u
 #define HSCI_CONDITION_FLAG 0x1u
 #define HSCI_CONDITION_OWNER_IS_CALLER 0x2u
 #define HSCI_CONDITION_SIZE_AT_LEAST 0x3u
@@ -105,6 +106,32 @@ struct hsci_roots {
 	__u32 pid_namespaces_base;
 	__u32 pid_namespaces_mask;
 	__u32 rules;
+};
+
+struct hsci_header {
+	__u32 path;
+	__u32 executable;
+	__u32 command;
+	__u32 cgroup;
+	__u32 operation_classes;
+	__u32 users_base;
+	__u32 users_mask;
+	__u32 groups_base;
+	__u32 groups_mask;
+	__u32 pid_namespaces_base;
+	__u32 pid_namespaces_mask;
+	__u32 rules;
+	__u32 states;
+	__u32 cells;
+	__u32 path_classes;
+	__u32 row_indices;
+	__u32 rows;
+	__u32 nodes;
+	__u32 edges;
+	__u32 decisions;
+	__u32 conditions;
+	__u32 operations;
+	__u32 generation;
 };
 
 struct hsci_subject {

@@ -42,6 +42,9 @@ pub const VARIABLE_CONDITION: u32 = VARIABLE_GROUP + MAX_GROUPS;
 /// One more than the last variable.
 pub const VARIABLE_END: u32 = VARIABLE_CONDITION + MAX_CONDITIONS;
 
+/// Sections of tables as a kernel reads them begin at multiples of this many words.
+pub const LINE_WORDS: u32 = 32;
+
 /// The open flag of bit `argument` is set.
 pub const CONDITION_FLAG: u32 = 1;
 /// The owner of the object is the caller.
@@ -215,6 +218,55 @@ records! {
         /// Number of rules of the policy.
         rules,
     }
+    /// The first words of tables as a kernel reads them: the roots, then the first word of each section.
+    Header, "hsci_header" {
+        /// As in [`Roots`], and so on to `rules`.
+        path,
+        /// See [`Roots`].
+        executable,
+        /// See [`Roots`].
+        command,
+        /// See [`Roots`].
+        cgroup,
+        /// See [`Roots`].
+        operation_classes,
+        /// See [`Roots`].
+        users_base,
+        /// See [`Roots`].
+        users_mask,
+        /// See [`Roots`].
+        groups_base,
+        /// See [`Roots`].
+        groups_mask,
+        /// See [`Roots`].
+        pid_namespaces_base,
+        /// See [`Roots`].
+        pid_namespaces_mask,
+        /// See [`Roots`].
+        rules,
+        /// The states, 4 words each.
+        states,
+        /// The cells, 2 words each.
+        cells,
+        /// The path classes, 2 words each.
+        path_classes,
+        /// The row indices, 1 word each.
+        row_indices,
+        /// The rows, 4 words each: the last is 0.
+        rows,
+        /// The nodes, 4 words each.
+        nodes,
+        /// The edges, 2 words each.
+        edges,
+        /// The decisions, 2 words each.
+        decisions,
+        /// The conditions, 4 words each.
+        conditions,
+        /// The operations, 1 word each.
+        operations,
+        /// Distinguishes policies, so that what was found with another one is found anew. Never 0.
+        generation,
+    }
     /// A caller, classified: kept with a task, and found anew after exec and a change of credentials.
     SubjectClass, "hsci_subject" {
         /// User id.
@@ -296,6 +348,7 @@ fn constants() -> Vec<(&'static str, u32)> {
         ("VARIABLE_GROUP", VARIABLE_GROUP),
         ("VARIABLE_CONDITION", VARIABLE_CONDITION),
         ("VARIABLE_END", VARIABLE_END),
+        ("LINE_WORDS", LINE_WORDS),
         ("CONDITION_FLAG", CONDITION_FLAG),
         ("CONDITION_OWNER_IS_CALLER", CONDITION_OWNER_IS_CALLER),
         ("CONDITION_SIZE_AT_LEAST", CONDITION_SIZE_AT_LEAST),

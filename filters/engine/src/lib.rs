@@ -11,6 +11,7 @@ mod image;
 pub mod layout;
 mod review;
 pub mod tables;
+mod words;
 
 pub use compile::{Compiled, Limit, MAX_IMAGE_LEN, Refusal, compile};
 pub use image::ImageError;

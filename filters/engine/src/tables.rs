@@ -219,6 +219,12 @@ impl Tables {
         self.image().len()
     }
 
+    /// Number of rules of the policy.
+    #[must_use]
+    pub fn rules(&self) -> u32 {
+        self.roots.rules
+    }
+
     /// Number of states of the automaton.
     #[must_use]
     pub fn states(&self) -> usize {

@@ -159,13 +159,13 @@ impl Supervisor {
         let request = &job.request;
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
             .map_err(|error| internal("signals", &error))?;
-        raise_descriptor_limit();
+        let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
         let lower = open_lower(request)?;
         store::claim(&lower, job)?;
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
-        let mut heritage = Heritage { lower, handover, vault: VaultKeeper::default() };
+        let mut heritage = Heritage { lower, handover, vault: VaultKeeper::new(limit) };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -213,11 +213,12 @@ impl Supervisor {
     }
 }
 
-/// One descriptor is kept for each unlinked file that is in use. With the limit as it is, fewer
-/// can be.
-fn raise_descriptor_limit() {
+/// One descriptor is kept for each unlinked file that is in use. Returns how many there can be.
+fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let holds = if raised.is_ok() { limit.maximum } else { limit.current };
+    holds.unwrap_or(u64::MAX)
 }
 
 fn open_lower(request: &MountRequest) -> Result<OwnedFd, Failure> {

@@ -45,10 +45,20 @@ const SECURITY: &str = "as root, `mount -t securityfs none /sys/kernel/security`
 
 fn guard() -> Finding {
     const NAME: &str = "guard (BPF LSM)";
+    let is_refused = || match hsci_kernel::guard::probe() {
+        Ok(()) | Err(hsci_kernel::Error::NotRoot) => None,
+        Err(error) => Some(error.to_string()),
+    };
     match read("/sys/kernel/security/lsm") {
-        Ok(modules) if modules.split(',').any(|module| module == "bpf") => {
-            Finding::ok(NAME, modules)
-        }
+        Ok(modules) if modules.split(',').any(|module| module == "bpf") => match is_refused() {
+            None => Finding::ok(NAME, modules),
+            Some(error) => Finding::missing(
+                NAME,
+                error,
+                "policies cannot be put in force by `hsci policy load`",
+                "boot without `lockdown=`, if that is what forbids it",
+            ),
+        },
         Ok(modules) => Finding::missing(
             NAME,
             format!("the security modules are: {modules}"),

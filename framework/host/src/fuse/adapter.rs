@@ -136,10 +136,8 @@ impl Filesystem for Adapter {
     fn forget(&self, request: &Request, number: INodeNo, lookups: u64) {
         // Nobody waits for an answer.
         let _ = self.answers.to(request.unique().0, Operation::Forget, ino(number), || {
-            let forget = || {
-                let _ = self.top.forget(ino(number), lookups);
-            };
-            self.tree.forgetting(ino(number), lookups, forget);
+            self.tree.forgotten(ino(number), lookups);
+            let _ = self.top.forget(ino(number), lookups);
             Ok(())
         });
     }

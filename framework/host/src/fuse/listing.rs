@@ -45,10 +45,8 @@ impl Adapter {
             }
             if reply.add(attr.ino, name.next, &name.name, &ttl, &attr, generation) {
                 if let Some(entry) = found {
-                    let forget = || {
-                        let _ = self.top.forget(entry.ino, 1);
-                    };
-                    self.tree.forgetting(entry.ino, 1, forget);
+                    self.tree.forgotten(entry.ino, 1);
+                    let _ = self.top.forget(entry.ino, 1);
                 }
                 break;
             }

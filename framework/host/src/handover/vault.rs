@@ -49,26 +49,44 @@ impl Vault {
 }
 
 /// The supervisor's side.
-#[derive(Default)]
 pub(crate) struct VaultKeeper {
     kept: Arc<Mutex<HashMap<u64, OwnedFd>>>,
+    /// Descriptors that may be kept.
+    room: usize,
     thread: Option<JoinHandle<()>>,
 }
 
 impl VaultKeeper {
-    /// Makes the way for another worker; returns its end.
+    /// Keeps at most half as many descriptors as a process may have, for the next worker needs them as
+    /// well, and others beside them.
+    pub(crate) fn new(limit: u64) -> Self {
+        let room = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+        Self { kept: Arc::default(), room, thread: None }
+    }
+
+    /// Makes the way for another worker, after all that the last one has sent is here; returns its
+    /// end.
     pub(crate) fn open(&mut self) -> Result<OwnedFd, Errno> {
         self.settle();
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let kept = Arc::clone(&self.kept);
+        let (kept, room) = (Arc::clone(&self.kept), self.room);
+        let mut warned = false;
         let serve = move || {
             while let Ok(Some((ino, descriptor))) = receive(&ours) {
                 let mut kept = kept.lock();
+                let is_full = kept.len() >= room && descriptor.is_some();
                 let before = match descriptor {
-                    Some(descriptor) => kept.insert(ino, descriptor),
+                    Some(descriptor) if !is_full => kept.insert(ino, descriptor),
+                    Some(descriptor) => Some(descriptor),
                     None => kept.remove(&ino),
                 };
+                if is_full && !std::mem::replace(&mut warned, true) {
+                    log::warn!(
+                        "more than {room} unlinked files are in use, and those beyond would not \
+                         survive this worker: raise the limit of open files (ulimit -n)"
+                    );
+                }
                 drop(kept);
                 // Closing the last descriptor of a deleted file can be slow.
                 drop(before);
@@ -79,13 +97,12 @@ impl VaultKeeper {
         Ok(theirs)
     }
 
-    /// Hands everything that is kept to `take`, after all that the last worker has sent is here.
+    /// Hands everything that is kept to `take`.
     pub(crate) fn hand_over<E>(
-        &mut self,
+        &self,
         mut take: impl FnMut(u64, BorrowedFd<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         use std::os::fd::AsFd;
-        self.settle();
         self.kept.lock().iter().try_for_each(|(ino, descriptor)| take(*ino, descriptor.as_fd()))
     }
 

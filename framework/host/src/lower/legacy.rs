@@ -31,17 +31,14 @@ impl LowerTree {
         });
     }
 
-    /// The kernel forgets lookups of an inode. That is written down behind whatever `forget` does
-    /// with it: too late is harmless.
-    pub(crate) fn forgetting(&self, ino: Ino, lookups: u64, forget: impl FnOnce()) {
-        let inode = self.legacy.as_ref().and_then(|_| self.inodes.find(ino));
-        forget();
-        if let Some(inode) = inode {
-            self.log(|entries| {
-                inode.untold(lookups);
-                entries.forgotten(ino.0, lookups);
-            });
-        }
+    /// The kernel has forgotten lookups of an inode. To be written down before anything is done about
+    /// it: afterwards the number may belong to another inode, of which the kernel is told.
+    pub(crate) fn forgotten(&self, ino: Ino, lookups: u64) {
+        let Some(inode) = self.legacy.as_ref().and_then(|_| self.inodes.find(ino)) else { return };
+        self.log(|entries| {
+            inode.untold(lookups);
+            entries.forgotten(ino.0, lookups);
+        });
     }
 
     /// A request is about to swap two names, the first of which leads to an inode.
@@ -116,6 +113,10 @@ impl LowerTree {
                 inode.pin(Arc::new(pin));
             }
             self.inodes.restore(inode, known.lookups);
+        }
+        // The worker before has forgotten the others, and did not come to let go of them.
+        for ino in pins.into_keys() {
+            self.disinherit(Ino(ino));
         }
         for (number, KnownInode { name, .. }) in &remains.inodes {
             if let Some((parent, name)) = name

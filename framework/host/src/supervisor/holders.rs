@@ -36,17 +36,22 @@ fn uses(process: &Path, device: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn a_process_uses_the_device_of_its_open_files() {
-        // On a device of the kernel's own, where nothing else of this process is open.
+        // On a device of the kernel's own, where programs have nothing by themselves.
         let file = rustix::fs::memfd_create("open", rustix::fs::MemfdFlags::CLOEXEC);
         let file = fs::File::from(file.expect("memfd"));
         let device = file.metadata().expect("stat").dev();
-        assert!(uses(Path::new("/proc/self"), device));
-        drop(file);
-        assert!(!uses(Path::new("/proc/self"), device));
+        for (input, expected) in [(Stdio::from(file), true), (Stdio::null(), false)] {
+            let mut process = Command::new("sleep").arg("60").stdin(input).spawn().expect("sleep");
+            let used = uses(Path::new(&format!("/proc/{}", process.id())), device);
+            process.kill().and_then(|()| process.wait()).expect("kill");
+            assert_eq!(used, expected);
+        }
         assert!(!uses(Path::new("/proc/0"), device), "no such process");
     }
 }

@@ -93,26 +93,23 @@ impl Worker {
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(|errno| fail(errno.into()))?;
         let mut worker = Self { child, control, process, extension };
-        // A program that ended already is noticed when its answer is missing.
-        let _ = worker.hand_over(heritage, start);
+        if let Err(error) = worker.hand_over(heritage, start) {
+            // A program that ended already has its own reason.
+            worker.child.kill().and_then(|()| worker.child.wait()).map_err(fail)?;
+            return Err(worker.ended(&format!("while it was told what to do: {error}")));
+        }
         worker.answer()?;
         Ok(worker)
     }
 
     fn hand_over(&self, heritage: &mut Heritage, start: &Start) -> std::io::Result<()> {
-        let mut unlinked = Vec::new();
-        heritage.vault.hand_over(|ino, descriptor| {
-            unlinked.push((ino, descriptor.try_clone_to_owned()?));
-            std::io::Result::Ok(())
-        })?;
-        send(&self.control, &Start { unlinked: unlinked.len() as u64, ..start.clone() })?;
         let vault = heritage.vault.open()?;
+        let unlinked = heritage.vault.count() as u64;
+        send(&self.control, &Start { unlinked, ..start.clone() })?;
         send_descriptor(&self.control, 0, heritage.handover.as_fd())?;
         send_descriptor(&self.control, 0, vault.as_fd())?;
-        for (ino, descriptor) in unlinked {
-            send_descriptor(&self.control, ino, descriptor.as_fd())?;
-        }
-        Ok(())
+        // The worker changes nothing in the vault before it has them all.
+        heritage.vault.hand_over(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
 
     /// Gives it the descriptor to serve, and waits until it answers requests.

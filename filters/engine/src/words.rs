@@ -1,0 +1,88 @@
+//! Tables as a kernel reads them: one array of words.
+//!
+//! First a [`Header`], then the sections, each from a multiple of [`LINE_WORDS`], in records of one,
+//! two or four words, so that masking an index keeps a record in one piece. What only a plug-in
+//! needs (options and their texts) stays out: a verdict names an option set, and the host has the rest.
+
+use crate::layout::{Header, LINE_WORDS, Record};
+use crate::tables::Tables;
+
+impl Tables {
+    /// The tables as words, marked with a generation, which is not 0.
+    #[must_use]
+    pub fn words(&self, generation: u32) -> Vec<u32> {
+        let mut words = vec![0; LINE_WORDS as usize];
+        let roots = self.roots;
+        let header = Header {
+            path: roots.path,
+            executable: roots.executable,
+            command: roots.command,
+            cgroup: roots.cgroup,
+            operation_classes: roots.operation_classes,
+            users_base: roots.users_base,
+            users_mask: roots.users_mask,
+            groups_base: roots.groups_base,
+            groups_mask: roots.groups_mask,
+            pid_namespaces_base: roots.pid_namespaces_base,
+            pid_namespaces_mask: roots.pid_namespaces_mask,
+            rules: roots.rules,
+            states: add(&mut words, &records(&self.states, 4)),
+            cells: add(&mut words, &records(&self.cells, 2)),
+            path_classes: add(&mut words, &records(&self.path_classes, 2)),
+            row_indices: add(&mut words, &self.row_indices),
+            rows: add(&mut words, &records(&self.rows, 4)),
+            nodes: add(&mut words, &records(&self.nodes, 4)),
+            edges: add(&mut words, &records(&self.edges, 2)),
+            decisions: add(&mut words, &records(&self.decisions, 2)),
+            conditions: add(&mut words, &records(&self.conditions, 4)),
+            operations: add(&mut words, &self.operations),
+            generation,
+        };
+        let header = records(&[header], LINE_WORDS as usize);
+        words[..header.len()].copy_from_slice(&header);
+        words
+    }
+}
+
+/// Appends a section, filled up to whole lines; the index of its first word.
+fn add(words: &mut Vec<u32>, section: &[u32]) -> u32 {
+    let first = words.len();
+    words.extend_from_slice(section);
+    words.resize(words.len().next_multiple_of(LINE_WORDS as usize), 0);
+    first as u32
+}
+
+/// Records as words, each filled up to `size`.
+fn records<R: Record>(records: &[R], size: usize) -> Vec<u32> {
+    let mut words = Vec::with_capacity(records.len() * size);
+    let mut bytes = Vec::new();
+    for record in records {
+        bytes.clear();
+        record.write(&mut bytes);
+        words.extend(bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
+        words.resize(words.len().next_multiple_of(size), 0);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Cell, Roots, State};
+
+    #[test]
+    fn every_section_is_aligned_and_found_by_the_header() {
+        let cells = (0..20).map(|next| Cell { owner: 7, next }).collect();
+        let states = vec![State { base: 1, fallback: 2, slash: 3, class: 4 }];
+        let roots = Roots { path: 5, ..Roots::default() };
+        let tables = Tables { roots, states, cells, operations: vec![9], ..Tables::default() };
+        let words = tables.words(6);
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let header = Header::read(&bytes[..size_of::<Header>()]);
+        assert_eq!((header.path, header.generation), (5, 6));
+        assert_eq!((header.states, header.cells), (LINE_WORDS, 2 * LINE_WORDS));
+        assert_eq!(words[header.states as usize..][..4], [1, 2, 3, 4]);
+        assert_eq!(words[header.cells as usize + 2 * 19..][..2], [7, 19]);
+        assert_eq!(words[header.operations as usize], 9);
+    }
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
+/*
+ * Dispatch: runs as the kernel is about to hand a call to the host, in the context of whoever calls,
+ * and leaves there who that is. The host knows path and object; together they make a verdict.
+ */
+#include "subject.h"
+
+#define HANDED 4096u
+#define OPCODES 64u
+#define BY_THREAD (1ull << 62)
+#define RESENT (1ull << 63)
+
+struct hsci_handed {
+	/* The request's number, or BY_THREAD and the thread's id. 0 while the rest is being written. */
+	__u64 key;
+	__u32 generation;
+	__u32 opcode;
+	struct hsci_subject subject;
+	__u64 reserved;
+};
+
+/* Read by the host without a system call. A place is overwritten by a later request. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HANDED);
+	__type(key, __u32);
+	__type(value, struct hsci_handed);
+} HANDED_OVER SEC(".maps");
+
+struct hsci_dispatch {
+	/* Device number of the connection, as the kernel writes it; 0 before there is one. */
+	__u32 device;
+	__u32 reserved;
+	/* Requests for which it could not be found out who calls. */
+	__u64 unknown;
+	__u64 requests[OPCODES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hsci_dispatch);
+} DISPATCH SEC(".maps");
+
+SEC("tp_btf/fuse_request_send")
+int BPF_PROG(request_send, const struct fuse_req *req)
+{
+	const struct hsci_tables *tables;
+	struct hsci_dispatch *dispatch;
+	struct hsci_handed *handed;
+	struct hsci_subject subject;
+	__u32 zero = 0, opcode, place;
+	__u64 key;
+
+	dispatch = bpf_map_lookup_elem(&DISPATCH, &zero);
+	if (!dispatch || !dispatch->device || BPF_CORE_READ(req, fm, fc, dev) != dispatch->device)
+		return 0;
+	opcode = BPF_CORE_READ(req, in.h.opcode);
+	__sync_fetch_and_add(&dispatch->requests[opcode & (OPCODES - 1)], 1);
+	/* Linux before 6.16 or so gives the number only later; somebody waits for the answer then. */
+	key = BPF_CORE_READ(req, in.h.unique) & ~RESENT;
+	if (!key)
+		key = BY_THREAD | BPF_CORE_READ(req, in.h.pid);
+	tables = hsci_begin();
+	if (!tables)
+		return 0;
+	if (!hsci_classify(tables, &subject)) {
+		__sync_fetch_and_add(&dispatch->unknown, 1);
+		return 0;
+	}
+	place = hsci_hash(key, HANDED - 1);
+	handed = bpf_map_lookup_elem(&HANDED_OVER, &place);
+	if (!handed)
+		return 0;
+	/* Exchanges are full barriers: whoever reads the same key twice has read what belongs to it. */
+	__sync_lock_test_and_set(&handed->key, 0);
+	handed->generation = tables->header.generation;
+	handed->opcode = opcode;
+	handed->subject = subject;
+	__sync_lock_test_and_set(&handed->key, key);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
+/* The evaluator by itself, for BPF_PROG_TEST_RUN: questions and answers lie in maps. */
+#include "tables.h"
+
+#define QUESTION_GROUPS 64u
+
+struct hsci_question {
+	struct hsci_facts facts;
+	__u32 operation;
+	__u32 uid;
+	__u32 pid_namespace;
+	__u32 groups;
+	__u32 path_len;
+	__u32 executable_len;
+	__u32 command_len;
+	__u32 cgroup_len;
+	/* How often each part is done, for its time. */
+	__u32 repeat;
+	__u32 reserved;
+	__u32 gids[QUESTION_GROUPS];
+	struct hsci_text_room path;
+	struct hsci_text_room executable;
+	struct hsci_text_room command;
+	struct hsci_text_room cgroup;
+};
+
+struct hsci_answer {
+	struct hsci_subject subject;
+	struct hsci_verdict verdict;
+	__u32 state;
+	__u32 class;
+	/* Nanoseconds for all repetitions. */
+	__u64 step_ns;
+	__u64 judge_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hsci_question);
+} QUESTION SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hsci_answer);
+} ANSWER SEC(".maps");
+
+struct work {
+	const struct hsci_tables *tables;
+	struct hsci_question *question;
+	struct hsci_answer *answer;
+	struct hsci_asked asked;
+};
+
+static long add_group(__u32 index, struct work *work)
+{
+	hsci_add_group(work->tables, &work->answer->subject,
+		       work->question->gids[index & (QUESTION_GROUPS - 1)]);
+	return 0;
+}
+
+static __always_inline void classify(struct work *work)
+{
+	const struct hsci_tables *tables = work->tables;
+	const struct hsci_header *header = &tables->header;
+	struct hsci_question *question = work->question;
+	struct hsci_subject *subject = &work->answer->subject;
+
+	*subject = (struct hsci_subject){ .uid = question->uid };
+	subject->user = hsci_user(tables, question->uid);
+	subject->pid_namespace = hsci_pid_namespace(tables, question->pid_namespace);
+	subject->executable = hsci_class(tables, hsci_step(tables, header->executable,
+					 &question->executable, 0, question->executable_len));
+	subject->command = hsci_class(tables, hsci_step(tables, header->command,
+				      &question->command, 0, question->command_len));
+	subject->cgroup = hsci_class(tables, hsci_step(tables, header->cgroup,
+				     &question->cgroup, 0, question->cgroup_len));
+	bpf_loop(question->groups, add_group, work, 0);
+}
+
+static long step_once(__u32 index, struct work *work)
+{
+	(void)index;
+	work->answer->state = hsci_step(work->tables, work->tables->header.path,
+					&work->question->path, 0, work->question->path_len);
+	return 0;
+}
+
+static long judge_once(__u32 index, struct work *work)
+{
+	(void)index;
+	hsci_judge(work->tables, &work->asked, &work->answer->verdict);
+	return 0;
+}
+
+SEC("raw_tp/evaluate")
+int evaluate(void *context)
+{
+	__u32 zero = 0;
+	struct work work = {
+		.tables = hsci_begin(),
+		.question = bpf_map_lookup_elem(&QUESTION, &zero),
+		.answer = bpf_map_lookup_elem(&ANSWER, &zero),
+	};
+	__u64 start;
+
+	(void)context;
+	if (!work.question || !work.answer || !work.tables)
+		return 1;
+	classify(&work);
+	start = bpf_ktime_get_ns();
+	bpf_loop(work.question->repeat, step_once, &work, 0);
+	work.answer->step_ns = bpf_ktime_get_ns() - start;
+	work.answer->class = hsci_class(work.tables, work.answer->state);
+	work.asked.facts = work.question->facts;
+	work.asked.subject = work.answer->subject;
+	work.asked.operation = work.question->operation;
+	work.asked.class = work.answer->class;
+	start = bpf_ktime_get_ns();
+	bpf_loop(work.question->repeat, judge_once, &work, 0);
+	work.answer->judge_ns = bpf_ktime_get_ns() - start;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
+/* The guard: judges calls before the kernel acts, whether a cache or a host would serve them. */
+#include "label.h"
+
+#define EPERM 1
+#define EACCES 13
+#define EXDEV 18
+
+#define FMODE_READ 0x1u
+#define FMODE_WRITE 0x2u
+#define FMODE_EXEC 0x20u
+#define PROT_WRITE 0x2u
+#define MAP_SHARED 0x1u
+
+#define S_IFMT 0170000u
+#define S_IFDIR 0040000u
+
+#define ATTR_MODE 0x1u
+#define ATTR_UID 0x2u
+#define ATTR_GID 0x4u
+#define ATTR_SIZE 0x8u
+#define ATTR_TIMES 0x1f0u
+
+/* Numbers of operations in tables, as bits. */
+#define OPEN (1u << 0)
+#define EXEC (1u << 1)
+#define READ_DATA (1u << 2)
+#define READ_DIR (1u << 3)
+#define READ_LINK (1u << 4)
+#define WRITE_DATA (1u << 5)
+#define TRUNCATE (1u << 6)
+#define GET_ATTR (1u << 8)
+#define CHMOD (1u << 9)
+#define CHOWN (1u << 10)
+#define UTIMENS (1u << 11)
+#define GET_XATTR (1u << 12)
+#define LIST_XATTR (1u << 13)
+#define SET_XATTR (1u << 14)
+#define REMOVE_XATTR (1u << 15)
+#define CREATE_FILE (1u << 16)
+#define MKDIR (1u << 17)
+#define MKNOD (1u << 18)
+#define SYMLINK (1u << 19)
+#define LINK (1u << 20)
+#define UNLINK (1u << 21)
+#define RMDIR (1u << 22)
+#define RENAME (1u << 23)
+#define LOCK (1u << 24)
+#define IOCTL (1u << 26)
+#define STATFS (1u << 27)
+
+/* One call, as a hook describes it. */
+struct call {
+	const struct hsci_tables *tables;
+	struct hsci_guard *guard;
+	const struct dentry *dentry;
+	struct hsci_asked asked;
+	struct hsci_label label;
+	__u32 operations;
+	int result;
+};
+
+/* The number in tables of a type of file. */
+static __always_inline __u32 type_of(__u32 mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFDIR:
+		return 1;
+	case 0120000:
+		return 2;
+	case 0010000:
+		return 3;
+	case 0140000:
+		return 4;
+	case 0020000:
+		return 5;
+	case 0060000:
+		return 6;
+	default:
+		return 0;
+	}
+}
+
+/* What a hook may answer; the verifier wants to see it. Anything else refuses. */
+static __always_inline int answer(int result)
+{
+	if (result == 0)
+		return 0;
+	if (result < -4095 || result > 0)
+		return -EACCES;
+	return result;
+}
+
+static __always_inline int refuse(struct call *call, int error)
+{
+	return call->guard->permissive ? 0 : -error;
+}
+
+static __always_inline int unfit(struct call *call)
+{
+	__sync_fetch_and_add(&call->guard->unfit, 1);
+	hsci_report(call->guard, call->dentry, call->tables->header.generation, HSCI_NONE,
+		    HSCI_NONE, EACCES, HSCI_UNFIT);
+	return refuse(call, EACCES);
+}
+
+/* Judges the operation of one bit. Stops at the first that fails. */
+static long judge_operation(__u32 operation, struct call *call)
+{
+	__u32 generation = call->tables->header.generation;
+	struct hsci_verdict verdict = {};
+
+	if (!(call->operations >> (operation & 31) & 1))
+		return 0;
+	call->asked.operation = operation;
+	hsci_judge(call->tables, &call->asked, &verdict);
+	if (verdict.status) {
+		call->result = unfit(call);
+		return 1;
+	}
+	if (verdict.target < HSCI_TARGETS)
+		__sync_fetch_and_add(&call->guard->targets[verdict.target], 1);
+	if (verdict.rule != HSCI_NONE)
+		hsci_hit(verdict.rule);
+	if (verdict.audit) {
+		hsci_hit(verdict.audit - 1);
+		hsci_report(call->guard, call->dentry, generation, operation, verdict.audit - 1,
+			    verdict.errno, HSCI_AUDITED);
+	}
+	if (!verdict.errno)
+		return 0;
+	__sync_fetch_and_add(&call->guard->denied, 1);
+	hsci_report(call->guard, call->dentry, generation, operation, verdict.rule, verdict.errno,
+		    HSCI_DENIED);
+	call->result = refuse(call, verdict.errno);
+	return 1;
+}
+
+/* Judges a call whose label is known. */
+static __noinline int judge_labelled(struct call *call)
+{
+	if (call->label.seal && !hsci_may_pass(call->guard, call->label.seal)) {
+		__sync_fetch_and_add(&call->guard->sealed, 1);
+		hsci_report(call->guard, call->dentry, call->tables->header.generation, HSCI_NONE,
+			    HSCI_NONE, EPERM, HSCI_SEALED);
+		return refuse(call, EPERM);
+	}
+	call->asked.class = hsci_class(call->tables, call->label.state);
+	if (!call->asked.class)
+		return 0;
+	__sync_fetch_and_add(&call->guard->judged, 1);
+	if (!hsci_classify(call->tables, &call->asked.subject))
+		return unfit(call);
+	bpf_loop(HSCI_OPERATIONS, judge_operation, call, 0);
+	return call->result;
+}
+
+/* False without a policy: then there is nothing to judge. */
+static __always_inline bool begin(struct call *call)
+{
+	call->guard = hsci_guard();
+	call->tables = hsci_begin();
+	return call->guard && call->tables;
+}
+
+/* Judges a call on what `dentry` names. `inode` is its inode where the verifier trusts it. */
+static __always_inline int judge(struct call *call, const struct dentry *dentry,
+				 struct inode *inode, __u32 operations)
+{
+	call->dentry = dentry;
+	call->operations = operations;
+	if (!hsci_label_of(call->tables, call->guard, dentry, inode, &call->label))
+		return unfit(call);
+	/* Most paths are no rule's business. */
+	if (!call->label.state && !call->label.seal)
+		return 0;
+	return judge_labelled(call);
+}
+
+static __always_inline void take_facts(struct call *call, const struct inode *inode, __u32 flags)
+{
+	call->asked.facts.flags = flags;
+	call->asked.facts.are_known = 1;
+	call->asked.facts.type = type_of(BPF_CORE_READ(inode, i_mode));
+	call->asked.facts.owner = BPF_CORE_READ(inode, i_uid.val);
+	call->asked.facts.size = BPF_CORE_READ(inode, i_size);
+}
+
+/* An object that is there. */
+static __always_inline int judge_object(const struct dentry *dentry, struct inode *inode,
+					__u32 operations)
+{
+	struct call call = {};
+
+	if (!begin(&call))
+		return 0;
+	take_facts(&call, BPF_CORE_READ(dentry, d_inode), 0);
+	return judge(&call, dentry, inode, operations);
+}
+
+/* An object that is about to be made. */
+static __always_inline int judge_new(const struct dentry *dentry, __u32 mode, __u32 operation)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call call = {};
+
+	if (!begin(&call))
+		return 0;
+	call.asked.facts.are_known = 1;
+	call.asked.facts.type = type_of(mode);
+	call.asked.facts.owner = BPF_CORE_READ(task, cred, fsuid.val);
+	return judge(&call, dentry, NULL, operation);
+}
+
+/* Open flags by their numbers in tables. */
+static __always_inline __u32 open_flags(__u32 flags, __u32 mode)
+{
+	return (mode & FMODE_READ) | (mode & FMODE_WRITE) |
+	       (flags & 02000 ? 1u << 2 : 0) | (flags & 01000 ? 1u << 3 : 0) |
+	       (flags & 0100 ? 1u << 4 : 0) | (flags & 0200 ? 1u << 5 : 0) |
+	       (flags & 040000 ? 1u << 6 : 0) | (flags & 04010000 ? 1u << 7 : 0) |
+	       (flags & 0400000 ? 1u << 8 : 0) | (flags & 010000000 ? 1u << 9 : 0) |
+	       ((flags & 020200000) == 020200000 ? 1u << 10 : 0);
+}
+
+static __always_inline int judge_file(struct file *file, __u32 operations)
+{
+	struct inode *inode = file->f_inode;
+	struct call call = {};
+
+	if (!begin(&call))
+		return 0;
+	take_facts(&call, inode, open_flags(file->f_flags, file->f_mode));
+	return judge(&call, BPF_CORE_READ(file, f_path.dentry), inode, operations);
+}
+
+/* What a descriptor that is opened so may do. */
+static __always_inline __u32 rights(struct file *file)
+{
+	bool is_directory = (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR;
+	__u32 operations = OPEN;
+
+	if (file->f_flags & FMODE_EXEC)
+		return OPEN | EXEC;
+	if (file->f_mode & FMODE_READ)
+		operations |= is_directory ? READ_DIR : READ_DATA;
+	if (file->f_mode & FMODE_WRITE)
+		operations |= WRITE_DATA;
+	return operations;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(file_open, struct file *file, int previous)
+{
+	return answer(previous ? previous : judge_file(file, rights(file)));
+}
+
+/* A descriptor that somebody else opened. */
+SEC("lsm/file_receive")
+int BPF_PROG(file_receive, struct file *file, int previous)
+{
+	return answer(previous ? previous : judge_file(file, rights(file)));
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(mmap_file, struct file *file, unsigned long asked, unsigned long protection,
+	     unsigned long flags, int previous)
+{
+	__u32 operations = READ_DATA;
+
+	if (previous || !file)
+		return answer(previous);
+	if ((flags & MAP_SHARED) && (protection & PROT_WRITE))
+		operations |= WRITE_DATA;
+	return answer(judge_file(file, operations));
+}
+
+SEC("lsm/file_lock")
+int BPF_PROG(file_lock, struct file *file, unsigned int command, int previous)
+{
+	return answer(previous ? previous : judge_file(file, LOCK));
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(file_ioctl, struct file *file, unsigned int command, unsigned long argument,
+	     int previous)
+{
+	return answer(previous ? previous : judge_file(file, IOCTL));
+}
+
+SEC("lsm/inode_create")
+int BPF_PROG(inode_create, struct inode *dir, struct dentry *dentry, unsigned short mode,
+	     int previous)
+{
+	return answer(previous ? previous : judge_new(dentry, mode, CREATE_FILE));
+}
+
+SEC("lsm/inode_mkdir")
+int BPF_PROG(inode_mkdir, struct inode *dir, struct dentry *dentry, unsigned short mode,
+	     int previous)
+{
+	return answer(previous ? previous : judge_new(dentry, S_IFDIR, MKDIR));
+}
+
+SEC("lsm/inode_mknod")
+int BPF_PROG(inode_mknod, struct inode *dir, struct dentry *dentry, unsigned short mode,
+	     unsigned int device, int previous)
+{
+	return answer(previous ? previous : judge_new(dentry, mode, MKNOD));
+}
+
+SEC("lsm/inode_symlink")
+int BPF_PROG(inode_symlink, struct inode *dir, struct dentry *dentry, const char *target,
+	     int previous)
+{
+	return answer(previous ? previous : judge_new(dentry, 0120000, SYMLINK));
+}
+
+SEC("lsm/inode_unlink")
+int BPF_PROG(inode_unlink, struct inode *dir, struct dentry *dentry, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, UNLINK));
+}
+
+SEC("lsm/inode_rmdir")
+int BPF_PROG(inode_rmdir, struct inode *dir, struct dentry *dentry, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, RMDIR));
+}
+
+/*
+ * Calls on two names: one program for each, for a verifier follows each path through both. The second
+ * name's object does not exist yet, but has the facts of the first.
+ */
+static __always_inline int judge_second(const struct dentry *old, const struct dentry *new,
+					__u32 operation)
+{
+	struct call call = {};
+
+	if (!begin(&call))
+		return 0;
+	take_facts(&call, BPF_CORE_READ(old, d_inode), 0);
+	return judge(&call, new, NULL, operation);
+}
+
+SEC("lsm/inode_link")
+int BPF_PROG(inode_link_from, struct dentry *old, struct inode *dir, struct dentry *new,
+	     int previous)
+{
+	return answer(previous ? previous : judge_object(old, old->d_inode, LINK));
+}
+
+SEC("lsm/inode_link")
+int BPF_PROG(inode_link_to, struct dentry *old, struct inode *dir, struct dentry *new,
+	     int previous)
+{
+	return answer(previous ? previous : judge_second(old, new, LINK));
+}
+
+/* A name in another class would make the object ambiguous. */
+SEC("lsm/inode_link")
+int BPF_PROG(inode_link_class, struct dentry *old, struct inode *dir, struct dentry *new,
+	     int previous)
+{
+	struct hsci_label from = {}, to = {};
+	struct call call = {};
+
+	if (previous || !begin(&call))
+		return answer(previous);
+	call.dentry = new;
+	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
+	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
+		return answer(unfit(&call));
+	if (from.seal == to.seal && hsci_class(call.tables, from.state) ==
+					    hsci_class(call.tables, to.state))
+		return 0;
+	return answer(refuse(&call, EXDEV));
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(inode_rename_from, struct inode *old_dir, struct dentry *old, struct inode *new_dir,
+	     struct dentry *new, int previous)
+{
+	return answer(previous ? previous : judge_object(old, old->d_inode, RENAME));
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(inode_rename_to, struct inode *old_dir, struct dentry *old, struct inode *new_dir,
+	     struct dentry *new, int previous)
+{
+	return answer(previous ? previous : judge_second(old, new, RENAME));
+}
+
+/*
+ * A directory that no rule can speak of may still lead to paths of rules: it does not take them to
+ * where other rules hold. Otherwise labels of all below will be wrong; those that are found
+ * meanwhile, once it is done.
+ */
+SEC("lsm/inode_rename")
+int BPF_PROG(inode_rename_class, struct inode *old_dir, struct dentry *old, struct inode *new_dir,
+	     struct dentry *new, int previous)
+{
+	struct hsci_label from = {}, to = {};
+	struct call call = {};
+
+	if (previous || (BPF_CORE_READ(old, d_inode, i_mode) & S_IFMT) != S_IFDIR || !begin(&call))
+		return answer(previous);
+	call.dentry = new;
+	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
+	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
+		return answer(unfit(&call));
+	if (from.state && from.state != to.state && !hsci_class(call.tables, from.state) &&
+	    !call.guard->permissive)
+		return -EXDEV;
+	__sync_fetch_and_add(&call.guard->epoch, 1);
+	return 0;
+}
+
+SEC("fexit/vfs_rename")
+int BPF_PROG(renamed, struct renamedata *data, int result)
+{
+	struct hsci_guard *guard = hsci_guard();
+	__u32 mode = BPF_CORE_READ(data, old_dentry, d_inode, i_mode);
+
+	if (guard && (mode & S_IFMT) == S_IFDIR)
+		__sync_fetch_and_add(&guard->epoch, 1);
+	return 0;
+}
+
+SEC("lsm/inode_setattr")
+int BPF_PROG(inode_setattr, void *idmap, struct dentry *dentry, struct iattr *attr, int previous)
+{
+	__u32 valid = attr->ia_valid, operations = 0;
+
+	if (previous)
+		return answer(previous);
+	if (valid & ATTR_SIZE)
+		operations |= TRUNCATE;
+	if (valid & ATTR_MODE)
+		operations |= CHMOD;
+	if (valid & (ATTR_UID | ATTR_GID))
+		operations |= CHOWN;
+	/* Changing the length changes times as well. */
+	if (!(valid & ATTR_SIZE) && (valid & (ATTR_TIMES & ~0x40u)))
+		operations |= UTIMENS;
+	return answer(judge_object(dentry, dentry->d_inode, operations));
+}
+
+SEC("lsm/inode_getattr")
+int BPF_PROG(inode_getattr, const struct path *path, int previous)
+{
+	return answer(previous ? previous : judge_object(BPF_CORE_READ(path, dentry), NULL, GET_ATTR));
+}
+
+SEC("lsm/inode_setxattr")
+int BPF_PROG(inode_setxattr, void *idmap, struct dentry *dentry, const char *name,
+	     const void *value, unsigned long size, int flags)
+{
+	return answer(judge_object(dentry, dentry->d_inode, SET_XATTR));
+}
+
+SEC("lsm/inode_getxattr")
+int BPF_PROG(inode_getxattr, struct dentry *dentry, const char *name, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, GET_XATTR));
+}
+
+SEC("lsm/inode_listxattr")
+int BPF_PROG(inode_listxattr, struct dentry *dentry, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, LIST_XATTR));
+}
+
+SEC("lsm/inode_removexattr")
+int BPF_PROG(inode_removexattr, void *idmap, struct dentry *dentry, const char *name, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, REMOVE_XATTR));
+}
+
+SEC("lsm/inode_readlink")
+int BPF_PROG(inode_readlink, struct dentry *dentry, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, READ_LINK));
+}
+
+SEC("lsm/sb_statfs")
+int BPF_PROG(sb_statfs, struct dentry *dentry, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, STATFS));
+}
+
+/* An address may be given to another directory from now on. */
+SEC("lsm/inode_free_security")
+int BPF_PROG(inode_free_security, struct inode *inode)
+{
+	__u64 key = (__u64)inode;
+
+	bpf_map_delete_elem(&DIRECTORIES, &key);
+	return 0;
+}
+
+/* What protects the guard itself, and the hosts. */
+
+static __always_inline int protect(__u32 own)
+{
+	struct hsci_guard *guard = hsci_guard();
+
+	if (!guard || !bpf_map_lookup_elem(&OWN, &own) || hsci_is_command(guard))
+		return 0;
+	__sync_fetch_and_add(&guard->sealed, 1);
+	return guard->permissive ? 0 : -EPERM;
+}
+
+SEC("lsm/bpf_map")
+int BPF_PROG(bpf_map_access, struct bpf_map *map, unsigned int mode, int previous)
+{
+	return answer(previous ? previous : protect(map->id & ~(1u << 31)));
+}
+
+SEC("lsm/bpf_prog")
+int BPF_PROG(bpf_prog_access, struct bpf_prog *prog, int previous)
+{
+	return answer(previous ? previous : protect(BPF_CORE_READ(prog, aux, id) | 1u << 31));
+}
+
+SEC("lsm/sb_umount")
+int BPF_PROG(sb_umount, struct vfsmount *mount, int flags, int previous)
+{
+	struct hsci_guard *guard = hsci_guard();
+
+	if (previous || !guard || !guard->pins_device)
+		return answer(previous);
+	if (BPF_CORE_READ(mount, mnt_sb, s_dev) != guard->pins_device || hsci_is_command(guard))
+		return 0;
+	__sync_fetch_and_add(&guard->sealed, 1);
+	return guard->permissive ? 0 : -EPERM;
+}
+
+static __always_inline int protect_host(__u32 process)
+{
+	struct hsci_guard *guard = hsci_guard();
+	__u32 caller = bpf_get_current_pid_tgid() >> 32;
+
+	if (!guard || caller == process || !bpf_map_lookup_elem(&HOSTS, &process) ||
+	    hsci_is_command(guard))
+		return 0;
+	__sync_fetch_and_add(&guard->sealed, 1);
+	return guard->permissive ? 0 : -EPERM;
+}
+
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode, int previous)
+{
+	return answer(previous ? previous : protect_host(child->tgid));
+}
+
+SEC("lsm/task_kill")
+int BPF_PROG(task_kill, struct task_struct *task, void *info, int signal, const struct cred *cred,
+	     int previous)
+{
+	return answer(previous ? previous : protect_host(task->tgid));
+}
+
+/* A process id may be given to somebody else from now on. */
+SEC("lsm/task_free")
+int BPF_PROG(task_free, struct task_struct *task)
+{
+	__u32 process = task->tgid;
+
+	if (task->pid == task->tgid)
+		bpf_map_delete_elem(&HOSTS, &process);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
+/* What the guard counts, reports and is told. */
+#ifndef HSCI_GUARD_H
+#define HSCI_GUARD_H
+
+#include "subject.h"
+
+#define HSCI_TARGETS 256u
+
+struct hsci_guard {
+	/* Report, do not enforce. */
+	__u32 permissive;
+	/* Rises when labels may have become wrong. */
+	__u32 epoch;
+	/* Number of sealed directories. */
+	__u32 seals;
+	/* Device that holds the pins. */
+	__u32 pins_device;
+	/* The command's executable. */
+	__u64 command_inode;
+	__u32 command_device;
+	/* Which of the rooms for tables the programs were built for. */
+	__u32 room;
+	/* Calls that a rule had a say on, that were refused by one, that were refused by a seal. */
+	__u64 judged;
+	__u64 denied;
+	__u64 sealed;
+	/* Calls that were refused because something did not fit or was not to be found out. */
+	__u64 unfit;
+	/* Reports that nobody took. */
+	__u64 lost;
+	/* Calls to each target. */
+	__u64 targets[HSCI_TARGETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hsci_guard);
+} GUARD SEC(".maps");
+
+/* How often each rule decided or reported; as long as the loader says. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} HITS SEC(".maps");
+
+enum hsci_event_kind {
+	HSCI_AUDITED = 1,
+	HSCI_DENIED = 2,
+	HSCI_SEALED = 3,
+	HSCI_UNFIT = 4,
+};
+
+struct hsci_event {
+	__u64 time;
+	__u64 inode;
+	__u32 device;
+	__u32 process;
+	__u32 user;
+	__u32 operation;
+	__u32 rule;
+	__u32 errno;
+	__u32 kind;
+	__u32 generation;
+	__u8 command[COMMAND_LEN];
+	__u8 name[NAME_MAX + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 262144);
+} EVENTS SEC(".maps");
+
+/* Hosts, by process: the store that each may use. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} HOSTS SEC(".maps");
+
+/* Our own maps and programs, by id; programs have bit 31 set. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} OWN SEC(".maps");
+
+static __always_inline struct hsci_guard *hsci_guard(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&GUARD, &zero);
+}
+
+static __always_inline void hsci_hit(__u32 rule)
+{
+	__u64 *hits = bpf_map_lookup_elem(&HITS, &rule);
+
+	if (hits)
+		__sync_fetch_and_add(hits, 1);
+}
+
+/* True for the command, run by root: it alone may change the guard. */
+static __always_inline bool hsci_is_command(const struct hsci_guard *guard)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct inode *inode;
+
+	if (BPF_CORE_READ(task, cred, euid.val))
+		return false;
+	inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	return inode && BPF_CORE_READ(inode, i_ino) == guard->command_inode &&
+	       BPF_CORE_READ(inode, i_sb, s_dev) == guard->command_device;
+}
+
+/* True for whoever may use a sealed directory. */
+static __always_inline bool hsci_may_pass(const struct hsci_guard *guard, __u32 seal)
+{
+	__u32 process = bpf_get_current_pid_tgid() >> 32;
+	__u32 *own = bpf_map_lookup_elem(&HOSTS, &process);
+
+	return (own && *own == seal) || hsci_is_command(guard);
+}
+
+static __always_inline void hsci_report(struct hsci_guard *guard, const struct dentry *dentry,
+					__u32 generation, __u32 operation, __u32 rule, __u32 errno,
+					__u32 kind)
+{
+	struct hsci_event *event = bpf_ringbuf_reserve(&EVENTS, sizeof(*event), 0);
+
+	if (!event) {
+		__sync_fetch_and_add(&guard->lost, 1);
+		return;
+	}
+	event->time = bpf_ktime_get_boot_ns();
+	event->inode = BPF_CORE_READ(dentry, d_inode, i_ino);
+	event->device = BPF_CORE_READ(dentry, d_sb, s_dev);
+	event->process = bpf_get_current_pid_tgid() >> 32;
+	event->user = bpf_get_current_uid_gid();
+	event->operation = operation;
+	event->rule = rule;
+	event->errno = errno;
+	event->kind = kind;
+	event->generation = generation;
+	bpf_get_current_comm(event->command, sizeof(event->command));
+	bpf_probe_read_kernel_str(event->name, sizeof(event->name),
+				  BPF_CORE_READ(dentry, d_name.name));
+	bpf_ringbuf_submit(event, 0);
+}
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
+/*
+ * Labels: the automaton's state after an inode's path, found once and kept.
+ *
+ * A path begins at the root of its file system, whose state the loader gives, so that bind mounts,
+ * chroot and mount namespaces change nothing. A label bears a stamp (policy and epoch) and the place
+ * it was found at; the epoch rises when a directory gets another name.
+ */
+#ifndef HSCI_LABEL_H
+#define HSCI_LABEL_H
+
+#include "guard.h"
+#include "text.h"
+
+struct hsci_label {
+	__u64 stamp;
+	/* Parent and hash of the name by which it was found. */
+	__u64 parent;
+	__u32 name;
+	__u32 state;
+	/* The store that it belongs to, or 0. */
+	__u32 seal;
+	__u32 reserved;
+	/* Whose label it is. Memory hides from the verifier that this is more than a number. */
+	__u64 dentry;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct hsci_label);
+} LABELS SEC(".maps");
+
+/* Labels of directories, by address: a cache that may lose what it holds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct hsci_label);
+} DIRECTORIES SEC(".maps");
+
+/* States belong to one policy: those of the next are there before it is in force. */
+struct hsci_root_key {
+	__u32 device;
+	__u32 generation;
+};
+
+/* States of the roots of file systems. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct hsci_root_key);
+	__type(value, __u32);
+} ROOTS SEC(".maps");
+
+struct hsci_inode_key {
+	__u64 number;
+	__u32 device;
+	__u32 reserved;
+};
+
+/* Directories that only a host, or the command, may use; with all below. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct hsci_inode_key);
+	__type(value, __u32);
+} SEALS SEC(".maps");
+
+struct hsci_label_climb {
+	struct hsci_climb climb;
+	struct hsci_label label;
+	__u64 stamp;
+	bool has_seals;
+};
+
+static __always_inline void hsci_look_for_seal(struct hsci_label_climb *find,
+					       const struct dentry *dentry,
+					       const struct inode *inode)
+{
+	struct hsci_inode_key key = {};
+	__u32 *seal;
+
+	if (!find->has_seals || find->label.seal || !inode)
+		return;
+	key.number = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(dentry, d_sb, s_dev);
+	seal = bpf_map_lookup_elem(&SEALS, &key);
+	if (seal)
+		find->label.seal = *seal;
+}
+
+static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
+{
+	const struct dentry *dentry = find->climb.dentry;
+	const struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	const struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	__u64 key = (__u64)inode;
+	struct hsci_label *known;
+	struct hsci_root_key place = {};
+	__u32 *root;
+
+	if (index > 0) {
+		known = bpf_map_lookup_elem(&DIRECTORIES, &key);
+		if (known && known->stamp == find->stamp) {
+			find->label.state = known->state;
+			if (!find->label.seal)
+				find->label.seal = known->seal;
+			find->climb.is_done = true;
+			return 1;
+		}
+	}
+	hsci_look_for_seal(find, dentry, inode);
+	if (parent == dentry) {
+		place.device = BPF_CORE_READ(dentry, d_sb, s_dev);
+		place.generation = find->stamp >> 32;
+		root = bpf_map_lookup_elem(&ROOTS, &place);
+		find->label.state = root ? *root : 0;
+		/* A handle may lead to an inode whose way to the root is not known. */
+		find->climb.is_done = !root || dentry == BPF_CORE_READ(dentry, d_sb, s_root) ||
+				      (*root == 0 && !find->has_seals);
+		return 1;
+	}
+	if (!hsci_prepend_dentry(&find->climb, dentry))
+		return 1;
+	find->climb.dentry = parent;
+	return 0;
+}
+
+/* Remembers the parent's label: its next child is one name away. */
+static __always_inline void hsci_keep_directory(const struct dentry *dentry, __u64 stamp,
+						__u32 state, __u32 seal)
+{
+	__u64 key = (__u64)BPF_CORE_READ(dentry, d_parent, d_inode);
+	struct hsci_label label = { .stamp = stamp, .state = state, .seal = seal };
+
+	if (key)
+		bpf_map_update_elem(&DIRECTORIES, &key, &label, BPF_ANY);
+}
+
+/* Finds a label by climbing. False if the path does not fit, or leads nowhere. */
+HSCI_GLOBAL int hsci_find_label(const struct hsci_tables *tables, struct hsci_guard *guard,
+				struct hsci_label *label)
+{
+	struct hsci_label_climb find = { .climb.at = HSCI_TEXT_LEN };
+	__u32 own, state, own_seal, len;
+	const struct dentry *leaf;
+	bool is_root;
+
+	if (!tables || !guard || !label)
+		return false;
+	leaf = (const void *)label->dentry;
+	find.climb.dentry = leaf;
+	own = BPF_CORE_READ(leaf, d_name.len) + 1;
+	is_root = BPF_CORE_READ(leaf, d_parent) == leaf;
+	find.stamp = label->stamp;
+	find.has_seals = guard->seals != 0;
+	find.climb.scratch = hsci_take_scratch();
+	if (!find.climb.scratch)
+		return false;
+	/* Whether the leaf itself is sealed says nothing about its parent. */
+	hsci_look_for_seal(&find, leaf, BPF_CORE_READ(leaf, d_inode));
+	own_seal = find.label.seal;
+	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_label, &find, 0);
+	state = find.label.state;
+	len = HSCI_TEXT_LEN - find.climb.at;
+	if (find.climb.is_done && !is_root && len >= own) {
+		state = hsci_step(tables, state, &find.climb.scratch->text, find.climb.at, len - own);
+		if (!own_seal)
+			hsci_keep_directory(leaf, find.stamp, state, find.label.seal);
+		state = hsci_step(tables, state, &find.climb.scratch->text, HSCI_TEXT_LEN - own, own);
+	}
+	hsci_give_scratch(find.climb.scratch);
+	label->state = state;
+	label->seal = find.label.seal;
+	return find.climb.is_done;
+}
+
+/* The label of an object. `inode` is nothing where the verifier does not trust it. */
+static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
+					  struct hsci_guard *guard, const struct dentry *dentry,
+					  struct inode *inode, struct hsci_label *label)
+{
+	struct hsci_label *known = NULL;
+
+	label->stamp = (__u64)tables->header.generation << 32 | guard->epoch;
+	label->parent = (__u64)BPF_CORE_READ(dentry, d_parent);
+	label->name = BPF_CORE_READ(dentry, d_name.hash);
+	if (inode) {
+		known = bpf_inode_storage_get(&LABELS, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (known && known->stamp == label->stamp && known->parent == label->parent &&
+		    known->name == label->name) {
+			label->state = known->state;
+			label->seal = known->seal;
+			return true;
+		}
+	}
+	label->dentry = (__u64)dentry;
+	if (!hsci_find_label(tables, guard, label))
+		return false;
+	if (known)
+		*known = *label;
+	return true;
+}
+
+#endif

@@ -1,0 +1,74 @@
+//! Why something cannot be done in the kernel.
+
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use aya::{BtfError, EbpfError};
+
+/// Why something cannot be done in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller may not.
+    #[error("the kernel lets only root do this")]
+    NotRoot,
+    /// The kernel does not describe its types.
+    #[error("the kernel does not describe its types (BTF)")]
+    Types(#[source] BtfError),
+    /// An object does not load.
+    #[error("eBPF object: {}", chain(.0))]
+    Object(#[source] EbpfError),
+    /// The kernel refuses a program.
+    #[error("the kernel refuses the program `{name}`: {}", chain(.source))]
+    Program {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel says.
+        source: ProgramError,
+    },
+    /// A map cannot be made or used.
+    #[error("map `{name}`: {}", chain(.source))]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel says.
+        source: MapError,
+    },
+    /// The tables are longer than any program has room for.
+    #[error("the tables of the policy are longer than 16 MiB")]
+    TooLarge,
+    /// Something is missing in an object: the build is broken.
+    #[error("the eBPF object has no `{0}`")]
+    Absent(&'static str),
+    /// Some programs of the guard do not load here.
+    #[error("this kernel lacks {0} of the guard")]
+    Partial(String),
+    /// There is no guard to be changed.
+    #[error("no policy is loaded")]
+    NotLoaded,
+    /// Files of the kernel or of pins.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+}
+
+/// An error with all its reasons, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = first_line(error);
+    let mut next = error.source();
+    while let Some(source) = next {
+        let reason = first_line(source);
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// Verifier logs stand below the first line.
+fn first_line(error: &dyn std::error::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

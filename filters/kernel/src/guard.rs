@@ -1,0 +1,407 @@
+//! The guard: programs at the hooks of the security modules, which judge all calls.
+//!
+//! Programs and maps are pinned, so that a policy outlives whoever loaded it. A loaded policy is
+//! exchanged by one write: each call is judged by the old tables or by the new ones.
+
+mod hooks;
+mod pins;
+mod roots;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::{Btf, EbpfLoader};
+use hsci_engine::Tables;
+
+use crate::room::{self, Objects, objects};
+use crate::sys::{InodeKey, RootKey, Shared};
+use crate::{Error, map_error};
+
+pub use hooks::UNSEEN;
+pub use pins::PINS;
+
+const OBJECTS: Objects = objects!("guard");
+
+// As in `bpf/guard.h`.
+const PERMISSIVE: usize = 0;
+const EPOCH: usize = 4;
+const SEALS: usize = 8;
+const PINS_DEVICE: usize = 12;
+const COMMAND_INODE: usize = 16;
+const COMMAND_DEVICE: usize = 24;
+const ROOM: usize = 28;
+const COUNTS: usize = 32;
+const TARGETS: usize = 72;
+const MAX_TARGETS: usize = 256;
+const GUARD_LEN: usize = TARGETS + MAX_TARGETS * size_of::<u64>();
+/// Only the command passes this seal; hosts have greater ones.
+const SEAL_OF_COMMAND: u32 = 1;
+const PROGRAM_BIT: u32 = 1 << 31;
+
+/// How a policy is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Report what would be refused, and let it pass.
+    pub permissive: bool,
+    /// Load although the kernel lacks some of the hooks.
+    pub allow_partial: bool,
+}
+
+/// What became of calls so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls that rules were asked about.
+    pub judged: u64,
+    /// Calls that a rule denied.
+    pub denied: u64,
+    /// Calls that were refused to protect stores, hosts or the guard itself.
+    pub sealed: u64,
+    /// Calls that were refused because something did not fit or was not to be found out.
+    pub unfit: u64,
+    /// Reports that nobody took.
+    pub lost: u64,
+}
+
+/// A loaded policy.
+#[derive(Debug)]
+pub struct Guard {
+    dir: PathBuf,
+    state: Shared,
+}
+
+impl Guard {
+    /// The policy that is loaded on this machine, if there is one.
+    pub fn open() -> Result<Option<Self>, Error> {
+        Self::open_at(Path::new(PINS))
+    }
+
+    fn open_at(dir: &Path) -> Result<Option<Self>, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        if !dir.join("GUARD").exists() {
+            return Ok(None);
+        }
+        let Map::Array(data) = pins::map(dir, "GUARD")? else { return Err(Error::Absent("GUARD")) };
+        let state = Shared::new(data.fd(), GUARD_LEN)
+            .map_err(|source| Error::File { path: "map `GUARD`".to_owned(), source })?;
+        Ok(Some(Self { dir: dir.to_owned(), state }))
+    }
+
+    /// Puts a policy in force, in place of the one that is loaded or as the first. Whatever is
+    /// missing here is told, line by line.
+    pub fn load(tables: &Tables, options: Options) -> Result<(Self, Vec<String>), Error> {
+        let (words, generation) = room::words(tables);
+        let room = room::fitting(words.len())?;
+        if let Some(guard) = Self::open()? {
+            if guard.fits(room, tables)? {
+                guard.exchange(tables, words, generation)?;
+                guard.set_permissive(options.permissive);
+                return Ok((guard, Vec::new()));
+            }
+            let next = pins::next();
+            let (new, missing) = Self::create(&next, room, tables, options)?;
+            new.exchange(tables, words, generation)?;
+            drop((guard, new));
+            pins::replace(&next)?;
+            let guard = Self::open()?.ok_or(Error::NotLoaded)?;
+            return Ok((guard, missing));
+        }
+        pins::prepare()?;
+        let (guard, missing) = Self::create(Path::new(PINS), room, tables, options)?;
+        let done = guard.exchange(tables, words, generation);
+        if done.is_err() {
+            pins::remove(Path::new(PINS))?;
+        }
+        done.map(|()| (guard, missing))
+    }
+
+    /// Loads and pins everything below a directory; on failure nothing remains.
+    fn create(
+        dir: &Path,
+        room: usize,
+        tables: &Tables,
+        options: Options,
+    ) -> Result<(Self, Vec<String>), Error> {
+        pins::make(dir)?;
+        let created = Self::fill(dir, room, tables, options);
+        if created.is_err() {
+            pins::remove(dir)?;
+        }
+        created
+    }
+
+    fn fill(
+        dir: &Path,
+        room: usize,
+        tables: &Tables,
+        options: Options,
+    ) -> Result<(Self, Vec<String>), Error> {
+        let btf = Btf::from_sys_fs().map_err(Error::Types)?;
+        let hits = tables.rules().max(1024).next_power_of_two();
+        let mut loader = EbpfLoader::new();
+        loader.allow_unsupported_maps().btf(Some(&btf)).map_max_entries("HITS", hits);
+        let mut ebpf = loader.load(OBJECTS[room]).map_err(Error::Object)?;
+        let (mut missing, mut links, mut own) = (Vec::new(), Vec::new(), Vec::new());
+        for one in hooks::ALL {
+            match hooks::attach(&mut ebpf, &btf, one) {
+                Ok(link) => links.push((one.program, link)),
+                Err(source) => {
+                    let error = Error::Program { name: one.program, source };
+                    if one.program == "file_open" || !options.allow_partial {
+                        return Err(error);
+                    }
+                    missing.push(format!("not judged: {}: {error}", one.purpose));
+                }
+            }
+            own.extend(ebpf.program(one.program).and_then(hooks::id).map(|id| id | PROGRAM_BIT));
+        }
+        let names: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            let map = ebpf.take_map(&name).ok_or(Error::Absent("map"))?;
+            own.extend(pins::pin_map(dir, &name, &map)?);
+        }
+        for (name, link) in links {
+            pins::pin_link(dir, name, link)?;
+        }
+        let guard = Self::open_at(dir)?.ok_or(Error::NotLoaded)?;
+        guard.state.word(ROOM).store(room as u32, Ordering::Relaxed);
+        guard.set_permissive(options.permissive);
+        guard.protect(&own)?;
+        Ok((guard, missing))
+    }
+
+    /// Tells the programs what is theirs, and who may change it: this program, run by root.
+    fn protect(&self, own: &[u32]) -> Result<(), Error> {
+        const COMMAND: &str = "/proc/self/exe";
+        let file = |path: &Path| {
+            let meta = std::fs::metadata(path);
+            meta.map_err(|source| Error::File { path: path.display().to_string(), source })
+        };
+        let (command, pins) = (file(Path::new(COMMAND))?, file(&self.dir)?);
+        let state = &self.state;
+        state.long(COMMAND_INODE).store(command.ino(), Ordering::Relaxed);
+        state.word(COMMAND_DEVICE).store(device(command.dev()), Ordering::Relaxed);
+        let mut map: HashMap<_, u32, u32> = pins::typed(&self.dir, "OWN")?;
+        for id in own {
+            map.insert(id, 1, 0).map_err(map_error("OWN"))?;
+        }
+        let key = InodeKey::new(pins.ino(), device(pins.dev()));
+        self.insert_seal(key, SEAL_OF_COMMAND)?;
+        state.word(PINS_DEVICE).store(device(pins.dev()), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn insert_seal(&self, key: InodeKey, seal: u32) -> Result<(), Error> {
+        let mut seals: HashMap<_, InodeKey, u32> = pins::typed(&self.dir, "SEALS")?;
+        seals.insert(key, seal, 0).map_err(map_error("SEALS"))?;
+        self.state.word(SEALS).fetch_add(1, Ordering::SeqCst);
+        // Labels that were found before know nothing of it.
+        self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Lets only a host use a directory and all below. Whoever has it open already keeps that.
+    pub fn seal(&self, lower: &Path, host: u32) -> Result<(), Error> {
+        let meta = std::fs::metadata(lower)
+            .map_err(|source| Error::File { path: lower.display().to_string(), source })?;
+        let seal = host.max(SEAL_OF_COMMAND + 1);
+        let mut hosts: HashMap<_, u32, u32> = pins::typed(&self.dir, "HOSTS")?;
+        hosts.insert(host, seal, 0).map_err(map_error("HOSTS"))?;
+        self.insert_seal(InodeKey::new(meta.ino(), device(meta.dev())), seal)
+    }
+
+    /// Lets everybody use a directory again.
+    pub fn unseal(&self, lower: &Path) -> Result<(), Error> {
+        let meta = std::fs::metadata(lower)
+            .map_err(|source| Error::File { path: lower.display().to_string(), source })?;
+        let mut seals: HashMap<_, InodeKey, u32> = pins::typed(&self.dir, "SEALS")?;
+        let key = InodeKey::new(meta.ino(), device(meta.dev()));
+        seals.remove(&key).map_err(map_error("SEALS"))?;
+        self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn fits(&self, room: usize, tables: &Tables) -> Result<bool, Error> {
+        let hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
+        Ok(room <= self.room() && tables.rules() <= hits.len())
+    }
+
+    fn room(&self) -> usize {
+        self.state.word(ROOM).load(Ordering::Relaxed) as usize
+    }
+
+    /// States of roots first, under the new generation; then the tables; then what is stale goes.
+    fn exchange(&self, tables: &Tables, words: Vec<u32>, generation: u32) -> Result<(), Error> {
+        let mut map: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
+        for (device, state) in roots::states(tables)? {
+            map.insert(RootKey { device, generation }, state, 0).map_err(map_error("ROOTS"))?;
+        }
+        room::put_into_map(&mut pins::map(&self.dir, room::NAME)?, self.room(), words)?;
+        let keys: Vec<RootKey> = map.keys().flatten().collect();
+        for key in keys.iter().filter(|key| key.generation != generation) {
+            map.remove(key).map_err(map_error("ROOTS"))?;
+        }
+        let mut hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
+        for rule in 0..tables.rules() {
+            hits.set(rule, 0, 0).map_err(map_error("HITS"))?;
+        }
+        for target in 0..MAX_TARGETS {
+            self.state.long(TARGETS + 8 * target).store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn set_permissive(&self, is_permissive: bool) {
+        self.state.word(PERMISSIVE).store(u32::from(is_permissive), Ordering::SeqCst);
+    }
+
+    /// True if it reports and lets pass.
+    #[must_use]
+    pub fn is_permissive(&self) -> bool {
+        self.state.word(PERMISSIVE).load(Ordering::Relaxed) != 0
+    }
+
+    /// What became of calls so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let count = |index: usize| self.state.long(COUNTS + 8 * index).load(Ordering::Relaxed);
+        let [judged, denied, sealed, unfit, lost] = [0, 1, 2, 3, 4].map(count);
+        Counts { judged, denied, sealed, unfit, lost }
+    }
+
+    /// Calls to a target, by its index; the guard counts the first 256.
+    #[must_use]
+    pub fn calls(&self, target: usize) -> Option<u64> {
+        let place = (target < MAX_TARGETS).then_some(TARGETS + 8 * target)?;
+        Some(self.state.long(place).load(Ordering::Relaxed))
+    }
+
+    /// How often each of the first `rules` rules decided or reported a call.
+    pub fn hits(&self, rules: usize) -> Result<Vec<u64>, Error> {
+        let hits: Array<MapData, u64> = pins::typed(&self.dir, "HITS")?;
+        (0..rules as u32).map(|rule| hits.get(&rule, 0).map_err(map_error("HITS"))).collect()
+    }
+
+    /// Bytes that the tables take in the kernel.
+    #[must_use]
+    pub fn table_len(&self) -> usize {
+        room::len(self.room())
+    }
+
+    /// Reports, as they come. Each is told to one reader.
+    pub fn events(&self) -> Result<Events, Error> {
+        pins::map(&self.dir, "EVENTS")?.try_into().map(Events).map_err(map_error("EVENTS"))
+    }
+
+    /// Names of the programs that are in force.
+    pub fn programs(&self) -> Result<Vec<String>, Error> {
+        pins::links(&self.dir)
+    }
+
+    /// Ends it: nothing is judged any more. The programs themselves may end a moment later.
+    pub fn unload(self) -> Result<(), Error> {
+        self.set_permissive(true);
+        room::put_into_map(&mut pins::map(&self.dir, room::NAME)?, self.room(), Vec::new())?;
+        pins::remove(&self.dir)
+    }
+}
+
+/// Whether this kernel takes programs of the guard: one is loaded, and attached nowhere.
+pub fn probe() -> Result<(), Error> {
+    let btf = Btf::from_sys_fs().map_err(Error::Types)?;
+    let mut ebpf = crate::load(OBJECTS[0])?;
+    hooks::probe(&mut ebpf, &btf)
+}
+
+/// The kernel's own way to write a device number.
+fn device(number: u64) -> u32 {
+    rustix::fs::major(number) << 20 | rustix::fs::minor(number)
+}
+
+/// Reports of the guard.
+#[expect(missing_debug_implementations, reason = "the ring buffer has none")]
+pub struct Events(RingBuf<MapData>);
+
+/// Why something is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A rule says so.
+    Audited,
+    /// A rule denied it.
+    Denied,
+    /// It was refused to protect a store.
+    Sealed,
+    /// Something did not fit, or was not to be found out.
+    Unfit,
+}
+
+/// One report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds since the machine was started.
+    pub time: u64,
+    /// Inode of the object; 0 if it is about to be made.
+    pub inode: u64,
+    /// Who called.
+    pub process: u32,
+    /// As which user.
+    pub user: u32,
+    /// Number of the operation, unless it was not judged.
+    pub operation: Option<u8>,
+    /// Index of the rule.
+    pub rule: Option<u32>,
+    /// The error that the call got, or would have got; 0 if it passed.
+    pub errno: u32,
+    /// Why.
+    pub kind: Kind,
+    /// Under which command name.
+    pub command: Vec<u8>,
+    /// The last name of the path.
+    pub name: Vec<u8>,
+}
+
+impl Events {
+    /// The next one that is there; never waits.
+    pub fn take(&mut self) -> Option<Event> {
+        let item = self.0.next()?;
+        Event::parse(&item)
+    }
+}
+
+impl std::os::fd::AsFd for Events {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Event {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let long = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let text = |at: usize, len: usize| {
+            let field = bytes.get(at..at + len)?;
+            Some(field.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+        };
+        let kind = match word(40)? {
+            1 => Kind::Audited,
+            2 => Kind::Denied,
+            3 => Kind::Sealed,
+            _ => Kind::Unfit,
+        };
+        Some(Self {
+            time: long(0)?,
+            inode: long(8)?,
+            process: word(20)?,
+            user: word(24)?,
+            operation: u8::try_from(word(28)?).ok(),
+            rule: Some(word(32)?).filter(|rule| *rule != hsci_engine::layout::NONE),
+            errno: word(36)?,
+            kind,
+            command: text(48, 16)?,
+            name: text(64, 256)?,
+        })
+    }
+}

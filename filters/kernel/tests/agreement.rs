@@ -1,0 +1,139 @@
+//! The interpreter, the evaluator in Rust and the one in the kernel give the same answer to every call.
+//!
+//! `HSCI_AGREEMENT_CASES=10000000 cargo test --release -p hsci-kernel --test agreement` runs more
+//! cases, `HSCI_AGREEMENT_SEED` others. A failure prints the seed of its policy: set it, with one case.
+
+#[path = "../../engine/tests/agreement/calls.rs"]
+mod calls;
+#[path = "../../engine/tests/agreement/generator.rs"]
+mod generator;
+#[path = "../../engine/tests/agreement/policies.rs"]
+mod policies;
+
+use hsci_engine::{Tables, compile};
+use hsci_kernel::evaluate::{Answer, Evaluator, MAX_TEXT_LEN, Question};
+use hsci_language::{Call, Facts, Judgement, judge};
+
+use generator::{Random, number, policy};
+
+/// Calls that each policy is asked about.
+const CALLS: u64 = 200;
+
+/// The evaluator, or nothing for those who may load none.
+fn evaluator() -> Option<Evaluator> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may load programs");
+        return None;
+    }
+    Some(Evaluator::load().expect("the kernel takes the evaluator"))
+}
+
+fn question(call: &Call) -> Question {
+    let Facts { flags, file_type, owner, size } = call.facts;
+    let mut question = Question::default();
+    (question.flags, question.owner, question.size) = (flags, owner, size);
+    question.file_type = u32::from(file_type.number());
+    question.operation = u32::from(call.operation.number());
+    question.uid = call.subject.uid;
+    question.pid_namespace = call.subject.pid_namespace;
+    question.set_path(&call.path);
+    let subject = &call.subject;
+    question.set_subject(&subject.executable, &subject.command, &subject.cgroup);
+    question.set_groups(&subject.gids);
+    question
+}
+
+/// The kernel's answer in the words of the language.
+fn judgement(tables: &Tables, answer: &Answer) -> Judgement {
+    let number = |index: Option<u32>| index.map(|index| index as usize);
+    let options = tables.option_set(answer.options);
+    Judgement {
+        denied: u16::try_from(answer.errno).ok().and_then(hsci_language::DenyErrno::from_number),
+        decider: number(answer.rule()),
+        auditor: number(answer.audit()),
+        options: options
+            .map(|(key, value, rule)| (key.to_owned(), (value.to_owned(), rule as usize)))
+            .collect(),
+        target: number(answer.target()),
+    }
+}
+
+/// Makes a path as long as the kernel takes them.
+fn lengthen(random: &mut Random, path: &mut Vec<u8>) {
+    while path.len() + 1 < MAX_TEXT_LEN {
+        let name = random.pick(policies::NAMES).as_bytes();
+        let room = MAX_TEXT_LEN - path.len() - 1;
+        path.push(b'/');
+        path.extend_from_slice(&name[..name.len().min(room)]);
+    }
+}
+
+#[test]
+fn three_evaluators_agree() {
+    let Some(mut evaluator) = evaluator() else { return };
+    let cases = number("HSCI_AGREEMENT_CASES", 100_000);
+    let seed = number("HSCI_AGREEMENT_SEED", 1);
+    println!("seed {seed}, {cases} cases");
+    let (mut decided, mut denied, mut long, mut refused) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let rounds = cases.div_ceil(CALLS);
+    for round in 0..rounds {
+        let seed = seed.wrapping_add(round);
+        let mut random = Random::new(seed);
+        let (text, policy) = policy(&mut random);
+        let Ok(compiled) = compile(&policy) else {
+            refused += 1;
+            continue;
+        };
+        let tables = compiled.tables;
+        evaluator.put(&tables).expect("the map takes the tables");
+        for _ in 0..CALLS {
+            let mut call = calls::call(&mut random, &policy);
+            if random.one_in(50) {
+                lengthen(&mut random, &mut call.path);
+                long += 1;
+            }
+            let expected = judge(&policy, &call);
+            let rust = tables.judge(&call);
+            let answer = evaluator.ask(&question(&call)).expect("a run").expect("a policy");
+            assert_eq!(answer.status, 0, "seed {seed}\n{text}\n{call:?}");
+            let kernel = judgement(&tables, &answer);
+            assert_eq!(rust, expected, "seed {seed}\n{text}\n{call:?}");
+            assert_eq!(kernel, expected, "seed {seed}\n{text}\n{call:?}");
+            assert_eq!(answer.subject, tables.classify(&call.subject));
+            decided += u64::from(expected.decider.is_some());
+            denied += u64::from(expected.denied.is_some());
+        }
+    }
+    println!("decided by a rule {decided}, denied {denied}, long paths {long}");
+    println!("{refused} of {rounds} policies refused");
+    // Calls on which no rule has a say would show nothing.
+    assert!(decided * 5 > cases && denied * 10 > cases && (long > 0 || cases < CALLS));
+}
+
+/// What is not known where the kernel asks must not be taken for an answer.
+#[test]
+fn a_rule_on_unknown_facts_decides_nothing() {
+    let Some(mut evaluator) = evaluator() else { return };
+    assert!(evaluator.ask(&Question::default()).expect("a run").is_none(), "without a policy");
+    let text = "deny open \"/a\" when owner caller\ndeny open \"/b\" when type fifo\n\
+                deny open \"/c\" when size > 5\ndeny open \"/d\" when owner 7\ndeny open \"/e\"";
+    let policy = hsci_language::check(text, &generator::names()).policy.expect("no errors");
+    let tables = compile(&policy).expect("it fits").tables;
+    evaluator.put(&tables).expect("the map takes the tables");
+    for (path, known, status) in [
+        ("/a", 0, 2),
+        ("/b", 0, 2),
+        ("/c", 0, 2),
+        ("/d", 0, 2),
+        ("/e", 0, 0),
+        ("/f", 0, 0),
+        ("/a", 1, 0),
+        ("/d", 1, 0),
+    ] {
+        let mut question = Question::default();
+        question.facts_are_known = known;
+        question.set_path(path.as_bytes());
+        let answer = evaluator.ask(&question).expect("a run").expect("a policy");
+        assert_eq!(answer.status, status, "{path}, known {known}");
+    }
+}

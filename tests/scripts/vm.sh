@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# Runs the guard's tests in a virtual machine: a kernel with BPF LSM, this machine's own root
+# read-only, no KVM. Sourced by ./run.
+
+vm_needs=(qemu-system-x86_64:qemu-system-x86 bpftool:bpftool clang:clang setfattr:attr)
+# The kernel, as the pattern of its image and its package.
+vm_kernel=/boot/vmlinuz-6.12
+vm_package=linux-image-6.12-amd64
+vm_tool=1.40
+
+need_vm() {
+    need_packages "${build_needs[@]}" "${vm_needs[@]}" python3:python3
+    if ! compgen -G "$vm_kernel*" > /dev/null; then
+        say "installing by apt: $vm_package"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+            -y "$vm_package" > /dev/null
+    fi
+    if [ ! -x target/tools/vm/bin/vng ]; then
+        need_packages python3-venv:python3-venv
+        say "installing by pip, into target/tools/vm: virtme-ng"
+        python3 -m venv target/tools/vm
+        target/tools/vm/bin/pip install --quiet "virtme-ng>=$vm_tool"
+    fi
+}
+
+# Runs a command in the machine; what it prints comes at the end, from a file.
+in_vm() {
+    local out image status
+    out=$(mktemp -d /var/tmp/hsci-vm.XXXXXX)
+    image=$(compgen -G "$vm_kernel*" | sort -V | tail -1)
+    # The console is slow and cut short when the machine stops.
+    timeout 1100 target/tools/vm/bin/vng --disable-kvm -r "$image" --cpus 2 --memory 2G --user root \
+        --rodir="$programs" --rodir="$project" --rwdir="$out" \
+        --exec "$* > $out/log 2>&1; echo \$? > $out/status" < /dev/null > "$out/console" 2>&1 || true
+    cat "$out/log" || cat "$out/console"
+    status=$(cat "$out/status" || echo 1)
+    rm -rf "$out"
+    return "$status"
+}
+
+test_vm() {
+    need_vm
+    need_rust
+    build_checked
+    local programs=${CARGO_TARGET_DIR:-$project/target}/checked
+    in_vm "bash $project/tests/vm/attempts.sh $programs"
+}

@@ -1,0 +1,154 @@
+//! Who calls, as the program in the kernel says it for requests to real mounts.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hsci_engine::Tables;
+use hsci_engine::layout::SubjectClass;
+use hsci_kernel::Error;
+use hsci_kernel::dispatch::Dispatch;
+use hsci_language::{Subject, names::FixedNames};
+use hsci_tests::command::{ALICE, BOB};
+use hsci_tests::{Mount, Run, Test, machine, skip};
+
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "dispatch::the_kernel_says_who_calls", seconds: 120, body: who },
+    Test { name: "dispatch::a_new_policy_classifies_anew", seconds: 120, body: swap },
+    Test { name: "dispatch::another_mount_s_requests_are_not_seen", seconds: 120, body: other },
+];
+
+const MKDIR: u32 = 9;
+
+fn tables(text: &str) -> Tables {
+    let checked = hsci_language::check(text, &FixedNames::default());
+    let policy = checked.policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+    hsci_engine::compile(&policy).expect("it fits").tables
+}
+
+/// The loaded program; skips the test where the kernel has no such tracepoint.
+fn load(tables: &Tables) -> Dispatch {
+    machine::need_root();
+    match Dispatch::load(tables) {
+        Err(error @ (Error::Types(_) | Error::Program { .. })) if !has_tracepoint() => {
+            skip(&error.to_string());
+        }
+        loaded => loaded.unwrap_or_else(|error| panic!("{error}")),
+    }
+}
+
+/// True if the kernel's types name the tracepoint.
+fn has_tracepoint() -> bool {
+    let wanted = b"btf_trace_fuse_request_send";
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    types.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn mounted(dir: &Path, name: &str) -> Mount {
+    let mount = Mount::new(dir, name, "nullfs", "");
+    fs::set_permissions(mount.dir(), fs::Permissions::from_mode(0o1777)).expect("chmod");
+    mount
+}
+
+/// The callers of requests to make directories.
+fn makers(dispatch: &Dispatch) -> Vec<SubjectClass> {
+    let recent = dispatch.recent();
+    recent.iter().filter(|one| one.opcode == MKDIR).map(|one| one.subject).collect()
+}
+
+fn who(dir: &Path) {
+    machine::need_root();
+    // Copies, so that their paths are known; one lies deeper than names are short.
+    let deep = dir.join(format!("{}/{}", "d".repeat(200), "e".repeat(200)));
+    fs::create_dir_all(&deep).expect("directories");
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let (near, far) = (dir.join("maker"), deep.join("other maker"));
+    for copy in [&near, &far] {
+        fs::copy(machine::find("mkdir").expect("mkdir"), copy).expect("a copy");
+    }
+    let text = format!(
+        "deny open \"/x\" when user {ALICE}\ndeny open \"/x\" when group 4242\n\
+         deny open \"/x\" when group 4243\ndeny open \"/x\" when exe \"{}/[m]aker\"\n\
+         deny open \"/x\" when exe \"{}/**/other maker\"\ndeny open \"/x\" when comm \"maker\"\n\
+         deny open \"/x\" when cgroup \"/**\"",
+        dir.display(),
+        dir.display()
+    );
+    let tables = tables(&text);
+    let dispatch = load(&tables);
+    let mount = mounted(dir, "mount");
+    dispatch.attach(fs::metadata(mount.dir()).expect("the mount").dev());
+    let cgroup = own_cgroup();
+    let calls = [(ALICE, "4242", &near), (ALICE, "4243", &far), (BOB, "4242,4243", &near)];
+    for (number, (user, groups, program)) in calls.into_iter().enumerate() {
+        let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
+        let place = mount.path(&format!("made{number}"));
+        let caller = Run::new("setpriv").args([uid, gid, format!("--groups={groups}")]);
+        caller.arg("--").arg(program).arg(place).ok();
+        let gids = groups.split(',').map(|gid| gid.parse().expect("a number"));
+        let expected = tables.classify(&Subject {
+            uid: user,
+            gids: gids.chain([user]).collect(),
+            executable: program.as_os_str().as_encoded_bytes().to_vec(),
+            command: program.file_name().expect("a name").as_encoded_bytes().to_vec(),
+            cgroup: cgroup.clone(),
+            ..Subject::default()
+        });
+        let found = makers(&dispatch);
+        assert!(found.contains(&expected), "call {number}: {expected:?} in {found:?}");
+        assert_eq!(found.len(), number + 1, "{found:?}");
+    }
+    assert_eq!(dispatch.requests()[MKDIR as usize], 3);
+    assert_eq!(dispatch.unknown(), 0);
+}
+
+/// The path of this process's cgroup in the unified hierarchy.
+fn own_cgroup() -> Vec<u8> {
+    let text = fs::read_to_string("/proc/self/cgroup").expect("cgroups");
+    let line = text.lines().find_map(|line| line.strip_prefix("0::"));
+    line.map_or_else(|| skip("no unified cgroups"), |path| path.as_bytes().to_vec())
+}
+
+fn swap(dir: &Path) {
+    machine::need_root();
+    // More rules than the first room has place for.
+    let many: String =
+        (0..2000).map(|n| format!("deny open \"/srv/p{n}/**\" when user {n}\n")).collect();
+    let (first, second) = (tables("deny open \"/x\" when user 0"), tables("deny open \"/x\""));
+    let third = tables(&(many + "deny open \"/y\" when user 0"));
+    let mut dispatch = load(&first);
+    let mount = mounted(dir, "mount");
+    dispatch.attach(fs::metadata(mount.dir()).expect("the mount").dev());
+    for (number, tables) in [&first, &second, &third].into_iter().enumerate() {
+        if number > 0 {
+            dispatch.put(tables).expect("another policy");
+        }
+        fs::create_dir(mount.path(&format!("made{number}"))).expect("mkdir");
+        let subject = Subject { uid: 0, ..Subject::default() };
+        let expected = tables.classify(&subject).user;
+        let recent = dispatch.recent();
+        let now = recent.iter().filter(|one| one.generation == dispatch.generation());
+        let mut makers = now.filter(|one| one.opcode == MKDIR);
+        let maker = makers.next().expect("the request of this round");
+        assert_eq!((maker.subject.uid, maker.subject.user), (0, expected));
+        assert_eq!(makers.next(), None);
+    }
+}
+
+fn other(dir: &Path) {
+    machine::need_root();
+    let dispatch = load(&tables("deny open \"/x\""));
+    let (watched, ignored) = (mounted(dir, "watched"), mounted(dir, "ignored"));
+    fs::create_dir(watched.path("before")).expect("mkdir");
+    assert_eq!(dispatch.requests(), [0; 64], "nothing is attached yet");
+    dispatch.attach(fs::metadata(watched.dir()).expect("the mount").dev());
+    fs::create_dir(ignored.path("made")).expect("mkdir");
+    let start = Instant::now();
+    while dispatch.requests()[MKDIR as usize] == 0 && start.elapsed() < Duration::from_millis(200) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(dispatch.requests()[MKDIR as usize], 0);
+    fs::create_dir(watched.path("made")).expect("mkdir");
+    assert_eq!(dispatch.requests()[MKDIR as usize], 1);
+}
