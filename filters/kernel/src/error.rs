@@ -68,7 +68,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Verifier logs stand below the first line.
+/// Without the verifier's log, which is for those who write programs.
 fn first_line(error: &dyn std::error::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.split(". Verifier output:").next().unwrap_or_default().to_owned()
 }

@@ -109,6 +109,8 @@ impl Guard {
             let guard = Self::open()?.ok_or(Error::NotLoaded)?;
             return Ok((guard, missing));
         }
+        // Where nothing can be loaded, nothing is mounted.
+        probe()?;
         pins::prepare()?;
         let (guard, missing) = Self::create(Path::new(PINS), room, tables, options)?;
         let done = guard.exchange(tables, words, generation);
