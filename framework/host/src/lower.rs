@@ -259,7 +259,7 @@ impl LowerTree {
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::LARGEFILE;
         match self.usable_handle(inode) {
             Some(handle) if inode.pinned().is_none() => Ok(handle.open(self.root(), flags)?),
-            _ => Ok(rustix::fs::open(proc_path(&*self.path_of(inode)?), flags, Mode::empty())?),
+            _ => Ok(rustix::fs::open(&*proc_path(&*self.path_of(inode)?), flags, Mode::empty())?),
         }
     }
 
@@ -269,9 +269,9 @@ impl LowerTree {
     fn reopen_as_owner(&self, inode: &Inode) -> Result<OwnedFd> {
         let path = self.path_of(inode)?;
         let mode = Mode::from_raw_mode(u32::from(attributes::stat_of(&path)?.stx_mode) & 0o7777);
-        rustix::fs::chmod(proc_path(&path), mode | Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::chmod(&*proc_path(&path), mode | Mode::RUSR | Mode::WUSR)?;
         let opened = self.reopen(inode, OFlags::RDWR);
-        rustix::fs::chmod(proc_path(&path), mode)?;
+        rustix::fs::chmod(&*proc_path(&path), mode)?;
         opened
     }
 
@@ -282,9 +282,23 @@ impl LowerTree {
     }
 }
 
-/// The path by which system calls without a descriptor argument reach an inode.
-fn proc_path(path: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", path.as_raw_fd())
+/// The path by which system calls without a descriptor argument reach an inode. Good for as long as
+/// the descriptor is open: its number may be another file's afterwards.
+struct ProcPath<'a> {
+    text: String,
+    _descriptor: BorrowedFd<'a>,
+}
+
+impl std::ops::Deref for ProcPath<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+fn proc_path(path: &OwnedFd) -> ProcPath<'_> {
+    ProcPath { text: format!("/proc/self/fd/{}", path.as_raw_fd()), _descriptor: path.as_fd() }
 }
 
 fn device_of(stat: &rustix::fs::Statx) -> u64 {

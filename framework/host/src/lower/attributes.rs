@@ -39,7 +39,7 @@ impl LowerTree {
         }
         // After the owner: a change of owner clears set-user-id.
         if let Some(mode) = changes.mode {
-            rustix::fs::chmod(proc_path(&path), Mode::from_raw_mode(mode))?;
+            rustix::fs::chmod(&*proc_path(&path), Mode::from_raw_mode(mode))?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {
             let times = Timestamps {
@@ -86,7 +86,7 @@ impl LowerTree {
             cleared &= !SET_GID;
         }
         if cleared != mode {
-            rustix::fs::chmod(proc_path(&path), Mode::from_raw_mode(cleared))?;
+            rustix::fs::chmod(&*proc_path(&path), Mode::from_raw_mode(cleared))?;
         }
         Ok(())
     }
@@ -110,7 +110,7 @@ fn set_times(path: &OwnedFd, times: &Timestamps) -> Result<()> {
         // Kernels before 5.8 take no empty path here.
         Err(Errno::INVAL | Errno::NOENT) => {
             let at = rustix::fs::CWD;
-            Ok(rustix::fs::utimensat(at, proc_path(path), times, AtFlags::empty())?)
+            Ok(rustix::fs::utimensat(at, &*proc_path(path), times, AtFlags::empty())?)
         }
         other => Ok(other?),
     }

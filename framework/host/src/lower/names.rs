@@ -88,7 +88,7 @@ impl LowerTree {
             // Without CAP_DAC_READ_SEARCH the way leads through /proc.
             Err(Errno::NOENT) => rustix::fs::linkat(
                 rustix::fs::CWD,
-                proc_path(&from),
+                &*proc_path(&from),
                 &*directory,
                 name,
                 AtFlags::SYMLINK_FOLLOW,

@@ -12,10 +12,11 @@ const MOST: usize = 64 << 10;
 
 impl LowerTree {
     pub(super) fn xattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        let path = proc_path(&*self.path(ino)?);
+        let inode = self.path(ino)?;
+        let path = proc_path(&inode);
         let mut value = Vec::with_capacity(256);
         let read = |value: &mut Vec<u8>| {
-            rustix::fs::getxattr(&path, name, rustix::buffer::spare_capacity(value))
+            rustix::fs::getxattr(&*path, name, rustix::buffer::spare_capacity(value))
         };
         match read(&mut value) {
             Err(Errno::RANGE) => {
@@ -35,14 +36,15 @@ impl LowerTree {
         value: &[u8],
         flags: XattrFlags,
     ) -> Result<()> {
-        Ok(rustix::fs::setxattr(proc_path(&*self.path(ino)?), name, value, flags)?)
+        Ok(rustix::fs::setxattr(&*proc_path(&*self.path(ino)?), name, value, flags)?)
     }
 
     pub(super) fn xattrs(&self, ino: Ino) -> Result<Vec<OsString>> {
-        let path = proc_path(&*self.path(ino)?);
+        let inode = self.path(ino)?;
+        let path = proc_path(&inode);
         let mut names = Vec::with_capacity(1024);
         let list = |names: &mut Vec<u8>| {
-            rustix::fs::listxattr(&path, rustix::buffer::spare_capacity(names))
+            rustix::fs::listxattr(&*path, rustix::buffer::spare_capacity(names))
         };
         match list(&mut names) {
             Err(Errno::RANGE) => {
@@ -56,8 +58,9 @@ impl LowerTree {
     }
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
-        let path = proc_path(&*self.path(ino)?);
-        rustix::fs::removexattr(path, name.as_bytes()).map_err(none_as_no_attribute)
+        let inode = self.path(ino)?;
+        let path = proc_path(&inode);
+        rustix::fs::removexattr(&*path, name.as_bytes()).map_err(none_as_no_attribute)
     }
 }
 
