@@ -108,19 +108,7 @@ struct hsci_roots {
 	__u32 rules;
 };
 
-struct hsci_header {
-	__u32 path;
-	__u32 executable;
-	__u32 command;
-	__u32 cgroup;
-	__u32 operation_classes;
-	__u32 users_base;
-	__u32 users_mask;
-	__u32 groups_base;
-	__u32 groups_mask;
-	__u32 pid_namespaces_base;
-	__u32 pid_namespaces_mask;
-	__u32 rules;
+struct hsci_sections {
 	__u32 states;
 	__u32 cells;
 	__u32 path_classes;

@@ -218,32 +218,8 @@ records! {
         /// Number of rules of the policy.
         rules,
     }
-    /// The first words of tables as a kernel reads them: the roots, then the first word of each section.
-    Header, "hsci_header" {
-        /// As in [`Roots`], and so on to `rules`.
-        path,
-        /// See [`Roots`].
-        executable,
-        /// See [`Roots`].
-        command,
-        /// See [`Roots`].
-        cgroup,
-        /// See [`Roots`].
-        operation_classes,
-        /// See [`Roots`].
-        users_base,
-        /// See [`Roots`].
-        users_mask,
-        /// See [`Roots`].
-        groups_base,
-        /// See [`Roots`].
-        groups_mask,
-        /// See [`Roots`].
-        pid_namespaces_base,
-        /// See [`Roots`].
-        pid_namespaces_mask,
-        /// See [`Roots`].
-        rules,
+    /// Behind the roots, in tables as a kernel reads them: the first word of each section.
+    Sections, "hsci_sections" {
         /// The states, 4 words each.
         states,
         /// The cells, 2 words each.

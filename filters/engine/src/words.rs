@@ -1,10 +1,10 @@
 //! Tables as a kernel reads them: one array of words.
 //!
-//! First a [`Header`], then the sections, each from a multiple of [`LINE_WORDS`], in records of one,
+//! First the [`Roots`] and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
 //! two or four words, so that masking an index keeps a record in one piece. What only a plug-in
 //! needs (options and their texts) stays out: a verdict names an option set, and the host has the rest.
 
-use crate::layout::{Header, LINE_WORDS, Record};
+use crate::layout::{LINE_WORDS, Record, Roots, Sections};
 use crate::tables::Tables;
 
 impl Tables {
@@ -12,20 +12,7 @@ impl Tables {
     #[must_use]
     pub fn words(&self, generation: u32) -> Vec<u32> {
         let mut words = vec![0; LINE_WORDS as usize];
-        let roots = self.roots;
-        let header = Header {
-            path: roots.path,
-            executable: roots.executable,
-            command: roots.command,
-            cgroup: roots.cgroup,
-            operation_classes: roots.operation_classes,
-            users_base: roots.users_base,
-            users_mask: roots.users_mask,
-            groups_base: roots.groups_base,
-            groups_mask: roots.groups_mask,
-            pid_namespaces_base: roots.pid_namespaces_base,
-            pid_namespaces_mask: roots.pid_namespaces_mask,
-            rules: roots.rules,
+        let sections = Sections {
             states: add(&mut words, &records(&self.states, 4)),
             cells: add(&mut words, &records(&self.cells, 2)),
             path_classes: add(&mut words, &records(&self.path_classes, 2)),
@@ -38,8 +25,8 @@ impl Tables {
             operations: add(&mut words, &self.operations),
             generation,
         };
-        let header = records(&[header], LINE_WORDS as usize);
-        words[..header.len()].copy_from_slice(&header);
+        let head = [records(&[self.roots], 1), records(&[sections], 1)].concat();
+        words[..head.len()].copy_from_slice(&head);
         words
     }
 }
@@ -68,21 +55,22 @@ fn records<R: Record>(records: &[R], size: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{Cell, Roots, State};
+    use crate::layout::{Cell, State};
 
     #[test]
-    fn every_section_is_aligned_and_found_by_the_header() {
+    fn every_section_is_aligned_and_found() {
         let cells = (0..20).map(|next| Cell { owner: 7, next }).collect();
         let states = vec![State { base: 1, fallback: 2, slash: 3, class: 4 }];
         let roots = Roots { path: 5, ..Roots::default() };
         let tables = Tables { roots, states, cells, operations: vec![9], ..Tables::default() };
         let words = tables.words(6);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let header = Header::read(&bytes[..size_of::<Header>()]);
-        assert_eq!((header.path, header.generation), (5, 6));
-        assert_eq!((header.states, header.cells), (LINE_WORDS, 2 * LINE_WORDS));
-        assert_eq!(words[header.states as usize..][..4], [1, 2, 3, 4]);
-        assert_eq!(words[header.cells as usize + 2 * 19..][..2], [7, 19]);
-        assert_eq!(words[header.operations as usize], 9);
+        let (roots, rest) = bytes.split_at(size_of::<Roots>());
+        let sections = Sections::read(&rest[..size_of::<Sections>()]);
+        assert_eq!((Roots::read(roots).path, sections.generation), (5, 6));
+        assert_eq!((sections.states, sections.cells), (LINE_WORDS, 2 * LINE_WORDS));
+        assert_eq!(words[sections.states as usize..][..4], [1, 2, 3, 4]);
+        assert_eq!(words[sections.cells as usize + 2 * 19..][..2], [7, 19]);
+        assert_eq!(words[sections.operations as usize], 9);
     }
 }

@@ -77,7 +77,7 @@ int BPF_PROG(request_send, const struct fuse_req *req)
 		return 0;
 	/* Exchanges are full barriers: whoever reads the same key twice has read what belongs to it. */
 	__sync_lock_test_and_set(&handed->key, 0);
-	handed->generation = tables->header.generation;
+	handed->generation = tables->sections.generation;
 	handed->opcode = opcode;
 	handed->subject = subject;
 	__sync_lock_test_and_set(&handed->key, key);

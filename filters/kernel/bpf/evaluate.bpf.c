@@ -65,18 +65,18 @@ static long add_group(__u32 index, struct work *work)
 static __always_inline void classify(struct work *work)
 {
 	const struct hsci_tables *tables = work->tables;
-	const struct hsci_header *header = &tables->header;
+	const struct hsci_roots *roots = &tables->roots;
 	struct hsci_question *question = work->question;
 	struct hsci_subject *subject = &work->answer->subject;
 
 	*subject = (struct hsci_subject){ .uid = question->uid };
 	subject->user = hsci_user(tables, question->uid);
 	subject->pid_namespace = hsci_pid_namespace(tables, question->pid_namespace);
-	subject->executable = hsci_class(tables, hsci_step(tables, header->executable,
+	subject->executable = hsci_class(tables, hsci_step(tables, roots->executable,
 					 &question->executable, 0, question->executable_len));
-	subject->command = hsci_class(tables, hsci_step(tables, header->command,
+	subject->command = hsci_class(tables, hsci_step(tables, roots->command,
 				      &question->command, 0, question->command_len));
-	subject->cgroup = hsci_class(tables, hsci_step(tables, header->cgroup,
+	subject->cgroup = hsci_class(tables, hsci_step(tables, roots->cgroup,
 				     &question->cgroup, 0, question->cgroup_len));
 	bpf_loop(question->groups, add_group, work, 0);
 }
@@ -84,7 +84,7 @@ static __always_inline void classify(struct work *work)
 static long step_once(__u32 index, struct work *work)
 {
 	(void)index;
-	work->answer->state = hsci_step(work->tables, work->tables->header.path,
+	work->answer->state = hsci_step(work->tables, work->tables->roots.path,
 					&work->question->path, 0, work->question->path_len);
 	return 0;
 }

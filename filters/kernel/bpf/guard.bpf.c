@@ -99,7 +99,7 @@ static __always_inline int refuse(struct call *call, int error)
 static __always_inline int unfit(struct call *call)
 {
 	__sync_fetch_and_add(&call->guard->unfit, 1);
-	hsci_report(call->guard, call->dentry, call->tables->header.generation, HSCI_NONE,
+	hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
 		    HSCI_NONE, EACCES, HSCI_UNFIT);
 	return refuse(call, EACCES);
 }
@@ -107,7 +107,7 @@ static __always_inline int unfit(struct call *call)
 /* Judges the operation of one bit. Stops at the first that fails. */
 static long judge_operation(__u32 operation, struct call *call)
 {
-	__u32 generation = call->tables->header.generation;
+	__u32 generation = call->tables->sections.generation;
 	struct hsci_verdict verdict = {};
 
 	if (!(call->operations >> (operation & 31) & 1))
@@ -141,7 +141,7 @@ static __noinline int judge_labelled(struct call *call)
 {
 	if (call->label.seal && !hsci_may_pass(call->guard, call->label.seal)) {
 		__sync_fetch_and_add(&call->guard->sealed, 1);
-		hsci_report(call->guard, call->dentry, call->tables->header.generation, HSCI_NONE,
+		hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
 			    HSCI_NONE, EPERM, HSCI_SEALED);
 		return refuse(call, EPERM);
 	}

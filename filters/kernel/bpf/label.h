@@ -184,7 +184,7 @@ static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
 {
 	struct hsci_label *known = NULL;
 
-	label->stamp = (__u64)tables->header.generation << 32 | guard->epoch;
+	label->stamp = (__u64)tables->sections.generation << 32 | guard->epoch;
 	label->parent = (__u64)BPF_CORE_READ(dentry, d_parent);
 	label->name = BPF_CORE_READ(dentry, d_name.hash);
 	if (inode) {

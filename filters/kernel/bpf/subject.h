@@ -51,8 +51,8 @@ static __always_inline void hsci_classify_groups(const struct hsci_tables *table
 	int count = BPF_CORE_READ(info, ngroups);
 
 	/* Without named groups, the area has one slot before those for probing, and it is free. */
-	if (tables->header.groups_mask == 0 &&
-	    hsci_record(tables, tables->header.edges + 2 * tables->header.groups_base, 2)[0] ==
+	if (tables->roots.groups_mask == 0 &&
+	    hsci_record(tables, tables->sections.edges + 2 * tables->roots.groups_base, 2)[0] ==
 		    HSCI_NONE)
 		return;
 	groups.gids = (const void *)info + bpf_core_field_offset(struct group_info, gid);
@@ -73,7 +73,7 @@ static __always_inline bool hsci_classify_paths(const struct hsci_tables *tables
 		.exec_id = exec_id,
 		.executable_file = (__u64)file,
 		.cgroup_node = (__u64)node,
-		.generation = tables->header.generation,
+		.generation = tables->sections.generation,
 	};
 	struct hsci_scratch *scratch;
 
@@ -89,9 +89,9 @@ static __always_inline bool hsci_classify_paths(const struct hsci_tables *tables
 	if (!scratch)
 		return false;
 	/* A kernel thread has no executable: its path is empty. */
-	found.executable = file ? hsci_class_of_file(tables, tables->header.executable, scratch, file)
-				: hsci_class(tables, tables->header.executable);
-	found.cgroup = hsci_class_of_cgroup(tables, tables->header.cgroup, scratch, node);
+	found.executable = file ? hsci_class_of_file(tables, tables->roots.executable, scratch, file)
+				: hsci_class(tables, tables->roots.executable);
+	found.cgroup = hsci_class_of_cgroup(tables, tables->roots.cgroup, scratch, node);
 	hsci_give_scratch(scratch);
 	if (found.executable == HSCI_NONE || found.cgroup == HSCI_NONE)
 		return false;
@@ -105,7 +105,7 @@ static __always_inline bool hsci_classify_paths(const struct hsci_tables *tables
 /* The class of a command name. */
 static __always_inline __u32 hsci_class_of_command(const struct hsci_tables *tables)
 {
-	__u32 state = tables->header.command;
+	__u32 state = tables->roots.command;
 	__u8 command[COMMAND_LEN] = {};
 
 	if (state == 0)

@@ -17,7 +17,10 @@
 
 struct hsci_tables {
 	union {
-		struct hsci_header header;
+		struct {
+			struct hsci_roots roots;
+			struct hsci_sections sections;
+		};
 		__u32 words[HSCI_TABLE_WORDS];
 	};
 };
@@ -92,15 +95,15 @@ static __always_inline const struct hsci_tables *hsci_begin(void)
 	if (!map)
 		return NULL;
 	tables = bpf_map_lookup_elem(map, &zero);
-	return tables && tables->header.generation ? tables : NULL;
+	return tables && tables->sections.generation ? tables : NULL;
 }
 
 /* The state after one byte more. */
 static __always_inline __u32 hsci_step_byte(const struct hsci_tables *tables, __u32 state,
 					    __u8 byte)
 {
-	const __u32 *record = hsci_record(tables, tables->header.states + 4 * state, 4);
-	const __u32 *cell = hsci_record(tables, tables->header.cells + 2 * (record[0] + byte), 2);
+	const __u32 *record = hsci_record(tables, tables->sections.states + 4 * state, 4);
+	const __u32 *cell = hsci_record(tables, tables->sections.cells + 2 * (record[0] + byte), 2);
 
 	if (byte == HSCI_SLASH)
 		return record[2];
@@ -155,7 +158,7 @@ HSCI_GLOBAL __u32 hsci_step(const struct hsci_tables *tables, __u32 state,
 /* The class of a state. */
 static __always_inline __u32 hsci_class(const struct hsci_tables *tables, __u32 state)
 {
-	return hsci_record(tables, tables->header.states + 4 * state, 4)[3];
+	return hsci_record(tables, tables->sections.states + 4 * state, 4)[3];
 }
 
 /* What a key of a hash area leads to, or `otherwise`. */
@@ -166,7 +169,7 @@ HSCI_GLOBAL __u32 hsci_find(const struct hsci_tables *tables, __u32 base, __u32 
 
 	if (!tables)
 		return otherwise;
-	first = tables->header.edges + 2 * (base + hsci_hash(value, mask));
+	first = tables->sections.edges + 2 * (base + hsci_hash(value, mask));
 	for (__u32 probe = 0; probe < HSCI_PROBES; probe++) {
 		const __u32 *edge = hsci_record(tables, first + 2 * probe, 2);
 
@@ -180,13 +183,13 @@ HSCI_GLOBAL __u32 hsci_find(const struct hsci_tables *tables, __u32 base, __u32 
 
 static __always_inline __u32 hsci_user(const struct hsci_tables *tables, __u32 uid)
 {
-	return hsci_find(tables, tables->header.users_base, tables->header.users_mask, uid, 0);
+	return hsci_find(tables, tables->roots.users_base, tables->roots.users_mask, uid, 0);
 }
 
 static __always_inline void hsci_add_group(const struct hsci_tables *tables,
 					   struct hsci_subject *subject, __u32 gid)
 {
-	__u32 bit = hsci_find(tables, tables->header.groups_base, tables->header.groups_mask, gid, 0);
+	__u32 bit = hsci_find(tables, tables->roots.groups_base, tables->roots.groups_mask, gid, 0);
 
 	if (bit == 0 || bit > HSCI_MAX_GROUPS)
 		return;
@@ -198,8 +201,8 @@ static __always_inline void hsci_add_group(const struct hsci_tables *tables,
 
 static __always_inline __u32 hsci_pid_namespace(const struct hsci_tables *tables, __u32 number)
 {
-	return hsci_find(tables, tables->header.pid_namespaces_base,
-			 tables->header.pid_namespaces_mask, number, 0);
+	return hsci_find(tables, tables->roots.pid_namespaces_base,
+			 tables->roots.pid_namespaces_mask, number, 0);
 }
 
 /* What is asked of the tables. */
@@ -229,7 +232,7 @@ static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 
 		return groups >> (bit & 31) & 1;
 	}
-	condition = hsci_record(walk->tables, walk->tables->header.conditions +
+	condition = hsci_record(walk->tables, walk->tables->sections.conditions +
 				4 * (variable - HSCI_VARIABLE_CONDITION), 4);
 	if (condition[0] == HSCI_CONDITION_FLAG)
 		return facts->flags >> (condition[1] & 31) & 1;
@@ -269,7 +272,7 @@ static __always_inline __u32 hsci_value(struct hsci_walk *walk, __u32 variable)
 static long hsci_walk_node(__u32 index, struct hsci_walk *walk)
 {
 	const struct hsci_tables *tables = walk->tables;
-	const __u32 *node = hsci_record(tables, tables->header.nodes + 4 * walk->at, 4);
+	const __u32 *node = hsci_record(tables, tables->sections.nodes + 4 * walk->at, 4);
 
 	(void)index;
 	if (node[0] >= HSCI_VARIABLE_GROUP)
@@ -296,23 +299,23 @@ HSCI_GLOBAL int hsci_judge(const struct hsci_tables *tables, const struct hsci_a
 {
 	struct hsci_walk walk = { .tables = tables, .asked = asked };
 	const __u32 *path, *row, *decision;
-	const struct hsci_header *header;
+	const struct hsci_sections *sections;
 	__u32 column, index, leaf;
 
 	if (!tables || !asked || !verdict)
 		return 0;
-	header = &tables->header;
-	path = hsci_record(tables, header->path_classes + 2 * asked->class, 2);
+	sections = &tables->sections;
+	path = hsci_record(tables, sections->path_classes + 2 * asked->class, 2);
 	column = *hsci_record(tables,
-			      header->operations + (asked->operation & (HSCI_OPERATIONS - 1)), 1);
-	index = *hsci_record(tables, header->row_indices + path[1] + column, 1);
-	row = hsci_record(tables, header->rows + 4 * index, 4);
+			      sections->operations + (asked->operation & (HSCI_OPERATIONS - 1)), 1);
+	index = *hsci_record(tables, sections->row_indices + path[1] + column, 1);
+	row = hsci_record(tables, sections->rows + 4 * index, 4);
 	leaf = hsci_leaf(&walk, row[0]);
 	verdict->audit = hsci_leaf(&walk, row[1]);
 	verdict->options = hsci_leaf(&walk, row[2]);
 	verdict->target = path[0];
 	verdict->status = walk.status;
-	decision = hsci_record(tables, header->decisions + 2 * leaf, 2);
+	decision = hsci_record(tables, sections->decisions + 2 * leaf, 2);
 	verdict->errno = decision[0];
 	verdict->rule = decision[1];
 	return 0;

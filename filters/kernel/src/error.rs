@@ -38,9 +38,6 @@ pub enum Error {
     /// Something is missing in an object: the build is broken.
     #[error("the eBPF object has no `{0}`")]
     Absent(&'static str),
-    /// Some programs of the guard do not load here.
-    #[error("this kernel lacks {0} of the guard")]
-    Partial(String),
     /// There is no guard to be changed.
     #[error("no policy is loaded")]
     NotLoaded,
