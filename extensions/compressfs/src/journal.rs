@@ -97,11 +97,12 @@ impl Writer {
         self.store.sync_names()
     }
 
-    /// Removes a journal that may hold a part of a commit record, so that it never counts.
-    pub(crate) fn abandon(self) -> Result<()> {
+    /// Makes sure that a journal never counts which may hold a commit record, or a part of one.
+    fn void(&mut self) -> Result<()> {
         self.file.set_len(0)?;
         self.file.sync(false)?;
-        self.remove()
+        self.stays = false;
+        Ok(())
     }
 }
 
@@ -147,6 +148,9 @@ enum Phase {
     Committing,
     /// The images are what the files hold; the journal is needed.
     Committed,
+    /// The commit failed, and whether the journal counts at the next start is not known: nobody may
+    /// change the files, which hold the same either way.
+    Doubtful,
     /// The batch failed; the files are what they were.
     Aborted,
     /// The images are installed and durable; the journal is gone.
@@ -155,57 +159,91 @@ enum Phase {
 
 /// A batch, shared by its files and the thread that settles them.
 pub(crate) struct Batch {
-    state: Mutex<(Phase, Vec<bool>)>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+struct State {
+    phase: Phase,
+    /// Which files are still in it.
+    stayed: Vec<bool>,
+    /// The journal, while it is doubtful.
+    journal: Option<Writer>,
 }
 
 impl Batch {
     pub(crate) fn new(files: usize) -> Arc<Self> {
-        let state = Mutex::new((Phase::Open, vec![true; files]));
-        Arc::new(Self { state, changed: Condvar::new() })
+        Self::in_phase(Phase::Open, files)
     }
 
     /// A batch that was committed long ago, and whose journal stays for now.
     pub(crate) fn committed() -> Arc<Self> {
-        let state = Mutex::new((Phase::Committed, Vec::new()));
-        Arc::new(Self { state, changed: Condvar::new() })
+        Self::in_phase(Phase::Committed, 0)
+    }
+
+    fn in_phase(phase: Phase, files: usize) -> Arc<Self> {
+        let state = State { phase, stayed: vec![true; files], journal: None };
+        Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// A file is about to change: takes it out of the batch. False if it is too late, and the
-    /// file's new image holds. Waits while that is being decided.
-    pub(crate) fn withdraw(&self, file: usize) -> bool {
+    /// file's new image holds. Waits while that is being decided; an error if it cannot be.
+    pub(crate) fn withdraw(&self, file: usize) -> Result<bool> {
         let mut state = self.state.lock();
-        while state.0 == Phase::Committing {
+        while state.phase == Phase::Committing {
             self.changed.wait(&mut state);
         }
-        match state.0 {
-            Phase::Open => state.1[file] = false,
+        match state.phase {
+            Phase::Open => state.stayed[file] = false,
+            Phase::Doubtful => state.void()?,
             Phase::Aborted => {}
-            _ => return false,
+            Phase::Committing | Phase::Committed | Phase::Done => return Ok(false),
         }
-        true
+        Ok(true)
     }
 
     /// Closes the batch; returns which files are still in it.
     pub(crate) fn close(&self) -> Vec<bool> {
         let mut state = self.state.lock();
-        state.0 = Phase::Committing;
-        state.1.clone()
+        state.phase = Phase::Committing;
+        state.stayed.clone()
     }
 
-    /// Tells whether the commit went well.
-    pub(crate) fn decide(&self, committed: bool) {
-        self.state.lock().0 = if committed { Phase::Committed } else { Phase::Aborted };
+    /// Commits the batch, which is closed, with the images of its files. If that fails, they are what
+    /// they were.
+    pub(crate) fn commit(&self, mut journal: Writer, entries: &[Entry]) -> Result<Writer> {
+        let committed = journal.commit(entries);
+        let mut state = self.state.lock();
         self.changed.notify_all();
+        if let Err(error) = committed {
+            (state.phase, state.journal) = (Phase::Doubtful, Some(journal));
+            if let Err(again) = state.void() {
+                log::error!("files cannot be written until a journal can be voided: {again}");
+            }
+            return Err(error);
+        }
+        state.phase = Phase::Committed;
+        Ok(journal)
     }
 
     /// The journal is gone.
     pub(crate) fn finish(&self) {
-        self.state.lock().0 = Phase::Done;
+        self.state.lock().phase = Phase::Done;
     }
 
     /// True while a crash would make recovery overwrite the batch's files with their images.
     pub(crate) fn holds_files(&self) -> bool {
-        !matches!(self.state.lock().0, Phase::Done | Phase::Aborted)
+        !matches!(self.state.lock().phase, Phase::Done | Phase::Aborted)
+    }
+}
+
+impl State {
+    /// Ends the doubt.
+    fn void(&mut self) -> Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.void()?;
+        }
+        (self.phase, self.journal) = (Phase::Aborted, None);
+        Ok(())
     }
 }

@@ -81,8 +81,13 @@ impl File {
         let Some(pending) = self.pending.take() else {
             return Ok(false);
         };
-        if pending.batch.withdraw(pending.place) {
-            return Ok(false);
+        match pending.batch.withdraw(pending.place) {
+            Ok(true) => return Ok(false),
+            Ok(false) => {}
+            Err(error) => {
+                self.pending = Some(pending);
+                return Err(error);
+            }
         }
         // Before anything of the log goes: its image counts no more, with or without this process.
         self.drop_notes();

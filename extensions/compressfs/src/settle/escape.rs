@@ -16,10 +16,18 @@ use crate::journal::{Batch, Entry, Writer};
 /// it, as hardly anybody ever does.
 pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
     let mut journal = Writer::create(&compress.store)?;
-    if let Err(error) = prepare(compress, file, &mut journal) {
-        journal.abandon()?;
-        return Err(error);
-    }
+    let (image, entry) = prepare(compress, file, &mut journal)?;
+    let batch = Batch::new(1);
+    batch.close();
+    file.offer(Pending { image, batch: Arc::clone(&batch), place: 0 });
+    let journal = match batch.commit(journal, &[entry]) {
+        Ok(journal) => journal,
+        Err(error) => {
+            // In doubt, it is tried again before the file changes.
+            let _ = file.resolve_pending();
+            return Err(error);
+        }
+    };
     // Nobody can step back from a batch that is committed already: the file takes the image.
     file.resolve_pending()?;
     let Form::Stored(stored) = &mut file.form else {
@@ -27,25 +35,22 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
     };
     copy(&**journal.file(), 0, &*file.lower, stored.image.stored_len())?;
     stored.image.move_to(Source::new(Arc::clone(&file.lower), 0))?;
-    // Until the journal is gone, recovery would put the image back: the file has to keep it.
-    let batch = stored.batch.clone();
     file.release_times();
     compress.store.sync_all()?;
+    // Until the journal is gone, recovery would put the image back: the file has to keep it.
     journal.remove()?;
-    batch.inspect(|batch| batch.finish());
+    batch.finish();
     Ok(())
 }
 
-/// Commits an image of the file to the journal.
-fn prepare(compress: &Compress, file: &mut File, journal: &mut Writer) -> Result<()> {
+/// Writes an image of the file to the journal, durably.
+fn prepare(compress: &Compress, file: &File, journal: &mut Writer) -> Result<(Image, Entry)> {
     let len = write_image(compress, file, journal)?;
     journal.sync()?;
     let image = Image::open(Source::new(Arc::clone(journal.file()), 0))?
         .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
     let (id, times) = (file.lower.id()?, file.lower.times()?);
-    journal.commit(&[Entry { file: id, base: 0, len, times }])?;
-    file.offer(Pending { image, batch: Batch::committed(), place: 0 });
-    Ok(())
+    Ok((image, Entry { file: id, base: 0, len, times }))
 }
 
 /// Writes the image to the start of the journal; returns its length.

@@ -30,7 +30,7 @@ struct Member<'a> {
 /// are what they were.
 pub(super) fn install(
     store: &dyn Store,
-    mut journal: Writer,
+    journal: Writer,
     ready: Vec<Ready<'_>>,
 ) -> Result<Vec<Settled>> {
     if ready.is_empty() {
@@ -48,15 +48,16 @@ pub(super) fn install(
         .filter_map(|(member, stayed)| member.as_ref().ok().filter(|_| *stayed))
         .map(|member| member.entry.clone())
         .collect();
-    let committed = journal.commit(&entries);
-    batch.decide(committed.is_ok());
-    if let Err(error) = committed {
-        for member in members.iter().flatten() {
-            member.cell.write().resolve_pending()?;
+    let journal = match batch.commit(journal, &entries) {
+        Ok(journal) => journal,
+        Err(error) => {
+            for member in members.iter().flatten() {
+                // In doubt, it is tried again before the file changes.
+                let _ = member.cell.write().resolve_pending();
+            }
+            return Err(error);
         }
-        journal.abandon()?;
-        return Err(error);
-    }
+    };
     let mut complete = true;
     let mut answers = Vec::with_capacity(members.len());
     for (member, stayed) in members.into_iter().zip(stayed) {
@@ -86,7 +87,7 @@ fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Membe
     let mut file = cell.write();
     if file.changes != changes || file.is_held() {
         // Nobody in the batch waits for this place any more.
-        batch.withdraw(place);
+        let _ = batch.withdraw(place);
         return Err(Error::Busy);
     }
     let (id, times) = (file.lower.id()?, file.lower.times()?);
