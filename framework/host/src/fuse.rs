@@ -10,6 +10,7 @@ mod once;
 mod requests;
 mod takeover;
 mod watch;
+mod xattr;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

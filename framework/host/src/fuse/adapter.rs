@@ -1,7 +1,7 @@
 //! Requests become calls of the operation door.
 
 use std::cell::RefCell;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use fuser::{
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use hsci_extension::{
-    CONTROL_PREFIX, Entry, Errno as LowerErrno, Error, FallocateFlags, FileSystem, OFlags, Opened,
-    SetAttr, Whence, XattrFlags,
+    Attr, Call, Entry, Error, FallocateFlags, FileSystem, Ino, OFlags, Opened,
+    Result as LayerResult, SetAttr, Whence, XattrFlags,
 };
 
 use super::answer::Answers;
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
-use super::once::{is_resent, unless_gone};
+use super::once::{unless_gone, unless_set, unless_unset};
 use super::requests::Operation;
 use super::watch::Watch;
+use super::xattr::{control_name, sized, terminated};
 use super::{Mounted, Profile};
 use crate::handover::Handover;
 use crate::lower::LowerTree;
@@ -67,15 +68,34 @@ impl Adapter {
         }
     }
 
+    fn attributes(&self, attr: Result<Attr, Errno>, reply: ReplyAttr) {
+        match attr {
+            Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Runs the layers' code for a request.
+    fn answer<T>(
+        &self,
+        request: &Request,
+        operation: Operation,
+        number: INodeNo,
+        run: impl FnOnce(Call, Ino) -> LayerResult<T>,
+    ) -> Result<T, Errno> {
+        let (call, ino) = (call(request), ino(number));
+        self.answers.to(request.unique().0, operation, ino, || run(call, ino))
+    }
+
     fn control_get(
         &self,
         request: &Request,
         number: INodeNo,
         name: &str,
     ) -> Result<Vec<u8>, Errno> {
-        self.answers.to(request.unique().0, Operation::Control, ino(number), || match name {
+        self.answer(request, Operation::Control, number, |call, ino| match name {
             "status" => Ok((self.status)().into_bytes()),
-            _ => self.top.control_get(&call(request), ino(number), name),
+            _ => self.top.control_get(&call, ino, name),
         })
     }
 }
@@ -92,21 +112,6 @@ fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
     }
 }
 
-/// The part of a control attribute's name behind the prefix.
-fn control_name(name: &OsStr) -> Option<&str> {
-    name.to_str()?.strip_prefix(CONTROL_PREFIX)
-}
-
-/// Answers with a value, or with its size where the caller has asked for that (`size` 0).
-fn sized(value: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
-    match value {
-        Err(errno) => reply.error(errno),
-        Ok(value) if size == 0 => reply.size(value.len() as u32),
-        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
-        Ok(value) => reply.data(&value),
-    }
-}
-
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         if let Some(handover) = &self.handover {
@@ -117,14 +122,12 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let directory = ino(parent);
-        let entry =
-            self.answers.to(request.unique().0, Operation::Lookup, directory, || {
-                match self.top.lookup(&call(request), directory, name) {
-                    Err(Error::Lower(hsci_extension::Errno::NOENT)) => Ok(None),
-                    other => other.map(Some),
-                }
-            });
+        let entry = self.answer(request, Operation::Lookup, parent, |call, ino| {
+            match self.top.lookup(&call, ino, name) {
+                Err(Error::Lower(hsci_extension::Errno::NOENT)) => Ok(None),
+                other => other.map(Some),
+            }
+        });
         match entry {
             Ok(Some(entry)) => self.entry(Ok(entry), reply),
             // Inode 0 with a time: the kernel remembers that there is no such name.
@@ -135,21 +138,17 @@ impl Filesystem for Adapter {
 
     fn forget(&self, request: &Request, number: INodeNo, lookups: u64) {
         // Nobody waits for an answer.
-        let _ = self.answers.to(request.unique().0, Operation::Forget, ino(number), || {
-            self.tree.forgotten(ino(number), lookups);
-            let _ = self.top.forget(ino(number), lookups);
+        let _ = self.answer(request, Operation::Forget, number, |_, ino| {
+            self.tree.forgotten(ino, lookups);
+            let _ = self.top.forget(ino, lookups);
             Ok(())
         });
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let attr = self.answers.to(request.unique().0, Operation::Getattr, ino(number), || {
-            self.top.getattr(&call(request), ino(number))
-        });
-        match attr {
-            Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
-            Err(errno) => reply.error(errno),
-        }
+        let attr = self
+            .answer(request, Operation::Getattr, number, |call, ino| self.top.getattr(&call, ino));
+        self.attributes(attr, reply);
     }
 
     fn setattr(
@@ -178,18 +177,15 @@ impl Filesystem for Adapter {
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
         };
-        let attr = self.answers.to(request.unique().0, Operation::Setattr, ino(number), || {
-            self.top.setattr(&call(request), ino(number), &changes)
+        let attr = self.answer(request, Operation::Setattr, number, |call, ino| {
+            self.top.setattr(&call, ino, &changes)
         });
-        match attr {
-            Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
-            Err(errno) => reply.error(errno),
-        }
+        self.attributes(attr, reply);
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        let target = self.answers.to(request.unique().0, Operation::Readlink, ino(number), || {
-            self.top.readlink(&call(request), ino(number))
+        let target = self.answer(request, Operation::Readlink, number, |call, ino| {
+            self.top.readlink(&call, ino)
         });
         match target {
             Ok(target) => reply.data(target.as_bytes()),
@@ -207,10 +203,10 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(request.unique().0, Operation::Mknod, ino(parent), || {
-            let call = call(request).with_umask(umask);
-            let made = self.top.mknod(&call, ino(parent), name, mode, decode_device(rdev));
-            self.unless_made(request, made, ino(parent), name)
+        let entry = self.answer(request, Operation::Mknod, parent, |call, ino| {
+            let call = call.with_umask(umask);
+            let made = self.top.mknod(&call, ino, name, mode, decode_device(rdev));
+            self.unless_made(request, made, ino, name)
         });
         self.entry(entry, reply);
     }
@@ -224,24 +220,24 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(request.unique().0, Operation::Mkdir, ino(parent), || {
-            let call = call(request).with_umask(umask);
-            let made = self.top.mkdir(&call, ino(parent), name, mode);
-            self.unless_made(request, made, ino(parent), name)
+        let entry = self.answer(request, Operation::Mkdir, parent, |call, ino| {
+            let call = call.with_umask(umask);
+            let made = self.top.mkdir(&call, ino, name, mode);
+            self.unless_made(request, made, ino, name)
         });
         self.entry(entry, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let outcome = self.answers.to(request.unique().0, Operation::Unlink, ino(parent), || {
-            unless_gone(request, self.top.unlink(&call(request), ino(parent), name))
+        let outcome = self.answer(request, Operation::Unlink, parent, |call, ino| {
+            unless_gone(request, self.top.unlink(&call, ino, name))
         });
         empty(outcome, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let outcome = self.answers.to(request.unique().0, Operation::Rmdir, ino(parent), || {
-            unless_gone(request, self.top.rmdir(&call(request), ino(parent), name))
+        let outcome = self.answer(request, Operation::Rmdir, parent, |call, ino| {
+            unless_gone(request, self.top.rmdir(&call, ino, name))
         });
         empty(outcome, reply);
     }
@@ -254,9 +250,9 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(request.unique().0, Operation::Symlink, ino(parent), || {
-            let made = self.top.symlink(&call(request), ino(parent), name, target.as_os_str());
-            self.unless_made(request, made, ino(parent), name)
+        let entry = self.answer(request, Operation::Symlink, parent, |call, ino| {
+            let made = self.top.symlink(&call, ino, name, target.as_os_str());
+            self.unless_made(request, made, ino, name)
         });
         self.entry(entry, reply);
     }
@@ -272,7 +268,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let flags = hsci_extension::RenameFlags::from_bits_retain(flags.bits());
-        let outcome = self.answers.to(request.unique().0, Operation::Rename, ino(parent), || {
+        let outcome = self.answer(request, Operation::Rename, parent, |_, _| {
             let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
             self.rename_once(request, from, to, flags)
         });
@@ -287,8 +283,8 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let entry = self.answers.to(request.unique().0, Operation::Link, ino(number), || {
-            let made = self.top.link(&call(request), ino(number), ino(parent), name);
+        let entry = self.answer(request, Operation::Link, number, |call, _| {
+            let made = self.top.link(&call, ino(number), ino(parent), name);
             self.unless_made(request, made, ino(parent), name)
         });
         self.entry(entry, reply);
@@ -300,8 +296,8 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Open);
             return reply.error(Errno::ENOSYS);
         }
-        let opened = self.answers.to(request.unique().0, Operation::Open, ino(number), || {
-            self.top.open(&call(request), ino(number), open_flags(flags.0))
+        let opened = self.answer(request, Operation::Open, number, |call, ino| {
+            self.top.open(&call, ino, open_flags(flags.0))
         });
         match opened {
             Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(opened)),
@@ -324,11 +320,11 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Create);
             return reply.error(Errno::ENOSYS);
         }
-        let created = self.answers.to(request.unique().0, Operation::Create, ino(parent), || {
-            let call = call(request).with_umask(umask);
+        let created = self.answer(request, Operation::Create, parent, |call, ino| {
+            let call = call.with_umask(umask);
             let mode = mode & !FILE_TYPE | REGULAR_FILE;
-            let made = self.top.mknod(&call, ino(parent), name, mode, 0);
-            let entry = self.unless_made(request, made, ino(parent), name)?;
+            let made = self.top.mknod(&call, ino, name, mode, 0);
+            let entry = self.unless_made(request, made, ino, name)?;
             match self.top.open(&call, entry.ino, open_flags(flags)) {
                 Ok(opened) => Ok((entry, opened)),
                 Err(error) => {
@@ -362,9 +358,8 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.answers.to(request.unique().0, Operation::Release, ino(number), || {
-            self.top.release(ino(number), handle.0)
-        });
+        let outcome = self
+            .answer(request, Operation::Release, number, |_, ino| self.top.release(ino, handle.0));
         empty(outcome, reply);
     }
 
@@ -381,9 +376,8 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Flush);
             return reply.error(Errno::ENOSYS);
         }
-        let outcome = self.answers.to(request.unique().0, Operation::Flush, ino(number), || {
-            self.top.flush(&call(request), ino(number))
-        });
+        let outcome =
+            self.answer(request, Operation::Flush, number, |call, ino| self.top.flush(&call, ino));
         empty(outcome, reply);
     }
 
@@ -403,9 +397,8 @@ impl Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            let read = self.answers.to(request.unique().0, Operation::Read, ino(number), || {
-                let read =
-                    self.top.read(&call(request), ino(number), offset, &mut buffer[..size])?;
+            let read = self.answer(request, Operation::Read, number, |call, ino| {
+                let read = self.top.read(&call, ino, offset, &mut buffer[..size])?;
                 let broken = || Error::Broken(format!("{read} bytes read where {size} fit"));
                 (read <= size).then_some(read).ok_or_else(broken)
             });
@@ -428,14 +421,14 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self.answers.to(request.unique().0, Operation::Write, ino(number), || {
-            let mut call = call(request);
+        let written = self.answer(request, Operation::Write, number, |call, ino| {
+            let mut call = call;
             // Dirty pages of a mapping, written back by whoever came along.
             call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
             if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                self.top.drop_privileges(ino(number))?;
+                self.top.drop_privileges(ino)?;
             }
-            self.top.write(&call, ino(number), offset, data)
+            self.top.write(&call, ino, offset, data)
         });
         match written {
             Ok(()) => reply.written(data.len() as u32),
@@ -451,8 +444,8 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.answers.to(request.unique().0, Operation::Fsync, ino(number), || {
-            self.top.fsync(&call(request), ino(number), data_only)
+        let outcome = self.answer(request, Operation::Fsync, number, |call, ino| {
+            self.top.fsync(&call, ino, data_only)
         });
         empty(outcome, reply);
     }
@@ -471,8 +464,8 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
-        let entries = self.answers.to(request.unique().0, Operation::Readdir, ino(number), || {
-            self.top.readdir(&call(request), ino(number), cookie, NAMES_BUDGET)
+        let entries = self.answer(request, Operation::Readdir, number, |call, ino| {
+            self.top.readdir(&call, ino, cookie, NAMES_BUDGET)
         });
         match entries {
             Ok(entries) => {
@@ -496,10 +489,9 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let outcome =
-            self.answers.to(request.unique().0, Operation::Readdirplus, ino(number), || {
-                self.list_with_attributes(request, ino(number), cookie, &mut reply)
-            });
+        let outcome = self.answer(request, Operation::Readdirplus, number, |_, ino| {
+            self.list_with_attributes(request, ino, cookie, &mut reply)
+        });
         match outcome {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
@@ -514,16 +506,15 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.answers.to(request.unique().0, Operation::Fsyncdir, ino(number), || {
-            self.top.fsyncdir(&call(request), ino(number), data_only)
+        let outcome = self.answer(request, Operation::Fsyncdir, number, |call, ino| {
+            self.top.fsyncdir(&call, ino, data_only)
         });
         empty(outcome, reply);
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let stat = self.answers.to(request.unique().0, Operation::Statfs, ino(number), || {
-            self.top.statfs(&call(request), ino(number))
-        });
+        let stat = self
+            .answer(request, Operation::Statfs, number, |call, ino| self.top.statfs(&call, ino));
         match stat {
             Ok(stat) => reply.statfs(
                 stat.f_blocks,
@@ -551,20 +542,12 @@ impl Filesystem for Adapter {
     ) {
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let outcome = match control_name(name) {
-            Some(name) => {
-                self.answers.to(request.unique().0, Operation::Control, ino(number), || {
-                    self.top.control_set(&call(request), ino(number), name, value)
-                })
-            }
-            None => {
-                self.answers.to(request.unique().0, Operation::Setxattr, ino(number), || match self
-                    .top
-                    .setxattr(&call(request), ino(number), name, value, flags)
-                {
-                    Err(Error::Lower(LowerErrno::EXIST)) if is_resent(request) => Ok(()),
-                    set => set,
-                })
-            }
+            Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
+                self.top.control_set(&call, ino, name, value)
+            }),
+            None => self.answer(request, Operation::Setxattr, number, |call, ino| {
+                unless_set(request, self.top.setxattr(&call, ino, name, value, flags))
+            }),
         };
         empty(outcome, reply);
     }
@@ -579,46 +562,29 @@ impl Filesystem for Adapter {
     ) {
         let value = match control_name(name) {
             Some(name) => self.control_get(request, number, name),
-            None => self.answers.to(request.unique().0, Operation::Getxattr, ino(number), || {
-                self.top.getxattr(&call(request), ino(number), name)
+            None => self.answer(request, Operation::Getxattr, number, |call, ino| {
+                self.top.getxattr(&call, ino, name)
             }),
         };
         sized(value, size, reply);
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let names = self.answers.to(request.unique().0, Operation::Listxattr, ino(number), || {
-            self.top.listxattr(&call(request), ino(number))
+        let names = self.answer(request, Operation::Listxattr, number, |call, ino| {
+            self.top.listxattr(&call, ino)
         });
-        let terminated = |names: Vec<OsString>| {
-            let mut list = Vec::new();
-            for name in names {
-                list.extend_from_slice(name.as_bytes());
-                list.push(0);
-            }
-            list
-        };
         sized(names.map(terminated), size, reply);
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let outcome = match control_name(name) {
             // Taking an order back is giving an empty one.
-            Some(name) => {
-                self.answers.to(request.unique().0, Operation::Control, ino(number), || {
-                    self.top.control_set(&call(request), ino(number), name, b"")
-                })
-            }
-            None => {
-                self.answers.to(request.unique().0, Operation::Removexattr, ino(number), || {
-                    match self.top.removexattr(&call(request), ino(number), name) {
-                        Err(error) if is_resent(request) && error.errno() == LowerErrno::NODATA => {
-                            Ok(())
-                        }
-                        removed => removed,
-                    }
-                })
-            }
+            Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
+                self.top.control_set(&call, ino, name, b"")
+            }),
+            None => self.answer(request, Operation::Removexattr, number, |call, ino| {
+                unless_unset(request, self.top.removexattr(&call, ino, name))
+            }),
         };
         empty(outcome, reply);
     }
@@ -655,10 +621,9 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let mode = FallocateFlags::from_bits_retain(mode as u32);
-        let outcome =
-            self.answers.to(request.unique().0, Operation::Fallocate, ino(number), || {
-                self.top.fallocate(&call(request), ino(number), mode, offset, len)
-            });
+        let outcome = self.answer(request, Operation::Fallocate, number, |call, ino| {
+            self.top.fallocate(&call, ino, mode, offset, len)
+        });
         empty(outcome, reply);
     }
 
@@ -671,14 +636,14 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let found = self.answers.to(request.unique().0, Operation::Lseek, ino(number), || {
+        let found = self.answer(request, Operation::Lseek, number, |call, ino| {
             let offset = u64::try_from(offset).map_err(|_| hsci_extension::Errno::NXIO)?;
             let whence = match whence {
                 libc::SEEK_DATA => Whence::Data,
                 libc::SEEK_HOLE => Whence::Hole,
                 _ => return Err(Error::Invalid("whence".to_owned())),
             };
-            self.top.lseek(&call(request), ino(number), offset, whence)
+            self.top.lseek(&call, ino, offset, whence)
         });
         match found {
             Ok(offset) => reply.offset(offset as i64),
@@ -699,12 +664,11 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let copied =
-            self.answers.to(request.unique().0, Operation::CopyFileRange, ino(from), || {
-                let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
-                // The answer has 32 bits.
-                self.top.copy_file_range(&call(request), from, to, len.min(MOST_COPY))
-            });
+        let copied = self.answer(request, Operation::CopyFileRange, from, |call, _| {
+            let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
+            // The answer has 32 bits.
+            self.top.copy_file_range(&call, from, to, len.min(MOST_COPY))
+        });
         match copied {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(errno),

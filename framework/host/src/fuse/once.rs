@@ -14,7 +14,7 @@ use super::convert::call;
 use crate::handover;
 
 /// True if an earlier worker may have carried the request out.
-pub(super) fn is_resent(request: &Request) -> bool {
+fn is_resent(request: &Request) -> bool {
     handover::is_resent(request.unique().0)
 }
 
@@ -22,6 +22,22 @@ pub(super) fn is_resent(request: &Request) -> bool {
 pub(super) fn unless_gone(request: &Request, removed: Result<()>) -> Result<()> {
     match removed {
         Err(Error::Lower(Errno::NOENT)) if is_resent(request) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// What setting an attribute that must not be there comes to.
+pub(super) fn unless_set(request: &Request, set: Result<()>) -> Result<()> {
+    match set {
+        Err(Error::Lower(Errno::EXIST)) if is_resent(request) => Ok(()),
+        set => set,
+    }
+}
+
+/// What removing an attribute comes to.
+pub(super) fn unless_unset(request: &Request, removed: Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if is_resent(request) && error.errno() == Errno::NODATA => Ok(()),
         removed => removed,
     }
 }
