@@ -1,10 +1,10 @@
 //! Tables as a kernel reads them: one array of words.
 //!
-//! First the [`Roots`] and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
+//! First the [`Roots`](crate::layout::Roots) and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
 //! two or four words, so that masking an index keeps a record in one piece. What only a plug-in
 //! needs (options and their texts) stays out: a verdict names an option set, and the host has the rest.
 
-use crate::layout::{LINE_WORDS, Record, Roots, Sections};
+use crate::layout::{LINE_WORDS, Record, Sections};
 use crate::tables::Tables;
 
 impl Tables {
@@ -55,7 +55,7 @@ fn records<R: Record>(records: &[R], size: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{Cell, State};
+    use crate::layout::{Cell, Roots, State};
 
     #[test]
     fn every_section_is_aligned_and_found() {

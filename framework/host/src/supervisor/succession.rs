@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::table;
 use super::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
 use crate::protocol::Start;
@@ -90,7 +90,7 @@ impl Succession {
         loop {
             let Err(mut failure) = self.worker.wait() else { return Ok(()) };
             loop {
-                if !table::find(&self.dir).is_ok_and(|mounted| mounted.is_some()) {
+                if self.has_ended() {
                     return Err(failure);
                 }
                 if !self.replacer.upgrade.swap(false, Ordering::AcqRel) {
@@ -109,6 +109,14 @@ impl Succession {
                 }
             }
         }
+    }
+
+    /// True if the connection is gone. The mount table would not do: the mount may be detached and in
+    /// use, and its directory may bear another one.
+    fn has_ended(&self) -> bool {
+        let mut device = [PollFd::new(&self.device, PollFlags::IN)];
+        let polled = poll(&mut device, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && device[0].revents().contains(PollFlags::ERR)
     }
 
     /// Waits before another worker is started; an error if that is of no use any more.
