@@ -8,7 +8,9 @@ PATH=$(readlink -f "$project")/target/release:$PATH:/usr/sbin:/sbin
 users=(daemon nobody)
 algorithms=(zstd:12 lz4)
 
-title() { printf '\n\e[1m%s\e[0m\n' "$*"; }
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\e[1m' plain=$'\e[0m'
+title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 
 # Runs a command after showing it.
 show() {
