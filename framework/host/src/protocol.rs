@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
+use crate::handover::Death;
 
 /// What to mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub(crate) struct Start {
     pub(crate) log: Option<PathBuf>,
     /// How many workers have served the mount before.
     pub(crate) workers: u64,
+    /// How the last of them died.
+    pub(crate) death: Death,
     /// How many descriptors of unlinked files follow, each with the number of its inode. Before
     /// them come the file in memory and the socket of the vault.
     pub(crate) unlinked: u64,

@@ -29,7 +29,7 @@ use signal_hook::iterator::Signals;
 use self::succession::Succession;
 use self::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
-use crate::handover::{self, VaultKeeper};
+use crate::handover::{self, Death, VaultKeeper};
 use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::log_file::last_words;
@@ -169,7 +169,15 @@ impl Supervisor {
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let start = Start { request, supervisor_pid, since, log, workers: 0, unlinked: 0 };
+        let start = Start {
+            request,
+            supervisor_pid,
+            since,
+            log,
+            workers: 0,
+            death: Death::Own,
+            unlinked: 0,
+        };
         let mut worker = Worker::start(&program, &mut heritage, &start)?;
         let dir = start.request.dir.clone();
         let device = kernel::mount(&start.request)?;

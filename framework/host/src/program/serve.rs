@@ -134,6 +134,7 @@ impl Worker {
             profile: self.profile,
             requests,
             handover: Some(self.handover),
+            death: start.death,
         };
         fuse::begin(device, mounted, caches)
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))

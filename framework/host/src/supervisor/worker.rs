@@ -4,17 +4,17 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::internal;
 use crate::failure::{Exit, Failure};
-use crate::handover::VaultKeeper;
+use crate::handover::{Death, VaultKeeper};
 use crate::protocol::{Answer, Start, receive, send, send_descriptor};
 
 /// The program of a plug-in, kept open: it can be started again whatever happens to its name.
@@ -68,6 +68,8 @@ pub(super) struct Worker {
     process: OwnedFd,
     /// The plug-in's name, for messages.
     extension: String,
+    /// How it ended, once it has.
+    death: Death,
 }
 
 impl Worker {
@@ -92,7 +94,7 @@ impl Worker {
         drop((lower, line, theirs));
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(|errno| fail(errno.into()))?;
-        let mut worker = Self { child, control, process, extension };
+        let mut worker = Self { child, control, process, extension, death: Death::Own };
         if let Err(error) = worker.hand_over(heritage, start) {
             // A program that ended already has its own reason.
             worker.child.kill().and_then(|()| worker.child.wait()).map_err(fail)?;
@@ -124,11 +126,18 @@ impl Worker {
         self.process.try_clone()
     }
 
+    pub(super) fn death(&self) -> Death {
+        self.death
+    }
+
     /// Waits until it ends; anything but an orderly end is a failure.
     pub(super) fn wait(&mut self) -> Result<(), Failure> {
         let ended = self.child.wait().map_err(|error| internal("the worker", &error))?;
         if ended.success() {
             return Ok(());
+        }
+        if ended.signal() == Some(Signal::KILL.as_raw()) {
+            self.death = Death::Killed;
         }
         Err(self.ended(&ended.to_string()))
     }
