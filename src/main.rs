@@ -2,6 +2,7 @@
 //!
 //! Called as `mount.fuse.hsci` it takes the arguments of a mount helper instead.
 
+mod callers;
 mod cli;
 mod commands;
 mod control;

@@ -5,7 +5,7 @@ use hsci_host::supervisor::{self, Job};
 
 use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
-use crate::{Result, plugin};
+use crate::{Result, callers, plugin};
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
@@ -23,10 +23,10 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         options: options.own,
         foreground: args.foreground,
     };
-    supervisor::mount(&Job { request, program })
+    supervisor::mount(&Job { request, program }, callers::find)
 }
 
 /// Serves a mount until it ends.
 pub(crate) fn supervise(args: &Supervise) -> Result<()> {
-    supervisor::supervise(&args.job)
+    supervisor::supervise(&args.job, callers::find)
 }

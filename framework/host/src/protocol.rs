@@ -46,8 +46,10 @@ pub(crate) struct Start {
     /// How the last of them died.
     pub(crate) death: Death,
     /// How many descriptors of unlinked files follow, each with the number of its inode. Before
-    /// them come the file in memory and the socket of the vault.
+    /// them come the file in memory, the socket of the vault, and the line for policies.
     pub(crate) unlinked: u64,
+    /// The policy at the time of the mount needs opens to be seen: the kernel cannot be told later.
+    pub(crate) opens: bool,
 }
 
 /// How somebody who was asked for something got on.

@@ -7,6 +7,7 @@ mod holders;
 mod kernel;
 mod log_file;
 mod paths;
+mod policy;
 mod store;
 mod succession;
 pub mod table;
@@ -23,9 +24,10 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, pidfd_send_signal, setrlimit};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use self::policy::PolicyLine;
 use self::succession::Succession;
 use self::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
@@ -33,6 +35,7 @@ use crate::handover::{self, Death, VaultKeeper};
 use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::log_file::last_words;
+pub use self::policy::{Callers, FindCallers, renew_policies};
 pub use self::store::StoreFile;
 
 /// What a supervisor is started for.
@@ -47,11 +50,11 @@ pub struct Job {
 /// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
 ///
 /// In the background, `hsci supervise JOB` is started from the calling program's own file.
-pub fn mount(job: &Job) -> Result<(), Failure> {
+pub fn mount(job: &Job, callers: FindCallers) -> Result<(), Failure> {
     let job = Job { request: paths::check(&job.request)?, ..job.clone() };
     if job.request.foreground {
         crate::program::start_log();
-        return Supervisor::begin(&job, None)?.run();
+        return Supervisor::begin(&job, None, callers)?.run();
     }
     let log = log_file::path(&job.request.dir);
     let program = std::env::current_exe().map_err(|error| internal("this program", &error))?;
@@ -77,7 +80,7 @@ pub fn mount(job: &Job) -> Result<(), Failure> {
 }
 
 /// What `hsci supervise JOB` does: serves a mount, and tells on standard output how it began.
-pub fn supervise(job: &str) -> Result<(), Failure> {
+pub fn supervise(job: &str, callers: FindCallers) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(job).map_err(|error| {
         Failure::new(Exit::Usage, format!("supervise: {error}; use `hsci mount`"))
     })?;
@@ -86,7 +89,7 @@ pub fn supervise(job: &str) -> Result<(), Failure> {
     let _ = rustix::process::setsid();
     let begun = rustix::process::chdir("/")
         .map_err(|errno| internal("/", &errno.into()))
-        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir)));
+        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir), callers));
     let answer = match &begun {
         Ok(_) => Answer::Done,
         Err(failure) => Answer::from(Err(failure.clone())),
@@ -152,12 +155,13 @@ struct Supervisor {
     dir: PathBuf,
     workers: Succession,
     signals: Signals,
+    policy: PolicyLine,
 }
 
 impl Supervisor {
-    fn begin(job: &Job, log: Option<PathBuf>) -> Result<Self, Failure> {
+    fn begin(job: &Job, log: Option<PathBuf>, callers: FindCallers) -> Result<Self, Failure> {
         let request = &job.request;
-        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
             .map_err(|error| internal("signals", &error))?;
         let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
@@ -165,7 +169,9 @@ impl Supervisor {
         store::claim(&lower, job)?;
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
-        let mut heritage = Heritage { lower, handover, vault: VaultKeeper::new(limit) };
+        let (policy, opens) = PolicyLine::new(callers, &request.dir)?;
+        let vault = VaultKeeper::new(limit);
+        let mut heritage = Heritage { lower, handover, vault, policy: policy.clone() };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -177,6 +183,7 @@ impl Supervisor {
             workers: 0,
             death: Death::Own,
             unlinked: 0,
+            opens,
         };
         let mut worker = Worker::start(&program, &mut heritage, &start)?;
         let dir = start.request.dir.clone();
@@ -187,28 +194,31 @@ impl Supervisor {
             return Err(failure);
         }
         kernel::enlarge_readahead(&dir);
+        policy.attach(&dir)?;
         let workers = Succession::new(program, heritage, device, start, worker)
             .map_err(|error| internal("the worker", &error))?;
-        Ok(Self { dir, workers, signals })
+        Ok(Self { dir, workers, signals, policy })
     }
 
     /// Returns when the mount has ended.
     fn run(self) -> Result<(), Failure> {
-        let Self { dir, workers, mut signals } = self;
+        let Self { dir, workers, mut signals, policy } = self;
         let handle = signals.handle();
         let replacer = workers.replacer();
         let obeying = std::thread::spawn(move || {
             let mut asked_before = false;
             for signal in signals.forever() {
-                if signal == SIGUSR1 {
-                    replacer.upgrade();
-                    continue;
+                match signal {
+                    SIGUSR1 => replacer.upgrade(),
+                    SIGUSR2 => policy.renew(),
+                    _ => {
+                        // The second signal does not wait for those who still use the mount.
+                        if let Err(failure) = kernel::unmount(&dir, asked_before) {
+                            log::warn!("{failure}");
+                        }
+                        asked_before = true;
+                    }
                 }
-                // The second signal does not wait for those who still use the mount.
-                if let Err(failure) = kernel::unmount(&dir, asked_before) {
-                    log::warn!("{failure}");
-                }
-                asked_before = true;
             }
         });
         let ended = workers.run();

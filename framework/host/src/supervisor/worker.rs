@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::internal;
+use super::policy::PolicyLine;
 use crate::failure::{Exit, Failure};
 use crate::handover::{Death, VaultKeeper};
 use crate::protocol::{Answer, Start, receive, send, send_descriptor};
@@ -60,6 +61,7 @@ pub(super) struct Heritage {
     pub(super) lower: OwnedFd,
     pub(super) handover: OwnedFd,
     pub(super) vault: VaultKeeper,
+    pub(super) policy: PolicyLine,
 }
 
 pub(super) struct Worker {
@@ -106,10 +108,12 @@ impl Worker {
 
     fn hand_over(&self, heritage: &mut Heritage, start: &Start) -> std::io::Result<()> {
         let vault = heritage.vault.open()?;
+        let policy = heritage.policy.open()?;
         let unlinked = heritage.vault.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
         send_descriptor(&self.control, 0, heritage.handover.as_fd())?;
         send_descriptor(&self.control, 0, vault.as_fd())?;
+        send_descriptor(&self.control, 0, policy.as_fd())?;
         // The worker changes nothing in the vault before it has them all.
         heritage.vault.hand_over(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
