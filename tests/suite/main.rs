@@ -15,6 +15,7 @@ mod licences;
 mod model;
 mod mounting;
 mod pjdfstest;
+mod policies;
 mod requests;
 mod survival;
 mod users;
@@ -38,6 +39,7 @@ const AREAS: &[&[Test]] = &[
     model::TESTS,
     mounting::TESTS,
     pjdfstest::TESTS,
+    policies::TESTS,
     requests::TESTS,
     survival::TESTS,
     users::TESTS,

@@ -8,6 +8,8 @@ pub mod file;
 mod layer;
 mod line;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
