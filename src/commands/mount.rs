@@ -1,7 +1,11 @@
 //! `hsci mount`, and the supervisor that it starts.
 
-use hsci_host::protocol::MountRequest;
-use hsci_host::supervisor::{self, Job};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use hsci_host::protocol::{MountRequest, Seal};
+use hsci_host::supervisor::{self, Job, Sealer};
+use hsci_kernel::guard;
 
 use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
@@ -23,10 +27,27 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         options: options.own,
         foreground: args.foreground,
     };
-    supervisor::mount(&Job { request, program })
+    supervisor::mount(&Job { request, program }, &sealer())
 }
 
 /// Serves a mount until it ends.
 pub(crate) fn supervise(args: &Supervise) -> Result<()> {
-    supervisor::supervise(&args.job)
+    supervisor::supervise(&args.job, &sealer())
+}
+
+/// The guard of the kernel side, for stores.
+struct ByGuard;
+
+impl Sealer for ByGuard {
+    fn seal(&self, lower: BorrowedFd<'_>, worker: u32) -> Seal {
+        guard::seal(lower, worker).map_err(|unsealed| unsealed.to_string())
+    }
+
+    fn unseal(&self, lower: BorrowedFd<'_>) {
+        guard::unseal(lower);
+    }
+}
+
+fn sealer() -> Arc<dyn Sealer> {
+    Arc::new(ByGuard)
 }

@@ -2,7 +2,10 @@
 # Runs the guard's tests in a virtual machine: a kernel with BPF LSM, this machine's own root
 # read-only, no KVM. Sourced by ./run.
 
-vm_needs=(qemu-system-x86_64:qemu-system-x86 bpftool:bpftool clang:clang setfattr:attr)
+vm_needs=(
+    qemu-system-x86_64:qemu-system-x86 busybox:busybox-static bpftool:bpftool setfattr:attr
+    setpriv:util-linux fusermount3:fuse3
+)
 # The kernel, as the pattern of its image and its package.
 vm_kernel=/boot/vmlinuz-6.12
 vm_package=linux-image-6.12-amd64
@@ -29,8 +32,8 @@ in_vm() {
     local out image status
     out=$(mktemp -d /var/tmp/hsci-vm.XXXXXX)
     image=$(compgen -G "$vm_kernel*" | sort -V | tail -1)
-    # The console is slow and cut short when the machine stops.
-    timeout 1100 target/tools/vm/bin/vng --disable-kvm -r "$image" --cpus 2 --memory 2G --user root \
+    # The console is slow and cut short when the machine stops. The tool starts others by their names.
+    PATH=$project/target/tools/vm/bin:$PATH timeout 1100 vng --disable-kvm -r "$image" --cpus 2 --memory 2G --user root \
         --rodir="$programs" --rodir="$project" --rwdir="$out" \
         --exec "$* > $out/log 2>&1; echo \$? > $out/status" < /dev/null > "$out/console" 2>&1 || true
     cat "$out/log" || cat "$out/console"

@@ -7,6 +7,7 @@ mod holders;
 mod kernel;
 mod log_file;
 mod paths;
+mod seal;
 mod store;
 mod succession;
 pub mod table;
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -23,9 +25,10 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, pidfd_send_signal, setrlimit};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use self::seal::Sealed;
 use self::succession::Succession;
 use self::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
@@ -33,6 +36,7 @@ use crate::handover::{self, VaultKeeper};
 use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::log_file::last_words;
+pub use self::seal::Sealer;
 pub use self::store::StoreFile;
 
 /// What a supervisor is started for.
@@ -47,11 +51,11 @@ pub struct Job {
 /// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
 ///
 /// In the background, `hsci supervise JOB` is started from the calling program's own file.
-pub fn mount(job: &Job) -> Result<(), Failure> {
+pub fn mount(job: &Job, sealer: &Arc<dyn Sealer>) -> Result<(), Failure> {
     let job = Job { request: paths::check(&job.request)?, ..job.clone() };
     if job.request.foreground {
         crate::program::start_log();
-        return Supervisor::begin(&job, None)?.run();
+        return Supervisor::begin(&job, None, sealer)?.run();
     }
     let log = log_file::path(&job.request.dir);
     let program = std::env::current_exe().map_err(|error| internal("this program", &error))?;
@@ -77,7 +81,7 @@ pub fn mount(job: &Job) -> Result<(), Failure> {
 }
 
 /// What `hsci supervise JOB` does: serves a mount, and tells on standard output how it began.
-pub fn supervise(job: &str) -> Result<(), Failure> {
+pub fn supervise(job: &str, sealer: &Arc<dyn Sealer>) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(job).map_err(|error| {
         Failure::new(Exit::Usage, format!("supervise: {error}; use `hsci mount`"))
     })?;
@@ -86,7 +90,7 @@ pub fn supervise(job: &str) -> Result<(), Failure> {
     let _ = rustix::process::setsid();
     let begun = rustix::process::chdir("/")
         .map_err(|errno| internal("/", &errno.into()))
-        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir)));
+        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir), sealer));
     let answer = match &begun {
         Ok(_) => Answer::Done,
         Err(failure) => Answer::from(Err(failure.clone())),
@@ -143,6 +147,34 @@ pub fn upgrade(dir: &Path) -> Result<serde_json::Value, Failure> {
     }
 }
 
+/// Has the mounts that the caller may ask seal their stores, because what seals them has come or gone.
+/// Waits until they are sealed, or `is_there` is false and they are not; returns what those say of
+/// themselves which do not get there.
+pub fn renew_seals(is_there: bool) -> Result<Vec<serde_json::Value>, Failure> {
+    let mut left = Vec::new();
+    for mounted in table::all()? {
+        let Some(status) = table::status(&mounted.dir) else { continue };
+        let Some(supervisor) = table::supervisor(&status) else { continue };
+        match pidfd_send_signal(&supervisor, Signal::USR2) {
+            Ok(()) => left.push((mounted.dir, status)),
+            Err(errno) => log::debug!("{}: its supervisor: {errno}", mounted.dir.display()),
+        }
+    }
+    let begun = Instant::now();
+    loop {
+        for (dir, status) in &mut left {
+            *status = table::status(dir).unwrap_or_default();
+        }
+        left.retain(|(_, status)| status["sealed"] != is_there);
+        if left.is_empty() || begun.elapsed() > SEAL_TIME {
+            return Ok(left.into_iter().map(|(_, status)| status).collect());
+        }
+        std::thread::sleep(UPGRADE_PAUSE);
+    }
+}
+
+/// How long a supervisor may take to obey.
+const SEAL_TIME: Duration = Duration::from_secs(2);
 /// How long, and how often, another worker is looked for.
 const UPGRADE_TIME: Duration = Duration::from_secs(60);
 const UPGRADE_PAUSE: Duration = Duration::from_millis(10);
@@ -155,9 +187,9 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn begin(job: &Job, log: Option<PathBuf>) -> Result<Self, Failure> {
+    fn begin(job: &Job, log: Option<PathBuf>, sealer: &Arc<dyn Sealer>) -> Result<Self, Failure> {
         let request = &job.request;
-        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
             .map_err(|error| internal("signals", &error))?;
         let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
@@ -165,7 +197,10 @@ impl Supervisor {
         store::claim(&lower, job)?;
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
-        let mut heritage = Heritage { lower, handover, vault: VaultKeeper::new(limit) };
+        let seal = Sealed::new(sealer, &lower)
+            .map_err(|errno| internal("the lower directory", &errno.into()))?;
+        let mut heritage =
+            Heritage { lower, handover, vault: VaultKeeper::new(limit), seal: Arc::new(seal) };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -173,7 +208,7 @@ impl Supervisor {
         let mut worker = Worker::start(&program, &mut heritage, &start)?;
         let dir = start.request.dir.clone();
         let device = kernel::mount(&start.request)?;
-        if let Err(failure) = worker.serve(device.as_fd()) {
+        if let Err(failure) = worker.serve(device.as_fd(), &heritage) {
             // Nobody can use it: there is nothing to wait for.
             kernel::unmount(&dir, true)?;
             return Err(failure);
@@ -188,19 +223,21 @@ impl Supervisor {
     fn run(self) -> Result<(), Failure> {
         let Self { dir, workers, mut signals } = self;
         let handle = signals.handle();
-        let replacer = workers.replacer();
+        let (replacer, seal) = (workers.replacer(), workers.seal());
         let obeying = std::thread::spawn(move || {
             let mut asked_before = false;
             for signal in signals.forever() {
-                if signal == SIGUSR1 {
-                    replacer.upgrade();
-                    continue;
+                match signal {
+                    SIGUSR1 => replacer.upgrade(),
+                    SIGUSR2 => seal.renew(),
+                    _ => {
+                        // The second signal does not wait for those who still use the mount.
+                        if let Err(failure) = kernel::unmount(&dir, asked_before) {
+                            log::warn!("{failure}");
+                        }
+                        asked_before = true;
+                    }
                 }
-                // The second signal does not wait for those who still use the mount.
-                if let Err(failure) = kernel::unmount(&dir, asked_before) {
-                    log::warn!("{failure}");
-                }
-                asked_before = true;
             }
         });
         let ended = workers.run();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::supervisor;
 use hsci_kernel::Error;
 use hsci_kernel::guard::{Guard, Options, UNSEEN};
 use rustix::io::Errno;
@@ -118,6 +119,10 @@ pub(super) fn load(args: &PolicyLoad) -> Result<()> {
     for line in missing {
         ui::print(&format!("{line}\n"))?;
     }
+    for mount in supervisor::renew_seals(!args.permissive)? {
+        let word = |name: &str| mount[name].as_str().unwrap_or("?");
+        ui::print(&format!("{}: store not sealed: {}\n", word("dir"), word("sealed_reason")))?;
+    }
     let mode = if args.permissive { "reports only" } else { "in force" };
     let size = ui::size(guard.table_len() as u64);
     ui::print(&format!(
@@ -147,7 +152,8 @@ pub(super) fn unload() -> Result<()> {
     loaded()?.unload().map_err(|error| failure(&error))?;
     // Without the note, nothing is lost but its text.
     let _ = fs::remove_file(NOTE);
-    Ok(())
+    // What a mount says of its store meanwhile is what it was told last.
+    supervisor::renew_seals(false).map(drop)
 }
 
 fn loaded() -> Result<Guard> {
