@@ -131,10 +131,15 @@ static __always_inline __u32 hsci_own_seal(void)
 	return own ? *own : 0;
 }
 
-/* True for whoever may use a sealed directory. */
+/*
+ * True for whoever may use a sealed directory: its hosts, while their supervisor lives. The command has
+ * its own, and what such hosts have left.
+ */
 static __always_inline bool hsci_may_pass(const struct hsci_guard *guard, __u32 seal)
 {
-	return hsci_own_seal() == seal || hsci_is_command(guard);
+	if (hsci_own_seal() == seal)
+		return true;
+	return !bpf_map_lookup_elem(&HOSTS, &seal) && hsci_is_command(guard);
 }
 
 static __always_inline void hsci_report(struct hsci_guard *guard, const struct dentry *dentry,

@@ -204,14 +204,17 @@ impl Guard {
     /// States of roots first, under the new generation; then the tables; then what is stale goes.
     fn exchange(&self, tables: &Tables, words: Vec<u32>, generation: u32) -> Result<(), Error> {
         let mut map: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
-        for (device, state) in roots::states(tables)? {
-            map.insert(RootKey { device, generation }, state, 0).map_err(map_error("ROOTS"))?;
-        }
-        room::put_into_map(&mut pins::map(&self.dir, room::NAME)?, self.room(), words)?;
+        let mut policy = pins::map(&self.dir, room::NAME)?;
+        let put = roots::states(tables)?
+            .into_iter()
+            .try_for_each(|(device, state)| map.insert(RootKey { device, generation }, state, 0))
+            .map_err(map_error("ROOTS"))
+            .and_then(|()| room::put_into_map(&mut policy, self.room(), words));
         let keys: Vec<RootKey> = map.keys().flatten().collect();
-        for key in keys.iter().filter(|key| key.generation != generation) {
+        for key in keys.iter().filter(|key| (key.generation == generation) == put.is_err()) {
             map.remove(key).map_err(map_error("ROOTS"))?;
         }
+        put?;
         let mut hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
         for rule in 0..tables.rules() {
             hits.set(rule, 0, 0).map_err(map_error("HITS"))?;

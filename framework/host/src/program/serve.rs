@@ -240,3 +240,25 @@ impl Line {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_of_the_supervisor_counts() {
+        let (control, supervisor) = UnixStream::pair().expect("sockets");
+        let mut line =
+            Line { control, rest: Vec::new(), seal: Err(String::new()), over_itself: false };
+        assert!(line.read(), "it is there");
+        assert!(!line.reason().contains(';'), "and has said nothing");
+        send(&supervisor, &Seal::Ok(())).expect("sent");
+        assert!(line.read() && line.seal.is_ok());
+        for why in ["first", "last"] {
+            send(&supervisor, &Seal::Err(why.to_owned())).expect("sent");
+        }
+        drop(supervisor);
+        assert!(!line.read(), "it is gone");
+        assert!(line.reason().ends_with("; last"), "{}", line.reason());
+    }
+}
