@@ -84,7 +84,7 @@ gets() {
 image() {
     mkdir -p "$1"
     truncate -s "$3" "$1.image"
-    "$2" -q "$1.image"
+    "$2" -q "$1.image" > /dev/null
     modprobe -a loop "${2#*.}"
     mount -o loop "$1.image" "$1"
 }

@@ -38,6 +38,8 @@ prepare_stores() {
     # More than the smallest room for tables holds.
     for i in {1..3000}; do echo "deny open \"/nowhere/$i/*/x$i\""; done > $arena/large.policy
     cp $arena/small.policy $store/
+    # While a store is sealed, mkfs.btrfs cannot find out whether it is a device that is mounted.
+    image $arena/btrfs-disk mkfs.btrfs 120M
     exec 8< $store
     mkdir -p $arena/before
     mount --bind $store $arena/before
@@ -136,7 +138,6 @@ sealed_mount() {
 # Where inodes of subvolumes have the same numbers, and stat(2) tells other devices than the kernel uses.
 store_on_btrfs() {
     local disk=$arena/btrfs-disk
-    image "$disk" mkfs.btrfs 120M
     btrfs -q subvolume create "$disk/store"
     btrfs -q subvolume create "$disk/free"
     echo secret > "$disk/store/a"
@@ -148,7 +149,6 @@ store_on_btrfs() {
     gets other_subvolume grep -q secret "$disk/free/a"
     gets unmount_on_btrfs "$hsci" unmount $arena/evil
     gets store_on_btrfs_after_that grep -q secret "$disk/store/a"
-    umount "$disk"
 }
 
 # The kernel itself ends processes without asking.

@@ -33,6 +33,8 @@ const TARGETS: usize = 72;
 const MAX_TARGETS: usize = 256;
 const GUARD_LEN: usize = TARGETS + MAX_TARGETS * size_of::<u64>();
 const PROGRAM_BIT: u32 = 1 << 31;
+/// What there is no guard without: it judges the most, and takes orders.
+const NEEDED: [&str; 2] = ["file_open", "file_ioctl"];
 
 /// How a policy is loaded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,7 +149,7 @@ impl Guard {
                 Ok(link) => links.extend(link.map(|link| (one.program, link))),
                 Err(source) => {
                     let error = Error::Program { name: one.program, source };
-                    if one.program == "file_open" || !options.allow_partial {
+                    if NEEDED.contains(&one.program) || !options.allow_partial {
                         return Err(error);
                     }
                     missing.push(format!("not judged: {}: {error}", one.purpose));
