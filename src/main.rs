@@ -2,12 +2,14 @@
 //!
 //! Called as `mount.fuse.hsci` it takes the arguments of a mount helper instead.
 
+mod callers;
 mod cli;
 mod commands;
 mod control;
 mod mount_helper;
 mod mount_options;
 mod plugin;
+mod sealer;
 mod ui;
 mod usage_error;
 mod walk;

@@ -149,12 +149,16 @@ pub(crate) struct PolicyList {
 /// Show reports of the policy that is in force, as they come
 ///
 /// A line for each call that a rule denied or reports, that was refused to protect a store, or that
-/// was refused because something did not fit. Ends when interrupted.
+/// was refused because something did not fit. Begins with what is remembered, and ends when
+/// interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci trace
+  hsci trace /srv/mail
   hsci trace --count 1 --json")]
 pub(crate) struct Trace {
+    /// A mount; the whole machine if omitted
+    pub(crate) dir: Option<PathBuf>,
     /// End after so many reports
     #[arg(long, value_name = "NUMBER")]
     pub(crate) count: Option<u64>,

@@ -1,15 +1,13 @@
 //! `hsci mount`, and the supervisor that it starts.
 
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-
-use hsci_host::protocol::{MountRequest, Seal};
-use hsci_host::supervisor::{self, Job, Sealer};
-use hsci_kernel::guard;
+use hsci_host::protocol::MountRequest;
+use hsci_host::supervisor::{self, Job, KernelSide};
 
 use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
-use crate::{Result, plugin};
+use crate::{Result, callers, plugin, sealer};
+
+const KERNEL_SIDE: KernelSide = KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
@@ -27,27 +25,10 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         options: options.own,
         foreground: args.foreground,
     };
-    supervisor::mount(&Job { request, program }, &sealer())
+    supervisor::mount(&Job { request, program }, KERNEL_SIDE)
 }
 
 /// Serves a mount until it ends.
 pub(crate) fn supervise(args: &Supervise) -> Result<()> {
-    supervisor::supervise(&args.job, &sealer())
-}
-
-/// The guard of the kernel side, for stores.
-struct ByGuard;
-
-impl Sealer for ByGuard {
-    fn seal(&self, lower: BorrowedFd<'_>, worker: u32) -> Seal {
-        guard::seal(lower, worker).map_err(|unsealed| unsealed.to_string())
-    }
-
-    fn unseal(&self, lower: BorrowedFd<'_>) {
-        guard::unseal(lower);
-    }
-}
-
-fn sealer() -> Arc<dyn Sealer> {
-    Arc::new(ByGuard)
+    supervisor::supervise(&args.job, KERNEL_SIDE)
 }

@@ -3,7 +3,10 @@
 mod check;
 mod explain;
 mod force;
+mod list;
+mod loaded;
 mod names;
+mod partial;
 mod test;
 
 use std::io::Read as _;
@@ -17,7 +20,8 @@ use crate::cli::{Policy, PolicyCommand};
 use crate::{Result, control};
 use names::MachineNames;
 
-pub(super) use force::{Loaded, failure};
+pub(super) use force::failure;
+pub(super) use loaded::Loaded;
 
 /// A policy longer than this is none.
 const MAX_LEN: u64 = 16 << 20;
@@ -30,7 +34,7 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
         PolicyCommand::Test(args) => test::run(args),
         PolicyCommand::Load(args) => force::load(args),
         PolicyCommand::Unload(_) => force::unload(),
-        PolicyCommand::List(args) => force::list(args),
+        PolicyCommand::List(args) => list::run(args),
     }
 }
 

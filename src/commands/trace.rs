@@ -1,18 +1,19 @@
 //! `hsci trace`: reports of the policy in force, as they come.
 
-use std::time::Duration;
+mod sources;
 
-use hsci_host::failure::{Exit, Failure};
+use std::time::{Duration, Instant};
+
+use hsci_host::policy::Report;
 use hsci_kernel::Error;
-use hsci_kernel::guard::{Event, Events, Guard, Kind};
+use hsci_kernel::guard::{Event, Kind};
 use hsci_language::{DenyErrno, Operation};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use serde::Serialize;
 
+use self::sources::Sources;
 use super::policy::{Loaded, failure};
 use crate::cli::Trace;
-use crate::{Result, ui};
+use crate::{Result, control, ui};
 
 /// A report for people and scripts.
 #[derive(Serialize)]
@@ -20,33 +21,33 @@ struct Line {
     /// Seconds since the machine was started.
     seconds: f64,
     /// `audited`, `denied`, `sealed` or `unfit`.
-    kind: &'static str,
-    operation: Option<&'static str>,
-    /// The last name of the path.
+    kind: String,
+    operation: Option<String>,
+    /// The last name of the path, or on a mount all of it.
     name: String,
     inode: u64,
     process: u32,
     command: String,
     user: u32,
-    error: Option<&'static str>,
+    error: Option<String>,
     /// Place and text of the rule.
     rule: Option<String>,
 }
 
 impl Line {
-    fn new(event: &Event, loaded: &Loaded) -> Self {
+    fn of_guard(event: &Event, loaded: &Loaded) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let operation = event.operation.and_then(|number| {
-            Operation::ALL.get(usize::from(number)).map(|operation| operation.name())
+            Operation::ALL.get(usize::from(number)).map(|operation| operation.name().to_owned())
         });
         let error = u16::try_from(event.errno).ok().and_then(DenyErrno::from_number);
         Self {
             seconds: Duration::from_nanos(event.time).as_secs_f64(),
             kind: match event.kind {
-                Kind::Audited => "audited",
-                Kind::Denied => "denied",
-                Kind::Sealed => "sealed",
-                Kind::Unfit => "unfit",
+                Kind::Audited => "audited".to_owned(),
+                Kind::Denied => "denied".to_owned(),
+                Kind::Sealed => "sealed".to_owned(),
+                Kind::Unfit => "unfit".to_owned(),
             },
             operation,
             name: text(&event.name),
@@ -54,8 +55,23 @@ impl Line {
             process: event.process,
             command: text(&event.command),
             user: event.user,
-            error: error.map(DenyErrno::name),
+            error: error.map(|error| error.name().to_owned()),
             rule: event.rule.map(|rule| loaded.rule(rule)),
+        }
+    }
+
+    fn of_mount(dir: &str, report: Report, loaded: &Loaded) -> Self {
+        Self {
+            seconds: Duration::from_nanos(report.time).as_secs_f64(),
+            kind: report.kind.name().to_owned(),
+            operation: Some(report.operation),
+            name: format!("{dir}{}", report.path),
+            inode: report.inode,
+            process: report.process,
+            command: report.command,
+            user: report.user,
+            error: report.error,
+            rule: report.rule.map(|rule| loaded.rule(rule)),
         }
     }
 
@@ -64,13 +80,13 @@ impl Line {
             "{:.6} {} {} \"{}\" inode {} by {}[{}] user {}{}{}\n",
             self.seconds,
             self.kind,
-            self.operation.unwrap_or("-"),
+            self.operation.as_deref().unwrap_or("-"),
             self.name.escape_default(),
             self.inode,
             self.command.escape_default(),
             self.process,
             self.user,
-            self.error.map(|error| format!(" {error}")).unwrap_or_default(),
+            self.error.as_ref().map(|error| format!(" {error}")).unwrap_or_default(),
             self.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default(),
         )
     }
@@ -78,37 +94,33 @@ impl Line {
 
 /// Prints reports until there were enough, or none for long enough.
 pub(super) fn run(args: &Trace) -> Result<()> {
-    let guard = Guard::open().map_err(|error| failure(&error))?;
-    let guard = guard.ok_or_else(|| failure(&Error::NotLoaded))?;
-    let mut events = guard.events().map_err(|error| failure(&error))?;
-    let loaded = Loaded::read()?;
+    if let Some(dir) = &args.dir {
+        control::require_mount(dir)?;
+    }
+    let loaded = Loaded::read()?.ok_or_else(|| failure(&Error::NotLoaded))?;
+    let mut sources = Sources::open(args.dir.as_deref())?;
+    let timeout = args.timeout.map(Duration::from_secs);
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut last = Instant::now();
     while left > 0 {
-        let Some(event) = events.take() else {
-            if wait(&events, args.timeout)? {
-                continue;
+        let lines = sources.take(&loaded)?;
+        if lines.is_empty() {
+            if timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
+                return Ok(());
             }
-            return Ok(());
-        };
-        let line = Line::new(&event, &loaded);
-        if args.json {
-            let text = serde_json::to_string(&line).expect("our own types are valid JSON");
-            ui::print(&format!("{text}\n"))?;
-        } else {
-            ui::print(&line.text())?;
+            sources.wait()?;
+            continue;
         }
-        left -= 1;
+        last = Instant::now();
+        for line in lines.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+            if args.json {
+                let text = serde_json::to_string(line).expect("our own types are valid JSON");
+                ui::print(&format!("{text}\n"))?;
+            } else {
+                ui::print(&line.text())?;
+            }
+            left -= 1;
+        }
     }
     Ok(())
-}
-
-/// Waits for a report. False if none came in time.
-fn wait(events: &Events, seconds: Option<u64>) -> Result<bool> {
-    let timeout = seconds
-        .map(|seconds| Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 });
-    match poll(&mut [PollFd::new(events, PollFlags::IN)], timeout.as_ref()) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(true),
-        Err(error) => Err(Failure::new(Exit::Internal, format!("waiting for reports: {error}"))),
-    }
 }

@@ -7,13 +7,16 @@
 mod automaton;
 mod compile;
 mod diagram;
+pub mod handed;
 mod image;
 pub mod layout;
 mod review;
 pub mod tables;
+mod uses;
 mod words;
 
 pub use compile::{Compiled, Limit, MAX_IMAGE_LEN, Refusal, compile};
 pub use image::ImageError;
 pub use review::review;
 pub use tables::{Tables, Verdict};
+pub use uses::{Spoken, Uses};

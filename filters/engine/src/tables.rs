@@ -182,6 +182,12 @@ impl Tables {
         }
     }
 
+    /// Number of option sets.
+    #[must_use]
+    pub fn option_sets(&self) -> u32 {
+        self.option_sets.len() as u32
+    }
+
     /// The options of a set: name, value, and index of the rule that sets it.
     pub fn option_set(&self, index: u32) -> impl Iterator<Item = (&str, &str, u32)> {
         let OptionSet { first, count } = self.option_sets[index as usize];

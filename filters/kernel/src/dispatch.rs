@@ -24,12 +24,15 @@
 //! The verdict itself is the host's: only the host knows path, type, owner and size of what a request
 //! is about.
 
-use std::sync::atomic::{Ordering, fence};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
 
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
 use hsci_engine::Tables;
-use hsci_engine::layout::{Record as _, SubjectClass, hash};
+use hsci_engine::handed::{self, HANDED_LEN};
+
+pub use hsci_engine::handed::Caller;
 
 use crate::Error;
 use crate::room::{self, Objects, objects};
@@ -37,28 +40,13 @@ use crate::sys::Shared;
 
 const OBJECTS: Objects = objects!("dispatch");
 const PROGRAM: &str = "request_send";
+const HANDED_OVER: &str = "HANDED_OVER";
 const TRACEPOINT: &str = "fuse_request_send";
 
 // As in `bpf/dispatch.bpf.c`.
-const PLACES: u32 = 4096;
-const PLACE_LEN: usize = 64;
-const SUBJECT: usize = 16;
 const OPCODES: usize = 64;
-const BY_THREAD: u64 = 1 << 62;
-const RESENT: u64 = 1 << 63;
 const UNKNOWN: usize = 8;
 const REQUESTS: usize = 16;
-
-/// Who made a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Which tables the classes are from.
-    pub generation: u32,
-    /// Operation code of the request.
-    pub opcode: u32,
-    /// The classes.
-    pub subject: SubjectClass,
-}
 
 /// The program of one host. It ends with this value.
 #[derive(Debug)]
@@ -81,7 +69,7 @@ impl Dispatch {
         let room = room::fitting(words.len())?;
         let mut ebpf = crate::load(OBJECTS[room])?;
         room::put(&mut ebpf, room, words)?;
-        let handed = share(&ebpf, "HANDED_OVER", PLACES as usize * PLACE_LEN)?;
+        let handed = share(&ebpf, HANDED_OVER, HANDED_LEN)?;
         let state = share(&ebpf, "DISPATCH", REQUESTS + OPCODES * size_of::<u64>())?;
         let btf = Btf::from_sys_fs().map_err(Error::Types)?;
         let fail = |source| Error::Program { name: PROGRAM, source };
@@ -118,41 +106,22 @@ impl Dispatch {
         self.generation
     }
 
-    /// Who made a request: found by its number, or on kernels that number requests later by the
-    /// thread that made it. Makes no system call. Nothing if the kernel could not find out, or if too
-    /// many requests were made since.
+    /// Who made a request, as [`handed::caller`] has it. Makes no system call.
     #[must_use]
     pub fn caller(&self, unique: u64, tid: u32) -> Option<Caller> {
-        let by_thread = || self.handed_over(BY_THREAD | u64::from(tid));
-        self.handed_over(unique & !RESENT).or_else(by_thread)
+        handed::caller(&self.handed, unique, tid)
     }
 
-    fn handed_over(&self, key: u64) -> Option<Caller> {
-        let place = hash(key as u32, PLACES - 1) as usize * PLACE_LEN;
-        if self.handed.long(place).load(Ordering::Acquire) != key {
-            return None;
-        }
-        let word = |offset: usize| self.handed.word(place + offset).load(Ordering::Relaxed);
-        let mut bytes = [0; size_of::<SubjectClass>()];
-        for (index, part) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
-            *part = word(SUBJECT + 4 * index).to_le_bytes();
-        }
-        let (generation, opcode) = (word(8), word(12));
-        let subject = SubjectClass::read(&bytes);
-        // What was read belongs to the key if the key is still there.
-        fence(Ordering::Acquire);
-        let is_whole = self.handed.long(place).load(Ordering::Relaxed) == key;
-        is_whole.then_some(Caller { generation, opcode, subject })
-    }
-
-    /// Who made the latest requests, in no order; at most as many as there are places.
+    /// Who made the latest requests, in no order.
     #[must_use]
     pub fn recent(&self) -> Vec<Caller> {
-        let places = 0..PLACES as usize;
-        let key = |place: usize| self.handed.long(place * PLACE_LEN).load(Ordering::Acquire);
-        places
-            .filter_map(|place| self.handed_over(key(place)).filter(|_| key(place) != 0))
-            .collect()
+        handed::recent(&self.handed)
+    }
+
+    /// The map that holds [`HANDED_LEN`] bytes for whoever asks [`handed::caller`].
+    #[must_use]
+    pub fn memory(&self) -> BorrowedFd<'_> {
+        map_of(&self.ebpf, HANDED_OVER).expect("it was shared as the program was loaded")
     }
 
     /// Number of requests so far of each operation code; the last place holds those beyond.
@@ -170,9 +139,14 @@ impl Dispatch {
     }
 }
 
+fn map_of<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, Error> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data.fd().as_fd()),
+        _ => Err(Error::Absent(name)),
+    }
+}
+
 fn share(ebpf: &Ebpf, name: &'static str, len: usize) -> Result<Shared, Error> {
-    let map = ebpf.map(name).ok_or(Error::Absent(name))?;
-    let aya::maps::Map::Array(data) = map else { return Err(Error::Absent(name)) };
-    Shared::new(data.fd(), len)
+    Shared::new(map_of(ebpf, name)?, len)
         .map_err(|source| Error::File { path: format!("map `{name}`"), source })
 }

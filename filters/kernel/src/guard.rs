@@ -46,7 +46,7 @@ pub struct Options {
 }
 
 /// What became of calls so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Calls that rules were asked about.
     pub judged: u64,

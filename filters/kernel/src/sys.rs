@@ -125,3 +125,13 @@ impl Drop for Shared {
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
+
+impl hsci_engine::handed::Shared for Shared {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.word(offset)
+    }
+
+    fn long(&self, offset: usize) -> &AtomicU64 {
+        self.long(offset)
+    }
+}

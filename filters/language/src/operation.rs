@@ -177,6 +177,12 @@ impl Operations {
         other.0 & !self.0 == 0
     }
 
+    /// True if any of `other` is among them.
+    #[must_use]
+    pub fn meets(self, other: Self) -> bool {
+        other.0 & self.0 != 0
+    }
+
     /// What either holds.
     #[must_use]
     pub fn union(self, other: Self) -> Self {

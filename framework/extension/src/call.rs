@@ -1,4 +1,6 @@
-//! Who makes a call.
+//! Who makes a call, and what rules say about it.
+
+use std::sync::Arc;
 
 /// The caller of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +17,16 @@ pub struct Call {
     /// True if nobody in particular makes the call: write-back of dirty pages, or the host's own
     /// work. The ids then say nothing about who wrote the data.
     pub anonymous: bool,
+    /// The host's number for the request that makes the call; 0 if there is none.
+    pub request: u64,
+    options: Option<Arc<[(String, String)]>>,
 }
 
 impl Call {
     /// A call by the given user.
     #[must_use]
     pub fn new(uid: u32, gid: u32, pid: u32) -> Self {
-        Self { uid, gid, pid, umask: 0, anonymous: false }
+        Self { uid, gid, pid, umask: 0, anonymous: false, request: 0, options: None }
     }
 
     /// The host's own call, as root and on nobody's behalf.
@@ -34,6 +39,20 @@ impl Call {
     #[must_use]
     pub fn with_umask(self, umask: u32) -> Self {
         Self { umask, ..self }
+    }
+
+    /// The same call with what rules set for it.
+    #[must_use]
+    pub fn with_options(self, options: Option<Arc<[(String, String)]>>) -> Self {
+        Self { options, ..self }
+    }
+
+    /// The value that a rule of the policy in force sets for this call. The name is one of the
+    /// plug-in's own options; the value has not been checked.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let options = self.options.as_deref()?;
+        options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The supplementary groups of the caller, read from `/proc` when asked for; empty if the

@@ -21,7 +21,7 @@ use hsci_extension::{Dispatch, FileSystem};
 
 use self::adapter::Adapter;
 use self::watch::Watch;
-use crate::handover::Handover;
+use crate::handover::{Death, Handover};
 use crate::lower::LowerTree;
 
 pub(crate) use self::kernel::KernelCaches;
@@ -52,6 +52,8 @@ pub(crate) struct Mounted {
     pub(crate) status: Box<dyn Fn() -> String + Send + Sync>,
     /// Absent where no other worker will go on from here.
     pub(crate) handover: Option<Arc<Handover>>,
+    /// How the worker before has died, if there was one.
+    pub(crate) death: Death,
 }
 
 /// A mount whose first request has been answered.

@@ -4,6 +4,7 @@ pub mod failure;
 mod fuse;
 mod handover;
 pub mod lower;
+pub mod policy;
 pub mod program;
 pub mod protocol;
 pub mod supervisor;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
+use crate::handover::Death;
 
 /// What to mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +43,13 @@ pub(crate) struct Start {
     pub(crate) log: Option<PathBuf>,
     /// How many workers have served the mount before.
     pub(crate) workers: u64,
+    /// How the last of them died.
+    pub(crate) death: Death,
     /// How many descriptors of unlinked files follow, each with the number of its inode. Before
-    /// them come the file in memory and the socket of the vault.
+    /// them come the file in memory, the socket of the vault, and the line for policies.
     pub(crate) unlinked: u64,
+    /// The policy at the time of the mount needs opens to be seen: the kernel cannot be told later.
+    pub(crate) opens: bool,
 }
 
 /// Whether the store is kept from everybody but its host, or why not. A worker that serves is told each

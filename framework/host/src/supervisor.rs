@@ -7,6 +7,7 @@ mod holders;
 mod kernel;
 mod log_file;
 mod paths;
+mod policy;
 mod seal;
 mod store;
 mod succession;
@@ -28,14 +29,16 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use self::policy::PolicyLine;
 use self::seal::Sealed;
 use self::succession::Succession;
 use self::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
-use crate::handover::{self, VaultKeeper};
+use crate::handover::{self, Death, VaultKeeper};
 use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::log_file::last_words;
+pub use self::policy::{Callers, FindCallers, renew_policies};
 pub use self::seal::Sealer;
 pub use self::store::StoreFile;
 
@@ -48,14 +51,24 @@ pub struct Job {
     pub program: PathBuf,
 }
 
+/// What supervisors are given of the kernel side.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "there is nothing to be seen")]
+pub struct KernelSide {
+    /// Finds out who calls.
+    pub callers: FindCallers,
+    /// Keeps stores for their hosts.
+    pub sealer: &'static dyn Sealer,
+}
+
 /// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
 ///
 /// In the background, `hsci supervise JOB` is started from the calling program's own file.
-pub fn mount(job: &Job, sealer: &Arc<dyn Sealer>) -> Result<(), Failure> {
+pub fn mount(job: &Job, side: KernelSide) -> Result<(), Failure> {
     let job = Job { request: paths::check(&job.request)?, ..job.clone() };
     if job.request.foreground {
         crate::program::start_log();
-        return Supervisor::begin(&job, None, sealer)?.run();
+        return Supervisor::begin(&job, None, side)?.run();
     }
     let log = log_file::path(&job.request.dir);
     let program = std::env::current_exe().map_err(|error| internal("this program", &error))?;
@@ -81,7 +94,7 @@ pub fn mount(job: &Job, sealer: &Arc<dyn Sealer>) -> Result<(), Failure> {
 }
 
 /// What `hsci supervise JOB` does: serves a mount, and tells on standard output how it began.
-pub fn supervise(job: &str, sealer: &Arc<dyn Sealer>) -> Result<(), Failure> {
+pub fn supervise(job: &str, side: KernelSide) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(job).map_err(|error| {
         Failure::new(Exit::Usage, format!("supervise: {error}; use `hsci mount`"))
     })?;
@@ -90,7 +103,7 @@ pub fn supervise(job: &str, sealer: &Arc<dyn Sealer>) -> Result<(), Failure> {
     let _ = rustix::process::setsid();
     let begun = rustix::process::chdir("/")
         .map_err(|errno| internal("/", &errno.into()))
-        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir), sealer));
+        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir), side));
     let answer = match &begun {
         Ok(_) => Answer::Done,
         Err(failure) => Answer::from(Err(failure.clone())),
@@ -147,34 +160,6 @@ pub fn upgrade(dir: &Path) -> Result<serde_json::Value, Failure> {
     }
 }
 
-/// Has the mounts that the caller may ask seal their stores, because what seals them has come or gone.
-/// Waits until they are sealed, or `is_there` is false and they are not; returns what those say of
-/// themselves which do not get there.
-pub fn renew_seals(is_there: bool) -> Result<Vec<serde_json::Value>, Failure> {
-    let mut left = Vec::new();
-    for mounted in table::all()? {
-        let Some(status) = table::status(&mounted.dir) else { continue };
-        let Some(supervisor) = table::supervisor(&status) else { continue };
-        match pidfd_send_signal(&supervisor, Signal::USR2) {
-            Ok(()) => left.push((mounted.dir, status)),
-            Err(errno) => log::debug!("{}: its supervisor: {errno}", mounted.dir.display()),
-        }
-    }
-    let begun = Instant::now();
-    loop {
-        for (dir, status) in &mut left {
-            *status = table::status(dir).unwrap_or_default();
-        }
-        left.retain(|(_, status)| status["sealed"] != is_there);
-        if left.is_empty() || begun.elapsed() > SEAL_TIME {
-            return Ok(left.into_iter().map(|(_, status)| status).collect());
-        }
-        std::thread::sleep(UPGRADE_PAUSE);
-    }
-}
-
-/// How long a supervisor may take to obey.
-const SEAL_TIME: Duration = Duration::from_secs(2);
 /// How long, and how often, another worker is looked for.
 const UPGRADE_TIME: Duration = Duration::from_secs(60);
 const UPGRADE_PAUSE: Duration = Duration::from_millis(10);
@@ -184,10 +169,11 @@ struct Supervisor {
     dir: PathBuf,
     workers: Succession,
     signals: Signals,
+    policy: PolicyLine,
 }
 
 impl Supervisor {
-    fn begin(job: &Job, log: Option<PathBuf>, sealer: &Arc<dyn Sealer>) -> Result<Self, Failure> {
+    fn begin(job: &Job, log: Option<PathBuf>, side: KernelSide) -> Result<Self, Failure> {
         let request = &job.request;
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
             .map_err(|error| internal("signals", &error))?;
@@ -197,14 +183,24 @@ impl Supervisor {
         store::claim(&lower, job)?;
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
-        let seal = Sealed::new(sealer, &lower)
+        let (policy, opens) = PolicyLine::new(side.callers, &request.dir)?;
+        let seal = Sealed::new(side.sealer, &lower)
             .map_err(|errno| internal("the lower directory", &errno.into()))?;
-        let mut heritage =
-            Heritage { lower, handover, vault: VaultKeeper::new(limit), seal: Arc::new(seal) };
+        let (vault, seal) = (VaultKeeper::new(limit), Arc::new(seal));
+        let mut heritage = Heritage { lower, handover, vault, policy: policy.clone(), seal };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let start = Start { request, supervisor_pid, since, log, workers: 0, unlinked: 0 };
+        let start = Start {
+            request,
+            supervisor_pid,
+            since,
+            log,
+            workers: 0,
+            death: Death::Own,
+            unlinked: 0,
+            opens,
+        };
         let mut worker = Worker::start(&program, &mut heritage, &start)?;
         let dir = start.request.dir.clone();
         let device = kernel::mount(&start.request)?;
@@ -214,14 +210,15 @@ impl Supervisor {
             return Err(failure);
         }
         kernel::enlarge_readahead(&dir);
+        policy.attach(&dir)?;
         let workers = Succession::new(program, heritage, device, start, worker)
             .map_err(|error| internal("the worker", &error))?;
-        Ok(Self { dir, workers, signals })
+        Ok(Self { dir, workers, signals, policy })
     }
 
     /// Returns when the mount has ended.
     fn run(self) -> Result<(), Failure> {
-        let Self { dir, workers, mut signals } = self;
+        let Self { dir, workers, mut signals, policy } = self;
         let handle = signals.handle();
         let (replacer, seal) = (workers.replacer(), workers.seal());
         let obeying = std::thread::spawn(move || {
@@ -229,7 +226,11 @@ impl Supervisor {
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => replacer.upgrade(),
-                    SIGUSR2 => seal.renew(),
+                    SIGUSR2 => {
+                        // Who waits for the policy's number finds the seal renewed as well.
+                        seal.renew();
+                        policy.renew();
+                    }
                     _ => {
                         // The second signal does not wait for those who still use the mount.
                         if let Err(failure) = kernel::unmount(&dir, asked_before) {

@@ -4,4 +4,5 @@
 pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;
+pub(crate) mod shared;
 pub(crate) mod writeback;

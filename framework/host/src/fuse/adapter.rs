@@ -48,8 +48,8 @@ pub(super) struct Adapter {
 
 impl Adapter {
     pub(super) fn new(mounted: Mounted, watch: Arc<Watch>) -> Self {
-        let Mounted { top, tree, profile, requests, status, handover } = mounted;
-        let answers = Answers::new(requests, handover.clone(), watch);
+        let Mounted { top, tree, profile, requests, status, handover, death } = mounted;
+        let answers = Answers::new(requests, handover.clone(), death, watch);
         Self { top, tree, handover, profile, answers, status }
     }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::convert;
 use super::requests::{Operation, Requests};
 use super::watch::Watch;
-use crate::handover::{Handover, Suspects};
+use crate::handover::{Death, Handover, Suspects};
 
 /// Runs the layers' code for one request after the other.
 pub(super) struct Answers {
@@ -32,9 +32,10 @@ impl Answers {
     pub(super) fn new(
         requests: Arc<Requests>,
         handover: Option<Arc<Handover>>,
+        death: Death,
         watch: Arc<Watch>,
     ) -> Self {
-        let suspects = handover.as_ref().map_or_else(Suspects::default, |at| at.count_death());
+        let suspects = handover.as_ref().map_or_else(Suspects::default, |at| at.count(death));
         Self { requests, handover, suspects, watch, complained: Mutex::default() }
     }
 
@@ -96,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_panic_fails_its_own_request_only() {
-        let answers = Answers::new(Arc::new(Requests::new()), None, Arc::default());
+        let answers =
+            Answers::new(Arc::new(Requests::new()), None, Death::default(), Arc::default());
         let broken = || -> Result<u8> { panic!("a plug-in's mistake") };
         assert_eq!(errno(answers.to(1, Operation::Read, Ino(5), broken)), libc::EIO);
         assert_eq!(answers.to(1, Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
@@ -105,7 +107,8 @@ mod tests {
 
     #[test]
     fn damage_is_reported_once_for_an_operation_and_file() {
-        let answers = Answers::new(Arc::new(Requests::new()), None, Arc::default());
+        let answers =
+            Answers::new(Arc::new(Requests::new()), None, Death::default(), Arc::default());
         let damaged = || -> Result<u8> { Err(Error::Damaged("chunk 3".to_owned())) };
         let missing = || -> Result<u8> { Err(hsci_extension::Errno::NOENT.into()) };
         for ino in [5, 5, 6] {

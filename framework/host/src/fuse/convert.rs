@@ -63,7 +63,9 @@ pub(super) fn ino(number: INodeNo) -> Ino {
 }
 
 pub(super) fn call(request: &Request) -> Call {
-    Call::new(request.uid(), request.gid(), request.pid())
+    let mut call = Call::new(request.uid(), request.gid(), request.pid());
+    call.request = request.unique().0;
+    call
 }
 
 /// The kernel takes no answer with a larger error, and its caller would wait for ever.

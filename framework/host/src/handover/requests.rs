@@ -1,28 +1,49 @@
 //! Which request each thread is at, so that what no worker survives is not tried for ever.
 //!
 //! A request at which a worker died is sent again, and is *suspect* then. Suspects run one at a time,
-//! so that the next death can only be the fault of one of them. What kills so many workers is
+//! so that the next death can only be the fault of one of them. What three workers die of is
 //! *quarantined*: this operation on this inode is answered with an error as long as the mount lasts.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
 
 use super::{Handover, read_all};
 
 /// Three numbers for each thread: request, operation, inode.
 const THREADS_AT: u64 = 256;
-/// Four numbers for each suspect: request, deaths, operation, inode.
+/// Four numbers for each suspect: request, weight of its deaths, operation, inode.
 const SUSPECTS_AT: u64 = 1024;
 /// Two numbers for each operation that is not tried any more: operation + 1, inode.
 const QUARANTINE_AT: u64 = 2048;
 /// Threads of a worker that answer requests, at most.
 const THREADS: usize = 32;
 const QUARANTINED: usize = 128;
-/// A request that so many workers did not survive is answered with an error.
-const MOST_DEATHS: u64 = 3;
+/// A request whose deaths weigh so much is answered with an error.
+const MOST_WEIGHT: u64 = 30;
+
+/// How the worker before has died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Death {
+    /// By its own doing. Three of them are enough.
+    #[default]
+    Own,
+    /// Somebody killed it, or the machine ran out of memory: hardly the fault of a request, and a
+    /// slow one may be under way many times.
+    Killed,
+}
+
+impl Death {
+    fn weight(self) -> u64 {
+        match self {
+            Self::Own => MOST_WEIGHT / 3,
+            Self::Killed => 1,
+        }
+    }
+}
 
 /// Set in the number of a request that is sent again.
 const RESENT: u64 = 1 << 63;
@@ -34,8 +55,8 @@ thread_local! {
 /// What earlier workers died at.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    /// Deaths by request.
-    deaths: HashMap<u64, u64>,
+    /// Requests that workers died at.
+    requests: HashSet<u64>,
     /// Operations and inodes.
     quarantine: HashSet<(u64, u64)>,
     pub(super) running: Mutex<()>,
@@ -49,7 +70,7 @@ impl Suspects {
 
     /// Waits for other suspects, if the request is one.
     pub(crate) fn turn(&self, unique: u64) -> Option<MutexGuard<'_, ()>> {
-        let is_suspect = is_resent(unique) && self.deaths.contains_key(&number(unique));
+        let is_suspect = is_resent(unique) && self.requests.contains(&number(unique));
         is_suspect.then(|| self.running.lock())
     }
 }
@@ -81,7 +102,7 @@ impl Handover {
 
     /// Counts the death of the worker before for the requests that its threads were at. A request
     /// that was answered meanwhile is not sent again, so its count does not matter.
-    pub(crate) fn count_death(&self) -> Suspects {
+    pub(crate) fn count(&self, death: Death) -> Suspects {
         let (Some(threads), Some(before), Some(known)) = (
             self.table::<3>(THREADS_AT, THREADS),
             self.table::<4>(SUSPECTS_AT, THREADS),
@@ -89,15 +110,17 @@ impl Handover {
         ) else {
             return Suspects::default();
         };
-        let deaths_of = |unique| before.iter().find(|row| row[0] == unique).map_or(0, |row| row[1]);
+        let weight_of = |unique| before.iter().find(|row| row[0] == unique).map_or(0, |row| row[1]);
         let mut suspects: Vec<[u64; 4]> = threads
             .iter()
-            .map(|[unique, operation, ino]| [*unique, deaths_of(*unique) + 1, *operation, *ino])
+            .map(|[unique, operation, ino]| {
+                [*unique, weight_of(*unique) + death.weight(), *operation, *ino]
+            })
             .collect();
         let mut quarantine: HashSet<(u64, u64)> =
             known.iter().map(|[operation, ino]| (operation - 1, *ino)).collect();
-        for [_, deaths, operation, ino] in &suspects {
-            if *deaths >= MOST_DEATHS && quarantine.len() < QUARANTINED {
+        for [_, weight, operation, ino] in &suspects {
+            if *weight >= MOST_WEIGHT && quarantine.len() < QUARANTINED {
                 quarantine.insert((*operation, *ino));
             }
         }
@@ -109,8 +132,8 @@ impl Handover {
         self.set_table(SUSPECTS_AT, THREADS, &suspects);
         self.set_table(QUARANTINE_AT, QUARANTINED, &listed);
         self.set_table::<3>(THREADS_AT, THREADS, &[]);
-        let deaths = suspects.iter().map(|row| (row[0], row[1])).collect();
-        Suspects { deaths, quarantine, running: Mutex::default() }
+        let requests = suspects.iter().map(|row| row[0]).collect();
+        Suspects { requests, quarantine, running: Mutex::default() }
     }
 
     /// The rows of a table that are in use: their first number is not 0.

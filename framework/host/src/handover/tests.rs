@@ -136,13 +136,13 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
     let resent = |unique: u64| unique | 1 << 63;
     // Two requests are under way when the first worker dies.
     let (handover, _) = usable(&file);
-    let suspects = handover.count_death();
+    let suspects = handover.count(Death::Own);
     assert!(suspects.turn(8).is_none() && !suspects.refuse(3, 50));
     handover.begin(8, 3, 50);
     std::thread::scope(|scope| drop(scope.spawn(|| handover.begin(9, 4, 60)).join()));
     for _ in 0..2 {
         let (handover, _) = usable(&file);
-        let suspects = handover.count_death();
+        let suspects = handover.count(Death::Own);
         // Each waits for the other, and only one of them is at work when the next dies.
         let turn = suspects.turn(resent(8));
         assert!(turn.is_some() && suspects.running.try_lock().is_none());
@@ -152,8 +152,21 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
     }
     for _ in 0..2 {
         let (handover, _) = usable(&file);
-        let suspects = handover.count_death();
+        let suspects = handover.count(Death::Own);
         assert!(suspects.refuse(3, 50), "a fourth worker is spared");
         assert!(!suspects.refuse(4, 60) && !suspects.refuse(3, 60) && !suspects.refuse(4, 50));
     }
+}
+
+#[test]
+fn a_slow_request_is_not_blamed_for_what_others_kill() {
+    let file = create().expect("a file");
+    for killed in 0..30 {
+        let (handover, _) = usable(&file);
+        let suspects = handover.count(Death::Killed);
+        assert!(!suspects.refuse(3, 50), "after {killed} kills");
+        handover.begin(8, 3, 50);
+    }
+    let (handover, _) = usable(&file);
+    assert!(handover.count(Death::Killed).refuse(3, 50), "some day it is enough");
 }

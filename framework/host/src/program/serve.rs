@@ -18,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
 use crate::handover::{Handover, Vault};
 use crate::lower::{Legacy, LowerTree};
+use crate::policy::{self, Judged, Policy};
 use crate::protocol::{Answer, Seal, Start, receive, receive_descriptor, send};
 use crate::sys::descriptors::inherited;
 
@@ -53,6 +54,8 @@ pub(super) fn run(plugins: &[Plugin], lower: i32, control: i32) -> Result<(), Fa
 struct Heritage {
     handover: OwnedFd,
     vault: OwnedFd,
+    /// Where the supervisor tells of policies.
+    policy: UnixStream,
     /// Unlinked files, by number.
     unlinked: HashMap<u64, OwnedFd>,
 }
@@ -64,8 +67,9 @@ impl Heritage {
                 .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))
         };
         let (handover, vault) = (receive()?.1, receive()?.1);
+        let policy = UnixStream::from(receive()?.1);
         let unlinked = (0..start.unlinked).map(|_| receive()).collect::<Result<_, _>>()?;
-        Ok(Self { handover, vault, unlinked })
+        Ok(Self { handover, vault, policy, unlinked })
     }
 }
 
@@ -87,7 +91,9 @@ fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Fai
 struct Worker {
     stack: Stack,
     profile: Profile,
+    opens_reason: &'static str,
     handover: Arc<Handover>,
+    policy: Arc<Policy>,
 }
 
 fn prepare(
@@ -101,7 +107,7 @@ fn prepare(
     let options = stack::check_options(&plugins, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let Heritage { handover, vault, unlinked } = heritage;
+    let Heritage { handover, vault, policy: line, unlinked } = heritage;
     let (handover, remains) =
         Handover::open(handover).map_err(|text| Failure::new(Exit::Internal, text))?;
     let handover = Arc::new(handover);
@@ -109,7 +115,17 @@ fn prepare(
     let legacy = Legacy { handover: Arc::clone(&handover), vault };
     let tree = LowerTree::inherit(lower, legacy, &remains, unlinked)
         .map_err(|error| stack::failure("the lower directory", &error))?;
-    let stack = stack::build(&plugins, tree, &options, kernel, read_only)?;
+    let mut stack = stack::build(&plugins, tree, &options, kernel, read_only)?;
+    let opens_reason = match (stack.dispatch.open, start.opens) {
+        (true, _) => "an extension of the stack wants to see opens",
+        (false, true) => "the policy judges what is opened, and no guard does",
+        (false, false) => "nobody needs to see opens",
+    };
+    stack.dispatch.open |= start.opens;
+    let policy = Arc::new(Policy::new(stack.dispatch.open));
+    policy::follow(line, &start.request.dir, &policy)
+        .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
+    stack.top = Arc::new(Judged::new(stack.top, Arc::clone(&policy)));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         dispatch: stack.dispatch,
@@ -117,7 +133,7 @@ fn prepare(
         threads: cores.clamp(2, 8),
         deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, profile, handover })
+    Ok(Worker { stack, profile, opens_reason, handover, policy })
 }
 
 impl Worker {
@@ -136,6 +152,7 @@ impl Worker {
             profile: self.profile,
             requests,
             handover: Some(self.handover),
+            death: start.death,
         };
         fuse::begin(device, mounted, caches)
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
@@ -149,12 +166,8 @@ impl Worker {
         requests: &Arc<Requests>,
     ) -> Box<dyn Fn() -> String + Send + Sync> {
         let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
-        let opens = self.profile.dispatch.open;
-        let (profile, reason) = if opens {
-            ("dispatch-opens", "an extension of the stack wants to see opens")
-        } else {
-            ("no-open", "no extension of the stack needs to see opens")
-        };
+        let policy = Arc::clone(&self.policy);
+        let profile = if self.profile.dispatch.open { "dispatch-opens" } else { "no-open" };
         let fixed = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "dir": start.request.dir,
@@ -162,7 +175,7 @@ impl Worker {
             "extensions": start.request.extensions,
             "read_only": start.request.flags & MountFlags::RDONLY.bits() != 0,
             "profile": profile,
-            "profile_reason": reason,
+            "profile_reason": self.opens_reason,
             "supervisor_pid": start.supervisor_pid,
             "worker_pid": std::process::id(),
             "workers": start.workers + 1,
@@ -181,6 +194,7 @@ impl Worker {
             status["inodes"] = inodes.into();
             status["descriptors"] = descriptors.into();
             status["requests"] = requests.to_json().into();
+            status["policy"] = policy.to_json();
             status.to_string()
         })
     }

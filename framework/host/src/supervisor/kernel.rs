@@ -33,7 +33,7 @@ pub(super) fn mount(request: &MountRequest) -> Result<OwnedFd, Failure> {
 /// several threads of the worker busy. Only root may; without it reads are correct, and slower.
 pub(super) fn enlarge_readahead(dir: &Path) {
     let set = || -> std::io::Result<()> {
-        let device = std::fs::metadata(dir)?.dev();
+        let device = device_of(dir)?;
         let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
         std::fs::write(file, READAHEAD_KIB.to_string())
@@ -41,6 +41,11 @@ pub(super) fn enlarge_readahead(dir: &Path) {
     if let Err(error) = set() {
         log::debug!("{}: readahead stays as it is: {error}", dir.display());
     }
+}
+
+/// The device number of the file system at a directory.
+pub(super) fn device_of(dir: &Path) -> std::io::Result<u64> {
+    Ok(std::fs::metadata(dir)?.dev())
 }
 
 /// Ends the mount; with `force` although somebody uses it.

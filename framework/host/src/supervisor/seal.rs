@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -10,7 +9,7 @@ use rustix::io::Errno;
 use crate::protocol::{Seal, send};
 
 /// What can keep everybody from a directory but the calling process and one other.
-pub trait Sealer: Send + Sync {
+pub trait Sealer: Sync {
     /// Seals a directory for the calling process and a worker. Called for each worker, while the
     /// directory is sealed for the one before. An error is the reason, without the directory's name.
     fn seal(&self, lower: BorrowedFd<'_>, worker: u32) -> Seal;
@@ -21,15 +20,15 @@ pub trait Sealer: Send + Sync {
 
 /// The seal of one mount. It ends with the value.
 pub(super) struct Sealed {
-    sealer: Arc<dyn Sealer>,
+    sealer: &'static dyn Sealer,
     lower: OwnedFd,
     worker: Mutex<Option<(u32, UnixStream)>>,
 }
 
 impl Sealed {
-    pub(super) fn new(sealer: &Arc<dyn Sealer>, lower: &OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn new(sealer: &'static dyn Sealer, lower: &OwnedFd) -> Result<Self, Errno> {
         let lower = rustix::io::fcntl_dupfd_cloexec(lower, 0)?;
-        Ok(Self { sealer: Arc::clone(sealer), lower, worker: Mutex::default() })
+        Ok(Self { sealer, lower, worker: Mutex::default() })
     }
 
     /// Lets a worker use the directory, before it does.

@@ -94,6 +94,7 @@ impl Succession {
     pub(super) fn run(mut self) -> Result<(), Failure> {
         loop {
             let Err(mut failure) = self.worker.wait() else { return Ok(()) };
+            self.start.death = self.worker.death();
             loop {
                 if self.has_ended() {
                     return Err(failure);

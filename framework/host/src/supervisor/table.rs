@@ -39,8 +39,8 @@ pub fn find(dir: &Path) -> Result<Option<Mounted>, Failure> {
     Ok(all()?.into_iter().rev().find(|mounted| mounted.dir == dir))
 }
 
-/// What the mount at a directory says of itself; `None` if its worker does not answer.
-pub(super) fn status(dir: &Path) -> Option<Value> {
+/// What the mount at a directory says of itself; nothing if its worker does not answer.
+pub fn status(dir: &Path) -> Option<Value> {
     let name = format!("{}status", hsci_extension::CONTROL_PREFIX);
     let mut answer = vec![0; 64 << 10];
     let len = getxattr(dir, name.as_str(), &mut answer).ok()?;

@@ -4,19 +4,20 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::internal;
+use super::policy::PolicyLine;
 use super::seal::Sealed;
 use crate::failure::{Exit, Failure};
-use crate::handover::VaultKeeper;
+use crate::handover::{Death, VaultKeeper};
 use crate::protocol::{Answer, Start, receive, send, send_descriptor};
 
 /// The program of a plug-in, kept open: it can be started again whatever happens to its name.
@@ -62,6 +63,7 @@ pub(super) struct Heritage {
     pub(super) lower: OwnedFd,
     pub(super) handover: OwnedFd,
     pub(super) vault: VaultKeeper,
+    pub(super) policy: PolicyLine,
     pub(super) seal: Arc<Sealed>,
 }
 
@@ -71,6 +73,8 @@ pub(super) struct Worker {
     process: OwnedFd,
     /// The plug-in's name, for messages.
     extension: String,
+    /// How it ended, once it has.
+    death: Death,
 }
 
 impl Worker {
@@ -96,7 +100,7 @@ impl Worker {
         heritage.seal.admit(child.id());
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(|errno| fail(errno.into()))?;
-        let mut worker = Self { child, control, process, extension };
+        let mut worker = Self { child, control, process, extension, death: Death::Own };
         if let Err(error) = worker.hand_over(heritage, start) {
             // A program that ended already has its own reason.
             worker.child.kill().and_then(|()| worker.child.wait()).map_err(fail)?;
@@ -108,10 +112,12 @@ impl Worker {
 
     fn hand_over(&self, heritage: &mut Heritage, start: &Start) -> std::io::Result<()> {
         let vault = heritage.vault.open()?;
+        let policy = heritage.policy.open()?;
         let unlinked = heritage.vault.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
         send_descriptor(&self.control, 0, heritage.handover.as_fd())?;
         send_descriptor(&self.control, 0, vault.as_fd())?;
+        send_descriptor(&self.control, 0, policy.as_fd())?;
         // The worker changes nothing in the vault before it has them all.
         heritage.vault.hand_over(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
@@ -134,11 +140,18 @@ impl Worker {
         self.process.try_clone()
     }
 
+    pub(super) fn death(&self) -> Death {
+        self.death
+    }
+
     /// Waits until it ends; anything but an orderly end is a failure.
     pub(super) fn wait(&mut self) -> Result<(), Failure> {
         let ended = self.child.wait().map_err(|error| internal("the worker", &error))?;
         if ended.success() {
             return Ok(());
+        }
+        if ended.signal() == Some(Signal::KILL.as_raw()) {
+            self.death = Death::Killed;
         }
         Err(self.ended(&ended.to_string()))
     }

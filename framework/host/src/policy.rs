@@ -1,0 +1,246 @@
+//! The policy of this machine, for calls that reach a mount.
+//!
+//! Plug-ins are told what rules set. Where no guard judges all calls in the kernel, the host refuses
+//! and reports those that it is handed. Each call is judged by one policy from start to end.
+
+mod caller;
+pub mod file;
+mod layer;
+mod line;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hsci_engine::layout::{NONE, SubjectClass};
+use hsci_engine::{Spoken, Tables, Uses};
+use hsci_extension::{Call, Errno, Error, Result};
+use hsci_language::{DenyErrno, Facts, Operation, Operations};
+use parking_lot::RwLock;
+
+use self::caller::KernelCallers;
+use self::file::{Handed, Head};
+use self::report::{Kind, Reports};
+
+pub(crate) use self::layer::Judged;
+pub(crate) use self::line::{Change, follow};
+pub use self::report::{Remembered, Report};
+
+/// Rights that are acquired by opening something.
+pub const OPENING: &[Operation] = &[
+    Operation::Open,
+    Operation::Exec,
+    Operation::ReadData,
+    Operation::ReadDir,
+    Operation::WriteData,
+];
+
+/// Operations that the kernel mostly carries out without asking a host.
+pub const UNSEEN: &[Operation] = &[Operation::GetAttr, Operation::ReadLink, Operation::Lock];
+
+/// The state that paths on a mount begin with.
+fn root_state(tables: &Tables, dir: &Path) -> u32 {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    tables.step(tables.start(), if dir == b"/" { b"" } else { dir })
+}
+
+/// Which operations rules speak of on a mount at a directory.
+#[must_use]
+pub fn spoken(tables: &Tables, dir: &Path) -> Spoken {
+    tables.spoken_below(root_state(tables, dir))
+}
+
+/// True if a host has to see what is opened on a mount at a directory.
+pub(crate) fn needs_opens(policy: &Handed, dir: &Path) -> bool {
+    let judged = spoken(&policy.tables, dir).judged;
+    !policy.head.guarded && OPENING.iter().any(|operation| judged.contains(*operation))
+}
+
+/// A policy in force, prepared for one mount.
+pub(crate) struct InForce {
+    head: Head,
+    tables: Tables,
+    uses: Uses,
+    spoken: Spoken,
+    /// The state of the mount's root.
+    root: u32,
+    /// Options by the number of their set.
+    options: Vec<Option<Arc<[(String, String)]>>>,
+    callers: Result<KernelCallers, String>,
+    /// How often each rule had a say.
+    hits: Vec<AtomicU64>,
+}
+
+impl InForce {
+    fn new(policy: Handed, dir: &Path, callers: Result<KernelCallers, String>) -> Self {
+        let Handed { head, tables } = policy;
+        let root = root_state(&tables, dir);
+        let options = (0..tables.option_sets()).map(|set| {
+            let options = tables.option_set(set);
+            let options = options.map(|(key, value, _)| (key.to_owned(), value.to_owned()));
+            let options: Arc<[_]> = options.collect();
+            (!options.is_empty()).then_some(options)
+        });
+        Self {
+            head,
+            uses: tables.uses(),
+            spoken: tables.spoken_below(root),
+            root,
+            options: options.collect(),
+            callers,
+            hits: (0..tables.rules()).map(|_| AtomicU64::new(0)).collect(),
+            tables,
+        }
+    }
+
+    fn hit(&self, rule: u32) {
+        if let Some(hits) = self.hits.get(rule as usize) {
+            hits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Who calls, and whether the kernel has found that out.
+    fn subject(&self, call: &Call) -> Option<(SubjectClass, bool)> {
+        match self.callers.as_ref().ok().and_then(|callers| callers.of(call)) {
+            Some(subject) => Some((subject, true)),
+            None => caller::ask(&self.tables, self.uses, call).map(|subject| (subject, false)),
+        }
+    }
+}
+
+/// What became of calls so far, on one mount.
+#[derive(Debug, Default)]
+struct Counts {
+    judged: AtomicU64,
+    denied: AtomicU64,
+    audited: AtomicU64,
+    unfit: AtomicU64,
+    /// Callers whom the kernel had found out.
+    handed_over: AtomicU64,
+}
+
+/// What judges the calls on a mount.
+pub(crate) struct Policy {
+    in_force: RwLock<Option<Arc<InForce>>>,
+    /// Opens are handed to this host, so that it judges rights when they are acquired.
+    sees_opens: bool,
+    counts: Counts,
+    reports: Reports,
+}
+
+/// What a call is about.
+struct Object {
+    /// Its path from the root of the mount, which is empty itself.
+    path: Vec<u8>,
+    /// The automaton's state after it.
+    state: u32,
+    facts: Facts,
+    /// Its inode; 0 if it is about to be made.
+    inode: u64,
+}
+
+impl Policy {
+    pub(crate) fn new(sees_opens: bool) -> Self {
+        let (counts, reports) = (Counts::default(), Reports::default());
+        Self { in_force: RwLock::default(), sees_opens, counts, reports }
+    }
+
+    fn replace(&self, policy: Option<InForce>) {
+        *self.in_force.write() = policy.map(Arc::new);
+    }
+
+    /// The policy, if it speaks of any of the operations on this mount.
+    fn about(&self, operations: Operations) -> Option<Arc<InForce>> {
+        let in_force = self.in_force.read();
+        let policy = in_force.as_ref()?;
+        let spoken = &policy.spoken;
+        let asked = if policy.head.guarded { spoken.set } else { spoken.judged.union(spoken.set) };
+        asked.meets(operations).then(|| Arc::clone(policy))
+    }
+
+    /// Judges one operation; returns the options that come with it. Without `decides`, a right was
+    /// judged when it was acquired.
+    fn judge(
+        &self,
+        policy: &InForce,
+        call: &Call,
+        (operation, decides): (Operation, bool),
+        object: &Object,
+    ) -> Result<Option<Arc<[(String, String)]>>> {
+        let decides = decides && !policy.head.guarded;
+        let class = policy.tables.class(object.state);
+        if class == 0 {
+            return Ok(None);
+        }
+        let report = |kind, rule, errno| {
+            let place = (object.path.as_slice(), object.inode);
+            self.reports.add(Report::new(kind, call, operation, place, rule, errno));
+        };
+        let Some((subject, handed_over)) = policy.subject(call) else {
+            self.counts.unfit.fetch_add(1, Ordering::Relaxed);
+            if !decides {
+                return Ok(None);
+            }
+            report(Kind::Unfit, None, Some(DenyErrno::EACCES));
+            return refuse(policy, Errno::ACCESS);
+        };
+        self.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
+        let verdict = policy.tables.verdict(operation, class, &subject, &object.facts);
+        let options = policy.options[verdict.options as usize].clone();
+        if !decides {
+            return Ok(options);
+        }
+        self.counts.judged.fetch_add(1, Ordering::Relaxed);
+        let errno = u16::try_from(verdict.decision.errno).ok().and_then(DenyErrno::from_number);
+        if let Some(rule) = verdict.audit {
+            policy.hit(rule);
+            self.counts.audited.fetch_add(1, Ordering::Relaxed);
+            report(Kind::Audited, Some(rule), errno);
+        }
+        if verdict.decision.rule != NONE {
+            policy.hit(verdict.decision.rule);
+        }
+        let Some(errno) = errno else { return Ok(options) };
+        self.counts.denied.fetch_add(1, Ordering::Relaxed);
+        report(Kind::Denied, Some(verdict.decision.rule), Some(errno));
+        let errno = Errno::from_raw_os_error(errno.number().into());
+        refuse(policy, errno).map(|_: Option<()>| options)
+    }
+
+    /// For `hsci status` and `hsci policy list`; null without a policy.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let in_force = self.in_force.read().clone();
+        let Some(policy) = in_force else { return serde_json::Value::Null };
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let unseen = !self.sees_opens
+            && !policy.head.guarded
+            && OPENING.iter().any(|operation| policy.spoken.judged.contains(*operation));
+        serde_json::json!({
+            "file": policy.head.file,
+            "number": policy.head.number,
+            "guarded": policy.head.guarded,
+            "permissive": policy.head.permissive,
+            "concerned": policy.spoken != Spoken::default(),
+            "callers": if policy.callers.is_ok() { "kernel" } else { "proc" },
+            "callers_reason": policy.callers.as_ref().err(),
+            "opens_unseen": unseen,
+            "handed_over": count(&self.counts.handed_over),
+            "judged": count(&self.counts.judged),
+            "denied": count(&self.counts.denied),
+            "audited": count(&self.counts.audited),
+            "unfit": count(&self.counts.unfit),
+            "hits": policy.hits.iter().map(count).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Reports from a number on, as JSON.
+    pub(crate) fn reports(&self, from: u64) -> String {
+        self.reports.to_json(from)
+    }
+}
+
+/// The error, unless the policy only reports.
+fn refuse<T>(policy: &InForce, errno: Errno) -> Result<Option<T>> {
+    if policy.head.permissive { Ok(None) } else { Err(Error::Lower(errno)) }
+}

@@ -1,0 +1,428 @@
+//! The topmost layer: judges calls before a plug-in sees them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use hsci_extension::{
+    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, FileSystem, Ino, OFlags,
+    Opened, RenameFlags, Result, SetAttr, SetTime, StatVfs, XattrFlags,
+};
+use hsci_language::{Facts, FileType, OpenFlag, Operation, Operations};
+
+use super::{InForce, Object, Policy};
+
+/// The question for reports ends with the number of the first.
+const REPORTS: &str = "reports-from-";
+/// Set in the flags of an open for executing.
+const OPEN_TO_EXECUTE: u32 = 0o40;
+
+/// Calls judged by the policy in force. Write-back is nobody's call, and is never judged.
+pub(crate) struct Judged {
+    below: Arc<dyn FileSystem>,
+    policy: Arc<Policy>,
+}
+
+impl Judged {
+    pub(crate) fn new(below: Arc<dyn FileSystem>, policy: Arc<Policy>) -> Self {
+        Self { below, policy }
+    }
+
+    /// Judges a call on one object. Returns it as the layers below are to see it.
+    fn pass(
+        &self,
+        call: &Call,
+        operations: &[Operation],
+        object: impl FnOnce(&InForce) -> Result<Option<Object>>,
+    ) -> Result<Call> {
+        let Some(policy) = self.about(call, Operations::of(operations)) else {
+            return Ok(call.clone());
+        };
+        match object(&policy)? {
+            Some(object) => self.judge(&policy, call, operations, &object),
+            None => Ok(call.clone()),
+        }
+    }
+
+    /// All operations must pass; the options are those of the last.
+    fn judge(
+        &self,
+        policy: &InForce,
+        call: &Call,
+        operations: &[Operation],
+        object: &Object,
+    ) -> Result<Call> {
+        let mut options = None;
+        for operation in operations {
+            options = self.policy.judge(policy, call, (*operation, true), object)?;
+        }
+        Ok(call.clone().with_options(options))
+    }
+
+    /// A call on an inode.
+    fn on(&self, call: &Call, operations: &[Operation], ino: Ino) -> Result<Call> {
+        self.pass(call, operations, |policy| self.object(policy, ino, 0))
+    }
+
+    /// A call on contents: those who opened a file were judged then, where opens are seen.
+    fn on_content(&self, call: &Call, operation: Operation, ino: Ino) -> Result<Call> {
+        let Some(policy) = self.about(call, Operations::of(&[operation])) else {
+            return Ok(call.clone());
+        };
+        let Some(object) = self.object(&policy, ino, 0)? else { return Ok(call.clone()) };
+        let how = (operation, !self.policy.sees_opens);
+        let options = self.policy.judge(&policy, call, how, &object)?;
+        Ok(call.clone().with_options(options))
+    }
+
+    /// The policy, if it speaks of any of the operations.
+    fn about(&self, call: &Call, operations: Operations) -> Option<Arc<InForce>> {
+        if call.anonymous { None } else { self.policy.about(operations) }
+    }
+
+    /// A call that removes a name.
+    fn on_name(
+        &self,
+        call: &Call,
+        operation: Operation,
+        parent: Ino,
+        name: &OsStr,
+    ) -> Result<Call> {
+        self.pass(call, &[operation], |policy| self.child(policy, parent, name))
+    }
+
+    /// A call that makes a name.
+    fn on_new(
+        &self,
+        call: &Call,
+        operation: Operation,
+        (parent, name): (Ino, &OsStr),
+        file_type: FileType,
+    ) -> Result<Call> {
+        let facts = Facts { file_type, ..Facts::of_owner(call.uid) };
+        self.pass(call, &[operation], |policy| Ok(self.place(policy, parent, Some(name), 0, facts)))
+    }
+
+    /// What lies at a name in a directory, or may soon; nothing if no path leads there.
+    fn place(
+        &self,
+        policy: &InForce,
+        parent: Ino,
+        name: Option<&OsStr>,
+        inode: u64,
+        facts: Facts,
+    ) -> Option<Object> {
+        let mut names: Vec<OsString> = name.map(OsStr::to_owned).into_iter().collect();
+        let mut at = parent;
+        while at != Ino::ROOT {
+            // An unlinked file has no path; its descriptors keep their rights.
+            let (above, name) = self.below.parent(at).ok()?;
+            names.push(name);
+            at = above;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+        }
+        let state = policy.tables.step(policy.root, &path);
+        Some(Object { state, path, facts, inode })
+    }
+
+    fn object(&self, policy: &InForce, ino: Ino, flags: u32) -> Result<Option<Object>> {
+        let facts = match policy.uses.facts {
+            true => facts(&self.below.getattr(&Call::internal(), ino)?, flags),
+            false => Facts::of_owner(0),
+        };
+        Ok(self.place(policy, ino, None, ino.0, facts))
+    }
+
+    /// The object of a name that should be there. If it is not, the call itself says so.
+    fn child(&self, policy: &InForce, parent: Ino, name: &OsStr) -> Result<Option<Object>> {
+        let (facts, inode) = match self.below.lookup(&Call::internal(), parent, name) {
+            Ok(entry) => {
+                self.below.forget(entry.ino, 1);
+                (facts(&entry.attr, 0), entry.ino.0)
+            }
+            Err(Error::Lower(Errno::NOENT)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(self.place(policy, parent, Some(name), inode, facts))
+    }
+
+    /// A further name is judged at both paths, and must mean the same there.
+    fn on_link(&self, call: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Call> {
+        let policy = self.about(call, Operations::all());
+        let Some(policy) = policy.filter(|policy| !policy.head.guarded) else {
+            return Ok(call.clone());
+        };
+        let Some(old) = self.object(&policy, ino, 0)? else { return Ok(call.clone()) };
+        let Some(new) = self.place(&policy, parent, Some(name), ino.0, old.facts) else {
+            return Ok(call.clone());
+        };
+        self.judge(&policy, call, &[Operation::Link], &old)?;
+        let call = self.judge(&policy, call, &[Operation::Link], &new)?;
+        let class = |object: &Object| policy.tables.class(object.state);
+        if class(&old) != class(&new) && !policy.head.permissive {
+            return Err(Errno::XDEV.into());
+        }
+        Ok(call)
+    }
+
+    /// A new name is judged at both paths. A directory that no rule speaks of may lead to some that
+    /// rules speak of, and does not take them elsewhere.
+    fn on_rename(
+        &self,
+        call: &Call,
+        (from, old): (Ino, &OsStr),
+        (to, new): (Ino, &OsStr),
+    ) -> Result<Call> {
+        let policy = self.about(call, Operations::all());
+        let Some(policy) = policy.filter(|policy| !policy.head.guarded) else {
+            return Ok(call.clone());
+        };
+        let Some(source) = self.child(&policy, from, old)? else { return Ok(call.clone()) };
+        let Some(target) = self.place(&policy, to, Some(new), 0, source.facts) else {
+            return Ok(call.clone());
+        };
+        self.judge(&policy, call, &[Operation::Rename], &source)?;
+        let call = self.judge(&policy, call, &[Operation::Rename], &target)?;
+        let leads_on = source.state != 0 && policy.tables.class(source.state) == 0;
+        let is_directory = source.facts.file_type == FileType::Directory;
+        if is_directory && leads_on && source.state != target.state && !policy.head.permissive {
+            return Err(Errno::XDEV.into());
+        }
+        Ok(call)
+    }
+}
+
+fn facts(attr: &Attr, flags: u32) -> Facts {
+    let file_type = match attr.kind {
+        FileKind::Regular => FileType::Regular,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::Fifo => FileType::Fifo,
+        FileKind::Socket => FileType::Socket,
+        FileKind::CharDevice => FileType::CharDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
+    };
+    Facts { flags, file_type, owner: attr.uid, size: attr.size }
+}
+
+/// What is made by `mknod`, by the type in its mode.
+fn made(mode: u32) -> (Operation, FileType) {
+    match mode & 0o170_000 {
+        0o010_000 => (Operation::Mknod, FileType::Fifo),
+        0o140_000 => (Operation::Mknod, FileType::Socket),
+        0o020_000 => (Operation::Mknod, FileType::CharDevice),
+        0o060_000 => (Operation::Mknod, FileType::BlockDevice),
+        _ => (Operation::CreateFile, FileType::Regular),
+    }
+}
+
+/// What a descriptor may do that is opened so, and the flags as rules know them.
+fn opening(flags: OFlags) -> (Vec<Operation>, u32) {
+    if flags.bits() & OPEN_TO_EXECUTE != 0 {
+        return (vec![Operation::Open, Operation::Exec], 1);
+    }
+    let access = flags & OFlags::RWMODE;
+    let (reads, writes) = (access != OFlags::WRONLY, access != OFlags::RDONLY);
+    let known = [
+        (OpenFlag::Append, OFlags::APPEND),
+        (OpenFlag::Truncate, OFlags::TRUNC),
+        (OpenFlag::Create, OFlags::CREATE),
+        (OpenFlag::Exclusive, OFlags::EXCL),
+        (OpenFlag::Direct, OFlags::DIRECT),
+        (OpenFlag::Sync, OFlags::DSYNC),
+        (OpenFlag::NoFollow, OFlags::NOFOLLOW),
+    ];
+    let bit = |flag: OpenFlag| 1_u32 << flag.number();
+    let set = known.iter().filter(|(_, flag)| flags.contains(*flag)).map(|(flag, _)| bit(*flag));
+    let mut bits: u32 = set.sum();
+    let mut operations = vec![Operation::Open];
+    if reads {
+        bits |= bit(OpenFlag::Read);
+        operations.push(Operation::ReadData);
+    }
+    if writes {
+        bits |= bit(OpenFlag::Write);
+        operations.push(Operation::WriteData);
+    }
+    (operations, bits)
+}
+
+/// The operations that a change of attributes is.
+fn changing(changes: &SetAttr) -> Vec<Operation> {
+    let asked = |time: &Option<SetTime>| time.is_some();
+    let times = changes.size.is_none() && (asked(&changes.atime) || asked(&changes.mtime));
+    let known = [
+        (changes.mode.is_some(), Operation::Chmod),
+        (changes.uid.is_some() || changes.gid.is_some(), Operation::Chown),
+        (times, Operation::Utimens),
+        (changes.size.is_some(), Operation::Truncate),
+    ];
+    known.iter().filter(|(is_asked, _)| *is_asked).map(|(_, operation)| *operation).collect()
+}
+
+impl FileSystem for Judged {
+    fn lower(&self) -> &dyn FileSystem {
+        &*self.below
+    }
+
+    fn getattr(&self, call: &Call, ino: Ino) -> Result<Attr> {
+        let call = self.on(call, &[Operation::GetAttr], ino)?;
+        self.below.getattr(&call, ino)
+    }
+
+    fn setattr(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
+        let call = self.on(call, &changing(changes), ino)?;
+        self.below.setattr(&call, ino, changes)
+    }
+
+    fn readlink(&self, call: &Call, ino: Ino) -> Result<OsString> {
+        let call = self.on(call, &[Operation::ReadLink], ino)?;
+        self.below.readlink(&call, ino)
+    }
+
+    fn mknod(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32, rdev: u64) -> Result<Entry> {
+        let (operation, file_type) = made(mode);
+        let call = self.on_new(call, operation, (parent, name), file_type)?;
+        self.below.mknod(&call, parent, name, mode, rdev)
+    }
+
+    fn mkdir(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32) -> Result<Entry> {
+        let call = self.on_new(call, Operation::Mkdir, (parent, name), FileType::Directory)?;
+        self.below.mkdir(&call, parent, name, mode)
+    }
+
+    fn unlink(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<()> {
+        let call = self.on_name(call, Operation::Unlink, parent, name)?;
+        self.below.unlink(&call, parent, name)
+    }
+
+    fn rmdir(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<()> {
+        let call = self.on_name(call, Operation::Rmdir, parent, name)?;
+        self.below.rmdir(&call, parent, name)
+    }
+
+    fn symlink(&self, call: &Call, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Entry> {
+        let call = self.on_new(call, Operation::Symlink, (parent, name), FileType::Symlink)?;
+        self.below.symlink(&call, parent, name, target)
+    }
+
+    fn rename(
+        &self,
+        call: &Call,
+        from: (Ino, &OsStr),
+        to: (Ino, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let call = match flags.contains(RenameFlags::EXCHANGE) {
+            true => self.on_rename(&self.on_rename(call, to, from)?, from, to)?,
+            false => self.on_rename(call, from, to)?,
+        };
+        self.below.rename(&call, from, to, flags)
+    }
+
+    fn link(&self, call: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
+        let call = self.on_link(call, ino, parent, name)?;
+        self.below.link(&call, ino, parent, name)
+    }
+
+    fn open(&self, call: &Call, ino: Ino, flags: OFlags) -> Result<Opened> {
+        let (operations, known) = opening(flags);
+        let call = self.pass(call, &operations, |policy| self.object(policy, ino, known))?;
+        self.below.open(&call, ino, flags)
+    }
+
+    fn read(&self, call: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let call = self.on_content(call, Operation::ReadData, ino)?;
+        self.below.read(&call, ino, offset, buffer)
+    }
+
+    fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
+        let call = self.on_content(call, Operation::WriteData, ino)?;
+        self.below.write(&call, ino, offset, data)
+    }
+
+    fn fsync(&self, call: &Call, ino: Ino, data_only: bool) -> Result<()> {
+        let call = self.on(call, &[Operation::Fsync], ino)?;
+        self.below.fsync(&call, ino, data_only)
+    }
+
+    fn fallocate(
+        &self,
+        call: &Call,
+        ino: Ino,
+        mode: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        let call = self.on(call, &[Operation::Allocate], ino)?;
+        self.below.fallocate(&call, ino, mode, offset, len)
+    }
+
+    fn copy_file_range(
+        &self,
+        call: &Call,
+        from: (Ino, u64),
+        to: (Ino, u64),
+        len: u64,
+    ) -> Result<u64> {
+        self.on_content(call, Operation::ReadData, from.0)?;
+        let call = self.on_content(call, Operation::WriteData, to.0)?;
+        self.below.copy_file_range(&call, from, to, len)
+    }
+
+    fn readdir(&self, call: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
+        let call = self.on(call, &[Operation::ReadDir], ino)?;
+        self.below.readdir(&call, ino, cookie, budget)
+    }
+
+    fn fsyncdir(&self, call: &Call, ino: Ino, data_only: bool) -> Result<()> {
+        let call = self.on(call, &[Operation::Fsync], ino)?;
+        self.below.fsyncdir(&call, ino, data_only)
+    }
+
+    fn statfs(&self, call: &Call, ino: Ino) -> Result<StatVfs> {
+        let call = self.on(call, &[Operation::Statfs], ino)?;
+        self.below.statfs(&call, ino)
+    }
+
+    fn setxattr(
+        &self,
+        call: &Call,
+        ino: Ino,
+        name: &OsStr,
+        value: &[u8],
+        flags: XattrFlags,
+    ) -> Result<()> {
+        let call = self.on(call, &[Operation::SetXattr], ino)?;
+        self.below.setxattr(&call, ino, name, value, flags)
+    }
+
+    fn getxattr(&self, call: &Call, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        let call = self.on(call, &[Operation::GetXattr], ino)?;
+        self.below.getxattr(&call, ino, name)
+    }
+
+    fn listxattr(&self, call: &Call, ino: Ino) -> Result<Vec<OsString>> {
+        let call = self.on(call, &[Operation::ListXattr], ino)?;
+        self.below.listxattr(&call, ino)
+    }
+
+    fn removexattr(&self, call: &Call, ino: Ino, name: &OsStr) -> Result<()> {
+        let call = self.on(call, &[Operation::RemoveXattr], ino)?;
+        self.below.removexattr(&call, ino, name)
+    }
+
+    fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
+        let Some(from) = name.strip_prefix(REPORTS).and_then(|from| from.parse().ok()) else {
+            return self.below.control_get(call, ino, name);
+        };
+        if call.uid != 0 && call.uid != rustix::process::geteuid().as_raw() {
+            return Err(Error::NotPermitted("reports are for root and who mounted it".to_owned()));
+        }
+        Ok(self.policy.reports(from).into_bytes())
+    }
+}

@@ -1,0 +1,71 @@
+//! The line on which a worker hears from its supervisor of policies: each message replaces the one
+//! before, and the first is there before the worker serves.
+
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::caller::KernelCallers;
+use super::file::Handed;
+use super::{InForce, Policy};
+use crate::protocol::{receive, receive_descriptor, send, send_descriptor};
+
+/// Which policy is in force from now on. Behind it come the descriptors of what it names.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// False if there is none any more.
+    pub(crate) has_policy: bool,
+    /// Mark of the callers in the kernel's memory, or why there are none.
+    pub(crate) callers: Result<u32, String>,
+}
+
+impl Change {
+    pub(crate) fn send(
+        &self,
+        line: &UnixStream,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> std::io::Result<()> {
+        send(line, self)?;
+        descriptors.iter().try_for_each(|descriptor| send_descriptor(line, 0, *descriptor))
+    }
+}
+
+/// Takes the first policy, and the others as they come. An error says why the first cannot be used.
+pub(crate) fn follow(line: UnixStream, dir: &Path, policy: &Arc<Policy>) -> Result<(), String> {
+    if let Some(first) = next(&line, dir)? {
+        policy.replace(first);
+    }
+    let (dir, policy) = (dir.to_owned(), Arc::clone(policy));
+    let listen = move || {
+        loop {
+            match next(&line, &dir) {
+                Ok(Some(change)) => policy.replace(change),
+                // The supervisor is gone.
+                Ok(None) => return,
+                Err(error) => log::error!("a policy cannot be used, the last one goes on: {error}"),
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("policy".to_owned()).spawn(listen);
+    started.map(drop).map_err(|error| error.to_string())
+}
+
+/// The next change; nothing at the end of the line.
+fn next(line: &UnixStream, dir: &Path) -> Result<Option<Option<InForce>>, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let Some(change) = receive::<Change>(line).map_err(text)? else { return Ok(None) };
+    if !change.has_policy {
+        return Ok(Some(None));
+    }
+    let policy = receive_descriptor(line).map_err(text)?.1;
+    let callers = change.callers.and_then(|generation| {
+        let memory = receive_descriptor(line).map_err(text)?.1;
+        KernelCallers::new(memory, generation).map_err(text)
+    });
+    let policy = Handed::read(&File::from(policy))?;
+    Ok(Some(Some(InForce::new(policy, dir, callers))))
+}

@@ -1,0 +1,174 @@
+//! Telling workers which policy is in force, and who calls.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsci_engine::Tables;
+use parking_lot::Mutex;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::{internal, kernel, table};
+use crate::failure::{Exit, Failure};
+use crate::policy::file::{self, Handed};
+use crate::policy::{self, Change};
+
+/// Finds out in the kernel who makes the requests of a mount, for as long as it is kept.
+pub trait Callers: Send {
+    /// Begins with the mount that has this device number.
+    fn attach(&self, device: u64);
+    /// Marks callers that were classified by the tables it was made for.
+    fn generation(&self) -> u32;
+    /// Where they are, [`hsci_engine::handed::HANDED_LEN`] bytes.
+    fn memory(&self) -> BorrowedFd<'_>;
+}
+
+/// Starts to find out, by the classes of the given tables; an error says why that cannot be.
+pub type FindCallers = fn(&Tables) -> Result<Box<dyn Callers>, String>;
+
+/// Has all mounts take the policy in force, which has this number, or none. Returns those that have
+/// not, and why; and those whose store is not sealed, if it is to be.
+pub fn renew_policies(
+    number: Option<u64>,
+    sealed: bool,
+) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let mut left = Vec::new();
+    let mut waiting = Vec::new();
+    for mounted in table::all()? {
+        let status = table::status(&mounted.dir);
+        match status.as_ref().and_then(table::supervisor) {
+            Some(supervisor) => match pidfd_send_signal(&supervisor, Signal::USR2) {
+                Ok(()) => waiting.push(mounted.dir),
+                Err(errno) => left.push((mounted.dir, errno.to_string())),
+            },
+            None => left.push((mounted.dir, "it does not answer; mount it anew".to_owned())),
+        }
+    }
+    let begun = Instant::now();
+    while !waiting.is_empty() && begun.elapsed() < RENEWAL_TIME {
+        waiting.retain(|dir| {
+            let status = table::status(dir);
+            let Some(status) = status.filter(|now| now["policy"]["number"].as_u64() == number)
+            else {
+                return true;
+            };
+            if sealed && status["sealed"] != true {
+                let why = status["sealed_reason"].as_str().unwrap_or("it does not say why");
+                left.push((dir.clone(), format!("its store is not sealed: {why}")));
+            }
+            false
+        });
+        std::thread::sleep(RENEWAL_PAUSE);
+    }
+    left.extend(waiting.into_iter().map(|dir| (dir, "it goes on with the last policy".to_owned())));
+    Ok(left)
+}
+
+/// How long, and how often, mounts are asked whether they have another policy.
+const RENEWAL_TIME: Duration = Duration::from_secs(10);
+const RENEWAL_PAUSE: Duration = Duration::from_millis(2);
+
+/// The policy in force, and the line to the worker of a mount.
+#[derive(Clone)]
+pub(super) struct PolicyLine(Arc<Mutex<State>>);
+
+struct State {
+    find: FindCallers,
+    /// Device number of the mount, once there is one.
+    device: Option<u64>,
+    in_force: Option<InForce>,
+    line: Option<UnixStream>,
+}
+
+struct InForce {
+    file: File,
+    callers: Result<Box<dyn Callers>, String>,
+}
+
+impl PolicyLine {
+    /// Reads the policy in force. Says as well whether the mount at a directory has to show opens.
+    pub(super) fn new(find: FindCallers, dir: &Path) -> Result<(Self, bool), Failure> {
+        let mut needs_opens = false;
+        let in_force = read().map_err(|why| {
+            let text = format!("{}: {why}; `hsci policy load` or `unload` one first", file::PATH);
+            Failure::new(Exit::Store, text)
+        })?;
+        let in_force = in_force.map(|(file, policy)| {
+            needs_opens = policy::needs_opens(&policy, dir);
+            InForce { file, callers: find(&policy.tables) }
+        });
+        let state = State { find, device: None, in_force, line: None };
+        Ok((Self(Arc::new(Mutex::new(state))), needs_opens))
+    }
+
+    /// The line for another worker; the policy in force is told on it already.
+    pub(super) fn open(&self) -> std::io::Result<OwnedFd> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut state = self.0.lock();
+        state.line = Some(ours);
+        state.tell()?;
+        Ok(theirs.into())
+    }
+
+    /// The mount is there.
+    pub(super) fn attach(&self, dir: &Path) -> Result<(), Failure> {
+        let device = kernel::device_of(dir).map_err(|error| internal("the mount", &error))?;
+        let mut state = self.0.lock();
+        state.device = Some(device);
+        state.attach();
+        Ok(())
+    }
+
+    /// There is another policy, or none any more.
+    pub(super) fn renew(&self) {
+        let mut state = self.0.lock();
+        match read() {
+            Ok(policy) => {
+                let find = state.find;
+                state.in_force =
+                    policy.map(|(file, policy)| InForce { file, callers: find(&policy.tables) });
+            }
+            Err(why) => {
+                log::error!("{}: {why}; the last policy goes on", file::PATH);
+                return;
+            }
+        }
+        state.attach();
+        if let Err(error) = state.tell() {
+            // The next worker will be told.
+            log::debug!("the worker does not hear of a policy: {error}");
+        }
+    }
+}
+
+impl State {
+    fn attach(&self) {
+        if let (Some(device), Some(InForce { callers: Ok(callers), .. })) =
+            (self.device, &self.in_force)
+        {
+            callers.attach(device);
+        }
+    }
+
+    fn tell(&self) -> std::io::Result<()> {
+        let Some(line) = &self.line else { return Ok(()) };
+        let Some(InForce { file, callers }) = &self.in_force else {
+            return Change { has_policy: false, callers: Err(String::new()) }.send(line, &[]);
+        };
+        let mut descriptors = vec![file.as_fd()];
+        let callers = callers.as_ref().map(|callers| {
+            descriptors.push(callers.memory());
+            callers.generation()
+        });
+        Change { has_policy: true, callers: callers.map_err(Clone::clone) }.send(line, &descriptors)
+    }
+}
+
+/// The policy in force, and an open file that holds it.
+fn read() -> Result<Option<(File, Handed)>, String> {
+    let opened = file::open().map_err(|error| error.to_string())?;
+    opened.map(|file| Handed::read(&file).map(|policy| (file, policy))).transpose()
+}

@@ -1,0 +1,53 @@
+//! Memory that a program in the kernel writes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// The values of an array map, to be read.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is reached through atomics only, by whichever thread.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Maps the first `len` bytes.
+    pub(crate) fn new(map: impl AsFd, len: usize) -> io::Result<Self> {
+        // SAFETY: the kernel chooses a free place, so that nothing else is overwritten.
+        let start =
+            unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, map, 0)? };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, len })
+    }
+}
+
+impl hsci_engine::handed::Shared for Shared {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, as maps begin with a
+        // page; shared with the kernel, which writes whole numbers. Nobody here writes.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    fn long(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "within the map");
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: made by `mmap` with this length, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}

@@ -1,0 +1,126 @@
+//! `hsci policy list`.
+
+use std::path::Path;
+
+use hsci_host::supervisor::table;
+use hsci_kernel::Error;
+use hsci_kernel::guard::Guard;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::failure;
+use super::loaded::Loaded;
+use crate::cli::PolicyList;
+use crate::{Result, ui};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: &'a Path,
+    permissive: bool,
+    table_bytes: usize,
+    judged: u64,
+    denied: u64,
+    sealed: u64,
+    unfit: u64,
+    lost_reports: u64,
+    programs: Vec<String>,
+    targets: Vec<Calls<'a>>,
+    rules: Vec<Hits<'a>>,
+}
+
+#[derive(Serialize)]
+struct Calls<'a> {
+    name: &'a str,
+    calls: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Hits<'a> {
+    line: usize,
+    text: &'a str,
+    hits: u64,
+}
+
+/// Shows the policy that is in force, and what the guard and all mounts have made of it.
+pub(super) fn run(args: &PolicyList) -> Result<()> {
+    let loaded = Loaded::read()?.ok_or_else(|| failure(&Error::NotLoaded))?;
+    let guard = Guard::open().map_err(|error| failure(&error))?;
+    let mut report = Report::new(&loaded, guard.as_ref())?;
+    for mounted in table::all()? {
+        report.add(&table::status(&mounted.dir).unwrap_or_default()["policy"]);
+    }
+    if args.json { ui::print_json(&report) } else { ui::print(&report.lines()) }
+}
+
+impl<'a> Report<'a> {
+    fn new(loaded: &'a Loaded, guard: Option<&Guard>) -> Result<Self> {
+        let counts = guard.map(Guard::counts).unwrap_or_default();
+        let (hits, programs) = match guard {
+            Some(guard) => (guard.hits(loaded.rules.len()), guard.programs()),
+            None => (Ok(vec![0; loaded.rules.len()]), Ok(Vec::new())),
+        };
+        let hits = hits.map_err(|error| failure(&error))?;
+        let rules = loaded.rules.iter().zip(hits);
+        let targets = loaded
+            .targets
+            .iter()
+            .enumerate()
+            .map(|(index, name)| Calls { name, calls: guard.and_then(|guard| guard.calls(index)) });
+        Ok(Self {
+            file: &loaded.file,
+            permissive: guard.is_some_and(Guard::is_permissive),
+            table_bytes: guard.map_or(0, Guard::table_len),
+            judged: counts.judged,
+            denied: counts.denied,
+            sealed: counts.sealed,
+            unfit: counts.unfit,
+            lost_reports: counts.lost,
+            programs: programs.map_err(|error| failure(&error))?,
+            targets: targets.collect(),
+            rules: rules
+                .map(|(rule, hits)| Hits { line: rule.line, text: &rule.text, hits })
+                .collect(),
+        })
+    }
+
+    /// Adds what the host of a mount says.
+    fn add(&mut self, host: &Value) {
+        let count = |name: &str| host[name].as_u64().unwrap_or_default();
+        self.judged += count("judged");
+        self.denied += count("denied");
+        self.unfit += count("unfit");
+        self.permissive |= host["permissive"] == true;
+        let hits = host["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for (rule, hits) in self.rules.iter_mut().zip(hits) {
+            rule.hits += hits.as_u64().unwrap_or_default();
+        }
+    }
+}
+
+impl Report<'_> {
+    fn lines(&self) -> String {
+        let mode = if self.permissive { "reports only" } else { "in force" };
+        let mut text = format!(
+            "{}: {mode}, {} programs, {} in the kernel\n\
+             {} calls judged, {} denied, {} refused to protect stores, {} unfit, {} reports lost\n",
+            self.file.display(),
+            self.programs.len(),
+            ui::size(self.table_bytes as u64),
+            self.judged,
+            self.denied,
+            self.sealed,
+            self.unfit,
+            self.lost_reports
+        );
+        for target in &self.targets {
+            let calls = target.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string());
+            text += &format!("target {}: {calls} calls\n", target.name);
+        }
+        for rule in &self.rules {
+            let said = rule.text.split_whitespace().collect::<Vec<_>>().join(" ");
+            text += &format!("{:>10}  {}: {said}\n", rule.hits, rule.line);
+        }
+        text
+    }
+}

@@ -1,0 +1,55 @@
+//! What of a policy cannot be enforced here, line by line.
+
+use hsci_engine::Tables;
+use hsci_host::policy::{OPENING, UNSEEN, spoken};
+use hsci_host::supervisor::table;
+use hsci_kernel::guard;
+use hsci_language::policy::{Rule, Verdict};
+use hsci_language::{Operations, Policy};
+
+use crate::Result;
+
+/// Rules about operations that no hook sees. Groups are not meant by this, as they hold what implies
+/// them.
+pub(super) fn beside_the_guard(text: &str, policy: &Policy) -> Vec<String> {
+    let unseen = guard::UNSEEN.iter().filter_map(|name| Operations::parse(name));
+    let unseen = unseen.fold(Operations::default(), Operations::union);
+    let lines = judging(policy).filter(|rule| unseen.covers(rule.operations)).map(|rule| {
+        let line = rule.span.line(text);
+        format!(
+            "line {line}: the kernel does not show this operation by itself; judge `write-data`"
+        )
+    });
+    lines.collect()
+}
+
+/// What hosts do not see.
+pub(super) fn without_guard(text: &str, policy: &Policy, tables: &Tables) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let unseen = Operations::of(UNSEEN);
+    for rule in judging(policy) {
+        let line = rule.span.line(text);
+        if rule.target.is_none() {
+            lines.push(format!("line {line}: without a guard, only calls in targets are judged"));
+        } else if unseen.covers(rule.operations) {
+            lines.push(format!("line {line}: without a guard, this operation is not judged"));
+        }
+    }
+    let opening = Operations::of(OPENING);
+    for mounted in table::all()? {
+        let hides_opens = table::status(&mounted.dir)
+            .is_some_and(|status| status["profile"].as_str() == Some("no-open"));
+        if hides_opens && spoken(tables, &mounted.dir).judged.meets(opening) {
+            let dir = mounted.dir.display();
+            lines.push(format!(
+                "{dir}: mounted so that opens are not seen; mount it anew with the policy loaded"
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+/// Rules that deny or report.
+fn judging(policy: &Policy) -> impl Iterator<Item = &Rule> {
+    policy.rules.iter().filter(|rule| matches!(rule.verdict, Verdict::Deny(_) | Verdict::Audit))
+}

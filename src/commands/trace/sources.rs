@@ -1,0 +1,96 @@
+//! Where reports come from: the guard, and the hosts of mounts.
+
+use std::path::{Path, PathBuf};
+
+use hsci_host::failure::{Exit, Failure};
+use hsci_host::policy::{Remembered, Report};
+use hsci_host::supervisor::table;
+use hsci_kernel::guard::{Events, Guard};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::super::policy::{Loaded, failure};
+use super::Line;
+use crate::{Result, control};
+
+/// How long until hosts are asked again.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// The sources, and what was taken from them.
+pub(super) struct Sources {
+    guard: Option<Events>,
+    mounts: Vec<Mount>,
+}
+
+struct Mount {
+    dir: PathBuf,
+    /// Which worker has told so far, and how many reports.
+    worker: u32,
+    next: u64,
+}
+
+impl Sources {
+    /// Those of a mount, or all of this machine.
+    pub(super) fn open(dir: Option<&Path>) -> Result<Self> {
+        let guard = match dir {
+            Some(_) => None,
+            None => Guard::open().map_err(|error| failure(&error))?,
+        };
+        let events = guard.map(|guard| guard.events()).transpose();
+        let dirs = match dir {
+            Some(dir) => vec![dir.to_owned()],
+            None => table::all()?.into_iter().map(|mounted| mounted.dir).collect(),
+        };
+        let mounts = dirs.into_iter().map(|dir| Mount { dir, worker: 0, next: 0 }).collect();
+        Ok(Self { guard: events.map_err(|error| failure(&error))?, mounts })
+    }
+
+    /// The reports that are there.
+    pub(super) fn take(&mut self, loaded: &Loaded) -> Result<Vec<Line>> {
+        let events = std::iter::from_fn(|| self.guard.as_mut()?.take());
+        let mut lines: Vec<Line> = events.map(|event| Line::of_guard(&event, loaded)).collect();
+        for mount in &mut self.mounts {
+            let dir = mount.dir.display().to_string();
+            let reports = mount.take()?;
+            lines.extend(reports.into_iter().map(|report| Line::of_mount(&dir, report, loaded)));
+        }
+        Ok(lines)
+    }
+
+    /// Waits a moment for more.
+    pub(super) fn wait(&self) -> Result<()> {
+        let mut guard: Vec<_> =
+            self.guard.iter().map(|events| PollFd::new(events, PollFlags::IN)).collect();
+        match poll(&mut guard, Some(&PAUSE)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => {
+                Err(Failure::new(Exit::Internal, format!("waiting for reports: {error}")))
+            }
+        }
+    }
+}
+
+impl Mount {
+    fn take(&mut self) -> Result<Vec<Report>> {
+        let mut remembered = self.ask()?;
+        if remembered.worker != self.worker {
+            // Another worker counts anew.
+            (self.worker, self.next) = (remembered.worker, 0);
+            remembered = self.ask()?;
+        }
+        self.next = remembered.reports.last().map_or(self.next, |last| last.number + 1);
+        Ok(remembered.reports)
+    }
+
+    fn ask(&self) -> Result<Remembered> {
+        let question = format!("reports-from-{}", self.next);
+        match control::ask(&self.dir, &question) {
+            Ok(answer) => control::parse(&self.dir, &question, &answer),
+            // It has been unmounted, or belongs to another user.
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::NOENT) => {
+                Ok(Remembered { worker: self.worker, reports: Vec::new() })
+            }
+            Err(errno) => Err(control::of_path(&self.dir, errno)),
+        }
+    }
+}
