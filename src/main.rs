@@ -9,6 +9,7 @@ mod control;
 mod mount_helper;
 mod mount_options;
 mod plugin;
+mod sealer;
 mod ui;
 mod usage_error;
 mod walk;

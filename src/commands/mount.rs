@@ -1,11 +1,14 @@
 //! `hsci mount`, and the supervisor that it starts.
 
 use hsci_host::protocol::MountRequest;
-use hsci_host::supervisor::{self, Job};
+use hsci_host::supervisor::{self, Job, KernelSide};
 
 use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
-use crate::{Result, callers, plugin};
+use crate::{Result, callers, plugin, sealer};
+
+/// What the supervisors of mounts use of the kernel.
+pub(super) const KERNEL_SIDE: KernelSide = KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
@@ -23,10 +26,10 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         options: options.own,
         foreground: args.foreground,
     };
-    supervisor::mount(&Job { request, program }, callers::find)
+    supervisor::mount(&Job { request, program }, KERNEL_SIDE)
 }
 
 /// Serves a mount until it ends.
 pub(crate) fn supervise(args: &Supervise) -> Result<()> {
-    supervisor::supervise(&args.job, callers::find)
+    supervisor::supervise(&args.job, KERNEL_SIDE)
 }

@@ -12,9 +12,10 @@ use hsci_host::supervisor::{self, Job, table};
 use hsci_language::glob::{Component, Pattern};
 use hsci_language::policy::Target;
 
+use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
 use crate::cli::{Down, Up};
-use crate::{Result, callers, plugin, ui};
+use crate::{Result, plugin, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
 pub(crate) fn up(args: &Up) -> Result<()> {
@@ -81,7 +82,7 @@ fn mount(target: &Target, dir: &Path) -> Result<()> {
         options: target.options.clone(),
         foreground: false,
     };
-    supervisor::mount(&Job { request, program }, callers::find)
+    supervisor::mount(&Job { request, program }, KERNEL_SIDE)
 }
 
 /// All failures are told; the first decides how the command ends.

@@ -14,7 +14,7 @@ run_unit_tests() {
     cargo test --profile checked --locked --quiet --workspace --exclude hsci-tests
 }
 
-run_shellcheck() { shellcheck -x -a run .ci/run tests/scripts/demo.sh tests/vm/attempts.sh; }
+run_shellcheck() { shellcheck -x -a run .ci/run tests/scripts/demo.sh tests/vm/{attempts,cost}.sh; }
 
 run_clippy() { cargo clippy --locked --quiet --workspace --all-targets -- -D warnings; }
 
@@ -66,6 +66,7 @@ no_mount_is_left() {
     [ -z "$left" ]
 }
 
+# What is given is run as well, and counted.
 test_everything() {
     local before
     before=$(mounts)
@@ -76,6 +77,7 @@ test_everything() {
     ! has_program cargo-deny || check lint::cargo_deny run_deny
     count run_unit_tests
     count run_suite
+    [ $# = 0 ] || count "$@"
     check mounts::none_is_left_behind no_mount_is_left "$before"
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" = 0 ]

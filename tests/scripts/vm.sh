@@ -2,11 +2,15 @@
 # Runs the guard's tests in a virtual machine: a kernel with BPF LSM, this machine's own root
 # read-only, no KVM. Sourced by ./run.
 
-vm_needs=(qemu-system-x86_64:qemu-system-x86 bpftool:bpftool clang:clang setfattr:attr)
+vm_needs=(
+    qemu-system-x86_64:qemu-system-x86 busybox:busybox-static bpftool:bpftool setfattr:attr
+    setpriv:util-linux fusermount3:fuse3 setfacl:acl mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs
+)
 # The kernel, as the pattern of its image and its package.
 vm_kernel=/boot/vmlinuz-6.12
 vm_package=linux-image-6.12-amd64
 vm_tool=1.40
+vm_options=(--cpus 2)
 
 need_vm() {
     need_packages "${build_needs[@]}" "${vm_needs[@]}" python3:python3
@@ -29,8 +33,8 @@ in_vm() {
     local out image status
     out=$(mktemp -d /var/tmp/hsci-vm.XXXXXX)
     image=$(compgen -G "$vm_kernel*" | sort -V | tail -1)
-    # The console is slow and cut short when the machine stops.
-    timeout 1100 target/tools/vm/bin/vng --disable-kvm -r "$image" --cpus 2 --memory 2G --user root \
+    # The console is slow and cut short when the machine stops. The tool starts others by their names.
+    PATH=$project/target/tools/vm/bin:$PATH timeout 1100 vng --disable-kvm -r "$image" "${vm_options[@]}" --memory 2G --user root \
         --rodir="$programs" --rodir="$project" --rwdir="$out" \
         --exec "$* > $out/log 2>&1; echo \$? > $out/status" < /dev/null > "$out/console" 2>&1 || true
     cat "$out/log" || cat "$out/console"
@@ -39,10 +43,34 @@ in_vm() {
     return "$status"
 }
 
-test_vm() {
-    need_vm
+build_for_vm() {
     need_rust
     build_checked
-    local programs=${CARGO_TARGET_DIR:-$project/target}/checked
-    in_vm "bash $project/tests/vm/attempts.sh $programs"
+    programs=${CARGO_TARGET_DIR:-$project/target}/checked
+}
+
+test_vm() {
+    local programs
+    need_vm
+    build_for_vm
+    in_vm "bash $project/tests/vm/attempts.sh $programs $*"
+}
+
+# As a part of all tests. A process of its own, so that the first step that fails ends it.
+test_vm_if_possible() {
+    if timeout 900 "$project/run" setup-vm; then
+        test_vm quick
+    else
+        echo "test guard ... not run: a virtual machine cannot be set up"
+        echo "test result: none. 0 passed; 0 failed; 1 ignored"
+    fi
+}
+
+# What the guard adds to open(2), in instructions: the machine's clock counts them.
+bench_vm() {
+    local programs vm_options=(--cpus 1 --qemu-opts="-icount shift=0,sleep=off")
+    need_vm
+    build_for_vm
+    clang -O2 -o "$programs/opens" tests/vm/opens.c
+    in_vm "bash $project/tests/vm/cost.sh $programs $programs/opens"
 }

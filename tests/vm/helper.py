@@ -1,5 +1,5 @@
 """System calls that no shell has. Exit code: 0 if the content was reached, 13 if refused."""
-import array, ctypes, mmap, os, socket, struct, sys
+import array, ctypes, errno, mmap, os, socket, struct, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 SECRET = b"secret"
@@ -30,9 +30,13 @@ def by_handle(path):
     handle = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 136)
     mount = ctypes.c_int()
     syscall(303, -100, path.encode(), handle, ctypes.byref(mount), 0)
-    place = os.open(os.path.dirname(path), os.O_PATH)
-    root = os.open("/run/arena", os.O_RDONLY)
-    os.close(place)
+    place = os.path.dirname(path)
+    while os.stat(os.path.dirname(place)).st_dev == os.stat(place).st_dev:
+        place = os.path.dirname(place)
+    root = os.open(place, os.O_RDONLY)
+    # What the handle leads to is not known by a name any more, where names can be found again.
+    with open("/proc/sys/vm/drop_caches", "w") as caches:
+        caches.write("2")
     done(os.read(syscall(304, root, handle, os.O_RDONLY), 100))
 
 
@@ -108,9 +112,9 @@ def rename(paths):
 
 
 def dig(path):
-    """Makes 300 directories, each in the one before."""
+    """Makes 2,000 directories, each in the one before."""
     os.chdir(path)
-    for _ in range(300):
+    for _ in range(2000):
         os.mkdir("d" * 50)
         os.chdir("d" * 50)
     with open("lowest", "wb") as file:
@@ -118,9 +122,9 @@ def dig(path):
 
 
 def deep(path):
-    """The lowest of 300 directories, reached name by name."""
+    """The lowest of 2,000 directories, reached name by name."""
     os.chdir(path)
-    for _ in range(300):
+    for _ in range(2000):
         os.chdir("d" * 50)
     done(open("lowest", "rb").read())
 
@@ -217,6 +221,207 @@ def write_open(path):
 
 def truncate(path):
     os.truncate(path, 0)
+
+
+def trace(process):
+    """Attaches to a process, and lets it go."""
+    if libc.ptrace(16, int(process), 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.waitpid(int(process), 0x40000000)
+    libc.ptrace(17, int(process), 0, 0)
+
+
+def memory(process):
+    os.open(f"/proc/{process}/mem", os.O_RDWR)
+
+
+def remote_read(process):
+    """Rights are looked at before addresses: there is nothing at the first."""
+    here = ctypes.create_string_buffer(8)
+    local, remote = (struct.pack("QQ", at, 8) for at in (ctypes.addressof(here), 0))
+    try:
+        syscall(310, int(process), local, 1, remote, 1, 0)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+
+
+def descriptors(process):
+    os.readlink(f"/proc/{process}/fd/0")
+
+
+def duplicate(process):
+    syscall(438, os.pidfd_open(int(process)), 0, 0)
+
+
+class Ring:
+    """An io_uring of the simplest kind."""
+
+    def __init__(self):
+        parameters = bytearray(120)
+        view = (ctypes.c_char * 120).from_buffer(parameters)
+        self.at = syscall(425, 4, view)
+        values = struct.unpack("30I", parameters)
+        self.tail, self.array, self.cqes = values[11], values[16], values[25]
+        self.ring = mmap.mmap(self.at, max(self.array + 16, self.cqes + 8 * 16))
+        self.entries = mmap.mmap(self.at, 4096, offset=0x10000000)
+
+    def call(self, opcode, directory, address, length, offset, flags):
+        """One call, in its own words; returns what it returns."""
+        entry = struct.pack("BBHiQQII", opcode, 0, 0, directory, offset, address, length & 0xFFFFFFFF, flags)
+        self.entries[: len(entry)] = entry
+        self.ring[self.array : self.array + 4] = struct.pack("I", 0)
+        self.ring[self.tail : self.tail + 4] = struct.pack("I", 1)
+        syscall(426, self.at, 1, 1, 1, None, 0)
+        result = struct.unpack_from("i", self.ring, self.cqes + 8)[0]
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return result
+
+
+def uring_open(path):
+    name = ctypes.create_string_buffer(path.encode())
+    done(os.read(Ring().call(18, -100, ctypes.addressof(name), 0, 0, os.O_RDONLY), 100))
+
+
+def uring_two(opcode, paths):
+    old, new = (ctypes.create_string_buffer(path.encode()) for path in paths.split(":"))
+    Ring().call(opcode, -100, ctypes.addressof(old), -100, ctypes.addressof(new), 0)
+
+
+def uring_rename(paths):
+    uring_two(35, paths)
+
+
+def uring_link(paths):
+    uring_two(39, paths)
+
+
+def changed_argument(path):
+    """A second thread changes the path between the kernel's looks at it."""
+    import threading
+    other = b"/run/arena/other"
+    name = ctypes.create_string_buffer(path.encode(), 200)
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            for text in (other, path.encode()):
+                ctypes.memmove(name, text + b"\0", len(text) + 1)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    found, opened = b"", 0
+    for _ in range(300):
+        at = libc.openat(-100, name, os.O_RDONLY)
+        if at >= 0:
+            opened += 1
+            found += os.read(at, 100)
+            os.close(at)
+    stop.set()
+    thread.join()
+    sys.exit(0 if SECRET in found else 13)
+
+
+def trusted(action, *arguments):
+    """Starts this helper as a program that may, and waits for its first line."""
+    import subprocess
+    command = ["/run/arena/trusted", __file__, action, *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return process, process.stdout.readline().decode().strip()
+
+
+def hold(path):
+    """Keeps a file open and mapped, and says where."""
+    at = os.open(path, os.O_RDONLY)
+    kept = mmap.mmap(at, 0, prot=mmap.PROT_READ)
+    with open("/proc/self/maps") as maps:
+        place = next(line.split()[0] for line in maps if path in line)
+    print(at, place, flush=True)
+    sys.stdin.read()
+    kept.close()
+
+
+def hold_unlinked(path):
+    """The same with a file that has lost its name."""
+    with open(path, "wb") as file:
+        file.write(SECRET)
+    at = os.open(path, os.O_RDONLY)
+    kept = mmap.mmap(at, 0, prot=mmap.PROT_READ)
+    os.unlink(path)
+    with open("/proc/self/maps") as maps:
+        place = next(line.split()[0] for line in maps if path in line)
+    print(at, place, flush=True)
+    sys.stdin.read()
+    kept.close()
+
+
+def taken_descriptor(path):
+    """A descriptor of a process that may, by pidfd_getfd."""
+    process, line = trusted("hold", path)
+    try:
+        at = syscall(438, os.pidfd_open(process.pid), int(line.split()[0]), 0)
+        done(os.read(at, 100))
+    finally:
+        process.stdin.close()
+
+
+def mapped_file(path):
+    """The file behind a mapping of a process that may."""
+    process, line = trusted("hold", path)
+    try:
+        done(open(f"/proc/{process.pid}/map_files/{line.split()[1]}", "rb").read())
+    finally:
+        process.stdin.close()
+
+
+def mapped_unlinked_file(path):
+    process, line = trusted("hold_unlinked", path)
+    try:
+        done(open(f"/proc/{process.pid}/map_files/{line.split()[1]}", "rb").read())
+    finally:
+        process.stdin.close()
+
+
+def write_secret(path):
+    with open(path, "wb") as file:
+        file.write(SECRET)
+    print(os.stat(path).st_ino, flush=True)
+
+
+def number_used_again(paths):
+    """A file of no rule gives its inode number to one of a rule."""
+    free, ruled = paths.split(":")
+    for turn in range(50):
+        with open(free, "wb") as file:
+            file.write(b"x")
+        number = os.stat(free).st_ino
+        open(free, "rb").close()
+        os.unlink(free)
+        process, line = trusted("write_secret", f"{ruled}{turn}")
+        process.wait()
+        if line == str(number):
+            done(open(f"{ruled}{turn}", "rb").read())
+    print("no number was used again")
+    sys.exit(2)
+
+
+def clone(paths):
+    """Shares the blocks of a file with another one."""
+    import fcntl
+    old, new = paths.split(":")
+    source = os.open(old, os.O_RDONLY)
+    copy = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    fcntl.ioctl(copy, 0x40049409, source)
+    done(os.read(copy, 100))
+
+
+def many_mounts(count):
+    """More file systems than the guard has room for."""
+    for index in range(int(count)):
+        os.makedirs(f"/run/many/{index}", exist_ok=True)
+        if libc.mount(b"none", f"/run/many/{index}".encode(), b"tmpfs", 0, None):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
 /* The guard: judges calls before the kernel acts, whether a cache or a host would serve them. */
-#include "label.h"
+#include "protect.h"
 
-#define EPERM 1
-#define EACCES 13
 #define EXDEV 18
 
 #define FMODE_READ 0x1u
@@ -81,16 +79,6 @@ static __always_inline __u32 type_of(__u32 mode)
 	}
 }
 
-/* What a hook may answer; the verifier wants to see it. Anything else refuses. */
-static __always_inline int answer(int result)
-{
-	if (result == 0)
-		return 0;
-	if (result < -4095 || result > 0)
-		return -EACCES;
-	return result;
-}
-
 static __always_inline int refuse(struct call *call, int error)
 {
 	return call->guard->permissive ? 0 : -error;
@@ -139,7 +127,10 @@ static long judge_operation(__u32 operation, struct call *call)
 /* Judges a call whose label is known. */
 static __noinline int judge_labelled(struct call *call)
 {
-	if (call->label.seal && !hsci_may_pass(call->guard, call->label.seal)) {
+	if (call->label.seal) {
+		/* Rules are for those who come by the mount. */
+		if (hsci_may_pass(call->guard, call->label.seal))
+			return 0;
 		__sync_fetch_and_add(&call->guard->sealed, 1);
 		hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
 			    HSCI_NONE, EPERM, HSCI_SEALED);
@@ -169,8 +160,9 @@ static __always_inline int judge(struct call *call, const struct dentry *dentry,
 {
 	call->dentry = dentry;
 	call->operations = operations;
+	/* A host may reach what is in its store by handles. */
 	if (!hsci_label_of(call->tables, call->guard, dentry, inode, &call->label))
-		return unfit(call);
+		return hsci_own_seal() ? 0 : unfit(call);
 	/* Most paths are no rule's business. */
 	if (!call->label.state && !call->label.seal)
 		return 0;
@@ -285,6 +277,17 @@ SEC("lsm/file_ioctl")
 int BPF_PROG(file_ioctl, struct file *file, unsigned int command, unsigned long argument,
 	     int previous)
 {
+	int obeyed = previous ? 0 : hsci_obey(file, command, argument);
+
+	if (obeyed)
+		return answer(obeyed);
+	return answer(previous ? previous : judge_file(file, IOCTL));
+}
+
+SEC("lsm/file_ioctl_compat")
+int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command, unsigned long argument,
+	     int previous)
+{
 	return answer(previous ? previous : judge_file(file, IOCTL));
 }
 
@@ -370,7 +373,9 @@ int BPF_PROG(inode_link_class, struct dentry *old, struct inode *dir, struct den
 	call.dentry = new;
 	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
 	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
-		return answer(unfit(&call));
+		return hsci_own_seal() ? 0 : answer(unfit(&call));
+	if (from.seal == to.seal && from.seal && from.seal == hsci_own_seal())
+		return 0;
 	if (from.seal == to.seal && hsci_class(call.tables, from.state) ==
 					    hsci_class(call.tables, to.state))
 		return 0;
@@ -408,9 +413,9 @@ int BPF_PROG(inode_rename_class, struct inode *old_dir, struct dentry *old, stru
 	call.dentry = new;
 	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
 	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
-		return answer(unfit(&call));
+		return hsci_own_seal() ? 0 : answer(unfit(&call));
 	if (from.state && from.state != to.state && !hsci_class(call.tables, from.state) &&
-	    !call.guard->permissive)
+	    !(from.seal && from.seal == hsci_own_seal()) && !call.guard->permissive)
 		return -EXDEV;
 	__sync_fetch_and_add(&call.guard->epoch, 1);
 	return 0;
@@ -477,6 +482,26 @@ int BPF_PROG(inode_removexattr, void *idmap, struct dentry *dentry, const char *
 	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, REMOVE_XATTR));
 }
 
+/* Lists of access do not come by the hooks of other attributes. */
+SEC("lsm/inode_set_acl")
+int BPF_PROG(inode_set_acl, void *idmap, struct dentry *dentry, const char *name, void *acl,
+	     int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, SET_XATTR));
+}
+
+SEC("lsm/inode_get_acl")
+int BPF_PROG(inode_get_acl, void *idmap, struct dentry *dentry, const char *name, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, GET_XATTR));
+}
+
+SEC("lsm/inode_remove_acl")
+int BPF_PROG(inode_remove_acl, void *idmap, struct dentry *dentry, const char *name, int previous)
+{
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, REMOVE_XATTR));
+}
+
 SEC("lsm/inode_readlink")
 int BPF_PROG(inode_readlink, struct dentry *dentry, int previous)
 {
@@ -489,6 +514,20 @@ int BPF_PROG(sb_statfs, struct dentry *dentry, int previous)
 	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, STATFS));
 }
 
+/* What is mounted over a part of a store would be taken for it. No rule is about mounting. */
+SEC("lsm/sb_mount")
+int BPF_PROG(sb_mount, const char *source, const struct path *path, const char *type,
+	     unsigned long flags, void *data)
+{
+	return answer(judge_object(BPF_CORE_READ(path, dentry), NULL, 0));
+}
+
+SEC("lsm/move_mount")
+int BPF_PROG(move_mount, const struct path *from, const struct path *to, int previous)
+{
+	return answer(previous ? previous : judge_object(BPF_CORE_READ(to, dentry), NULL, 0));
+}
+
 /* An address may be given to another directory from now on. */
 SEC("lsm/inode_free_security")
 int BPF_PROG(inode_free_security, struct inode *inode)
@@ -496,79 +535,7 @@ int BPF_PROG(inode_free_security, struct inode *inode)
 	__u64 key = (__u64)inode;
 
 	bpf_map_delete_elem(&DIRECTORIES, &key);
-	return 0;
-}
-
-/* What protects the guard itself, and the hosts. */
-
-static __always_inline int protect(__u32 own)
-{
-	struct hsci_guard *guard = hsci_guard();
-
-	if (!guard || !bpf_map_lookup_elem(&OWN, &own) || hsci_is_command(guard))
-		return 0;
-	__sync_fetch_and_add(&guard->sealed, 1);
-	return guard->permissive ? 0 : -EPERM;
-}
-
-SEC("lsm/bpf_map")
-int BPF_PROG(bpf_map_access, struct bpf_map *map, unsigned int mode, int previous)
-{
-	return answer(previous ? previous : protect(map->id & ~(1u << 31)));
-}
-
-SEC("lsm/bpf_prog")
-int BPF_PROG(bpf_prog_access, struct bpf_prog *prog, int previous)
-{
-	return answer(previous ? previous : protect(BPF_CORE_READ(prog, aux, id) | 1u << 31));
-}
-
-SEC("lsm/sb_umount")
-int BPF_PROG(sb_umount, struct vfsmount *mount, int flags, int previous)
-{
-	struct hsci_guard *guard = hsci_guard();
-
-	if (previous || !guard || !guard->pins_device)
-		return answer(previous);
-	if (BPF_CORE_READ(mount, mnt_sb, s_dev) != guard->pins_device || hsci_is_command(guard))
-		return 0;
-	__sync_fetch_and_add(&guard->sealed, 1);
-	return guard->permissive ? 0 : -EPERM;
-}
-
-static __always_inline int protect_host(__u32 process)
-{
-	struct hsci_guard *guard = hsci_guard();
-	__u32 caller = bpf_get_current_pid_tgid() >> 32;
-
-	if (!guard || caller == process || !bpf_map_lookup_elem(&HOSTS, &process) ||
-	    hsci_is_command(guard))
-		return 0;
-	__sync_fetch_and_add(&guard->sealed, 1);
-	return guard->permissive ? 0 : -EPERM;
-}
-
-SEC("lsm/ptrace_access_check")
-int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode, int previous)
-{
-	return answer(previous ? previous : protect_host(child->tgid));
-}
-
-SEC("lsm/task_kill")
-int BPF_PROG(task_kill, struct task_struct *task, void *info, int signal, const struct cred *cred,
-	     int previous)
-{
-	return answer(previous ? previous : protect_host(task->tgid));
-}
-
-/* A process id may be given to somebody else from now on. */
-SEC("lsm/task_free")
-int BPF_PROG(task_free, struct task_struct *task)
-{
-	__u32 process = task->tgid;
-
-	if (task->pid == task->tgid)
-		bpf_map_delete_elem(&HOSTS, &process);
+	bpf_map_delete_elem(&SEALS, &key);
 	return 0;
 }
 

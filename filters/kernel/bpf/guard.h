@@ -12,15 +12,14 @@ struct hsci_guard {
 	__u32 permissive;
 	/* Rises when labels may have become wrong. */
 	__u32 epoch;
-	/* Number of sealed directories. */
-	__u32 seals;
-	/* Device that holds the pins. */
-	__u32 pins_device;
-	/* The command's executable. */
-	__u64 command_inode;
-	__u32 command_device;
 	/* Which of the rooms for tables the programs were built for. */
 	__u32 room;
+	/* Device that holds the pins. */
+	__u32 pins_device;
+	/* The command's executable; 0 before one has made itself known. */
+	__u64 command_inode;
+	__u32 command_device;
+	__u32 reserved;
 	/* Calls that a rule had a say on, that were refused by one, that were refused by a seal. */
 	__u64 judged;
 	__u64 denied;
@@ -76,7 +75,10 @@ struct {
 	__uint(max_entries, 262144);
 } EVENTS SEC(".maps");
 
-/* Hosts, by process: the store that each may use. */
+/*
+ * Hosts, by process: the seal that each may pass, which is its supervisor's number. A supervisor is a host
+ * as well.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -120,13 +122,24 @@ static __always_inline bool hsci_is_command(const struct hsci_guard *guard)
 	       BPF_CORE_READ(inode, i_sb, s_dev) == guard->command_device;
 }
 
-/* True for whoever may use a sealed directory. */
-static __always_inline bool hsci_may_pass(const struct hsci_guard *guard, __u32 seal)
+/* The seal that the calling process may pass, or 0. */
+static __always_inline __u32 hsci_own_seal(void)
 {
 	__u32 process = bpf_get_current_pid_tgid() >> 32;
 	__u32 *own = bpf_map_lookup_elem(&HOSTS, &process);
 
-	return (own && *own == seal) || hsci_is_command(guard);
+	return own ? *own : 0;
+}
+
+/*
+ * True for whoever may use a sealed directory: its hosts, while their supervisor lives. The command has
+ * its own, and what such hosts have left.
+ */
+static __always_inline bool hsci_may_pass(const struct hsci_guard *guard, __u32 seal)
+{
+	if (hsci_own_seal() == seal)
+		return true;
+	return !bpf_map_lookup_elem(&HOSTS, &seal) && hsci_is_command(guard);
 }
 
 static __always_inline void hsci_report(struct hsci_guard *guard, const struct dentry *dentry,

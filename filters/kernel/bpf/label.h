@@ -25,6 +25,9 @@ struct hsci_label {
 	__u64 dentry;
 };
 
+/* The kernel's mark of a dentry that was not found from the root. */
+#define DCACHE_DISCONNECTED (1u << 5)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -54,17 +57,15 @@ struct {
 	__type(value, __u32);
 } ROOTS SEC(".maps");
 
-struct hsci_inode_key {
-	__u64 number;
-	__u32 device;
-	__u32 reserved;
-};
-
-/* Directories that only a host, or the command, may use; with all below. */
+/*
+ * Directories that only a host, or the command, may use; with all below. By address: numbers of inodes
+ * are not unique in every file system. Whoever asks for a seal has the directory open, so that its inode
+ * stays.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
-	__type(key, struct hsci_inode_key);
+	__type(key, __u64);
 	__type(value, __u32);
 } SEALS SEC(".maps");
 
@@ -72,31 +73,33 @@ struct hsci_label_climb {
 	struct hsci_climb climb;
 	struct hsci_label label;
 	__u64 stamp;
-	bool has_seals;
 };
 
-static __always_inline void hsci_look_for_seal(struct hsci_label_climb *find,
-					       const struct dentry *dentry,
-					       const struct inode *inode)
+static __always_inline void hsci_look_for_seal(struct hsci_label_climb *find, __u64 inode)
 {
-	struct hsci_inode_key key = {};
 	__u32 *seal;
 
-	if (!find->has_seals || find->label.seal || !inode)
+	if (find->label.seal || !inode)
 		return;
-	key.number = BPF_CORE_READ(inode, i_ino);
-	key.device = BPF_CORE_READ(dentry, d_sb, s_dev);
-	seal = bpf_map_lookup_elem(&SEALS, &key);
+	seal = bpf_map_lookup_elem(&SEALS, &inode);
 	if (seal)
 		find->label.seal = *seal;
+}
+
+/* True at the root of a file system, or of what is in no tree at all, as pipes are. */
+static __always_inline bool hsci_is_top(const struct dentry *dentry, bool has_root)
+{
+	if (dentry == BPF_CORE_READ(dentry, d_sb, s_root))
+		return true;
+	/* A handle may lead to an inode whose way to the root is not known. */
+	return !has_root && !(BPF_CORE_READ(dentry, d_flags) & DCACHE_DISCONNECTED);
 }
 
 static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 {
 	const struct dentry *dentry = find->climb.dentry;
 	const struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-	const struct inode *inode = BPF_CORE_READ(dentry, d_inode);
-	__u64 key = (__u64)inode;
+	__u64 key = (__u64)BPF_CORE_READ(dentry, d_inode);
 	struct hsci_label *known;
 	struct hsci_root_key place = {};
 	__u32 *root;
@@ -111,15 +114,13 @@ static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 			return 1;
 		}
 	}
-	hsci_look_for_seal(find, dentry, inode);
+	hsci_look_for_seal(find, key);
 	if (parent == dentry) {
 		place.device = BPF_CORE_READ(dentry, d_sb, s_dev);
 		place.generation = find->stamp >> 32;
 		root = bpf_map_lookup_elem(&ROOTS, &place);
 		find->label.state = root ? *root : 0;
-		/* A handle may lead to an inode whose way to the root is not known. */
-		find->climb.is_done = !root || dentry == BPF_CORE_READ(dentry, d_sb, s_root) ||
-				      (*root == 0 && !find->has_seals);
+		find->climb.is_done = hsci_is_top(dentry, root);
 		return 1;
 	}
 	if (!hsci_prepend_dentry(&find->climb, dentry))
@@ -155,12 +156,11 @@ HSCI_GLOBAL int hsci_find_label(const struct hsci_tables *tables, struct hsci_gu
 	own = BPF_CORE_READ(leaf, d_name.len) + 1;
 	is_root = BPF_CORE_READ(leaf, d_parent) == leaf;
 	find.stamp = label->stamp;
-	find.has_seals = guard->seals != 0;
 	find.climb.scratch = hsci_take_scratch();
 	if (!find.climb.scratch)
 		return false;
 	/* Whether the leaf itself is sealed says nothing about its parent. */
-	hsci_look_for_seal(&find, leaf, BPF_CORE_READ(leaf, d_inode));
+	hsci_look_for_seal(&find, (__u64)BPF_CORE_READ(leaf, d_inode));
 	own_seal = find.label.seal;
 	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_label, &find, 0);
 	state = find.label.state;

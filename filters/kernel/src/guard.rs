@@ -4,10 +4,10 @@
 //! exchanged by one write: each call is judged by the old tables or by the new ones.
 
 mod hooks;
+mod orders;
 mod pins;
 mod roots;
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -16,29 +16,25 @@ use aya::{Btf, EbpfLoader};
 use hsci_engine::Tables;
 
 use crate::room::{self, Objects, objects};
-use crate::sys::{InodeKey, RootKey, Shared};
+use crate::sys::{RootKey, Shared};
 use crate::{Error, map_error};
 
 pub use hooks::UNSEEN;
+pub use orders::{Unsealed, seal, unseal};
 pub use pins::PINS;
 
 const OBJECTS: Objects = objects!("guard");
 
 // As in `bpf/guard.h`.
 const PERMISSIVE: usize = 0;
-const EPOCH: usize = 4;
-const SEALS: usize = 8;
-const PINS_DEVICE: usize = 12;
-const COMMAND_INODE: usize = 16;
-const COMMAND_DEVICE: usize = 24;
-const ROOM: usize = 28;
+const ROOM: usize = 8;
 const COUNTS: usize = 32;
 const TARGETS: usize = 72;
 const MAX_TARGETS: usize = 256;
 const GUARD_LEN: usize = TARGETS + MAX_TARGETS * size_of::<u64>();
-/// Only the command passes this seal; hosts have greater ones.
-const SEAL_OF_COMMAND: u32 = 1;
 const PROGRAM_BIT: u32 = 1 << 31;
+/// What there is no guard without: it judges the most, and takes orders.
+const NEEDED: [&str; 2] = ["file_open", "file_ioctl"];
 
 /// How a policy is loaded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +99,7 @@ impl Guard {
             }
             let next = pins::next();
             let (new, missing) = Self::create(&next, room, tables, options)?;
+            new.take_seals(&guard)?;
             new.exchange(tables, words, generation)?;
             drop((guard, new));
             pins::replace(&next)?;
@@ -149,10 +146,10 @@ impl Guard {
         let (mut missing, mut links, mut own) = (Vec::new(), Vec::new(), Vec::new());
         for one in hooks::ALL {
             match hooks::attach(&mut ebpf, &btf, one) {
-                Ok(link) => links.push((one.program, link)),
+                Ok(link) => links.extend(link.map(|link| (one.program, link))),
                 Err(source) => {
                     let error = Error::Program { name: one.program, source };
-                    if one.program == "file_open" || !options.allow_partial {
+                    if NEEDED.contains(&one.program) || !options.allow_partial {
                         return Err(error);
                     }
                     missing.push(format!("not judged: {}: {error}", one.purpose));
@@ -177,52 +174,23 @@ impl Guard {
 
     /// Tells the programs what is theirs, and who may change it: this program, run by root.
     fn protect(&self, own: &[u32]) -> Result<(), Error> {
-        const COMMAND: &str = "/proc/self/exe";
-        let file = |path: &Path| {
-            let meta = std::fs::metadata(path);
-            meta.map_err(|source| Error::File { path: path.display().to_string(), source })
-        };
-        let (command, pins) = (file(Path::new(COMMAND))?, file(&self.dir)?);
-        let state = &self.state;
-        state.long(COMMAND_INODE).store(command.ino(), Ordering::Relaxed);
-        state.word(COMMAND_DEVICE).store(device(command.dev()), Ordering::Relaxed);
+        orders::claim(&self.dir)?;
         let mut map: HashMap<_, u32, u32> = pins::typed(&self.dir, "OWN")?;
-        for id in own {
-            map.insert(id, 1, 0).map_err(map_error("OWN"))?;
+        own.iter().try_for_each(|id| map.insert(id, 1, 0)).map_err(map_error("OWN"))
+    }
+
+    /// Goes on with the seals and the hosts of another guard.
+    fn take_seals(&self, from: &Self) -> Result<(), Error> {
+        let old: HashMap<_, u64, u32> = pins::typed(&from.dir, "SEALS")?;
+        let mut new: HashMap<_, u64, u32> = pins::typed(&self.dir, "SEALS")?;
+        for (inode, seal) in old.iter().flatten() {
+            new.insert(inode, seal, 0).map_err(map_error("SEALS"))?;
         }
-        let key = InodeKey::new(pins.ino(), device(pins.dev()));
-        self.insert_seal(key, SEAL_OF_COMMAND)?;
-        state.word(PINS_DEVICE).store(device(pins.dev()), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn insert_seal(&self, key: InodeKey, seal: u32) -> Result<(), Error> {
-        let mut seals: HashMap<_, InodeKey, u32> = pins::typed(&self.dir, "SEALS")?;
-        seals.insert(key, seal, 0).map_err(map_error("SEALS"))?;
-        self.state.word(SEALS).fetch_add(1, Ordering::SeqCst);
-        // Labels that were found before know nothing of it.
-        self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Lets only a host use a directory and all below. Whoever has it open already keeps that.
-    pub fn seal(&self, lower: &Path, host: u32) -> Result<(), Error> {
-        let meta = std::fs::metadata(lower)
-            .map_err(|source| Error::File { path: lower.display().to_string(), source })?;
-        let seal = host.max(SEAL_OF_COMMAND + 1);
-        let mut hosts: HashMap<_, u32, u32> = pins::typed(&self.dir, "HOSTS")?;
-        hosts.insert(host, seal, 0).map_err(map_error("HOSTS"))?;
-        self.insert_seal(InodeKey::new(meta.ino(), device(meta.dev())), seal)
-    }
-
-    /// Lets everybody use a directory again.
-    pub fn unseal(&self, lower: &Path) -> Result<(), Error> {
-        let meta = std::fs::metadata(lower)
-            .map_err(|source| Error::File { path: lower.display().to_string(), source })?;
-        let mut seals: HashMap<_, InodeKey, u32> = pins::typed(&self.dir, "SEALS")?;
-        let key = InodeKey::new(meta.ino(), device(meta.dev()));
-        seals.remove(&key).map_err(map_error("SEALS"))?;
-        self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);
+        let old: HashMap<_, u32, u32> = pins::typed(&from.dir, "HOSTS")?;
+        let mut new: HashMap<_, u32, u32> = pins::typed(&self.dir, "HOSTS")?;
+        for (process, seal) in old.iter().flatten() {
+            new.insert(process, seal, 0).map_err(map_error("HOSTS"))?;
+        }
         Ok(())
     }
 
@@ -238,14 +206,17 @@ impl Guard {
     /// States of roots first, under the new generation; then the tables; then what is stale goes.
     fn exchange(&self, tables: &Tables, words: Vec<u32>, generation: u32) -> Result<(), Error> {
         let mut map: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
-        for (device, state) in roots::states(tables)? {
-            map.insert(RootKey { device, generation }, state, 0).map_err(map_error("ROOTS"))?;
-        }
-        room::put_into_map(&mut pins::map(&self.dir, room::NAME)?, self.room(), words)?;
+        let mut policy = pins::map(&self.dir, room::NAME)?;
+        let put = roots::states(tables)?
+            .into_iter()
+            .try_for_each(|(device, state)| map.insert(RootKey { device, generation }, state, 0))
+            .map_err(map_error("ROOTS"))
+            .and_then(|()| room::put_into_map(&mut policy, self.room(), words));
         let keys: Vec<RootKey> = map.keys().flatten().collect();
-        for key in keys.iter().filter(|key| key.generation != generation) {
+        for key in keys.iter().filter(|key| (key.generation == generation) == put.is_err()) {
             map.remove(key).map_err(map_error("ROOTS"))?;
         }
+        put?;
         let mut hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
         for rule in 0..tables.rules() {
             hits.set(rule, 0, 0).map_err(map_error("HITS"))?;
@@ -316,11 +287,6 @@ pub fn probe() -> Result<(), Error> {
     let btf = Btf::from_sys_fs().map_err(Error::Types)?;
     let mut ebpf = crate::load(OBJECTS[0])?;
     hooks::probe(&mut ebpf, &btf)
-}
-
-/// The kernel's own way to write a device number.
-fn device(number: u64) -> u32 {
-    rustix::fs::major(number) << 20 | rustix::fs::minor(number)
 }
 
 /// Reports of the guard.

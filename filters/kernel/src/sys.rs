@@ -2,10 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use rustix::io::Errno;
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::evaluate::{Answer, Question};
@@ -33,21 +35,6 @@ unsafe impl aya::Pod for Question {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Answer {}
 
-/// Names an inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct InodeKey {
-    number: u64,
-    device: u32,
-    reserved: u32,
-}
-
-impl InodeKey {
-    pub(crate) fn new(number: u64, device: u32) -> Self {
-        Self { number, device, reserved: 0 }
-    }
-}
-
 /// Names the root of a file system, for one policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -56,10 +43,43 @@ pub(crate) struct RootKey {
     pub(crate) generation: u32,
 }
 
-// SAFETY: `repr(C)`, numbers only; 8 + 4 + 4 bytes leave no padding.
-unsafe impl aya::Pod for InodeKey {}
 // SAFETY: `repr(C)`, two numbers of the same size.
 unsafe impl aya::Pod for RootKey {}
+
+/// An order to the guard: an ioctl on a directory, with a number.
+pub(crate) struct Order {
+    pub(crate) number: Opcode,
+    pub(crate) argument: u32,
+}
+
+// SAFETY: the argument is a number, and not one of memory: no file system knows these orders, and the
+// guard takes it as it is. Nothing is written.
+unsafe impl Ioctl for Order {
+    type Output = ();
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        self.number
+    }
+
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        std::ptr::without_provenance_mut(self.argument as usize)
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut std::ffi::c_void) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Gives an order about a directory; how the guard, or else the file system, answers it.
+pub(crate) fn give(directory: BorrowedFd<'_>, order: Order) -> Errno {
+    // SAFETY: `Order` is an ioctl by which nobody reads or writes memory of this process.
+    match unsafe { ioctl(directory, order) } {
+        Ok(()) => Errno::NOTTY,
+        Err(errno) => errno,
+    }
+}
 
 /// The values of an array map, as memory that programs in the kernel write at the same time.
 #[derive(Debug)]

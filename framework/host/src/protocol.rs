@@ -52,6 +52,10 @@ pub(crate) struct Start {
     pub(crate) opens: bool,
 }
 
+/// Whether the store is kept from everybody but its host, or why not. A worker that serves is told each
+/// time that it may have changed.
+pub type Seal = Result<(), String>;
+
 /// How somebody who was asked for something got on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {

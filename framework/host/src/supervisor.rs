@@ -8,6 +8,7 @@ mod kernel;
 mod log_file;
 mod paths;
 mod policy;
+mod seal;
 mod store;
 mod succession;
 pub mod table;
@@ -17,6 +18,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -28,6 +30,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use self::policy::PolicyLine;
+use self::seal::Sealed;
 use self::succession::Succession;
 use self::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
@@ -36,6 +39,7 @@ use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::log_file::last_words;
 pub use self::policy::{Callers, FindCallers, renew_policies};
+pub use self::seal::Sealer;
 pub use self::store::StoreFile;
 
 /// What a supervisor is started for.
@@ -47,14 +51,24 @@ pub struct Job {
     pub program: PathBuf,
 }
 
+/// What supervisors are given of the kernel side.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "there is nothing to be seen")]
+pub struct KernelSide {
+    /// Finds out who calls.
+    pub callers: FindCallers,
+    /// Keeps stores for their hosts.
+    pub sealer: &'static dyn Sealer,
+}
+
 /// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
 ///
 /// In the background, `hsci supervise JOB` is started from the calling program's own file.
-pub fn mount(job: &Job, callers: FindCallers) -> Result<(), Failure> {
+pub fn mount(job: &Job, side: KernelSide) -> Result<(), Failure> {
     let job = Job { request: paths::check(&job.request)?, ..job.clone() };
     if job.request.foreground {
         crate::program::start_log();
-        return Supervisor::begin(&job, None, callers)?.run();
+        return Supervisor::begin(&job, None, side)?.run();
     }
     let log = log_file::path(&job.request.dir);
     let program = std::env::current_exe().map_err(|error| internal("this program", &error))?;
@@ -80,7 +94,7 @@ pub fn mount(job: &Job, callers: FindCallers) -> Result<(), Failure> {
 }
 
 /// What `hsci supervise JOB` does: serves a mount, and tells on standard output how it began.
-pub fn supervise(job: &str, callers: FindCallers) -> Result<(), Failure> {
+pub fn supervise(job: &str, side: KernelSide) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(job).map_err(|error| {
         Failure::new(Exit::Usage, format!("supervise: {error}; use `hsci mount`"))
     })?;
@@ -89,7 +103,7 @@ pub fn supervise(job: &str, callers: FindCallers) -> Result<(), Failure> {
     let _ = rustix::process::setsid();
     let begun = rustix::process::chdir("/")
         .map_err(|errno| internal("/", &errno.into()))
-        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir), callers));
+        .and_then(|()| Supervisor::begin(&job, log_file::path(&job.request.dir), side));
     let answer = match &begun {
         Ok(_) => Answer::Done,
         Err(failure) => Answer::from(Err(failure.clone())),
@@ -159,7 +173,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn begin(job: &Job, log: Option<PathBuf>, callers: FindCallers) -> Result<Self, Failure> {
+    fn begin(job: &Job, log: Option<PathBuf>, side: KernelSide) -> Result<Self, Failure> {
         let request = &job.request;
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
             .map_err(|error| internal("signals", &error))?;
@@ -169,9 +183,11 @@ impl Supervisor {
         store::claim(&lower, job)?;
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
-        let (policy, opens) = PolicyLine::new(callers, &request.dir)?;
-        let vault = VaultKeeper::new(limit);
-        let mut heritage = Heritage { lower, handover, vault, policy: policy.clone() };
+        let (policy, opens) = PolicyLine::new(side.callers, &request.dir)?;
+        let seal = Sealed::new(side.sealer, &lower)
+            .map_err(|errno| internal("the lower directory", &errno.into()))?;
+        let (vault, seal) = (VaultKeeper::new(limit), Arc::new(seal));
+        let mut heritage = Heritage { lower, handover, vault, policy: policy.clone(), seal };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -188,7 +204,7 @@ impl Supervisor {
         let mut worker = Worker::start(&program, &mut heritage, &start)?;
         let dir = start.request.dir.clone();
         let device = kernel::mount(&start.request)?;
-        if let Err(failure) = worker.serve(device.as_fd()) {
+        if let Err(failure) = worker.serve(device.as_fd(), &heritage) {
             // Nobody can use it: there is nothing to wait for.
             kernel::unmount(&dir, true)?;
             return Err(failure);
@@ -204,13 +220,17 @@ impl Supervisor {
     fn run(self) -> Result<(), Failure> {
         let Self { dir, workers, mut signals, policy } = self;
         let handle = signals.handle();
-        let replacer = workers.replacer();
+        let (replacer, seal) = (workers.replacer(), workers.seal());
         let obeying = std::thread::spawn(move || {
             let mut asked_before = false;
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => replacer.upgrade(),
-                    SIGUSR2 => policy.renew(),
+                    SIGUSR2 => {
+                        // Who waits for the policy's number finds the seal renewed as well.
+                        seal.renew();
+                        policy.renew();
+                    }
                     _ => {
                         // The second signal does not wait for those who still use the mount.
                         if let Err(failure) = kernel::unmount(&dir, asked_before) {

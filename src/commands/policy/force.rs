@@ -69,7 +69,7 @@ pub(crate) fn put(
     let head = Head { file: file.to_owned(), number, guarded, permissive };
     Loaded::new(file, text, policy).write()?;
     Handed { head, tables: tables.clone() }.write().map_err(|error| of_file(&error))?;
-    missing.extend(renew(Some(number))?);
+    missing.extend(renew(Some(number), guarded && !permissive)?);
     for line in missing {
         ui::print(&format!("not enforced: {}: {line}\n", file.display()))?;
     }
@@ -78,9 +78,10 @@ pub(crate) fn put(
     ui::print(&format!("{}: {mode}: {rules} rules, {place}\n", file.display()))
 }
 
-/// Has all mounts take the policy with a number, or none; returns a line for each that does not.
-fn renew(number: Option<u64>) -> Result<Vec<String>> {
-    let left = supervisor::renew_policies(number)?;
+/// Has all mounts take the policy with a number, or none; returns a line for each that does not, or whose
+/// store is not sealed although it is to be.
+fn renew(number: Option<u64>, sealed: bool) -> Result<Vec<String>> {
+    let left = supervisor::renew_policies(number, sealed)?;
     Ok(left.into_iter().map(|(dir, why)| format!("{}: {why}", dir.display())).collect())
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn unload() -> Result<()> {
     }
     // Without the note, nothing is lost but its text.
     let _ = std::fs::remove_file(NOTE);
-    for line in renew(None)? {
+    for line in renew(None, false)? {
         ui::print(&format!("{line}\n"))?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use aya::programs::links::FdLink;
 use aya::programs::{FExit, Lsm, Program, ProgramError};
-use aya::{Btf, Ebpf};
+use aya::{Btf, BtfError, Ebpf};
 
 use crate::Error;
 
@@ -11,6 +11,8 @@ use crate::Error;
 pub(super) enum Place {
     /// A hook of the security modules, by its name.
     Hook(&'static str),
+    /// One that older kernels do not have: there, the same calls come by another.
+    NewHook(&'static str),
     /// The end of a function.
     End(&'static str),
 }
@@ -23,46 +25,52 @@ pub(super) struct Guarding {
 }
 
 macro_rules! hooks {
-    ($($program:literal $hook:literal $purpose:literal;)*) => {
-        &[$(Guarding { program: $program, place: Place::Hook($hook), purpose: $purpose },)*
+    ($($program:literal $place:ident $hook:literal $purpose:literal;)*) => {
+        &[$(Guarding { program: $program, place: Place::$place($hook), purpose: $purpose },)*
           Guarding { program: "renamed", place: Place::End("vfs_rename"), purpose: "renamed directories" }]
     };
 }
 
 /// All programs. Names are those of functions in `bpf/guard.bpf.c`.
 pub(super) const ALL: &[Guarding] = hooks! {
-    "file_open" "file_open" "open, exec, read-data, readdir and write-data";
-    "file_receive" "file_receive" "descriptors passed by others";
-    "mmap_file" "mmap_file" "mappings";
-    "file_lock" "file_lock" "lock";
-    "file_ioctl" "file_ioctl" "ioctl";
-    "inode_create" "inode_create" "create-file";
-    "inode_mkdir" "inode_mkdir" "mkdir";
-    "inode_mknod" "inode_mknod" "mknod";
-    "inode_symlink" "inode_symlink" "symlink";
-    "inode_link_from" "inode_link" "link, of the old name";
-    "inode_link_to" "inode_link" "link, of the new name";
-    "inode_link_class" "inode_link" "links between classes";
-    "inode_unlink" "inode_unlink" "unlink";
-    "inode_rmdir" "inode_rmdir" "rmdir";
-    "inode_rename_from" "inode_rename" "rename, of the old name";
-    "inode_rename_to" "inode_rename" "rename, of the new name";
-    "inode_rename_class" "inode_rename" "directories above those of rules";
-    "inode_setattr" "inode_setattr" "truncate, chmod, chown and utimens";
-    "inode_getattr" "inode_getattr" "getattr";
-    "inode_setxattr" "inode_setxattr" "setxattr";
-    "inode_getxattr" "inode_getxattr" "getxattr";
-    "inode_listxattr" "inode_listxattr" "listxattr";
-    "inode_removexattr" "inode_removexattr" "removexattr";
-    "inode_readlink" "inode_readlink" "readlink";
-    "sb_statfs" "sb_statfs" "statfs";
-    "inode_free_security" "inode_free_security" "addresses used again";
-    "bpf_map_access" "bpf_map" "protection of its maps";
-    "bpf_prog_access" "bpf_prog" "protection of its programs";
-    "sb_umount" "sb_umount" "protection of its pins";
-    "ptrace_access_check" "ptrace_access_check" "protection of hosts from tracing";
-    "task_kill" "task_kill" "protection of hosts from signals";
-    "task_free" "task_free" "process ids used again";
+    "file_open" Hook "file_open" "open, exec, read-data, readdir and write-data";
+    "file_receive" Hook "file_receive" "descriptors passed by others";
+    "mmap_file" Hook "mmap_file" "mappings";
+    "file_lock" Hook "file_lock" "lock";
+    "file_ioctl" Hook "file_ioctl" "ioctl";
+    "inode_create" Hook "inode_create" "create-file";
+    "inode_mkdir" Hook "inode_mkdir" "mkdir";
+    "inode_mknod" Hook "inode_mknod" "mknod";
+    "inode_symlink" Hook "inode_symlink" "symlink";
+    "inode_link_from" Hook "inode_link" "link, of the old name";
+    "inode_link_to" Hook "inode_link" "link, of the new name";
+    "inode_link_class" Hook "inode_link" "links between classes";
+    "inode_unlink" Hook "inode_unlink" "unlink";
+    "inode_rmdir" Hook "inode_rmdir" "rmdir";
+    "inode_rename_from" Hook "inode_rename" "rename, of the old name";
+    "inode_rename_to" Hook "inode_rename" "rename, of the new name";
+    "inode_rename_class" Hook "inode_rename" "directories above those of rules";
+    "inode_setattr" Hook "inode_setattr" "truncate, chmod, chown and utimens";
+    "inode_getattr" Hook "inode_getattr" "getattr";
+    "inode_setxattr" Hook "inode_setxattr" "setxattr";
+    "inode_getxattr" Hook "inode_getxattr" "getxattr";
+    "inode_listxattr" Hook "inode_listxattr" "listxattr";
+    "inode_removexattr" Hook "inode_removexattr" "removexattr";
+    "inode_readlink" Hook "inode_readlink" "readlink";
+    "sb_statfs" Hook "sb_statfs" "statfs";
+    "inode_free_security" Hook "inode_free_security" "addresses used again";
+    "file_ioctl_compat" NewHook "file_ioctl_compat" "ioctl of 32-bit programs";
+    "inode_set_acl" NewHook "inode_set_acl" "setxattr of lists of access";
+    "inode_get_acl" NewHook "inode_get_acl" "getxattr of lists of access";
+    "inode_remove_acl" NewHook "inode_remove_acl" "removexattr of lists of access";
+    "sb_mount" Hook "sb_mount" "mounts over parts of stores";
+    "move_mount" Hook "move_mount" "mounts moved over parts of stores";
+    "bpf_map_access" Hook "bpf_map" "protection of its maps";
+    "bpf_prog_access" Hook "bpf_prog" "protection of its programs";
+    "sb_umount" Hook "sb_umount" "protection of its pins";
+    "ptrace_access_check" Hook "ptrace_access_check" "protection of hosts from tracing";
+    "task_kill" Hook "task_kill" "protection of hosts from signals";
+    "task_free" Hook "task_free" "process ids used again";
 };
 
 /// Operations that no hook sees by themselves: whoever may open for writing may do these.
@@ -77,23 +85,34 @@ pub(super) fn probe(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
     program.load(NAME, btf).map_err(fail)
 }
 
-/// Loads a program and puts it to its place.
-pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, one: &Guarding) -> Result<FdLink, ProgramError> {
+/// Loads a program and puts it to its place, unless it is for newer kernels.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    one: &Guarding,
+) -> Result<Option<FdLink>, ProgramError> {
     let Some(program) = ebpf.program_mut(one.program) else {
         return Err(ProgramError::NotLoaded);
     };
     match one.place {
-        Place::Hook(hook) => {
+        Place::Hook(hook) | Place::NewHook(hook) => {
             let program: &mut Lsm = program.try_into()?;
-            program.load(hook, btf)?;
+            match program.load(hook, btf) {
+                Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }))
+                    if matches!(one.place, Place::NewHook(_)) =>
+                {
+                    return Ok(None);
+                }
+                loaded => loaded?,
+            }
             let link = program.attach()?;
-            Ok(program.take_link(link)?.into())
+            Ok(Some(program.take_link(link)?.into()))
         }
         Place::End(function) => {
             let program: &mut FExit = program.try_into()?;
             program.load(function, btf)?;
             let link = program.attach()?;
-            Ok(program.take_link(link)?.into())
+            Ok(Some(program.take_link(link)?.into()))
         }
     }
 }

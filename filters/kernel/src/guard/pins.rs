@@ -33,9 +33,9 @@ pub(super) fn prepare() -> Result<(), Error> {
     fs::create_dir_all(above).map_err(failed(above))
 }
 
-/// Where the programs of a larger policy stand until they are all there.
+/// Where the programs of a larger policy stand until they are all there. The file system takes no dots.
 pub(super) fn next() -> PathBuf {
-    Path::new(PINS).with_extension("next")
+    Path::new(PINS).with_file_name("next")
 }
 
 /// An empty directory. What a loader that died has left there is removed.

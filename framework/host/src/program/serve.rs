@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use hsci_extension::Kernel;
+use parking_lot::Mutex;
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::net::{RecvFlags, recv};
 use serde_json::json;
@@ -17,7 +19,7 @@ use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
 use crate::handover::{Handover, Vault};
 use crate::lower::{Legacy, LowerTree};
 use crate::policy::{self, Judged, Policy};
-use crate::protocol::{Answer, Start, receive, receive_descriptor, send};
+use crate::protocol::{Answer, Seal, Start, receive, receive_descriptor, send};
 use crate::sys::descriptors::inherited;
 
 /// Serves until the mount ends.
@@ -180,12 +182,14 @@ impl Worker {
             "since": start.since,
             "log": start.log,
             "program": std::env::current_exe().ok(),
-            "sealed": false,
-            "sealed_reason": sealed_reason(start),
         });
+        let line = Mutex::new(Line::new(control, start));
         Box::new(move || {
             let mut status = fixed.clone();
-            status["supervised"] = is_open(&control).into();
+            let mut line = line.lock();
+            status["supervised"] = line.read().into();
+            status["sealed"] = line.seal.is_ok().into();
+            status["sealed_reason"] = line.reason().into();
             let (inodes, descriptors) = tree.counts();
             status["inodes"] = inodes.into();
             status["descriptors"] = descriptors.into();
@@ -196,19 +200,79 @@ impl Worker {
     }
 }
 
-/// What keeps users from the store. A process whose working directory or open file was in it before
-/// the mount is not kept from it by either.
-fn sealed_reason(start: &Start) -> &'static str {
-    if start.request.dir == start.request.lower {
-        "mounted over itself, so no name leads to the store; nothing in the kernel guards it"
-    } else {
-        "the lower directory is open to whom its permissions admit"
+/// What the supervisor says while the worker serves.
+struct Line {
+    control: UnixStream,
+    /// What has no end of line yet.
+    rest: Vec<u8>,
+    seal: Seal,
+    over_itself: bool,
+}
+
+impl Line {
+    fn new(control: UnixStream, start: &Start) -> Self {
+        let over_itself = start.request.dir == start.request.lower;
+        Self { control, rest: Vec::new(), seal: Err(String::new()), over_itself }
+    }
+
+    /// Takes what has been said; true while the supervisor holds the other end.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        loop {
+            match recv(&self.control, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return false,
+                Ok((len, _)) => self.take(&buffer[..len]),
+                Err(Errno::INTR) => {}
+                Err(errno) => return errno == Errno::AGAIN,
+            }
+        }
+    }
+
+    fn take(&mut self, said: &[u8]) {
+        self.rest.extend(said);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(seal) => self.seal = seal,
+                Err(error) => log::warn!("the supervisor is not understood: {error}"),
+            }
+        }
+    }
+
+    /// What keeps users from the store. A process whose working directory was in it before the mount
+    /// is kept from it by a seal only.
+    fn reason(&self) -> String {
+        let without = if self.over_itself {
+            "mounted over itself, so no name leads to the store"
+        } else {
+            "the lower directory is open to whom its permissions admit"
+        };
+        match &self.seal {
+            Ok(()) => "the guard keeps everybody but the host from the store".to_owned(),
+            Err(why) if why.is_empty() => without.to_owned(),
+            Err(why) => format!("{without}; {why}"),
+        }
     }
 }
 
-/// True while the supervisor holds the other end.
-fn is_open(control: &UnixStream) -> bool {
-    let mut byte = [0];
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    !matches!(recv(control, &mut byte, flags), Ok((_, 0)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_of_the_supervisor_counts() {
+        let (control, supervisor) = UnixStream::pair().expect("sockets");
+        let mut line =
+            Line { control, rest: Vec::new(), seal: Err(String::new()), over_itself: false };
+        assert!(line.read(), "it is there");
+        assert!(!line.reason().contains(';'), "and has said nothing");
+        send(&supervisor, &Seal::Ok(())).expect("sent");
+        assert!(line.read() && line.seal.is_ok());
+        for why in ["first", "last"] {
+            send(&supervisor, &Seal::Err(why.to_owned())).expect("sent");
+        }
+        drop(supervisor);
+        assert!(!line.read(), "it is gone");
+        assert!(line.reason().ends_with("; last"), "{}", line.reason());
+    }
 }

@@ -71,9 +71,13 @@ pub(super) fn failure(path: &Path, errno: Errno) -> Failure {
     let (exit, text) = match errno {
         Errno::NOENT => (Exit::Missing, "no such directory".to_owned()),
         Errno::NOTDIR => (Exit::Missing, "not a directory".to_owned()),
-        Errno::ACCESS | Errno::PERM => {
+        Errno::ACCESS => {
             (Exit::Impossible, "permission denied; ask its owner, or be root".to_owned())
         }
+        Errno::PERM => (
+            Exit::InUse,
+            "sealed for the mount that is served from it; unmount that first".to_owned(),
+        ),
         Errno::NOTCONN => (Exit::InUse, "a dead mount; unmount it first".to_owned()),
         _ => (Exit::Internal, std::io::Error::from(errno).to_string()),
     };

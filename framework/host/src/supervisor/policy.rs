@@ -30,8 +30,11 @@ pub trait Callers: Send {
 pub type FindCallers = fn(&Tables) -> Result<Box<dyn Callers>, String>;
 
 /// Has all mounts take the policy in force, which has this number, or none. Returns those that have
-/// not, and why.
-pub fn renew_policies(number: Option<u64>) -> Result<Vec<(PathBuf, String)>, Failure> {
+/// not, and why; and those whose store is not sealed, if it is to be.
+pub fn renew_policies(
+    number: Option<u64>,
+    sealed: bool,
+) -> Result<Vec<(PathBuf, String)>, Failure> {
     let mut left = Vec::new();
     let mut waiting = Vec::new();
     for mounted in table::all()? {
@@ -50,7 +53,15 @@ pub fn renew_policies(number: Option<u64>) -> Result<Vec<(PathBuf, String)>, Fai
     while !waiting.is_empty() && begun.elapsed() < RENEWAL_TIME {
         waiting.retain(|dir| {
             let status = table::status(dir);
-            status.is_none_or(|status| status["policy"]["number"].as_u64() != number)
+            let Some(status) = status.filter(|now| now["policy"]["number"].as_u64() == number)
+            else {
+                return true;
+            };
+            if sealed && status["sealed"] != true {
+                let why = status["sealed_reason"].as_str().unwrap_or("it does not say why");
+                left.push((dir.clone(), format!("its store is not sealed: {why}")));
+            }
+            false
         });
         std::thread::sleep(RENEWAL_PAUSE);
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::seal::Sealed;
 use super::worker::{Heritage, Program, Worker};
 use crate::failure::{Exit, Failure};
 use crate::protocol::Start;
@@ -85,6 +86,10 @@ impl Succession {
         self.replacer.clone()
     }
 
+    pub(super) fn seal(&self) -> Arc<Sealed> {
+        Arc::clone(&self.heritage.seal)
+    }
+
     /// Returns when the mount has ended, or when no worker lives long enough.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         loop {
@@ -150,7 +155,7 @@ impl Succession {
         let mut worker = Worker::start(&self.program, &mut self.heritage, &self.start)?;
         let process = worker.process().map_err(|error| super::internal("the worker", &error))?;
         *self.replacer.process.lock() = process;
-        worker.serve(self.device.as_fd())?;
+        worker.serve(self.device.as_fd(), &self.heritage)?;
         self.before = None;
         log::info!(
             "worker {} serves after {:?}; {} unlinked files kept",

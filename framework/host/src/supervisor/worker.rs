@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::io::Errno;
@@ -14,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::internal;
 use super::policy::PolicyLine;
+use super::seal::Sealed;
 use crate::failure::{Exit, Failure};
 use crate::handover::{Death, VaultKeeper};
 use crate::protocol::{Answer, Start, receive, send, send_descriptor};
@@ -62,6 +64,7 @@ pub(super) struct Heritage {
     pub(super) handover: OwnedFd,
     pub(super) vault: VaultKeeper,
     pub(super) policy: PolicyLine,
+    pub(super) seal: Arc<Sealed>,
 }
 
 pub(super) struct Worker {
@@ -94,6 +97,7 @@ impl Worker {
         let child = command.spawn().map_err(fail)?;
         // With the last copies here, its death is noticed.
         drop((lower, line, theirs));
+        heritage.seal.admit(child.id());
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(|errno| fail(errno.into()))?;
         let mut worker = Self { child, control, process, extension, death: Death::Own };
@@ -119,10 +123,16 @@ impl Worker {
     }
 
     /// Gives it the descriptor to serve, and waits until it answers requests.
-    pub(super) fn serve(&mut self, device: BorrowedFd<'_>) -> Result<(), Failure> {
-        send_descriptor(&self.control, 0, device)
-            .map_err(|error| internal("the worker", &error))?;
-        self.answer()
+    pub(super) fn serve(
+        &mut self,
+        device: BorrowedFd<'_>,
+        heritage: &Heritage,
+    ) -> Result<(), Failure> {
+        let fail = |error: std::io::Error| internal("the worker", &error);
+        send_descriptor(&self.control, 0, device).map_err(fail)?;
+        self.answer()?;
+        heritage.seal.serves(self.child.id(), self.control.try_clone().map_err(fail)?);
+        Ok(())
     }
 
     /// A descriptor that names its process, whatever happens to the number.
