@@ -37,6 +37,15 @@ pub fn find(program: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
+/// A number that `./run torture` sets higher, in a variable of the environment.
+///
+/// # Panics
+/// If it is set to something else.
+#[must_use]
+pub fn amount(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// Skips the test unless it runs as root.
 pub fn need_root() {
     if !rustix::process::geteuid().is_root() {
@@ -101,6 +110,12 @@ pub fn loop_file_system(kind: &str, size: u64, image: &Path, dir: &Path) -> Loop
     let file = std::fs::File::create(image).expect("image");
     file.set_len(size).expect("image size");
     crate::Run::new(format!("mkfs.{kind}")).arg("-q").arg(image).ok();
+    loop_mount(image, dir)
+}
+
+/// Mounts a file with a file system in it at `dir`, as [`loop_file_system`] does.
+#[must_use]
+pub fn loop_mount(image: &Path, dir: &Path) -> Loop {
     std::fs::create_dir_all(dir).expect("mount point");
     let done = crate::Run::new("mount").args(["-o", "loop"]).arg(image).arg(dir).done();
     if done.code != 0 && done.err.contains("loop device") {

@@ -15,6 +15,7 @@ mod licences;
 mod model;
 mod mounting;
 mod pjdfstest;
+mod power;
 mod requests;
 mod survival;
 mod users;
@@ -38,6 +39,7 @@ const AREAS: &[&[Test]] = &[
     model::TESTS,
     mounting::TESTS,
     pjdfstest::TESTS,
+    power::TESTS,
     requests::TESTS,
     survival::TESTS,
     users::TESTS,
