@@ -205,7 +205,7 @@ fn wait_for_journal(lower: &Path, random: &mut Random) {
     while !is_there() && begun.elapsed() < Duration::from_secs(2) {
         std::thread::sleep(Duration::from_micros(500));
     }
-    std::thread::sleep(Duration::from_micros(random.below(10_000)));
+    std::thread::sleep(Duration::from_micros(random.below(60_000)));
 }
 
 fn copies(dir: &Path) {
