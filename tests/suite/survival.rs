@@ -20,6 +20,11 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::a_plug_in_that_aborts", seconds: 1500, body: aborts },
     Test { name: "survival::a_plug_in_that_hangs", seconds: 1500, body: hangs },
     Test { name: "survival::a_plug_in_that_exhausts_memory", seconds: 1500, body: exhausts },
+    Test {
+        name: "survival::a_plug_in_that_exhausts_its_group",
+        seconds: 1500,
+        body: exhausts_group,
+    },
     Test { name: "survival::a_plug_in_that_answers_nonsense", seconds: 1500, body: nonsense },
     Test { name: "survival::postgresql_keeps_every_transaction", seconds: 600, body: postgresql },
     Test { name: "survival::upgrades_go_unnoticed", seconds: 120, body: upgrades },
@@ -101,6 +106,14 @@ fn hangs(dir: &Path) {
 
 fn exhausts(dir: &Path) {
     faults(dir, "memory", 10, Duration::from_millis(150));
+}
+
+fn exhausts_group(dir: &Path) {
+    let group = machine::MemoryGroup::new(256 << 20);
+    let fault = format!("memory,cgroup={}", group.dir().display());
+    faults(dir, &fault, 10, Duration::from_millis(150));
+    println!("{} workers killed by the kernel for want of memory", group.kills());
+    assert!(group.kills() >= 10, "who was killed?");
 }
 
 fn nonsense(dir: &Path) {
