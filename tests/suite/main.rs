@@ -16,6 +16,7 @@ mod model;
 mod mounting;
 mod pjdfstest;
 mod policies;
+mod power;
 mod requests;
 mod survival;
 mod users;
@@ -40,6 +41,7 @@ const AREAS: &[&[Test]] = &[
     mounting::TESTS,
     pjdfstest::TESTS,
     policies::TESTS,
+    power::TESTS,
     requests::TESTS,
     survival::TESTS,
     users::TESTS,
