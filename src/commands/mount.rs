@@ -8,7 +8,8 @@ use crate::mount_options::MountOptions;
 use crate::{Result, callers, plugin, sealer};
 
 /// What the supervisors of mounts use of the kernel.
-pub(super) const KERNEL_SIDE: KernelSide = KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
+pub(super) const KERNEL_SIDE: KernelSide =
+    KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
