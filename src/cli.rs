@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
 pub(crate) use policy::{
-    Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyLoad, PolicyTest, Trace,
+    Down, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyTest, Trace, Up,
 };
 
 /// The extension that is used where none is named.
@@ -37,6 +37,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Mount(Mount),
     Unmount(Unmount),
+    Up(Up),
+    Down(Down),
     Upgrade(Upgrade),
     Status(Status),
     Algorithm(Algorithm),

@@ -10,6 +10,7 @@ mod settle;
 mod status;
 mod trace;
 mod unmount;
+mod up;
 mod upgrade;
 mod usage;
 
@@ -23,6 +24,8 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Mount(args) => mount::run(args),
         Command::Unmount(args) => unmount::run(args),
+        Command::Up(args) => up::up(args),
+        Command::Down(args) => up::down(args),
         Command::Upgrade(args) => upgrade::run(args),
         Command::Status(args) => status::run(args),
         Command::Algorithm(args) => algorithm::run(args),

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+/// Where the policies of a machine are.
+const POLICY_DIR: &str = "/etc/hsci";
+
 /// Check policies, ask what they mean, and put them in force
 ///
 /// A policy says which directories are redirected to which plug-in, what the plug-in is told, and
@@ -110,23 +113,58 @@ pub(crate) struct PolicyExplain {
 
 /// Put a policy in force for all calls on this machine
 ///
-/// The kernel itself judges calls then, whether they reach a mount or not, until the policy is
-/// unloaded or the machine is started anew. Needs root, and a kernel with BPF LSM that is not locked
-/// down (`hsci doctor` tells). In place of a policy that is loaded already, it takes effect at once:
-/// each call is judged by the old one or by the new one. A policy with any error changes nothing.
+/// Mounts tell their plug-ins what rules set. The kernel itself judges all calls, whether they reach a
+/// mount or not, where it allows BPF LSM and is not locked down (`hsci doctor` tells); elsewhere, the
+/// hosts of mounts judge those that they see. A policy stays until it is unloaded or the machine is
+/// started anew. In place of another it takes effect at once: each call is judged by the old one or
+/// by the new one. A policy with any error changes nothing. Needs root.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci policy load --permissive new.policy    report what it would refuse, refuse nothing
   hsci policy load new.policy")]
 pub(crate) struct PolicyLoad {
-    /// The policy
+    /// The policy: a file, or a directory whose *.policy files together are one
     pub(crate) file: PathBuf,
     /// Report what would be refused, but let it pass
     #[arg(long)]
     pub(crate) permissive: bool,
-    /// Load although this kernel cannot judge all operations, and say which
+    /// Load although not all of it can be enforced here, and say what
     #[arg(long)]
     pub(crate) allow_partial: bool,
+}
+
+/// Put a policy in force, and mount all that it redirects
+///
+/// Each target of the policy that is there is mounted over itself, through its plug-in and with its
+/// options. What is mounted already stays so. Needs root.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci up                       all of /etc/hsci/*.policy
+  hsci up /srv/mail.policy")]
+pub(crate) struct Up {
+    /// The policy: a file, or a directory whose *.policy files together are one
+    #[arg(default_value = POLICY_DIR)]
+    pub(crate) policy: PathBuf,
+    /// Report what would be refused, but let it pass
+    #[arg(long)]
+    pub(crate) permissive: bool,
+    /// Go on although not all of it can be enforced here, and say what
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+}
+
+/// Unmount all that a policy redirects, and end it
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci down
+  hsci down --force /srv/mail.policy")]
+pub(crate) struct Down {
+    /// The policy: a file, or a directory whose *.policy files together are one
+    #[arg(default_value = POLICY_DIR)]
+    pub(crate) policy: PathBuf,
+    /// Detach what is in use
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// End the policy that is in force

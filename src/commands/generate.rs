@@ -19,8 +19,11 @@ const SCRIPTS: [(Shell, &str, &str); 3] = [
     (Shell::Fish, "fish/vendor_completions.d", "hsci.fish"),
 ];
 
-/// The unit of systemd that keeps a mount.
-const UNIT: &str = include_str!("../hsci@.service");
+/// The units of systemd: one keeps a mount, the other a machine's policies with their mounts.
+const UNITS: [(&str, &str); 2] = [
+    ("hsci@.service", include_str!("../hsci@.service")),
+    ("hsci.service", include_str!("../hsci.service")),
+];
 
 /// Prints a completion script.
 pub(crate) fn completions(args: &Completions) -> Result<()> {
@@ -33,7 +36,7 @@ fn script(shell: Shell) -> String {
     String::from_utf8(script).expect("our own names and texts are UTF-8")
 }
 
-/// Writes man pages, completion scripts and the unit below a directory.
+/// Writes man pages, completion scripts and units below a directory.
 pub(crate) fn generate(args: &Generate) -> Result<()> {
     write_all(&args.share)
         .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", args.share.display())))
@@ -53,7 +56,9 @@ fn write_all(dir: &Path) -> IoResult<()> {
     let program = std::env::current_exe()?;
     let place = dir.join("hsci");
     fs::create_dir_all(&place)?;
-    fs::write(place.join("hsci@.service"), UNIT.replace("@HSCI@", &program.to_string_lossy()))
+    UNITS.iter().try_for_each(|(name, unit)| {
+        fs::write(place.join(name), unit.replace("@HSCI@", &program.to_string_lossy()))
+    })
 }
 
 /// Writes the page of a command and of all below it.

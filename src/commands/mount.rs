@@ -7,7 +7,9 @@ use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
 use crate::{Result, callers, plugin, sealer};
 
-const KERNEL_SIDE: KernelSide = KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
+/// What the supervisors of mounts use of the kernel.
+pub(super) const KERNEL_SIDE: KernelSide =
+    KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {

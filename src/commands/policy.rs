@@ -20,7 +20,8 @@ use crate::cli::{Policy, PolicyCommand};
 use crate::{Result, control};
 use names::MachineNames;
 
-pub(super) use force::failure;
+pub(super) use force::{failure, put, unload};
+pub(super) use list::calls;
 pub(super) use loaded::Loaded;
 
 /// A policy longer than this is none.
@@ -32,22 +33,24 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
         PolicyCommand::Check(args) => check::run(args),
         PolicyCommand::Explain(args) => explain::run(args),
         PolicyCommand::Test(args) => test::run(args),
-        PolicyCommand::Load(args) => force::load(args),
+        PolicyCommand::Load(args) => {
+            force::put(&args.file, &Reviewed::new(&args.file)?, args.permissive, args.allow_partial)
+        }
         PolicyCommand::Unload(_) => force::unload(),
         PolicyCommand::List(args) => list::run(args),
     }
 }
 
 /// A policy's text, what is wrong with it, and its tables unless that is too much.
-struct Reviewed {
+pub(super) struct Reviewed {
     text: String,
     diagnostics: Vec<Diagnostic>,
-    usable: Option<(hsci_language::Policy, hsci_engine::Tables)>,
+    pub(super) usable: Option<(hsci_language::Policy, hsci_engine::Tables)>,
 }
 
 impl Reviewed {
     /// Reads, checks and compiles a policy. A failure is one of reading the file.
-    fn new(path: &Path) -> Result<Self> {
+    pub(super) fn new(path: &Path) -> Result<Self> {
         let text = read(path)?;
         let checked = hsci_language::check(&text, &MachineNames::new());
         let mut diagnostics = checked.diagnostics;
@@ -68,7 +71,7 @@ impl Reviewed {
     }
 
     /// The failure of a policy that cannot be used.
-    fn failure(&self, path: &Path) -> Failure {
+    pub(super) fn failure(&self, path: &Path) -> Failure {
         let errors = self.errors();
         let plural = if errors == 1 { "" } else { "s" };
         let text = format!(
@@ -79,7 +82,28 @@ impl Reviewed {
     }
 }
 
+/// The text of a policy: of a file, or of all in a directory together, in the order of their names.
 fn read(path: &Path) -> Result<String> {
+    let fail = |path: &Path, error: &std::io::Error| {
+        control::of_path(path, Errno::from_io_error(error).unwrap_or(Errno::IO))
+    };
+    if !path.is_dir() {
+        return read_file(path);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| fail(path, &error))?;
+    let names = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut names: Vec<_> =
+        names.collect::<std::io::Result<_>>().map_err(|error| fail(path, &error))?;
+    names.retain(|name| name.extension().is_some_and(|extension| extension == "policy"));
+    names.sort();
+    if names.is_empty() {
+        let text = format!("{}: no file NAME.policy in it", path.display());
+        return Err(Failure::new(Exit::Missing, text));
+    }
+    names.iter().map(|name| read_file(name)).collect::<Result<Vec<_>>>().map(|all| all.join("\n"))
+}
+
+fn read_file(path: &Path) -> Result<String> {
     let fail = |error: std::io::Error| {
         control::of_path(path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
     };

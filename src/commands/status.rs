@@ -9,6 +9,7 @@ use hsci_host::supervisor::table::{self, Mounted};
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
 
+use super::policy;
 use crate::cli::Status;
 use crate::{Result, control, ui};
 
@@ -34,7 +35,11 @@ pub(crate) fn run(args: &Status) -> Result<()> {
 
 fn ask(dir: &Path) -> Result<Value> {
     let answer = control::ask(dir, QUESTION).map_err(|errno| control::of_path(dir, errno))?;
-    control::parse(dir, QUESTION, &answer)
+    let mut status: Value = control::parse(dir, QUESTION, &answer)?;
+    if let (Some(calls), Some(status)) = (policy::calls(dir), status.as_object_mut()) {
+        status.insert("calls".to_owned(), calls.into());
+    }
+    Ok(status)
 }
 
 /// What a mount says, or why it says nothing: those of other users and dead ones are listed too.
@@ -76,14 +81,39 @@ fn describe(status: &Value) -> String {
     if let Some(sealed) = status["sealed"].as_bool() {
         line("sealed", &with_reason(if sealed { "yes" } else { "no" }, word("sealed_reason")));
     }
+    line("policy", &judgement(&status["policy"]));
     let requests = status["requests"].as_object();
     let requests = requests.map(|by_kind| by_kind.values().filter_map(Value::as_u64).sum::<u64>());
-    line("requests", &requests.map(|sum| format!("{sum} dispatched")).unwrap_or_default());
+    let calls = status["calls"].as_u64().map(|calls| format!("{calls} calls, "));
+    let calls = calls.unwrap_or_default();
+    line("requests", &requests.map(|sum| format!("{calls}{sum} dispatched")).unwrap_or_default());
     if let (Some(inodes), Some(open)) = (status["inodes"].as_u64(), status["descriptors"].as_u64())
     {
         line("inodes", &format!("{inodes} known, {open} descriptors open"));
     }
     line("log", word("log"));
+    text
+}
+
+/// What the policy in force does on a mount; nothing if there is none, or if it is about others.
+fn judgement(policy: &Value) -> String {
+    if policy["concerned"] != true {
+        return String::new();
+    }
+    let by = match (policy["guarded"] == true, policy["permissive"] == true) {
+        (true, _) => "the guard judges all calls",
+        (false, true) => "reports only",
+        (false, false) => "judged by the host: what the kernel hands over",
+    };
+    let mut text = format!("{}: {by}", policy["file"].as_str().unwrap_or("?"));
+    if policy["opens_unseen"] == true {
+        text += "; opens are not seen, mount it anew";
+    }
+    if let Some(reason) = policy["callers_reason"].as_str() {
+        let _ = write!(text, "; callers are looked up in /proc ({reason})");
+    }
+    let count = |name: &str| policy[name].as_u64().unwrap_or_default();
+    let _ = write!(text, "; {} judged, {} denied", count("judged"), count("denied"));
     text
 }
 

@@ -38,6 +38,7 @@ impl Extension for Faulty {
         };
         vec![
             text("fault", "what goes wrong", known, "panic"),
+            text("cgroup", "a control group that limits memory", any, ""),
             text("count", "a file that gets a byte for each fault", any, "/dev/null"),
             OptionSpec {
                 name: "every",
@@ -53,6 +54,7 @@ impl Extension for Faulty {
         Ok(Arc::new(Layer {
             below: Arc::clone(&environment.lower),
             fault: options.text("fault").to_owned(),
+            cgroup: options.text("cgroup").to_owned(),
             count: options.text("count").to_owned(),
             every: options.number("every"),
             // Workers that die early are not to do so at the same request each.
@@ -64,6 +66,7 @@ impl Extension for Faulty {
 struct Layer {
     below: Arc<dyn FileSystem>,
     fault: String,
+    cgroup: String,
     count: String,
     every: u64,
     requests: AtomicU64,
@@ -86,15 +89,21 @@ impl Layer {
             "loop" => loop {
                 std::hint::spin_loop();
             },
-            "memory" => exhaust_memory(),
+            "memory" => exhaust_memory(&self.cgroup),
             _ => true,
         }
     }
 }
 
-fn exhaust_memory() -> ! {
-    let limit = Some(1 << 30);
-    setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).expect("a limit");
+/// Allocations fail at some point, or, in a control group, the kernel kills.
+fn exhaust_memory(group: &str) -> ! {
+    if group.is_empty() {
+        let limit = Some(1 << 30);
+        setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).expect("a limit");
+    } else {
+        let own = std::process::id().to_string();
+        std::fs::write(format!("{group}/cgroup.procs"), own).expect("into the group");
+    }
     let mut taken = Vec::new();
     loop {
         taken.push(vec![1_u8; 16 << 20]);

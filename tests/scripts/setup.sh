@@ -7,7 +7,7 @@ demo_needs=(fusermount3:fuse3 git:git zstd:zstd setpriv:util-linux)
 lint_needs=(shellcheck:shellcheck)
 bench_needs=(mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs compsize:btrfs-compsize fusermount3:fuse3)
 test_needs=(
-    "${lint_needs[@]}" mkfs.ext4:e2fsprogs mount:mount setfattr:attr setfacl:acl
+    "${lint_needs[@]}" mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs mount:mount setfattr:attr setfacl:acl
     gzip:gzip lz4:lz4 tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils
 )
 # Oldest Rust that builds the project.

@@ -37,6 +37,15 @@ pub fn find(program: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
+/// A number that `./run torture` sets higher, in a variable of the environment.
+///
+/// # Panics
+/// If it is set to something else.
+#[must_use]
+pub fn amount(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// Skips the test unless it runs as root.
 pub fn need_root() {
     if !rustix::process::geteuid().is_root() {
@@ -101,6 +110,12 @@ pub fn loop_file_system(kind: &str, size: u64, image: &Path, dir: &Path) -> Loop
     let file = std::fs::File::create(image).expect("image");
     file.set_len(size).expect("image size");
     crate::Run::new(format!("mkfs.{kind}")).arg("-q").arg(image).ok();
+    loop_mount(image, dir)
+}
+
+/// Mounts a file with a file system in it at `dir`, as [`loop_file_system`] does.
+#[must_use]
+pub fn loop_mount(image: &Path, dir: &Path) -> Loop {
     std::fs::create_dir_all(dir).expect("mount point");
     let done = crate::Run::new("mount").args(["-o", "loop"]).arg(image).arg(dir).done();
     if done.code != 0 && done.err.contains("loop device") {
@@ -116,6 +131,74 @@ pub struct Loop(PathBuf);
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        let _ = crate::Run::new("umount").arg(&self.0).done();
+        let unmount = || crate::Run::new("umount").arg(&self.0).done().code == 0;
+        // A loop device lets go of an image that lies in here some time after it is unmounted.
+        let _ = patiently(unmount);
+    }
+}
+
+/// Tries for two seconds.
+fn patiently(mut attempt: impl FnMut() -> bool) -> bool {
+    (0..100).any(|_| {
+        let done = attempt();
+        if !done {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        done
+    })
+}
+
+/// A control group whose processes share a limited memory; removed when dropped.
+#[derive(Debug)]
+pub struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// Makes one with so many bytes, in version 2 or 1 of control groups; skips the test where
+    /// neither limits memory.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        need_root();
+        let parents =
+            [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+        for (parent, limit) in parents {
+            let dir = Path::new(parent).join(format!("hsci-{}", std::process::id()));
+            if std::fs::create_dir(&dir).is_err() {
+                continue;
+            }
+            let group = Self(dir);
+            // Not created where it is missing, which below version 1 would be a file of tmpfs.
+            let limit = std::fs::File::options().write(true).open(group.0.join(limit));
+            let write =
+                |mut limit| std::io::Write::write_all(&mut limit, bytes.to_string().as_bytes());
+            if limit.and_then(write).is_ok() {
+                return group;
+            }
+        }
+        crate::skip("no control group limits memory")
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// Number of its processes that the kernel has killed for want of memory.
+    ///
+    /// # Panics
+    /// If the kernel does not say.
+    #[must_use]
+    pub fn kills(&self) -> u64 {
+        let read = |name| std::fs::read_to_string(self.0.join(name));
+        let text = read("memory.events").or_else(|_| read("memory.oom_control")).expect("read");
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.and_then(|count| count.parse().ok()).expect("a count")
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // A process that was killed may not have gone yet.
+        let _ = patiently(|| std::fs::remove_dir(&self.0).is_ok());
     }
 }

@@ -15,6 +15,8 @@ mod licences;
 mod model;
 mod mounting;
 mod pjdfstest;
+mod policies;
+mod power;
 mod requests;
 mod survival;
 mod users;
@@ -38,6 +40,8 @@ const AREAS: &[&[Test]] = &[
     model::TESTS,
     mounting::TESTS,
     pjdfstest::TESTS,
+    policies::TESTS,
+    power::TESTS,
     requests::TESTS,
     survival::TESTS,
     users::TESTS,

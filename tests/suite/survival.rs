@@ -20,6 +20,11 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::a_plug_in_that_aborts", seconds: 1500, body: aborts },
     Test { name: "survival::a_plug_in_that_hangs", seconds: 1500, body: hangs },
     Test { name: "survival::a_plug_in_that_exhausts_memory", seconds: 1500, body: exhausts },
+    Test {
+        name: "survival::a_plug_in_that_exhausts_its_group",
+        seconds: 1500,
+        body: exhausts_group,
+    },
     Test { name: "survival::a_plug_in_that_answers_nonsense", seconds: 1500, body: nonsense },
     Test { name: "survival::postgresql_keeps_every_transaction", seconds: 600, body: postgresql },
     Test { name: "survival::upgrades_go_unnoticed", seconds: 120, body: upgrades },
@@ -29,11 +34,6 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::the_store_is_out_of_users_reach", seconds: 60, body: reach },
     Test { name: "survival::endless_crashes_end_in_a_clear_state", seconds: 180, body: crashes },
 ];
-
-/// A number that `./run torture` sets higher.
-fn amount(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
-}
 
 fn pid(mount: &Mount, whose: &str) -> Pid {
     let number = mount.status()[whose].as_i64().expect("a process");
@@ -49,13 +49,13 @@ fn worker(supervisor: Pid) -> Option<Pid> {
 
 fn kills(dir: &Path) {
     machine::need("sqlite3");
-    let count = amount("HSCI_KILLS", 100);
+    let count = machine::amount("HSCI_KILLS", 100);
     campaign(dir, "compressfs", "settle=200ms,chunk=64K,algorithm=zstd:1", count);
 }
 
 fn kills_nullfs(dir: &Path) {
     machine::need("sqlite3");
-    campaign(dir, "nullfs", "", amount("HSCI_KILLS", 100) / 4);
+    campaign(dir, "nullfs", "", machine::amount("HSCI_KILLS", 100) / 4);
 }
 
 fn campaign(dir: &Path, extension: &str, options: &str, kills: u64) {
@@ -108,6 +108,14 @@ fn exhausts(dir: &Path) {
     faults(dir, "memory", 10, Duration::from_millis(150));
 }
 
+fn exhausts_group(dir: &Path) {
+    let group = machine::MemoryGroup::new(256 << 20);
+    let fault = format!("memory,cgroup={}", group.dir().display());
+    faults(dir, &fault, 10, Duration::from_millis(150));
+    println!("{} workers killed by the kernel for want of memory", group.kills());
+    assert!(group.kills() >= 10, "who was killed?");
+}
+
 fn nonsense(dir: &Path) {
     faults(dir, "nonsense", 300, Duration::ZERO);
 }
@@ -122,7 +130,7 @@ fn faults(dir: &Path, fault: &str, usual: u64, pause: Duration) {
     let seed = Random::seed("faults");
     let mut load = Load::start(mount.dir(), &dir.join("reports"), seed);
     let met = || std::fs::metadata(&count).expect("count").len();
-    let wanted = usual * amount("HSCI_FAULTS", 1);
+    let wanted = usual * machine::amount("HSCI_FAULTS", 1);
     let (mut errors, mut number) = (0, 0);
     while met() < wanted {
         let before = met();
@@ -160,7 +168,7 @@ fn postgresql(dir: &Path) {
     let bench = |arguments: &[&str]| cluster.client("pgbench", arguments).arg("postgres");
     bench(&["-i", "-q", "-s", "2"]).ok();
     cluster.ask("create table told(n integer)");
-    let kills = amount("HSCI_KILLS", 100) / 20;
+    let kills = machine::amount("HSCI_KILLS", 100) / 20;
     let seconds = (kills + 4).to_string();
     let mut load = bench(&["-n", "-c", "2", "-T", &seconds]).silent().start();
     // Each line of this file is a transaction of which a client was told that it is committed.

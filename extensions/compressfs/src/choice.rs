@@ -1,5 +1,5 @@
-//! Who decides the algorithm: the file, else the nearest directory that says so, else the user who
-//! writes, else the mount.
+//! Who decides the algorithm: the file, else the nearest directory that says so, else a rule of the
+//! policy in force, else the user who writes, else the mount.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +26,8 @@ pub(crate) enum From {
     File,
     /// The attribute of a directory above the file.
     Directory,
+    /// A rule of the policy in force.
+    Policy,
     /// The choice of the user who writes the file.
     User,
     /// The form that the file has already, which nobody has objected to.
@@ -39,6 +41,7 @@ impl fmt::Display for From {
         formatter.write_str(match self {
             Self::File => "file",
             Self::Directory => "directory",
+            Self::Policy => "policy",
             Self::User => "user",
             Self::Stored => "stored",
             Self::Mount => "mount",

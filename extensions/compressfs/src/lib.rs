@@ -30,6 +30,9 @@ use crate::algorithm::Algorithm;
 use crate::choice::Choices;
 use crate::fs::{Compress, Door, Settings};
 
+/// The option, and what rules set for calls that write.
+const ALGORITHM: &str = "algorithm";
+
 /// The extension.
 pub struct CompressFs;
 
@@ -43,7 +46,7 @@ impl Extension for CompressFs {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
         vec![
             OptionSpec {
-                name: "algorithm",
+                name: ALGORITHM,
                 help: "algorithm for users who have chosen none",
                 kind: OptionKind::Text { check, placeholder: "NAME[:LEVEL]" },
                 default: "zstd:3",
@@ -75,6 +78,10 @@ impl Extension for CompressFs {
         ]
     }
 
+    fn rule_options() -> &'static [&'static str] {
+        &[ALGORITHM]
+    }
+
     fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
         let unfinished = match environment.read_only {
             true => recovery::look(&*environment.store)?,
@@ -103,7 +110,7 @@ impl Extension for CompressFs {
 
 fn settings(environment: &Environment) -> Result<Settings> {
     let options = &environment.options;
-    let algorithm = choice::parse(options.text("algorithm").as_bytes())?;
+    let algorithm = choice::parse(options.text(ALGORITHM).as_bytes())?;
     let chunk_len = options.size("chunk") as u32;
     if !chunk_len.is_power_of_two() {
         return Err(Error::Invalid(format!("option `chunk`: {chunk_len} is no power of two")));

@@ -79,6 +79,13 @@ impl Tables {
         self.states[state as usize].class
     }
 
+    /// Index of the target that paths of a class are in.
+    #[must_use]
+    pub fn target(&self, class: u32) -> Option<u32> {
+        let target = self.path_classes[class as usize].target;
+        (target != NONE).then_some(target)
+    }
+
     /// What is remembered of a caller.
     #[must_use]
     pub fn classify(&self, subject: &Subject) -> SubjectClass {

@@ -12,8 +12,14 @@ pub trait Names {
     fn executable(&self, path: &[u8]) -> bool;
     /// True if there is a plug-in of that name.
     fn plugin(&self, name: &str) -> bool;
-    /// Checks an option that a target gives to its plug-in.
-    fn option(&self, plugin: &str, key: &str, value: &str) -> Result<(), OptionFault>;
+    /// Checks an option that a target or a rule gives to a plug-in.
+    fn option(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &str,
+        scope: OptionScope,
+    ) -> Result<(), OptionFault>;
     /// Names of users.
     fn users(&self) -> Vec<String>;
     /// Names of groups.
@@ -22,11 +28,22 @@ pub trait Names {
     fn plugins(&self) -> Vec<String>;
 }
 
+/// What an option is given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionScope {
+    /// The whole target.
+    Target,
+    /// Single calls.
+    Call,
+}
+
 /// What is wrong with an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionFault {
     /// The plug-in has none of that name; what it has.
     Unknown(Vec<String>),
+    /// It holds for a whole target; what rules may set.
+    Fixed(Vec<String>),
     /// The value is not allowed, with the reason.
     Value(String),
 }
@@ -61,7 +78,13 @@ impl Names for FixedNames {
         self.plugins.contains_key(name)
     }
 
-    fn option(&self, plugin: &str, key: &str, value: &str) -> Result<(), OptionFault> {
+    fn option(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &str,
+        _: OptionScope,
+    ) -> Result<(), OptionFault> {
         let Some(options) = self.plugins.get(plugin) else { return Ok(()) };
         let Some(values) = options.get(key) else {
             return Err(OptionFault::Unknown(options.keys().cloned().collect()));

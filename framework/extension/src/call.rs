@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// Names and values of options that rules set.
+pub type CallOptions = Arc<[(String, String)]>;
+
 /// The caller of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,7 +22,7 @@ pub struct Call {
     pub anonymous: bool,
     /// The host's number for the request that makes the call; 0 if there is none.
     pub request: u64,
-    options: Option<Arc<[(String, String)]>>,
+    options: Option<CallOptions>,
 }
 
 impl Call {
@@ -43,7 +46,7 @@ impl Call {
 
     /// The same call with what rules set for it.
     #[must_use]
-    pub fn with_options(self, options: Option<Arc<[(String, String)]>>) -> Self {
+    pub fn with_options(self, options: Option<CallOptions>) -> Self {
         Self { options, ..self }
     }
 

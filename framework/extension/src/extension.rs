@@ -88,6 +88,13 @@ pub trait Extension: 'static {
         Vec::new()
     }
 
+    /// Those options that rules of policies may set for single calls, which then come with the
+    /// [`Call`](crate::Call::option).
+    #[must_use]
+    fn rule_options() -> &'static [&'static str] {
+        &[]
+    }
+
     /// The requests it wants dispatched although it could do without.
     #[must_use]
     fn dispatch() -> Dispatch {

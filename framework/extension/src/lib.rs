@@ -26,7 +26,7 @@ pub mod options;
 pub mod testkit;
 
 pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, SetAttr, SetTime};
-pub use call::Call;
+pub use call::{Call, CallOptions};
 pub use content::{Cell, Content, ContentFs, Scan, Settled};
 pub use error::{Errno, Error, Result};
 pub use extension::{Checked, Dispatch, Environment, Extension, Finding, Kernel, Severity};

@@ -8,6 +8,8 @@ pub mod file;
 mod layer;
 mod line;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsci_engine::layout::{NONE, SubjectClass};
 use hsci_engine::{Spoken, Tables, Uses};
-use hsci_extension::{Call, Errno, Error, Result};
+use hsci_extension::{Call, CallOptions, Errno, Error, Result};
 use hsci_language::{DenyErrno, Facts, Operation, Operations};
 use parking_lot::RwLock;
 
@@ -66,7 +68,7 @@ pub(crate) struct InForce {
     /// The state of the mount's root.
     root: u32,
     /// Options by the number of their set.
-    options: Vec<Option<Arc<[(String, String)]>>>,
+    options: Vec<Option<CallOptions>>,
     callers: Result<KernelCallers, String>,
     /// How often each rule had a say.
     hits: Vec<AtomicU64>,
@@ -167,7 +169,7 @@ impl Policy {
         call: &Call,
         (operation, decides): (Operation, bool),
         object: &Object,
-    ) -> Result<Option<Arc<[(String, String)]>>> {
+    ) -> Result<Option<CallOptions>> {
         let decides = decides && !policy.head.guarded;
         let class = policy.tables.class(object.state);
         if class == 0 {

@@ -12,10 +12,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use hsci_extension::options::OptionSpec;
+use hsci_extension::options::{OptionSpec, Options};
 use hsci_extension::{
     Checked, Dispatch, Environment, Extension, FileSystem, Finding, Result as LayerResult,
 };
+use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 use crate::protocol::{Description, OptionDescription};
@@ -27,6 +28,7 @@ pub struct Plugin {
     about: &'static str,
     format: u32,
     options: fn() -> Vec<OptionSpec>,
+    rule_options: fn() -> &'static [&'static str],
     dispatch: fn() -> Dispatch,
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
@@ -42,6 +44,7 @@ pub fn plugin<E: Extension>() -> Plugin {
         about: E::ABOUT,
         format: E::FORMAT_VERSION,
         options: E::options,
+        rule_options: E::rule_options,
         dispatch: E::dispatch,
         start: E::start,
         check: E::check,
@@ -60,6 +63,15 @@ struct Arguments {
 enum Command {
     /// Print the plug-ins in this program, with their options, as JSON
     Describe,
+    /// Print as JSON what is wrong with the value of an option, or null
+    Accept {
+        /// The plug-in
+        extension: String,
+        /// The option
+        option: String,
+        /// The value
+        value: String,
+    },
     /// Serve a mount, as its supervisor says
     Serve {
         /// Descriptor of the lower directory
@@ -92,6 +104,9 @@ enum Command {
 pub fn run(plugins: &[Plugin]) -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Describe => describe(plugins),
+        Command::Accept { extension, option, value } => {
+            accept(plugins, &extension, &option, &value)
+        }
         Command::Serve { lower, control } => {
             start_log();
             serve::run(plugins, lower, control)
@@ -120,8 +135,17 @@ pub(crate) fn start_log() {
 }
 
 fn describe(plugins: &[Plugin]) -> Result<(), Failure> {
-    let descriptions: Vec<_> = plugins.iter().map(Plugin::describe).collect();
-    crate::protocol::send(std::io::stdout(), &descriptions)
+    print(&plugins.iter().map(Plugin::describe).collect::<Vec<_>>())
+}
+
+fn accept(plugins: &[Plugin], extension: &str, option: &str, value: &str) -> Result<(), Failure> {
+    let plugin = plugins.iter().find(|plugin| plugin.name == extension);
+    let specs = plugin.map(|plugin| (plugin.options)()).unwrap_or_default();
+    print(&Options::check(&specs, [(option, value)]).err())
+}
+
+fn print(answer: &impl Serialize) -> Result<(), Failure> {
+    crate::protocol::send(std::io::stdout(), answer)
         .map_err(|error| Failure::new(Exit::Internal, format!("standard output: {error}")))
 }
 
@@ -131,6 +155,7 @@ impl Plugin {
             name: spec.name.to_owned(),
             help: spec.help.to_owned(),
             default: spec.default.to_owned(),
+            by_call: (self.rule_options)().contains(&spec.name),
         };
         Description {
             name: self.name.to_owned(),

@@ -110,6 +110,8 @@ pub struct OptionDescription {
     pub help: String,
     /// The value where none is given.
     pub default: String,
+    /// Rules of policies may set it for single calls.
+    pub by_call: bool,
 }
 
 /// One line of what a plug-in's program prints while it checks a store.

@@ -3,17 +3,14 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hsci_engine::Tables;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::policy::file::{self, Handed, Head};
 use hsci_host::supervisor;
 use hsci_kernel::Error;
 use hsci_kernel::guard::{self, Guard, Options};
-use hsci_language::Policy;
 
 use super::loaded::{Loaded, NOTE};
 use super::{Reviewed, partial};
-use crate::cli::PolicyLoad;
 use crate::{Result, control, ui};
 
 /// Why the kernel cannot do it, and what works all the same.
@@ -35,21 +32,14 @@ pub(crate) fn failure(error: &Error) -> Failure {
 }
 
 /// Puts a policy in force: by the guard where the kernel takes it, and in all mounts.
-pub(super) fn load(args: &PolicyLoad) -> Result<()> {
-    let reviewed = Reviewed::new(&args.file)?;
-    let Some((policy, tables)) = &reviewed.usable else {
-        return Err(reviewed.failure(&args.file));
-    };
-    put(&args.file, (&reviewed.text, policy, tables), args.permissive, args.allow_partial)
-}
-
-/// The same with a policy that is compiled already.
-pub(super) fn put(
+pub(crate) fn put(
     file: &Path,
-    (text, policy, tables): (&str, &Policy, &Tables),
+    reviewed: &Reviewed,
     permissive: bool,
     allow_partial: bool,
 ) -> Result<()> {
+    let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
+    let text = reviewed.text.as_str();
     let refused = match guard::probe() {
         Ok(()) => None,
         Err(error @ (Error::Types(_) | Error::Object(_) | Error::Program { .. })) => {
@@ -101,7 +91,7 @@ fn of_file(error: &std::io::Error) -> Failure {
 }
 
 /// Ends the policy that is in force.
-pub(super) fn unload() -> Result<()> {
+pub(crate) fn unload() -> Result<()> {
     let guard = Guard::open().map_err(|error| failure(&error))?;
     let was_there = file::remove().map_err(|error| of_file(&error))?;
     if guard.is_none() && !was_there {
@@ -112,9 +102,8 @@ pub(super) fn unload() -> Result<()> {
     }
     // Without the note, nothing is lost but its text.
     let _ = std::fs::remove_file(NOTE);
-    let left = renew(None, false)?;
-    match left.first() {
-        None => Ok(()),
-        Some(line) => Err(Failure::new(Exit::Internal, line.clone())),
+    for line in renew(None, false)? {
+        ui::print(&format!("{line}\n"))?;
     }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hsci_host::policy::file::{self, Handed};
 use hsci_host::supervisor::table;
 use hsci_kernel::Error;
 use hsci_kernel::guard::Guard;
@@ -51,6 +52,15 @@ pub(super) fn run(args: &PolicyList) -> Result<()> {
         report.add(&table::status(&mounted.dir).unwrap_or_default()["policy"]);
     }
     if args.json { ui::print_json(&report) } else { ui::print(&report.lines()) }
+}
+
+/// Calls to the target that a mount is, by all programs, also those that the kernel served alone;
+/// nothing where no guard counts them.
+pub(crate) fn calls(dir: &Path) -> Option<u64> {
+    let (guard, loaded) = (Guard::open().ok()??, Loaded::read().ok()??);
+    let in_force = Handed::read(&file::open().ok()??).ok()?;
+    let target = in_force.target(dir)?;
+    (target < loaded.targets.len()).then(|| guard.calls(target)).flatten()
 }
 
 impl<'a> Report<'a> {

@@ -8,9 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hsci_host::protocol::Description;
-use hsci_language::names::{Names, OptionFault};
+use hsci_host::protocol::{Description, OptionDescription};
+use hsci_language::names::{Names, OptionFault, OptionScope};
 use nix::unistd::{Group, User, getgrouplist};
+use serde::de::DeserializeOwned;
 
 use crate::plugin;
 
@@ -19,13 +20,15 @@ pub(super) struct MachineNames {
     users: RefCell<HashMap<String, Option<u32>>>,
     groups: RefCell<HashMap<String, Option<u32>>>,
     /// Options of each plug-in; nothing if its program does not say.
-    options: RefCell<HashMap<String, Option<Vec<String>>>>,
+    options: RefCell<HashMap<String, Option<Vec<OptionDescription>>>>,
+    /// What is wrong with values: plug-in, option, value.
+    values: RefCell<HashMap<[String; 3], Option<String>>>,
 }
 
 impl MachineNames {
     pub(super) fn new() -> Self {
-        let (users, groups, options) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { users, groups, options }
+        let (users, groups) = (RefCell::default(), RefCell::default());
+        Self { users, groups, options: RefCell::default(), values: RefCell::default() }
     }
 }
 
@@ -49,14 +52,35 @@ impl Names for MachineNames {
         plugin::find(name).is_ok()
     }
 
-    fn option(&self, plugin: &str, key: &str, _value: &str) -> Result<(), OptionFault> {
+    fn option(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &str,
+        scope: OptionScope,
+    ) -> Result<(), OptionFault> {
         let mut options = self.options.borrow_mut();
         let known = options.entry(plugin.to_owned()).or_insert_with_key(|name| described(name));
-        match known {
-            Some(known) if !known.iter().any(|option| option == key) => {
-                Err(OptionFault::Unknown(known.clone()))
+        let Some(known) = known else { return Ok(()) };
+        let names = |wanted: &dyn Fn(&OptionDescription) -> bool| {
+            known.iter().filter(|one| wanted(one)).map(|one| one.name.clone()).collect()
+        };
+        match known.iter().find(|option| option.name == key) {
+            None if scope == OptionScope::Call => {
+                Err(OptionFault::Unknown(names(&|one| one.by_call)))
             }
-            _ => Ok(()),
+            None => Err(OptionFault::Unknown(names(&|_| true))),
+            Some(option) if scope == OptionScope::Call && !option.by_call => {
+                Err(OptionFault::Fixed(names(&|one| one.by_call)))
+            }
+            Some(_) => {
+                let asked = [plugin, key, value].map(str::to_owned);
+                let mut values = self.values.borrow_mut();
+                match values.entry(asked).or_insert_with_key(complaint) {
+                    Some(why) => Err(OptionFault::Value(why.clone())),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
@@ -74,12 +98,21 @@ impl Names for MachineNames {
 }
 
 /// The options of a plug-in, as its program describes them.
-fn described(name: &str) -> Option<Vec<String>> {
-    let program = plugin::find(name).ok()?;
-    let output = Command::new(program).arg("describe").stdin(Stdio::null()).output().ok()?;
-    let held: Vec<Description> = serde_json::from_slice(&output.stdout).ok()?;
-    let own = held.into_iter().find(|description| description.name == name)?;
-    Some(own.options.into_iter().map(|option| option.name).collect())
+fn described(name: &str) -> Option<Vec<OptionDescription>> {
+    let held: Vec<Description> = answer(name, &["describe"])?;
+    Some(held.into_iter().find(|description| description.name == name)?.options)
+}
+
+/// What a plug-in's program has against a value.
+fn complaint([plugin, option, value]: &[String; 3]) -> Option<String> {
+    answer::<Option<String>>(plugin, &["accept", plugin, option, "--", value])?
+}
+
+/// What a plug-in's program answers; nothing if it does not.
+fn answer<T: DeserializeOwned>(plugin: &str, question: &[&str]) -> Option<T> {
+    let program = plugin::find(plugin).ok()?;
+    let output = Command::new(program).args(question).stdin(Stdio::null()).output().ok()?;
+    serde_json::from_slice(&output.stdout).ok()
 }
 
 /// The names in a file of lines such as `name:x:1000:`. Only hints come from it.

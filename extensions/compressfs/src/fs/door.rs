@@ -8,6 +8,7 @@ use hsci_extension::{
 };
 
 use super::Compress;
+use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, Choices, From};
 
@@ -47,11 +48,13 @@ impl Door {
         }
     }
 
-    /// What rules for all that a user writes.
-    fn choice_of(&self, user: u32) -> (Algorithm, From) {
-        match self.choices.of(user) {
-            Some(algorithm) => (algorithm, From::User),
-            None => (self.mount, From::Mount),
+    /// What rules for all that the caller writes.
+    fn choice_of(&self, call: &Call) -> (Algorithm, From) {
+        let ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
+        match (ruled, self.choices.of(call.uid)) {
+            (Some(algorithm), _) => (algorithm, From::Policy),
+            (None, Some(algorithm)) => (algorithm, From::User),
+            (None, None) => (self.mount, From::Mount),
         }
     }
 
@@ -74,7 +77,7 @@ impl Door {
                 Err(error) => return Err(error),
             }
         }
-        let (algorithm, from) = self.choice_of(call.uid);
+        let (algorithm, from) = self.choice_of(call);
         Ok((algorithm, from, None))
     }
 
@@ -144,7 +147,7 @@ impl FileSystem for Door {
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         let answer = match name {
             "algorithm" => {
-                let (algorithm, from) = self.choice_of(call.uid);
+                let (algorithm, from) = self.choice_of(call);
                 serde_json::json!({"algorithm": algorithm.to_string(), "from": from.to_string()})
             }
             "algorithm-of" => {

@@ -8,6 +8,8 @@ use hsci_extension::{Call, Error, LowerFile, Result, Times};
 use super::image::Image;
 use super::log::Log;
 use super::stored::Stored;
+use crate::ALGORITHM;
+use crate::algorithm::Algorithm;
 use crate::journal::Batch;
 use crate::settle::restore_times;
 
@@ -19,6 +21,8 @@ pub(crate) struct File {
     pub(crate) changes: u64,
     /// Who wrote last.
     pub(crate) writer: Option<u32>,
+    /// What a rule of the policy said when it was written last.
+    pub(crate) ruled: Option<Algorithm>,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
     /// A new image that waits for its batch.
@@ -45,7 +49,7 @@ pub(crate) struct Pending {
 
 impl File {
     pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
-        Self { lower, form, changes: 0, writer: None, kept_times: None, pending: None }
+        Self { lower, form, changes: 0, writer: None, ruled: None, kept_times: None, pending: None }
     }
 
     /// Logical length in bytes.
@@ -65,6 +69,7 @@ impl File {
         }
         if !call.anonymous {
             self.writer = Some(call.uid);
+            self.ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
         }
         Ok(())
     }
@@ -102,7 +107,7 @@ impl File {
         }
         let Pending { image, batch, .. } = pending;
         // The writer's choice has ruled; another one later is for what is written later.
-        self.writer = None;
+        (self.writer, self.ruled) = (None, None);
         let log = Log::new(&image);
         self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)

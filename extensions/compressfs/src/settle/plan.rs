@@ -103,6 +103,9 @@ fn implicit_choice(
     cell: &Cell<Compress>,
     file: &File,
 ) -> Result<(Algorithm, From)> {
+    if let Some(algorithm) = file.ruled {
+        return Ok((algorithm, From::Policy));
+    }
     let writer = match (&file.form, file.writer) {
         (_, Some(writer)) => writer,
         (Form::Stored(stored), None) => return Ok((stored.image.algorithm(), From::Stored)),

@@ -5,6 +5,7 @@ use crate::ast::{self, Word};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::errno::DenyErrno;
 use crate::glob::Glob;
+use crate::names::OptionScope;
 use crate::operation::Operations;
 use crate::policy::{Predicate, Rule, Verdict};
 
@@ -71,7 +72,10 @@ impl Checker<'_> {
                     return None;
                 }
                 let plugin = self.policy.targets.get(target?)?.plugin.clone();
-                Some((Verdict::Set(self.settings(&plugin, settings)), Operations::all()))
+                Some((
+                    Verdict::Set(self.settings(&plugin, settings, OptionScope::Call)),
+                    Operations::all(),
+                ))
             }
         }
     }

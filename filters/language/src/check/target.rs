@@ -4,7 +4,7 @@ use super::{Checker, repeated};
 use crate::ast::{self, Setting};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::{Component, Glob, Pattern, Relation};
-use crate::names::OptionFault;
+use crate::names::{OptionFault, OptionScope};
 use crate::policy::Target;
 
 impl Checker<'_> {
@@ -30,7 +30,7 @@ impl Checker<'_> {
             );
             self.complaints.push(complaint);
         }
-        let options = self.settings(&plugin.value, &target.options);
+        let options = self.settings(&plugin.value, &target.options, OptionScope::Target);
         let root = self.glob(&target.root).filter(|root| self.is_place(root, &target.root));
         let Some(root) = root else {
             self.broken_targets.insert(target.name.value.clone());
@@ -66,7 +66,12 @@ impl Checker<'_> {
     }
 
     /// Checks options for a plug-in; each key may stand once.
-    pub(super) fn settings(&mut self, plugin: &str, settings: &[Setting]) -> Vec<(String, String)> {
+    pub(super) fn settings(
+        &mut self,
+        plugin: &str,
+        settings: &[Setting],
+        scope: OptionScope,
+    ) -> Vec<(String, String)> {
         let mut checked: Vec<(String, String)> = Vec::new();
         for (index, Setting { key, value }) in settings.iter().enumerate() {
             let first = settings[..index].iter().find(|earlier| earlier.key.value == key.value);
@@ -76,7 +81,7 @@ impl Checker<'_> {
                     .related(first.key.span, "first here")
                     .hint("keep one of them")
             } else {
-                match self.names.option(plugin, &key.value, &value.value) {
+                match self.names.option(plugin, &key.value, &value.value, scope) {
                     Ok(()) => {
                         checked.push((key.value.clone(), value.value.clone()));
                         continue;
@@ -90,6 +95,16 @@ impl Checker<'_> {
                         let names = known.iter().map(String::as_str);
                         Diagnostic::new(Code::UnknownOption, key.span, title)
                             .did_you_mean(&key.value, names, &otherwise)
+                    }
+                    Err(OptionFault::Fixed(free)) => {
+                        let title = format!("rules cannot set `{}`", key.value);
+                        let hint = match free.as_slice() {
+                            [] => {
+                                format!("give it to the target: `via {plugin}({} = …)`", key.value)
+                            }
+                            _ => format!("they may set: {}", free.join(", ")),
+                        };
+                        Diagnostic::new(Code::UnknownOption, key.span, title).hint(hint)
                     }
                     Err(OptionFault::Value(why)) => {
                         let title = format!("`{}` is no value of `{}`", value.value, key.value);

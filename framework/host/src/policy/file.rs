@@ -72,6 +72,15 @@ impl Handed {
     }
 }
 
+impl Handed {
+    /// Index of the target that a directory is in.
+    #[must_use]
+    pub fn target(&self, dir: &Path) -> Option<usize> {
+        let class = self.tables.class(super::root_state(&self.tables, dir));
+        self.tables.target(class).map(|target| target as usize)
+    }
+}
+
 /// Opens the policy in force; nothing if there is none.
 pub fn open() -> io::Result<Option<File>> {
     match File::open(PATH) {

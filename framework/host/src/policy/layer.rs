@@ -66,12 +66,21 @@ impl Judged {
 
     /// A call on contents: those who opened a file were judged then, where opens are seen.
     fn on_content(&self, call: &Call, operation: Operation, ino: Ino) -> Result<Call> {
+        self.on_right(call, (operation, !self.policy.sees_opens), ino)
+    }
+
+    /// A call that uses a right; it decides nothing if that was judged before.
+    fn on_right(
+        &self,
+        call: &Call,
+        (operation, decides): (Operation, bool),
+        ino: Ino,
+    ) -> Result<Call> {
         let Some(policy) = self.about(call, Operations::of(&[operation])) else {
             return Ok(call.clone());
         };
         let Some(object) = self.object(&policy, ino, 0)? else { return Ok(call.clone()) };
-        let how = (operation, !self.policy.sees_opens);
-        let options = self.policy.judge(&policy, call, how, &object)?;
+        let options = self.policy.judge(&policy, call, (operation, decides), &object)?;
         Ok(call.clone().with_options(options))
     }
 
@@ -418,7 +427,9 @@ impl FileSystem for Judged {
 
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         let Some(from) = name.strip_prefix(REPORTS).and_then(|from| from.parse().ok()) else {
-            return self.below.control_get(call, ino, name);
+            // Whoever asks is told what would hold for what they write.
+            let call = self.on_right(call, (Operation::WriteData, false), ino)?;
+            return self.below.control_get(&call, ino, name);
         };
         if call.uid != 0 && call.uid != rustix::process::geteuid().as_raw() {
             return Err(Error::NotPermitted("reports are for root and who mounted it".to_owned()));

@@ -40,12 +40,16 @@ pub(super) fn check(request: &MountRequest) -> Result<MountRequest, Failure> {
     Ok(MountRequest { lower, dir, ..request.clone() })
 }
 
+/// True if nobody serves what is mounted at a directory.
+pub(super) fn is_dead(dir: &Path) -> bool {
+    // Attributes may come from the kernel's cache; this does not.
+    matches!(rustix::fs::statfs(dir), Err(Errno::NOTCONN))
+}
+
 /// Takes a mount away that nobody serves any more, as after `kill -9` of all its processes. What
 /// still uses it keeps getting ENOTCONN.
 fn clear_if_dead(dir: &Path) -> Result<(), Failure> {
-    // Attributes may come from the kernel's cache; this does not.
-    let is_dead = || matches!(rustix::fs::statfs(dir), Err(Errno::NOTCONN));
-    while is_dead() && table::find(dir)?.is_some() {
+    while is_dead(dir) && table::find(dir)?.is_some() {
         log::warn!("{}: a mount that nobody serves is cleared away", dir.display());
         kernel::unmount(dir, true)?;
     }

@@ -11,7 +11,7 @@ use hsci_engine::Tables;
 use parking_lot::Mutex;
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::{internal, kernel, table};
+use super::{internal, kernel, paths, table};
 use crate::failure::{Exit, Failure};
 use crate::policy::file::{self, Handed};
 use crate::policy::{self, Change};
@@ -44,7 +44,9 @@ pub fn renew_policies(
                 Ok(()) => waiting.push(mounted.dir),
                 Err(errno) => left.push((mounted.dir, errno.to_string())),
             },
-            None => left.push((mounted.dir, "it does not answer; mount it anew".to_owned())),
+            // Dead mounts judge nothing.
+            None if paths::is_dead(&mounted.dir) => {}
+            None => left.push((mounted.dir, UNTOLD.to_owned())),
         }
     }
     let begun = Instant::now();
@@ -66,6 +68,9 @@ pub fn renew_policies(
     left.extend(waiting.into_iter().map(|dir| (dir, "it goes on with the last policy".to_owned())));
     Ok(left)
 }
+
+/// Of a mount without a supervisor, or of another user.
+const UNTOLD: &str = "it takes the policy in force when it is mounted anew";
 
 /// How long, and how often, mounts are asked whether they have another policy.
 const RENEWAL_TIME: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@ use std::ffi::{CStr, OsStr};
 use std::mem::{align_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, Result};
@@ -15,6 +16,9 @@ pub(crate) struct Handle(Box<[u8]>);
 /// Large enough for every handle that the kernel makes (`MAX_HANDLE_SZ`).
 const MOST: usize = 128;
 const HEAD: usize = size_of::<libc::file_handle>();
+
+/// What making an inode takes at most, for which a disk may have to be waited for.
+const TIME_TO_CREATE: Duration = Duration::from_secs(1);
 
 #[repr(C, align(8))]
 struct Buffer([u8; HEAD + MOST]);
@@ -48,7 +52,23 @@ impl Handle {
     }
 
     /// Opens the inode; ESTALE if it is gone. Needs `CAP_DAC_READ_SEARCH`.
+    ///
+    /// Where the number of a deleted inode is just being given to a new one, ext4 and others take
+    /// the kernel's refusal (`iget_locked` hands out no inode that is marked `I_CREATING`) for want of
+    /// memory. As soon as the new one is there, they see that it is another one.
     pub(crate) fn open(&self, mount: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+        let begun = Instant::now();
+        loop {
+            match self.open_now(mount, flags) {
+                Err(Errno::NOMEM) if begun.elapsed() < TIME_TO_CREATE => {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn open_now(&self, mount: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
         let mut buffer = Buffer([0; HEAD + MOST]);
         let length = self.0.len().checked_sub(4).ok_or(Errno::STALE)?;
         if length > MOST {
