@@ -254,6 +254,12 @@ def duplicate(process):
     syscall(438, os.pidfd_open(int(process)), 0, 0)
 
 
+def unseal(descriptor):
+    """The command's own order to the guard."""
+    import fcntl
+    fcntl.ioctl(int(descriptor), 0x68736303)
+
+
 class Ring:
     """An io_uring of the simplest kind."""
 
