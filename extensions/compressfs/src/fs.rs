@@ -17,7 +17,7 @@ use hsci_extension::{
 };
 
 pub(crate) use self::door::Door;
-pub(crate) use self::file::{File, Form, Pending};
+pub(crate) use self::file::{File, Form, Pending, RULED};
 pub(crate) use self::image::{Image, Source};
 pub(crate) use self::stored::Stored;
 use crate::algorithm::Algorithm;
@@ -198,6 +198,10 @@ impl Content for Compress {
             file.kept_times = Some(file.lower.times()?);
         }
         Ok(())
+    }
+
+    fn changed(&self, cell: &Cell<Self>, file: &mut File) {
+        file.keep_rule(cell);
     }
 
     fn close(&self, file: &mut File) -> Result<()> {

@@ -100,6 +100,12 @@ pub trait Content: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// A caller has changed the file, which is still locked: what is to outlive the state, even a power
+    /// cut, can go to the file's extended attributes.
+    fn changed(&self, cell: &Cell<Self>, file: &mut Self::File) {
+        let (_, _) = (cell, file);
+    }
+
     /// The file goes out of use, unless somebody uses it again at once: whatever only the state
     /// knows goes to the lower file, which need not be synced. After an error the state is kept.
     fn close(&self, file: &mut Self::File) -> Result<()> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hsci_extension::{Call, Error, LowerFile, Result, Times};
+use hsci_extension::{Call, Cell, Error, LowerFile, Result, Times};
 
+use super::Compress;
 use super::image::Image;
 use super::log::Log;
 use super::stored::Stored;
@@ -12,6 +13,9 @@ use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
 use crate::journal::Batch;
 use crate::settle::restore_times;
+
+/// The extended attribute that remembers what a rule said when the file was written last.
+pub(crate) const RULED: &str = "user.hsci.ruled";
 
 /// A file in use.
 pub(crate) struct File {
@@ -23,6 +27,8 @@ pub(crate) struct File {
     pub(crate) writer: Option<u32>,
     /// What a rule of the policy said when it was written last.
     pub(crate) ruled: Option<Algorithm>,
+    /// What [`RULED`] says of that.
+    kept_rule: Option<Algorithm>,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
     /// A new image that waits for its batch.
@@ -49,7 +55,7 @@ pub(crate) struct Pending {
 
 impl File {
     pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
-        Self { lower, form, changes: 0, writer: None, ruled: None, kept_times: None, pending: None }
+        Self { lower, form, changes: 0, writer: None, ruled: None, kept_rule: None, kept_times: None, pending: None }
     }
 
     /// Logical length in bytes.
@@ -72,6 +78,19 @@ impl File {
             self.ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
         }
         Ok(())
+    }
+
+    /// Writes down what a rule said, for a state that comes after this one.
+    pub(crate) fn keep_rule(&mut self, cell: &Cell<Compress>) {
+        if self.ruled == self.kept_rule {
+            return;
+        }
+        let value = self.ruled.as_ref().map(ToString::to_string).unwrap_or_default();
+        match cell.set_xattr(RULED, value.as_bytes()) {
+            Ok(()) => self.kept_rule = self.ruled,
+            // The choice of the file's owner rules if this state is lost.
+            Err(error) => log::debug!("{RULED}: {error}"),
+        }
     }
 
     /// Offers a new image. It becomes the file's when the batch is committed, unless the file

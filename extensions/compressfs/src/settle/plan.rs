@@ -10,7 +10,7 @@ use parking_lot::RwLockReadGuard;
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, From};
 use crate::format::MAX_CHUNKS;
-use crate::fs::{Compress, File, Form, Stored};
+use crate::fs::{Compress, File, Form, RULED, Stored};
 
 /// The extended attribute that remembers what was not worth it: `algorithm length mtime`.
 const TRIED: &str = "user.hsci.tried";
@@ -103,7 +103,11 @@ fn implicit_choice(
     cell: &Cell<Compress>,
     file: &File,
 ) -> Result<(Algorithm, From)> {
-    if let Some(algorithm) = file.ruled {
+    let ruled = match (file.ruled, file.writer) {
+        (None, None) => cell.xattr(RULED)?.and_then(|value| choice::parse(&value).ok()),
+        (ruled, _) => ruled,
+    };
+    if let Some(algorithm) = ruled {
         return Ok((algorithm, From::Policy));
     }
     let writer = match (&file.form, file.writer) {

@@ -1,6 +1,6 @@
 //! Whose choice of an algorithm rules.
 
-use hsci_extension::{Errno, Ino};
+use hsci_extension::{Call, Errno, Ino};
 
 use super::disk::Disk;
 use super::random::Random;
@@ -63,4 +63,35 @@ fn private_names_are_hidden_and_refused() {
     assert_eq!(get.errno(), Errno::NODATA);
     let remove = rig.layer.removexattr(&user(0), file, name).expect_err("reserved");
     assert_eq!(remove.errno(), Errno::PERM);
+}
+
+/// A call to which a rule of a policy gives an algorithm.
+fn ruled(uid: u32, algorithm: &str) -> Call {
+    user(uid).with_options(Some([("algorithm".to_owned(), algorithm.to_owned())].into()))
+}
+
+#[test]
+fn a_rule_stands_above_users_and_below_files_also_after_a_restart() {
+    let disk = Disk::default();
+    let (one, two) = (disk.create("one", 1000), disk.create("two", 1000));
+    let (three, four) = (disk.create("three", 1000), disk.create("four", 1000));
+    let text = Random(1).bytes(50_000, true);
+    // Nothing is settled before the mount ends.
+    let rig = Rig::start(&disk, &[("settle", "1h")]).expect("start");
+    rig.layer.control_set(&user(1000), Ino::ROOT, "algorithm", b"deflate:1").expect("anybody may");
+    rig.choose(1000, two, "zstd:9").expect("the owner's");
+    for file in [one, two, four] {
+        rig.layer.write(&ruled(1000, "lz4"), file, 0, &text).expect("write");
+    }
+    rig.layer.write(&ruled(1000, "made up"), three, 0, &text).expect("write");
+    // The last writer was not ruled.
+    rig.layer.write(&user(1000), four, 0, &text).expect("write");
+    let told = rig.layer.control_get(&ruled(1000, "lz4"), Ino::ROOT, "algorithm").expect("told");
+    assert_eq!(told, br#"{"algorithm":"lz4","from":"policy"}"#);
+    drop(rig);
+    let rig = Rig::start(&disk, &[]).expect("start");
+    assert_eq!(algorithm(&rig, one), "lz4");
+    assert_eq!(algorithm(&rig, two), "zstd:9");
+    assert_eq!(algorithm(&rig, three), "deflate:1");
+    assert_eq!(algorithm(&rig, four), "deflate:1");
 }

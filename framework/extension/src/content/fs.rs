@@ -152,6 +152,7 @@ impl<C: Content> Files<C> {
         let mut state = cell.write();
         self.lower().act_as(call);
         let changed = change(&mut state);
+        self.content().changed(cell, &mut state);
         drop(state);
         if let Some(settler) = &self.settler
             && cell.note_write()
