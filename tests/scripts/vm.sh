@@ -34,7 +34,7 @@ in_vm() {
     out=$(mktemp -d /var/tmp/hsci-vm.XXXXXX)
     image=$(compgen -G "$vm_kernel*" | sort -V | tail -1)
     # The console is slow and cut short when the machine stops. The tool starts others by their names.
-    PATH=$project/target/tools/vm/bin:$PATH timeout 1100 vng --disable-kvm -r "$image" "${vm_options[@]}" --memory 2G --user root \
+    PATH=$project/target/tools/vm/bin:$PATH timeout 2400 vng --disable-kvm -r "$image" "${vm_options[@]}" --memory 2G --user root \
         --rodir="$programs" --rodir="$project" --rwdir="$out" \
         --exec "$* > $out/log 2>&1; echo \$? > $out/status" < /dev/null > "$out/console" 2>&1 || true
     cat "$out/log" || cat "$out/console"

@@ -15,7 +15,9 @@ def refused(error):
 
 
 def syscall(number, *arguments):
-    result = libc.syscall(number, *arguments)
+    # The last ones are passed on the stack, where half a word would leave the other half open.
+    long = (ctypes.c_long(one) if isinstance(one, int) else one for one in arguments)
+    result = libc.syscall(number, *long)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
@@ -252,6 +254,12 @@ def descriptors(process):
 
 def duplicate(process):
     syscall(438, os.pidfd_open(int(process)), 0, 0)
+
+
+def unseal(descriptor):
+    """The command's own order to the guard."""
+    import fcntl
+    fcntl.ioctl(int(descriptor), 0x68736303)
 
 
 class Ring:

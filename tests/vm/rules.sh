@@ -167,6 +167,9 @@ attacks_on_the_guard() {
         refuses dump_a_map bpftool map dump name SEALS
         refuses detach_a_link bash -c "bpftool link detach pinned /sys/fs/bpf/hsci/guard/link-file_open"
     fi
+    cp "$hsci" $arena/copy
+    refuses unload_by_a_copy_of_the_command $arena/copy policy unload
+    refuses unload_by_a_user as_user "$hsci" policy unload
     prevents after_all_attacks cat "$vault/a"
 }
 

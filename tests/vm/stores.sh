@@ -122,6 +122,8 @@ host_attacks() {
 # What must work while the store is sealed. The mount is a mount like any other.
 sealed_mount() {
     gets says_that_it_is_sealed says sealed True
+    refuses order_of_somebody_else python3 "$here/helper.py" unseal 8
+    prevents store_after_that_order cat $store/a
     gets mount_serves grep -q secret $mnt/a
     gets mount_serves_users as_user grep -q secret $mnt/sub/b
     gets mount_changes bash -c \

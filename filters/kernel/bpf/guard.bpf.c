@@ -154,9 +154,20 @@ static __always_inline bool begin(struct call *call)
 	return call->guard && call->tables;
 }
 
-/* Judges a call on what `dentry` names. `inode` is its inode where the verifier trusts it. */
+static __always_inline void take_facts(struct call *call, const struct inode *inode)
+{
+	call->asked.facts.are_known = 1;
+	call->asked.facts.type = type_of(BPF_CORE_READ(inode, i_mode));
+	call->asked.facts.owner = BPF_CORE_READ(inode, i_uid.val);
+	call->asked.facts.size = BPF_CORE_READ(inode, i_size);
+}
+
+/*
+ * Judges a call on what `dentry` names. `inode` is its inode where the verifier trusts it; the facts of
+ * `known` are looked at once a rule may have a say.
+ */
 static __always_inline int judge(struct call *call, const struct dentry *dentry,
-				 struct inode *inode, __u32 operations)
+				 struct inode *inode, const struct inode *known, __u32 operations)
 {
 	call->dentry = dentry;
 	call->operations = operations;
@@ -166,16 +177,9 @@ static __always_inline int judge(struct call *call, const struct dentry *dentry,
 	/* Most paths are no rule's business. */
 	if (!call->label.state && !call->label.seal)
 		return 0;
+	if (known)
+		take_facts(call, known);
 	return judge_labelled(call);
-}
-
-static __always_inline void take_facts(struct call *call, const struct inode *inode, __u32 flags)
-{
-	call->asked.facts.flags = flags;
-	call->asked.facts.are_known = 1;
-	call->asked.facts.type = type_of(BPF_CORE_READ(inode, i_mode));
-	call->asked.facts.owner = BPF_CORE_READ(inode, i_uid.val);
-	call->asked.facts.size = BPF_CORE_READ(inode, i_size);
 }
 
 /* An object that is there. */
@@ -186,8 +190,7 @@ static __always_inline int judge_object(const struct dentry *dentry, struct inod
 
 	if (!begin(&call))
 		return 0;
-	take_facts(&call, BPF_CORE_READ(dentry, d_inode), 0);
-	return judge(&call, dentry, inode, operations);
+	return judge(&call, dentry, inode, dentry->d_inode, operations);
 }
 
 /* An object that is about to be made. */
@@ -201,7 +204,7 @@ static __always_inline int judge_new(const struct dentry *dentry, __u32 mode, __
 	call.asked.facts.are_known = 1;
 	call.asked.facts.type = type_of(mode);
 	call.asked.facts.owner = BPF_CORE_READ(task, cred, fsuid.val);
-	return judge(&call, dentry, NULL, operation);
+	return judge(&call, dentry, NULL, NULL, operation);
 }
 
 /* Open flags by their numbers in tables. */
@@ -217,19 +220,18 @@ static __always_inline __u32 open_flags(__u32 flags, __u32 mode)
 
 static __always_inline int judge_file(struct file *file, __u32 operations)
 {
-	struct inode *inode = file->f_inode;
 	struct call call = {};
 
 	if (!begin(&call))
 		return 0;
-	take_facts(&call, inode, open_flags(file->f_flags, file->f_mode));
-	return judge(&call, BPF_CORE_READ(file, f_path.dentry), inode, operations);
+	call.asked.facts.flags = open_flags(file->f_flags, file->f_mode);
+	return judge(&call, file->f_path.dentry, file->f_inode, file->f_inode, operations);
 }
 
 /* What a descriptor that is opened so may do. */
 static __always_inline __u32 rights(struct file *file)
 {
-	bool is_directory = (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR;
+	bool is_directory = (file->f_inode->i_mode & S_IFMT) == S_IFDIR;
 	__u32 operations = OPEN;
 
 	if (file->f_flags & FMODE_EXEC)
@@ -342,8 +344,7 @@ static __always_inline int judge_second(const struct dentry *old, const struct d
 
 	if (!begin(&call))
 		return 0;
-	take_facts(&call, BPF_CORE_READ(old, d_inode), 0);
-	return judge(&call, new, NULL, operation);
+	return judge(&call, new, NULL, old->d_inode, operation);
 }
 
 SEC("lsm/inode_link")
@@ -454,7 +455,7 @@ int BPF_PROG(inode_setattr, void *idmap, struct dentry *dentry, struct iattr *at
 SEC("lsm/inode_getattr")
 int BPF_PROG(inode_getattr, const struct path *path, int previous)
 {
-	return answer(previous ? previous : judge_object(BPF_CORE_READ(path, dentry), NULL, GET_ATTR));
+	return answer(previous ? previous : judge_object(path->dentry, NULL, GET_ATTR));
 }
 
 SEC("lsm/inode_setxattr")
@@ -519,13 +520,13 @@ SEC("lsm/sb_mount")
 int BPF_PROG(sb_mount, const char *source, const struct path *path, const char *type,
 	     unsigned long flags, void *data)
 {
-	return answer(judge_object(BPF_CORE_READ(path, dentry), NULL, 0));
+	return answer(judge_object(path->dentry, NULL, 0));
 }
 
 SEC("lsm/move_mount")
 int BPF_PROG(move_mount, const struct path *from, const struct path *to, int previous)
 {
-	return answer(previous ? previous : judge_object(BPF_CORE_READ(to, dentry), NULL, 0));
+	return answer(previous ? previous : judge_object(to->dentry, NULL, 0));
 }
 
 /* An address may be given to another directory from now on. */

@@ -177,7 +177,7 @@ HSCI_GLOBAL int hsci_find_label(const struct hsci_tables *tables, struct hsci_gu
 	return find.climb.is_done;
 }
 
-/* The label of an object. `inode` is nothing where the verifier does not trust it. */
+/* The label of an object, by a pointer of the hook's. `inode` is nothing where the verifier does not trust it. */
 static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
 					  struct hsci_guard *guard, const struct dentry *dentry,
 					  struct inode *inode, struct hsci_label *label)
@@ -185,8 +185,8 @@ static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
 	struct hsci_label *known = NULL;
 
 	label->stamp = (__u64)tables->sections.generation << 32 | guard->epoch;
-	label->parent = (__u64)BPF_CORE_READ(dentry, d_parent);
-	label->name = BPF_CORE_READ(dentry, d_name.hash);
+	label->parent = (__u64)dentry->d_parent;
+	label->name = dentry->d_name.hash;
 	if (inode) {
 		known = bpf_inode_storage_get(&LABELS, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (known && known->stamp == label->stamp && known->parent == label->parent &&

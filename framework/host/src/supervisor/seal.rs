@@ -37,6 +37,11 @@ impl Sealed {
         let _ = self.sealer.seal(self.lower.as_fd(), worker);
     }
 
+    /// The worker has ended, and its number may be given to somebody else.
+    pub(super) fn ended(&self) {
+        *self.worker.lock() = None;
+    }
+
     /// From now on this worker serves, and is told what becomes of the seal.
     pub(super) fn serves(&self, worker: u32, control: UnixStream) {
         *self.worker.lock() = Some((worker, control));

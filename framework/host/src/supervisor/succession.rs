@@ -93,7 +93,9 @@ impl Succession {
     /// Returns when the mount has ended, or when no worker lives long enough.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         loop {
-            let Err(mut failure) = self.worker.wait() else { return Ok(()) };
+            let ended = self.worker.wait();
+            self.heritage.seal.ended();
+            let Err(mut failure) = ended else { return Ok(()) };
             self.start.death = self.worker.death();
             loop {
                 if self.has_ended() {
