@@ -102,8 +102,6 @@ impl Worker {
             .map_err(|errno| fail(errno.into()))?;
         let mut worker = Self { child, control, process, extension, death: Death::Own };
         if let Err(error) = worker.hand_over(heritage, start) {
-            // A program that ended already has its own reason.
-            worker.child.kill().and_then(|()| worker.child.wait()).map_err(fail)?;
             return Err(worker.ended(&format!("while it was told what to do: {error}")));
         }
         worker.answer()?;
@@ -171,5 +169,14 @@ impl Worker {
     fn ended(&self, how: &str) -> Failure {
         let text = format!("extension `{}`: its program ended early ({how})", self.extension);
         Failure::new(Exit::Internal, text)
+    }
+}
+
+/// None is left behind, neither running nor as a zombie, whatever kept it from serving.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Both do nothing to one that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
