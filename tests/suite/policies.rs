@@ -191,7 +191,8 @@ fn judged(dir: &Path) {
 fn opens(dir: &Path) {
     let in_force = InForce::take(dir);
     let text = format!(
-        "{}in t: deny open, exec on \"closed/**\" unless user {ALICE}\n",
+        "{}in t: deny open, exec on \"closed/**\" unless user {ALICE}\n\
+         in t: deny(EPERM) readdir on \"unlisted\" when user {BOB}\n",
         target(dir, "nullfs")
     );
     // A mount that was made before cannot show opens any more.
@@ -220,6 +221,12 @@ fn opens(dir: &Path) {
     for _ in 0..2 {
         cat(BOB, "closed/true").fails(1, &["Permission denied"]);
         cat(ALICE, "closed/true").ok();
+    }
+    fs::create_dir(mount.path("unlisted")).expect("a directory");
+    let ls = |user: u32| Run::as_user(user, "ls").arg(mount.path("unlisted")).done();
+    for _ in 0..2 {
+        ls(ALICE).ok();
+        ls(BOB).fails(2, &["Operation not permitted"]);
     }
     Run::as_user(ALICE, mount.path("closed/true")).ok();
     let run = |user: u32| {

@@ -131,6 +131,11 @@ pub trait FileSystem: Send + Sync {
         self.lower().open(call, ino, flags)
     }
 
+    /// A directory is about to be opened. Called only where a policy wants to see that.
+    fn opendir(&self, call: &Call, ino: Ino) -> Result<()> {
+        self.lower().opendir(call, ino)
+    }
+
     /// The last descriptor of an open file is closed. Called only where `open` is.
     fn release(&self, ino: Ino, handle: u64) -> Result<()> {
         self.lower().release(ino, handle)

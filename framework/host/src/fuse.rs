@@ -32,6 +32,8 @@ pub(crate) use self::requests::Requests;
 pub(crate) struct Profile {
     /// The requests that some layer wants although the kernel could keep them to itself.
     pub(crate) dispatch: Dispatch,
+    /// Opens of directories are wanted as well.
+    pub(crate) opendirs: bool,
     /// How long the kernel may rely on names and attributes without asking again.
     pub(crate) cache: Duration,
     /// Number of event loops.

@@ -127,6 +127,8 @@ pub(crate) struct Policy {
     in_force: RwLock<Option<Arc<InForce>>>,
     /// Opens are handed to this host, so that it judges rights when they are acquired.
     sees_opens: bool,
+    /// The same for directories.
+    sees_opendirs: bool,
     counts: Counts,
     reports: Reports,
 }
@@ -143,9 +145,9 @@ struct Object {
 }
 
 impl Policy {
-    pub(crate) fn new(sees_opens: bool) -> Self {
+    pub(crate) fn new(sees_opens: bool, sees_opendirs: bool) -> Self {
         let (counts, reports) = (Counts::default(), Reports::default());
-        Self { in_force: RwLock::default(), sees_opens, counts, reports }
+        Self { in_force: RwLock::default(), sees_opens, sees_opendirs, counts, reports }
     }
 
     fn replace(&self, policy: Option<InForce>) {

@@ -36,12 +36,15 @@ fn tracing() -> Finding {
     Finding::missing(
         NAME,
         format!("no fuse_request_send in {place}"),
-        "requests cannot be counted or judged in the kernel; mounting does not need it",
+        "hosts look in /proc for who calls, where a policy asks for that",
         "a newer kernel has it",
     )
 }
 
 const SECURITY: &str = "as root, `mount -t securityfs none /sys/kernel/security`, and look again";
+
+const JUDGED_BY_MOUNTS: &str = "policies are in force in mounts only, for the calls that reach them, and \
+    stores are not sealed; mounted over itself, a store is out of reach by name all the same";
 
 fn guard() -> Finding {
     const NAME: &str = "guard (BPF LSM)";
@@ -55,14 +58,14 @@ fn guard() -> Finding {
             Some(error) => Finding::missing(
                 NAME,
                 error,
-                "policies cannot be put in force by `hsci policy load`",
+                JUDGED_BY_MOUNTS,
                 "boot without `lockdown=`, if that is what forbids it",
             ),
         },
         Ok(modules) => Finding::missing(
             NAME,
             format!("the security modules are: {modules}"),
-            "a store cannot be sealed against root; mounted over itself it is out of reach by name all the same",
+            JUDGED_BY_MOUNTS,
             "boot with `bpf` added to the kernel parameter `lsm=`",
         ),
         Err(_) => Finding::unknown(NAME, "no securityfs that the caller can see", SECURITY),

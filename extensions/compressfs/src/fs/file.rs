@@ -55,7 +55,16 @@ pub(crate) struct Pending {
 
 impl File {
     pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
-        Self { lower, form, changes: 0, writer: None, ruled: None, kept_rule: None, kept_times: None, pending: None }
+        Self {
+            lower,
+            form,
+            changes: 0,
+            writer: None,
+            ruled: None,
+            kept_rule: None,
+            kept_times: None,
+            pending: None,
+        }
     }
 
     /// Logical length in bytes.

@@ -450,10 +450,18 @@ impl Filesystem for Adapter {
         empty(outcome, reply);
     }
 
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // On purpose: from now on the kernel opens directories itself, and caches what is in them.
-        self.answers.count(Operation::Opendir);
-        reply.error(Errno::ENOSYS);
+    fn opendir(&self, request: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if !self.profile.opendirs {
+            // On purpose: from now on the kernel opens directories itself, and caches what is in them.
+            self.answers.count(Operation::Opendir);
+            return reply.error(Errno::ENOSYS);
+        }
+        let opened = self
+            .answer(request, Operation::Opendir, number, |call, ino| self.top.opendir(&call, ino));
+        match opened {
+            Ok(()) => reply.opened(FileHandle(0), CACHED_DIRECTORY),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn readdir(
@@ -677,6 +685,9 @@ impl Filesystem for Adapter {
 }
 
 const MOST_COPY: u64 = 1 << 30;
+/// What the kernel takes for granted where it opens directories itself.
+const CACHED_DIRECTORY: FopenFlags =
+    FopenFlags::FOPEN_CACHE_DIR.union(FopenFlags::FOPEN_KEEP_CACHE);
 
 fn open_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain(flags as u32)

@@ -90,6 +90,10 @@ impl FileSystem for LowerTree {
         self.make_link(ino, parent, name)
     }
 
+    fn opendir(&self, _: &Call, _: Ino) -> Result<()> {
+        Ok(())
+    }
+
     fn open(&self, _: &Call, _: Ino, _: OFlags) -> Result<Opened> {
         Ok(Opened::default())
     }

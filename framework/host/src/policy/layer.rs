@@ -344,6 +344,11 @@ impl FileSystem for Judged {
         self.below.open(&call, ino, flags)
     }
 
+    fn opendir(&self, call: &Call, ino: Ino) -> Result<()> {
+        let call = self.on(call, &[Operation::Open, Operation::ReadDir], ino)?;
+        self.below.opendir(&call, ino)
+    }
+
     fn read(&self, call: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let call = self.on_content(call, Operation::ReadData, ino)?;
         self.below.read(&call, ino, offset, buffer)
@@ -384,7 +389,8 @@ impl FileSystem for Judged {
     }
 
     fn readdir(&self, call: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
-        let call = self.on(call, &[Operation::ReadDir], ino)?;
+        let how = (Operation::ReadDir, !self.policy.sees_opendirs);
+        let call = self.on_right(call, how, ino)?;
         self.below.readdir(&call, ino, cookie, budget)
     }
 

@@ -64,7 +64,7 @@ impl Rig {
             let dir = heard.mkdir(&root, Ino::ROOT, OsStr::new(dir), 0o777).expect("directory");
             heard.mknod(&root, dir.ino, OsStr::new("f"), 0o100_666, 0).expect("file");
         }
-        let judge = Arc::new(Policy::new(sees_opens));
+        let judge = Arc::new(Policy::new(sees_opens, sees_opens));
         judge.replace(Some(in_force(policy)));
         let top = Judged::new(Arc::clone(&heard) as _, Arc::clone(&judge));
         Self { heard, policy: judge, top }
@@ -134,7 +134,8 @@ fn plug_ins_are_told_what_rules_set() {
 
 #[test]
 fn rights_are_judged_where_they_are_acquired() {
-    let text = "in t: deny read-data, exec on \"a/f\" when user 1001";
+    let text = "in t: deny read-data, exec on \"a/f\" when user 1001\n\
+                in t: deny(ENOENT) readdir on \"b\"";
     let policy = handed(text, false);
     assert!(needs_opens(&policy, Path::new("/srv/t")) && needs_opens(&policy, Path::new("/srv")));
     assert!(!needs_opens(&policy, Path::new("/srv/u")), "no rule speaks of it");
@@ -148,6 +149,8 @@ fn rights_are_judged_where_they_are_acquired() {
     assert_eq!(errno(rig.top.open(&by(BOB), f, OFlags::WRONLY)), None);
     assert_eq!(errno(rig.top.open(&by(ALICE), f, OFlags::RDONLY)), None);
     assert_eq!(errno(rig.top.read(&by(BOB), f, 0, &mut [0])), None, "judged before");
+    assert_eq!(errno(rig.top.opendir(&by(ALICE), rig.find("b"))), Some(Errno::NOENT));
+    assert_eq!(errno(rig.top.opendir(&by(ALICE), rig.find("a"))), None);
     let rig = Rig::new(policy, false);
     let f = rig.find("a/f");
     assert_eq!(errno(rig.top.read(&by(BOB), f, 0, &mut [0])), Some(Errno::ACCESS));

@@ -122,13 +122,14 @@ fn prepare(
         (false, false) => "nobody needs to see opens",
     };
     stack.dispatch.open |= start.opens;
-    let policy = Arc::new(Policy::new(stack.dispatch.open));
+    let policy = Arc::new(Policy::new(stack.dispatch.open, start.opens));
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
     stack.top = Arc::new(Judged::new(stack.top, Arc::clone(&policy)));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         dispatch: stack.dispatch,
+        opendirs: start.opens,
         cache: options.time("cache"),
         threads: cores.clamp(2, 8),
         deadline: options.time("deadline"),

@@ -109,6 +109,10 @@ impl FileSystem for MemoryTree {
         self.nodes.lock().link(ino, parent, name)
     }
 
+    fn opendir(&self, _: &Call, _: Ino) -> Result<()> {
+        Ok(())
+    }
+
     fn open(&self, _: &Call, _: Ino, _: OFlags) -> Result<Opened> {
         Ok(Opened::default())
     }
