@@ -38,6 +38,9 @@ pub enum Error {
     /// Something is missing in an object: the build is broken.
     #[error("the eBPF object has no `{0}`")]
     Absent(&'static str),
+    /// The guard keeps the caller from its pins.
+    #[error("the policy in force can be changed only by the file of `hsci` that loaded it")]
+    OtherCommand,
     /// There is no guard to be changed.
     #[error("no policy is loaded")]
     NotLoaded,

@@ -8,6 +8,7 @@ mod orders;
 mod pins;
 mod roots;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -77,8 +78,13 @@ impl Guard {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        if !dir.join("GUARD").exists() {
-            return Ok(None);
+        match dir.join("GUARD").try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(Error::OtherCommand);
+            }
+            Err(source) => return Err(Error::File { path: dir.display().to_string(), source }),
         }
         let Map::Array(data) = pins::map(dir, "GUARD")? else { return Err(Error::Absent("GUARD")) };
         let state = Shared::new(data.fd(), GUARD_LEN)

@@ -23,6 +23,7 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::NotLoaded => {
             Failure::new(Exit::Missing, "no policy is loaded; `hsci policy load FILE` loads one")
         }
+        Error::OtherCommand => Failure::new(Exit::Impossible, error.to_string()),
         Error::TooLarge => Failure::new(Exit::No, error.to_string()),
         Error::Types(_) | Error::Object(_) | Error::Program { .. } => {
             Failure::new(Exit::Impossible, format!("{error}; `hsci doctor` tells what is missing"))
