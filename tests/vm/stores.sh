@@ -198,6 +198,32 @@ policies_come_and_go() {
     gets unload "$hsci" policy unload
 }
 
+dispatched() {
+    "$hsci" status --json $mnt |
+        python3 -c 'import json, sys; print(sum(json.load(sys.stdin)["requests"].values()))'
+}
+
+# The guard judges for the host, and counts what never reaches it.
+target_under_the_guard() {
+    local calls requests
+    printf '%s\n' "target t = \"$mnt\" via nullfs" 'in t: deny(EPERM) unlink' \
+        'in t: deny read-data on "sub/**" when user 65534' > $arena/target.policy
+    gets policy_with_a_target "$hsci" policy load $arena/target.policy
+    gets mount_of_a_target "$hsci" mount --extension nullfs $store $mnt
+    gets no_opens_are_dispatched says profile no-open
+    gets others_read cat $mnt/sub/b
+    refuses read_in_a_target as_user cat $mnt/sub/b
+    refuses unlink_in_a_target rm $mnt/a
+    for _ in {1..50}; do cat $mnt/sub/b; done > /dev/null
+    calls=$(field calls)
+    requests=$(dispatched)
+    echo "$calls calls, $requests dispatched"
+    [ "$calls" -gt 100 ] && [ "$requests" -lt 50 ]
+    verdict more_calls_than_requests $? "$calls calls, $requests dispatched"
+    "$hsci" unmount $mnt
+    "$hsci" policy unload
+}
+
 test_stores() {
     restore=restore_store
     prepare_stores
@@ -210,6 +236,7 @@ test_stores() {
     store_on_btrfs
     ended_by_the_kernel
     policies_come_and_go
+    target_under_the_guard
     [ -z "$quick" ] || return 0
     "$hsci" mount --extension nullfs $store $mnt
     control=1
