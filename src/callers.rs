@@ -1,10 +1,12 @@
-//! Who makes the requests of a mount, found out in the kernel where that is possible.
+//! What judges the calls on a mount and finds out who makes them, in the kernel where that is possible.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use hsci_engine::Tables;
 use hsci_host::supervisor::Callers;
 use hsci_kernel::dispatch::Dispatch;
+use hsci_kernel::guard::Guard;
 
 /// The program in the kernel, for the mounts of this process.
 struct InKernel(Dispatch);
@@ -13,6 +15,13 @@ struct InKernel(Dispatch);
 pub(crate) fn find(tables: &Tables) -> Result<Box<dyn Callers>, String> {
     let dispatch = Dispatch::load(tables).map_err(|error| error.to_string())?;
     Ok(Box::new(InKernel(dispatch)))
+}
+
+/// Tells the guard of a mount; an error says why that cannot be.
+pub(crate) fn place(tables: &Tables, dir: &Path, device: u64) -> Result<(), String> {
+    let guard = Guard::open().map_err(|error| error.to_string())?;
+    let guard = guard.ok_or("it is not loaded any more")?;
+    guard.place(tables, dir, device).map_err(|error| error.to_string())
 }
 
 impl Callers for InKernel {

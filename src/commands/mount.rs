@@ -9,7 +9,7 @@ use crate::{Result, callers, plugin, sealer};
 
 /// What the supervisors of mounts use of the kernel.
 pub(super) const KERNEL_SIDE: KernelSide =
-    KernelSide { callers: callers::find, sealer: &sealer::ByGuard };
+    KernelSide { callers: callers::find, place: callers::place, sealer: &sealer::ByGuard };
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {

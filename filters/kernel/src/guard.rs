@@ -28,6 +28,7 @@ const OBJECTS: Objects = objects!("guard");
 
 // As in `bpf/guard.h`.
 const PERMISSIVE: usize = 0;
+const EPOCH: usize = 4;
 const ROOM: usize = 8;
 const COUNTS: usize = 32;
 const TARGETS: usize = 72;
@@ -197,6 +198,19 @@ impl Guard {
         for (process, seal) in old.iter().flatten() {
             new.insert(process, seal, 0).map_err(map_error("HOSTS"))?;
         }
+        Ok(())
+    }
+
+    /// Makes rules hold in a file system that was mounted after the policy was loaded. `tables` are those
+    /// of that policy; `device` is what `stat` says of the directory.
+    pub fn place(&self, tables: &Tables, dir: &Path, device: u64) -> Result<(), Error> {
+        let mut roots: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
+        let Some(known) = roots.keys().flatten().next() else { return Ok(()) };
+        let key = RootKey { device: roots::kernel_device(device), ..known };
+        let state = roots::state(tables, dir.as_os_str().as_encoded_bytes());
+        roots.insert(key, state, 0).map_err(map_error("ROOTS"))?;
+        // What was looked up there meanwhile has no place.
+        self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

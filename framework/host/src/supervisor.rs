@@ -38,7 +38,7 @@ use crate::handover::{self, Death, VaultKeeper};
 use crate::protocol::{Answer, MountRequest, Start, receive, send};
 
 pub use self::log_file::last_words;
-pub use self::policy::{Callers, FindCallers, renew_policies};
+pub use self::policy::{Callers, FindCallers, PlaceMount, renew_policies};
 pub use self::seal::Sealer;
 pub use self::store::StoreFile;
 
@@ -57,6 +57,8 @@ pub struct Job {
 pub struct KernelSide {
     /// Finds out who calls.
     pub callers: FindCallers,
+    /// Makes rules hold on a mount.
+    pub place: PlaceMount,
     /// Keeps stores for their hosts.
     pub sealer: &'static dyn Sealer,
 }
@@ -183,7 +185,7 @@ impl Supervisor {
         store::claim(&lower, job)?;
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
-        let (policy, opens) = PolicyLine::new(side.callers, &request.dir)?;
+        let (policy, opens) = PolicyLine::new(side, &request.dir)?;
         let seal = Sealed::new(side.sealer, &lower)
             .map_err(|errno| internal("the lower directory", &errno.into()))?;
         let (vault, seal) = (VaultKeeper::new(limit), Arc::new(seal));
@@ -204,13 +206,13 @@ impl Supervisor {
         let mut worker = Worker::start(&program, &mut heritage, &start)?;
         let dir = start.request.dir.clone();
         let device = kernel::mount(&start.request)?;
-        if let Err(failure) = worker.serve(device.as_fd(), &heritage) {
+        let served = worker.serve(device.as_fd(), &heritage);
+        if let Err(failure) = served.and_then(|()| policy.attach()) {
             // Nobody can use it: there is nothing to wait for.
             kernel::unmount(&dir, true)?;
             return Err(failure);
         }
         kernel::enlarge_readahead(&dir);
-        policy.attach(&dir)?;
         let workers = Succession::new(program, heritage, device, start, worker)
             .map_err(|error| internal("the worker", &error))?;
         Ok(Self { dir, workers, signals, policy })

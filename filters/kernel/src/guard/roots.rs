@@ -16,7 +16,13 @@ pub(super) fn states(tables: &Tables) -> Result<BTreeMap<u32, u32>, Error> {
     Ok(parse(&text).into_iter().map(|(device, path)| (device, state(tables, &path))).collect())
 }
 
-fn state(tables: &Tables, path: &[u8]) -> u32 {
+/// A device number as the kernel keeps it.
+pub(super) fn kernel_device(number: u64) -> u32 {
+    rustix::fs::major(number) << 20 | rustix::fs::minor(number)
+}
+
+/// The state after the path of a root.
+pub(super) fn state(tables: &Tables, path: &[u8]) -> u32 {
     tables.step(tables.start(), if path == b"/" { b"" } else { path })
 }
 

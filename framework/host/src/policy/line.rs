@@ -19,6 +19,8 @@ use crate::protocol::{receive, receive_descriptor, send, send_descriptor};
 pub(crate) struct Change {
     /// False if there is none any more.
     pub(crate) has_policy: bool,
+    /// The guard judges the calls on this mount.
+    pub(crate) guarded: bool,
     /// Mark of the callers in the kernel's memory, or why there are none.
     pub(crate) callers: Result<u32, String>,
 }
@@ -66,6 +68,7 @@ fn next(line: &UnixStream, dir: &Path) -> Result<Option<Option<InForce>>, String
         let memory = receive_descriptor(line).map_err(text)?.1;
         KernelCallers::new(memory, generation).map_err(text)
     });
-    let policy = Handed::read(&File::from(policy))?;
+    let mut policy = Handed::read(&File::from(policy))?;
+    policy.head.guarded = change.guarded;
     Ok(Some(Some(InForce::new(policy, dir, callers))))
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use hsci_engine::Tables;
 use parking_lot::Mutex;
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Signal, geteuid, pidfd_send_signal};
 
-use super::{internal, kernel, paths, table};
+use super::{KernelSide, internal, kernel, paths, table};
 use crate::failure::{Exit, Failure};
 use crate::policy::file::{self, Handed};
 use crate::policy::{self, Change};
@@ -76,12 +76,17 @@ const UNTOLD: &str = "it takes the policy in force when it is mounted anew";
 const RENEWAL_TIME: Duration = Duration::from_secs(10);
 const RENEWAL_PAUSE: Duration = Duration::from_millis(2);
 
+/// Makes the guard judge the calls on a mount: its policy, the directory, the device number. An error
+/// says why it cannot.
+pub type PlaceMount = fn(&Tables, &Path, u64) -> Result<(), String>;
+
 /// The policy in force, and the line to the worker of a mount.
 #[derive(Clone)]
 pub(super) struct PolicyLine(Arc<Mutex<State>>);
 
 struct State {
-    find: FindCallers,
+    side: KernelSide,
+    dir: PathBuf,
     /// Device number of the mount, once there is one.
     device: Option<u64>,
     in_force: Option<InForce>,
@@ -90,22 +95,29 @@ struct State {
 
 struct InForce {
     file: File,
+    policy: Handed,
     callers: Result<Box<dyn Callers>, String>,
+}
+
+impl InForce {
+    fn new(side: KernelSide, (file, mut policy): (File, Handed)) -> Self {
+        // The guard is told of mounts by root alone.
+        policy.head.guarded &= geteuid().is_root();
+        Self { callers: (side.callers)(&policy.tables), file, policy }
+    }
 }
 
 impl PolicyLine {
     /// Reads the policy in force. Says as well whether the mount at a directory has to show opens.
-    pub(super) fn new(find: FindCallers, dir: &Path) -> Result<(Self, bool), Failure> {
-        let mut needs_opens = false;
+    pub(super) fn new(side: KernelSide, dir: &Path) -> Result<(Self, bool), Failure> {
         let in_force = read().map_err(|why| {
             let text = format!("{}: {why}; `hsci policy load` or `unload` one first", file::PATH);
             Failure::new(Exit::Store, text)
         })?;
-        let in_force = in_force.map(|(file, policy)| {
-            needs_opens = policy::needs_opens(&policy, dir);
-            InForce { file, callers: find(&policy.tables) }
-        });
-        let state = State { find, device: None, in_force, line: None };
+        let in_force = in_force.map(|policy| InForce::new(side, policy));
+        let needs_opens =
+            in_force.as_ref().is_some_and(|now| policy::needs_opens(&now.policy, dir));
+        let state = State { side, dir: dir.to_owned(), device: None, in_force, line: None };
         Ok((Self(Arc::new(Mutex::new(state))), needs_opens))
     }
 
@@ -118,30 +130,32 @@ impl PolicyLine {
         Ok(theirs.into())
     }
 
-    /// The mount is there.
-    pub(super) fn attach(&self, dir: &Path) -> Result<(), Failure> {
-        let device = kernel::device_of(dir).map_err(|error| internal("the mount", &error))?;
+    /// The mount is there. A failure means that nobody would judge the calls on it.
+    pub(super) fn attach(&self) -> Result<(), Failure> {
         let mut state = self.0.lock();
-        state.device = Some(device);
-        state.attach();
-        Ok(())
+        let device = kernel::device_of(&state.dir);
+        state.device = Some(device.map_err(|error| internal("the mount", &error))?);
+        state.attach().map_err(|why| {
+            let text = format!("{}: the guard cannot judge it: {why}", state.dir.display());
+            Failure::new(Exit::Impossible, text)
+        })
     }
 
     /// There is another policy, or none any more.
     pub(super) fn renew(&self) {
         let mut state = self.0.lock();
-        match read() {
-            Ok(policy) => {
-                let find = state.find;
-                state.in_force =
-                    policy.map(|(file, policy)| InForce { file, callers: find(&policy.tables) });
-            }
+        let policy = match read() {
+            Ok(policy) => policy,
             Err(why) => {
                 log::error!("{}: {why}; the last policy goes on", file::PATH);
                 return;
             }
+        };
+        state.in_force = policy.map(|policy| InForce::new(state.side, policy));
+        if let (Err(why), Some(now)) = (state.attach(), &mut state.in_force) {
+            log::error!("the guard cannot judge calls, so this host does: {why}");
+            now.policy.head.guarded = false;
         }
-        state.attach();
         if let Err(error) = state.tell() {
             // The next worker will be told.
             log::debug!("the worker does not hear of a policy: {error}");
@@ -150,25 +164,31 @@ impl PolicyLine {
 }
 
 impl State {
-    fn attach(&self) {
-        if let (Some(device), Some(InForce { callers: Ok(callers), .. })) =
-            (self.device, &self.in_force)
-        {
+    fn attach(&self) -> Result<(), String> {
+        let (Some(device), Some(now)) = (self.device, &self.in_force) else { return Ok(()) };
+        if let Ok(callers) = &now.callers {
             callers.attach(device);
         }
+        if !now.policy.head.guarded {
+            return Ok(());
+        }
+        (self.side.place)(&now.policy.tables, &self.dir, device)
     }
 
     fn tell(&self) -> std::io::Result<()> {
         let Some(line) = &self.line else { return Ok(()) };
-        let Some(InForce { file, callers }) = &self.in_force else {
-            return Change { has_policy: false, callers: Err(String::new()) }.send(line, &[]);
+        let Some(InForce { file, policy, callers }) = &self.in_force else {
+            let none = Change { has_policy: false, guarded: false, callers: Err(String::new()) };
+            return none.send(line, &[]);
         };
         let mut descriptors = vec![file.as_fd()];
         let callers = callers.as_ref().map(|callers| {
             descriptors.push(callers.memory());
             callers.generation()
         });
-        Change { has_policy: true, callers: callers.map_err(Clone::clone) }.send(line, &descriptors)
+        let callers = callers.map_err(Clone::clone);
+        let guarded = policy.head.guarded;
+        Change { has_policy: true, guarded, callers }.send(line, &descriptors)
     }
 }
 
