@@ -18,6 +18,7 @@ use generator::{Random, number, policy};
 
 /// Calls that each policy is asked about.
 const CALLS: u64 = 200;
+const THREADS: u64 = 8;
 
 /// The evaluator, or nothing for those who may load none.
 fn evaluator() -> Option<Evaluator> {
@@ -68,42 +69,80 @@ fn lengthen(random: &mut Random, path: &mut Vec<u8>) {
     }
 }
 
+/// What the cases were like.
+#[derive(Default)]
+struct Sum {
+    decided: u64,
+    denied: u64,
+    long: u64,
+    refused: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: &Self) {
+        self.decided += other.decided;
+        self.denied += other.denied;
+        self.long += other.long;
+        self.refused += other.refused;
+    }
+}
+
+/// Compares the answers to the calls of one policy.
+fn compare(evaluator: &mut Evaluator, seed: u64, sum: &mut Sum) {
+    let mut random = Random::new(seed);
+    let (text, policy) = policy(&mut random);
+    let Ok(compiled) = compile(&policy) else {
+        sum.refused += 1;
+        return;
+    };
+    let tables = compiled.tables;
+    evaluator.put(&tables).expect("the map takes the tables");
+    for _ in 0..CALLS {
+        let mut call = calls::call(&mut random, &policy);
+        if random.one_in(50) {
+            lengthen(&mut random, &mut call.path);
+            sum.long += 1;
+        }
+        let expected = judge(&policy, &call);
+        let rust = tables.judge(&call);
+        let answer = evaluator.ask(&question(&call)).expect("a run").expect("a policy");
+        assert_eq!(answer.status, 0, "seed {seed}\n{text}\n{call:?}");
+        let kernel = judgement(&tables, &answer);
+        assert_eq!(rust, expected, "seed {seed}\n{text}\n{call:?}");
+        assert_eq!(kernel, expected, "seed {seed}\n{text}\n{call:?}");
+        assert_eq!(answer.subject, tables.classify(&call.subject));
+        sum.decided += u64::from(expected.decider.is_some());
+        sum.denied += u64::from(expected.denied.is_some());
+    }
+}
+
 #[test]
 fn three_evaluators_agree() {
-    let Some(mut evaluator) = evaluator() else { return };
+    if evaluator().is_none() {
+        return;
+    }
     let cases = number("HSCI_AGREEMENT_CASES", 100_000);
     let seed = number("HSCI_AGREEMENT_SEED", 1);
     println!("seed {seed}, {cases} cases");
-    let (mut decided, mut denied, mut long, mut refused) = (0_u64, 0_u64, 0_u64, 0_u64);
     let rounds = cases.div_ceil(CALLS);
-    for round in 0..rounds {
-        let seed = seed.wrapping_add(round);
-        let mut random = Random::new(seed);
-        let (text, policy) = policy(&mut random);
-        let Ok(compiled) = compile(&policy) else {
-            refused += 1;
-            continue;
-        };
-        let tables = compiled.tables;
-        evaluator.put(&tables).expect("the map takes the tables");
-        for _ in 0..CALLS {
-            let mut call = calls::call(&mut random, &policy);
-            if random.one_in(50) {
-                lengthen(&mut random, &mut call.path);
-                long += 1;
-            }
-            let expected = judge(&policy, &call);
-            let rust = tables.judge(&call);
-            let answer = evaluator.ask(&question(&call)).expect("a run").expect("a policy");
-            assert_eq!(answer.status, 0, "seed {seed}\n{text}\n{call:?}");
-            let kernel = judgement(&tables, &answer);
-            assert_eq!(rust, expected, "seed {seed}\n{text}\n{call:?}");
-            assert_eq!(kernel, expected, "seed {seed}\n{text}\n{call:?}");
-            assert_eq!(answer.subject, tables.classify(&call.subject));
-            decided += u64::from(expected.decider.is_some());
-            denied += u64::from(expected.denied.is_some());
+    // The kernel waits some time before it gives old tables up: threads wait together.
+    let work = |thread: u64| {
+        let mut evaluator = evaluator().expect("as before");
+        let mut sum = Sum::default();
+        for round in (thread..rounds).step_by(THREADS as usize) {
+            compare(&mut evaluator, seed.wrapping_add(round), &mut sum);
         }
-    }
+        sum
+    };
+    let mut sum = Sum::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
+        for thread in threads {
+            sum.add(&thread.join().expect("the answers agree"));
+        }
+    });
+    let Sum { decided, denied, long, refused } = sum;
     println!("decided by a rule {decided}, denied {denied}, long paths {long}");
     println!("{refused} of {rounds} policies refused");
     // Calls on which no rule has a say would show nothing.
