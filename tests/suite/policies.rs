@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_tests::command::{ALICE, BOB, Done};
-use hsci_tests::{Mount, Run, Test, machine};
+use hsci_tests::{Mount, Run, Test, machine, sys};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 use serde_json::Value;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -36,6 +37,13 @@ impl InForce {
         machine::need_root();
         let turn = File::create("/var/tmp/hsci-policies.lock").expect("a lock");
         flock(&turn, FlockOperation::LockExclusive).expect("my turn");
+        // The mounts of other tests are not to be asked, nor told.
+        sys::own_mounts();
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+        for line in mounts.lines().filter(|line| line.contains(" fuse.hsci ")) {
+            let dir = line.split(' ').nth(1).expect("a directory");
+            unmount(dir, UnmountFlags::DETACH).expect("detached here");
+        }
         Self { file: dir.join("test.policy"), _turn: turn }
     }
 
