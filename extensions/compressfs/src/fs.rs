@@ -17,7 +17,7 @@ use hsci_extension::{
 };
 
 pub(crate) use self::door::Door;
-pub(crate) use self::file::{File, Form, Pending, RULED};
+pub(crate) use self::file::{File, Form, Pending, kept_rule};
 pub(crate) use self::image::{Image, Source};
 pub(crate) use self::stored::Stored;
 use crate::algorithm::Algorithm;

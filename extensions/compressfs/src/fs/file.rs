@@ -11,11 +11,17 @@ use super::log::Log;
 use super::stored::Stored;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
+use crate::choice;
 use crate::journal::Batch;
 use crate::settle::restore_times;
 
 /// The extended attribute that remembers what a rule said when the file was written last.
-pub(crate) const RULED: &str = "user.hsci.ruled";
+const RULED: &str = "user.hsci.ruled";
+
+/// What a rule said when the file was written last, as it was written down.
+pub(crate) fn kept_rule(cell: &Cell<Compress>) -> Result<Option<Algorithm>> {
+    Ok(cell.xattr(RULED)?.and_then(|value| choice::parse(&value).ok()))
+}
 
 /// A file in use.
 pub(crate) struct File {
@@ -27,8 +33,8 @@ pub(crate) struct File {
     pub(crate) writer: Option<u32>,
     /// What a rule of the policy said when it was written last.
     pub(crate) ruled: Option<Algorithm>,
-    /// What [`RULED`] says of that.
-    kept_rule: Option<Algorithm>,
+    /// What [`RULED`] says of that, once somebody has looked.
+    kept_rule: Option<Option<Algorithm>>,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
     /// A new image that waits for its batch.
@@ -55,13 +61,15 @@ pub(crate) struct Pending {
 
 impl File {
     pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
+        // A new file has no attributes that would have to be looked at.
+        let kept_rule = lower.is_empty().unwrap_or(false).then_some(None);
         Self {
             lower,
             form,
             changes: 0,
             writer: None,
             ruled: None,
-            kept_rule: None,
+            kept_rule,
             kept_times: None,
             pending: None,
         }
@@ -91,13 +99,18 @@ impl File {
 
     /// Writes down what a rule said, for a state that comes after this one.
     pub(crate) fn keep_rule(&mut self, cell: &Cell<Compress>) {
-        if self.ruled == self.kept_rule {
-            return;
-        }
+        let kept = match self.kept_rule {
+            Some(kept) => Ok(kept),
+            None => kept_rule(cell),
+        };
         let value = self.ruled.as_ref().map(ToString::to_string).unwrap_or_default();
-        match cell.set_xattr(RULED, value.as_bytes()) {
-            Ok(()) => self.kept_rule = self.ruled,
-            // The choice of the file's owner rules if this state is lost.
+        let done = kept.and_then(|kept| match kept == self.ruled {
+            true => Ok(()),
+            false => cell.set_xattr(RULED, value.as_bytes()),
+        });
+        match done {
+            Ok(()) => self.kept_rule = Some(self.ruled),
+            // If this state is lost, another algorithm than the right one is used.
             Err(error) => log::debug!("{RULED}: {error}"),
         }
     }

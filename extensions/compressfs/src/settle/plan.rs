@@ -10,7 +10,7 @@ use parking_lot::RwLockReadGuard;
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, From};
 use crate::format::MAX_CHUNKS;
-use crate::fs::{Compress, File, Form, RULED, Stored};
+use crate::fs::{Compress, File, Form, Stored, kept_rule};
 
 /// The extended attribute that remembers what was not worth it: `algorithm length mtime`.
 const TRIED: &str = "user.hsci.tried";
@@ -104,7 +104,7 @@ fn implicit_choice(
     file: &File,
 ) -> Result<(Algorithm, From)> {
     let ruled = match (file.ruled, file.writer) {
-        (None, None) => cell.xattr(RULED)?.and_then(|value| choice::parse(&value).ok()),
+        (None, None) => kept_rule(cell)?,
         (ruled, _) => ruled,
     };
     if let Some(algorithm) = ruled {

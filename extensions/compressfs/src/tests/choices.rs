@@ -95,3 +95,27 @@ fn a_rule_stands_above_users_and_below_files_also_after_a_restart() {
     assert_eq!(algorithm(&rig, three), "deflate:1");
     assert_eq!(algorithm(&rig, four), "deflate:1");
 }
+
+#[test]
+fn a_rule_of_an_earlier_write_rules_no_more() {
+    let disk = Disk::default();
+    let (sealed, raw) = (disk.create("sealed", 1000), disk.create("raw", 1000));
+    let text = |seed| Random(seed).bytes(50_000, true);
+    let rig = Rig::start(&disk, &[("algorithm", "deflate:1"), ("settle", "1h")]).expect("start");
+    for file in [sealed, raw] {
+        rig.layer.write(&ruled(1000, "lz4"), file, 0, &text(1)).expect("write");
+    }
+    assert_eq!(algorithm(&rig, sealed), "lz4");
+    drop(rig);
+    // Nothing rules any more, and what is written now is settled later.
+    let rig = Rig::start(&disk, &[("algorithm", "deflate:1"), ("settle", "1h")]).expect("start");
+    for file in [sealed, raw] {
+        rig.layer.write(&user(1000), file, 0, &text(2)).expect("write");
+    }
+    assert_eq!(algorithm(&rig, sealed), "deflate:1");
+    rig.layer.write(&user(1000), raw, 0, &text(3)).expect("write");
+    drop(rig);
+    let rig = Rig::start(&disk, &[("algorithm", "deflate:1")]).expect("start");
+    assert_eq!(algorithm(&rig, sealed), "deflate:1");
+    assert_eq!(algorithm(&rig, raw), "deflate:1");
+}
