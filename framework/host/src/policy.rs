@@ -55,8 +55,7 @@ pub fn spoken(tables: &Tables, dir: &Path) -> Spoken {
 
 /// True if a host has to see what is opened on a mount at a directory.
 pub(crate) fn needs_opens(policy: &Handed, dir: &Path) -> bool {
-    let judged = spoken(&policy.tables, dir).judged;
-    !policy.head.guarded && OPENING.iter().any(|operation| judged.contains(*operation))
+    !policy.head.guarded && spoken(&policy.tables, dir).judged.meets(Operations::of(OPENING))
 }
 
 /// A policy in force, prepared for one mount.
@@ -187,7 +186,7 @@ impl Policy {
                 return Ok(None);
             }
             report(Kind::Unfit, None, Some(DenyErrno::EACCES));
-            return refuse(policy, Errno::ACCESS);
+            return refuse(policy, Errno::ACCESS).map(|()| None);
         };
         self.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
         let verdict = policy.tables.verdict(operation, class, &subject, &object.facts);
@@ -209,7 +208,7 @@ impl Policy {
         self.counts.denied.fetch_add(1, Ordering::Relaxed);
         report(Kind::Denied, Some(verdict.decision.rule), Some(errno));
         let errno = Errno::from_raw_os_error(errno.number().into());
-        refuse(policy, errno).map(|_: Option<()>| options)
+        refuse(policy, errno).map(|()| options)
     }
 
     /// For `hsci status` and `hsci policy list`; null without a policy.
@@ -219,7 +218,7 @@ impl Policy {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let unseen = !self.sees_opens
             && !policy.head.guarded
-            && OPENING.iter().any(|operation| policy.spoken.judged.contains(*operation));
+            && policy.spoken.judged.meets(Operations::of(OPENING));
         serde_json::json!({
             "file": policy.head.file,
             "number": policy.head.number,
@@ -234,7 +233,6 @@ impl Policy {
             "denied": count(&self.counts.denied),
             "audited": count(&self.counts.audited),
             "unfit": count(&self.counts.unfit),
-            "hits": policy.hits.iter().map(count).collect::<Vec<_>>(),
         })
     }
 
@@ -242,9 +240,22 @@ impl Policy {
     pub(crate) fn reports(&self, from: u64) -> String {
         self.reports.to_json(from)
     }
+
+    /// How often each rule had a say, from an index on: a list as long as an answer may be, empty
+    /// behind the last rule.
+    pub(crate) fn hits(&self, from: usize) -> String {
+        let in_force = self.in_force.read().clone();
+        let all = in_force.as_ref().map(|policy| policy.hits.as_slice()).unwrap_or_default();
+        let rest = all.get(from..).unwrap_or_default().iter().take(HITS_AT_ONCE);
+        let counts: Vec<u64> = rest.map(|count| count.load(Ordering::Relaxed)).collect();
+        serde_json::json!(counts).to_string()
+    }
 }
 
+/// Counts of at most 20 digits in an answer of at most 64 KiB.
+const HITS_AT_ONCE: usize = 3000;
+
 /// The error, unless the policy only reports.
-fn refuse<T>(policy: &InForce, errno: Errno) -> Result<Option<T>> {
-    if policy.head.permissive { Ok(None) } else { Err(Error::Lower(errno)) }
+fn refuse(policy: &InForce, errno: Errno) -> Result<()> {
+    if policy.head.permissive { Ok(()) } else { Err(Error::Lower(errno)) }
 }

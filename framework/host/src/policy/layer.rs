@@ -12,8 +12,9 @@ use hsci_language::{Facts, FileType, OpenFlag, Operation, Operations};
 
 use super::{InForce, Object, Policy};
 
-/// The question for reports ends with the number of the first.
+/// Questions that end with the number of the first report, and with the index of the first rule.
 const REPORTS: &str = "reports-from-";
+const HITS: &str = "hits-from-";
 /// Set in the flags of an open for executing.
 const OPEN_TO_EXECUTE: u32 = 0o40;
 
@@ -432,14 +433,19 @@ impl FileSystem for Judged {
     }
 
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
-        let Some(from) = name.strip_prefix(REPORTS).and_then(|from| from.parse().ok()) else {
-            // Whoever asks is told what would hold for what they write.
-            let call = self.on_right(call, (Operation::WriteData, false), ino)?;
-            return self.below.control_get(&call, ino, name);
+        let number = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
+        let answer = match (number(REPORTS), number(HITS)) {
+            (Some(from), _) => self.policy.reports(from),
+            (_, Some(from)) => self.policy.hits(from as usize),
+            (None, None) => {
+                // Whoever asks is told what would hold for what they write.
+                let call = self.on_right(call, (Operation::WriteData, false), ino)?;
+                return self.below.control_get(&call, ino, name);
+            }
         };
         if call.uid != 0 && call.uid != rustix::process::geteuid().as_raw() {
-            return Err(Error::NotPermitted("reports are for root and who mounted it".to_owned()));
+            return Err(Error::NotPermitted("that is for root and who mounted it".to_owned()));
         }
-        Ok(self.policy.reports(from).into_bytes())
+        Ok(answer.into_bytes())
     }
 }
