@@ -12,7 +12,8 @@ use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
 pub(crate) use policy::{
-    Down, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyTest, Trace, Up,
+    Down, Enforcement, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyTest,
+    Trace, Up,
 };
 
 /// The extension that is used where none is named.

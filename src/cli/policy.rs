@@ -4,6 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+/// How a policy is put in force.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Enforcement {
+    /// Report what would be refused, but let it pass
+    #[arg(long)]
+    pub(crate) permissive: bool,
+    /// Go on although not all of it can be enforced here, and say what
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+}
+
 /// Where the policies of a machine are.
 const POLICY_DIR: &str = "/etc/hsci";
 
@@ -125,12 +136,8 @@ pub(crate) struct PolicyExplain {
 pub(crate) struct PolicyLoad {
     /// The policy: a file, or a directory whose *.policy files together are one
     pub(crate) file: PathBuf,
-    /// Report what would be refused, but let it pass
-    #[arg(long)]
-    pub(crate) permissive: bool,
-    /// Load although not all of it can be enforced here, and say what
-    #[arg(long)]
-    pub(crate) allow_partial: bool,
+    #[command(flatten)]
+    pub(crate) enforcement: Enforcement,
 }
 
 /// Put a policy in force, and mount all that it redirects
@@ -145,12 +152,8 @@ pub(crate) struct Up {
     /// The policy: a file, or a directory whose *.policy files together are one
     #[arg(default_value = POLICY_DIR)]
     pub(crate) policy: PathBuf,
-    /// Report what would be refused, but let it pass
-    #[arg(long)]
-    pub(crate) permissive: bool,
-    /// Go on although not all of it can be enforced here, and say what
-    #[arg(long)]
-    pub(crate) allow_partial: bool,
+    #[command(flatten)]
+    pub(crate) enforcement: Enforcement,
 }
 
 /// Unmount all that a policy redirects, and end it

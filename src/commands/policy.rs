@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
         PolicyCommand::Explain(args) => explain::run(args),
         PolicyCommand::Test(args) => test::run(args),
         PolicyCommand::Load(args) => {
-            force::put(&args.file, &Reviewed::new(&args.file)?, args.permissive, args.allow_partial)
+            force::put(&args.file, &Reviewed::new(&args.file)?, args.enforcement)
         }
         PolicyCommand::Unload(_) => force::unload(),
         PolicyCommand::List(args) => list::run(args),

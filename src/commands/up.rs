@@ -23,7 +23,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     let Some((policy, _)) = &reviewed.usable else {
         return Err(reviewed.failure(&args.policy));
     };
-    policy::put(&args.policy, &reviewed, args.permissive, args.allow_partial)?;
+    policy::put(&args.policy, &reviewed, args.enforcement)?;
     let mounted = mounted()?;
     let mut failed = Vec::new();
     for target in &policy.targets {

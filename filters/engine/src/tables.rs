@@ -58,6 +58,12 @@ impl Tables {
         self.roots.path
     }
 
+    /// The state after an absolute path, which may be written `/` for the root.
+    #[must_use]
+    pub fn at(&self, path: &[u8]) -> u32 {
+        self.step(self.start(), if path == b"/" { b"" } else { path })
+    }
+
     /// The state after more bytes of a path: `step(state of /a, "/b")` is the state of `/a/b`.
     #[must_use]
     pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {

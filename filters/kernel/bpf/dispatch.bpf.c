@@ -64,6 +64,15 @@ int BPF_PROG(request_send, const struct fuse_req *req)
 	key = BPF_CORE_READ(req, in.h.unique) & ~RESENT;
 	if (!key)
 		key = BY_THREAD | BPF_CORE_READ(req, in.h.pid);
+	place = hsci_hash(key, HANDED - 1);
+	handed = bpf_map_lookup_elem(&HANDED_OVER, &place);
+	if (!handed)
+		return 0;
+	/*
+	 * Exchanges are full barriers: whoever reads the same key twice has read what belongs to it. What
+	 * is known of a thread's request before this one must not be taken for this one.
+	 */
+	__sync_lock_test_and_set(&handed->key, 0);
 	tables = hsci_begin();
 	if (!tables)
 		return 0;
@@ -71,12 +80,6 @@ int BPF_PROG(request_send, const struct fuse_req *req)
 		__sync_fetch_and_add(&dispatch->unknown, 1);
 		return 0;
 	}
-	place = hsci_hash(key, HANDED - 1);
-	handed = bpf_map_lookup_elem(&HANDED_OVER, &place);
-	if (!handed)
-		return 0;
-	/* Exchanges are full barriers: whoever reads the same key twice has read what belongs to it. */
-	__sync_lock_test_and_set(&handed->key, 0);
 	handed->generation = tables->sections.generation;
 	handed->opcode = opcode;
 	handed->subject = subject;

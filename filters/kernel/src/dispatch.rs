@@ -30,13 +30,13 @@ use std::sync::atomic::Ordering;
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
 use hsci_engine::Tables;
-use hsci_engine::handed::{self, HANDED_LEN};
+use hsci_engine::handed::{self, HANDED_LEN, Shared as _};
 
 pub use hsci_engine::handed::Caller;
 
-use crate::Error;
 use crate::room::{self, Objects, objects};
 use crate::sys::Shared;
+use crate::{Error, kernel_device};
 
 const OBJECTS: Objects = objects!("dispatch");
 const PROGRAM: &str = "request_send";
@@ -82,8 +82,7 @@ impl Dispatch {
 
     /// Begins to tell about the calls on the mount with this device number, as `stat` says it.
     pub fn attach(&self, device: u64) {
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-        self.state.word(0).store(major << 20 | minor, Ordering::Relaxed);
+        self.state.word(0).store(kernel_device(device), Ordering::Relaxed);
     }
 
     /// Uses other tables. Calls are classified by the old ones or by the new ones.

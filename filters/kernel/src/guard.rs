@@ -15,10 +15,11 @@ use std::sync::atomic::Ordering;
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::{Btf, EbpfLoader};
 use hsci_engine::Tables;
+use hsci_engine::handed::Shared as _;
 
 use crate::room::{self, Objects, objects};
 use crate::sys::{RootKey, Shared};
-use crate::{Error, map_error};
+use crate::{Error, kernel_device, map_error};
 
 pub use hooks::UNSEEN;
 pub use orders::{Unsealed, seal, unseal};
@@ -206,8 +207,8 @@ impl Guard {
     pub fn place(&self, tables: &Tables, dir: &Path, device: u64) -> Result<(), Error> {
         let mut roots: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
         let Some(known) = roots.keys().flatten().next() else { return Ok(()) };
-        let key = RootKey { device: roots::kernel_device(device), ..known };
-        let state = roots::state(tables, dir.as_os_str().as_encoded_bytes());
+        let key = RootKey { device: kernel_device(device), ..known };
+        let state = tables.at(dir.as_os_str().as_encoded_bytes());
         roots.insert(key, state, 0).map_err(map_error("ROOTS"))?;
         // What was looked up there meanwhile has no place.
         self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);

@@ -22,6 +22,11 @@ fn load(object: &[u8]) -> Result<aya::Ebpf, Error> {
     aya::EbpfLoader::new().allow_unsupported_maps().load(object).map_err(Error::Object)
 }
 
+/// A device number that `stat` tells, as the kernel keeps it.
+fn kernel_device(number: u64) -> u32 {
+    rustix::fs::major(number) << 20 | rustix::fs::minor(number)
+}
+
 /// What is wrong with a map.
 fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> Error {
     move |source| Error::Map { name, source }

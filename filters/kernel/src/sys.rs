@@ -102,20 +102,20 @@ impl Shared {
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, len })
     }
+}
 
-    /// The number of eight bytes at an offset.
-    pub(crate) fn long(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "within the map");
+impl hsci_engine::handed::Shared for Shared {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
         // SAFETY: within the mapping, which lives as long as `self`; aligned, as maps begin with a
         // page; shared with the kernel, which writes whole numbers.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
-    /// The number of four bytes at an offset.
-    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
-        // SAFETY: as in `long`.
-        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    fn long(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "within the map");
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 }
 
@@ -123,15 +123,5 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: made by `mmap` with this length, and nothing refers to it any more.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
-    }
-}
-
-impl hsci_engine::handed::Shared for Shared {
-    fn word(&self, offset: usize) -> &AtomicU32 {
-        self.word(offset)
-    }
-
-    fn long(&self, offset: usize) -> &AtomicU64 {
-        self.long(offset)
     }
 }

@@ -43,8 +43,7 @@ pub const UNSEEN: &[Operation] = &[Operation::GetAttr, Operation::ReadLink, Oper
 
 /// The state that paths on a mount begin with.
 fn root_state(tables: &Tables, dir: &Path) -> u32 {
-    let dir = dir.as_os_str().as_encoded_bytes();
-    tables.step(tables.start(), if dir == b"/" { b"" } else { dir })
+    tables.at(dir.as_os_str().as_encoded_bytes())
 }
 
 /// Which operations rules speak of on a mount at a directory.

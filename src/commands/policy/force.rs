@@ -11,6 +11,7 @@ use hsci_kernel::guard::{self, Guard, Options};
 
 use super::loaded::{Loaded, NOTE};
 use super::{Reviewed, partial};
+use crate::cli::Enforcement;
 use crate::{Result, control, ui};
 
 /// Why the kernel cannot do it, and what works all the same.
@@ -36,8 +37,7 @@ pub(crate) fn failure(error: &Error) -> Failure {
 pub(crate) fn put(
     file: &Path,
     reviewed: &Reviewed,
-    permissive: bool,
-    allow_partial: bool,
+    Enforcement { permissive, allow_partial }: Enforcement,
 ) -> Result<()> {
     let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
     let text = reviewed.text.as_str();

@@ -13,17 +13,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 pub(super) fn states(tables: &Tables) -> Result<BTreeMap<u32, u32>, Error> {
     let text =
         fs::read(MOUNTS).map_err(|source| Error::File { path: MOUNTS.to_owned(), source })?;
-    Ok(parse(&text).into_iter().map(|(device, path)| (device, state(tables, &path))).collect())
-}
-
-/// A device number as the kernel keeps it.
-pub(super) fn kernel_device(number: u64) -> u32 {
-    rustix::fs::major(number) << 20 | rustix::fs::minor(number)
-}
-
-/// The state after the path of a root.
-pub(super) fn state(tables: &Tables, path: &[u8]) -> u32 {
-    tables.step(tables.start(), if path == b"/" { b"" } else { path })
+    Ok(parse(&text).into_iter().map(|(device, path)| (device, tables.at(&path))).collect())
 }
 
 /// The first mount of each whole file system. Bind mounts show the same inodes, whose labels are
