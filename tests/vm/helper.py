@@ -374,17 +374,13 @@ def taken_descriptor(path):
         process.stdin.close()
 
 
-def mapped_file(path):
-    """The file behind a mapping of a process that may."""
-    process, line = trusted("hold", path)
-    try:
-        done(open(f"/proc/{process.pid}/map_files/{line.split()[1]}", "rb").read())
-    finally:
-        process.stdin.close()
-
-
 def mapped_unlinked_file(path):
-    process, line = trusted("hold_unlinked", path)
+    mapped_file(path, "hold_unlinked")
+
+
+def mapped_file(path, hold="hold"):
+    """The file behind a mapping of a process that may."""
+    process, line = trusted(hold, path)
     try:
         done(open(f"/proc/{process.pid}/map_files/{line.split()[1]}", "rb").read())
     finally:

@@ -78,7 +78,7 @@ read_attempts() {
     python_refused sendfile sendfile "$vault/a"
     python_refused splice splice "$vault/a"
     python_refused path_of_4095_bytes long_path "$vault/a"
-    python_refused below_300_directories deep "$vault"
+    python_refused below_2000_directories deep "$vault"
     python_refused execveat execveat "$vault/program"
     python_refused other_thread other_thread "$vault/a"
     python_refused command_name_of_another renamed_process "$vault/a"
