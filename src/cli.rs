@@ -25,7 +25,7 @@ pub(crate) const ALGORITHMS: &str =
 
 /// Extend a file system without touching the kernel
 ///
-/// Mounts a directory through plug-ins. The plug-in `compressfs`, which is used unless another
+/// Mounts a directory through extensions. The extension `compressfs`, which is used unless another
 /// one is named, stores files compressed, each user with an algorithm of their own.
 #[derive(Debug, Parser)]
 #[command(name = "hsci", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -57,14 +57,14 @@ pub(crate) enum Command {
     Generate(Generate),
 }
 
-/// Mount a directory through a plug-in
+/// Mount a directory through an extension
 ///
 /// LOWER is the directory that stores the files, DIR is where they appear. DIR alone mounts a
 /// directory over itself, so that its own name leads to the extended view. Root mounts for
 /// everybody, anybody else for themselves.
 ///
 /// Options with -o are those of mount(8) that make sense here (ro, nosuid, nodev, noexec, noatime
-/// and their like), `cache=SECONDS`, and those of the plug-in.
+/// and their like), `cache=SECONDS`, and those of the extension.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "hsci mount [OPTIONS] [LOWER] DIR",
@@ -78,7 +78,7 @@ pub(crate) struct Mount {
     /// The directory that stores the files, and where to show them
     #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
     paths: Vec<PathBuf>,
-    /// Plug-ins to stack, the topmost first; compressfs unless one is named
+    /// Extensions to stack, the topmost first; compressfs unless one is named
     #[arg(short = 'x', long = "extension", value_name = "NAME", value_delimiter = ',')]
     pub(crate) extensions: Vec<String>,
     /// Mount options, separated by commas; may be repeated
@@ -122,7 +122,7 @@ pub(crate) struct Unmount {
     pub(crate) force: bool,
 }
 
-/// Have the plug-in's program that is installed now serve a mount
+/// Have the extension's program that is installed now serve a mount
 ///
 /// Another worker takes over, under those who use the mount; none of their calls fails. If the new
 /// program cannot, the old one goes on.
@@ -134,7 +134,7 @@ pub(crate) struct Upgrade {
     pub(crate) dir: PathBuf,
 }
 
-/// Show what is mounted, with which plug-ins, and how it does
+/// Show what is mounted, with which extensions, and how it does
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci status                 all mounts

@@ -56,19 +56,19 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, name: &str, answer: &[u8])
         let path = path.display();
         Failure::new(
             Exit::Internal,
-            format!("{path}: the answer to `{name}` is not understood ({error}); are hsci and its plug-in of one version?"),
+            format!("{path}: the answer to `{name}` is not understood ({error}); are hsci and its extension of one version?"),
         )
     })
 }
 
-/// What a failed question or order about `path` means to its user. `wanted` says what a plug-in
+/// What a failed question or order about `path` means to its user. `wanted` says what an extension
 /// that does not know the question lacks.
 pub(crate) fn failure(path: &Path, wanted: &str, errno: Errno) -> Failure {
     match errno {
         Errno::NODATA | Errno::OPNOTSUPP if is_mount(path) => Failure::new(
             Exit::Usage,
             format!(
-                "{}: its plug-in does not know {wanted}; `hsci status` names the plug-in",
+                "{}: its extension does not know {wanted}; `hsci status` names the extension",
                 path.display()
             ),
         ),

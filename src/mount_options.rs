@@ -10,9 +10,9 @@ use hsci_host::failure::{Exit, Failure};
 pub(crate) struct MountOptions {
     /// What the kernel does for every file system.
     pub(crate) flags: MountFlags,
-    /// Plug-ins named by `extension=NAME`, the topmost first.
+    /// Extensions named by `extension=NAME`, the topmost first.
     pub(crate) extensions: Vec<String>,
-    /// The rest, for the host and the plug-in: names and values, in order.
+    /// The rest, for the host and the extension: names and values, in order.
     pub(crate) own: Vec<(String, String)>,
 }
 

@@ -1,11 +1,11 @@
-//! The program of the plug-in `nullfs`. It holds all shipped plug-ins, so that they can be stacked.
+//! The program of the extension `nullfs`. It holds all shipped extensions, so that they can be stacked.
 
 use std::process::ExitCode;
 
 use hsci_compressfs::CompressFs;
-use hsci_host::program::{plugin, run};
+use hsci_host::program::{extension, run};
 use hsci_nullfs::NullFs;
 
 fn main() -> ExitCode {
-    run(&[plugin::<CompressFs>(), plugin::<NullFs>()])
+    run(&[extension::<CompressFs>(), extension::<NullFs>()])
 }

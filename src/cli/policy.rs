@@ -20,7 +20,7 @@ const POLICY_DIR: &str = "/etc/hsci";
 
 /// Check policies, ask what they mean, and put them in force
 ///
-/// A policy says which directories are redirected to which plug-in, what the plug-in is told, and
+/// A policy says which directories are redirected to which extension, what the extension is told, and
 /// which calls are refused or reported. docs/filter-language.md explains the language.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -124,7 +124,7 @@ pub(crate) struct PolicyExplain {
 
 /// Put a policy in force for all calls on this machine
 ///
-/// Mounts tell their plug-ins what rules set. The kernel itself judges all calls, whether they reach a
+/// Mounts tell their extensions what rules set. The kernel itself judges all calls, whether they reach a
 /// mount or not, where it allows BPF LSM and is not locked down (`hsci doctor` tells); elsewhere, the
 /// hosts of mounts judge those that they see. A policy stays until it is unloaded or the machine is
 /// started anew. In place of another it takes effect at once: each call is judged by the old one or
@@ -142,7 +142,7 @@ pub(crate) struct PolicyLoad {
 
 /// Put a policy in force, and mount all that it redirects
 ///
-/// Each target of the policy that is there is mounted over itself, through its plug-in and with its
+/// Each target of the policy that is there is mounted over itself, through its extension and with its
 /// options. What is mounted already stays so. Needs root.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

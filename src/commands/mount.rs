@@ -5,7 +5,7 @@ use hsci_host::supervisor::{self, Job, KernelSide};
 
 use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
-use crate::{Result, callers, plugin, sealer};
+use crate::{Result, callers, extension_program, sealer};
 
 /// What the supervisors of mounts use of the kernel.
 pub(super) const KERNEL_SIDE: KernelSide =
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
     if extensions.is_empty() {
         extensions.push(DEFAULT_EXTENSION.to_owned());
     }
-    let program = plugin::find(&extensions[0])?;
+    let program = extension_program::find(&extensions[0])?;
     let request = MountRequest {
         lower: args.lower().to_owned(),
         dir: args.dir().to_owned(),

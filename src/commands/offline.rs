@@ -1,4 +1,4 @@
-//! `hsci check` and `hsci export`: what needs no mount. The program of the plug-in that made the
+//! `hsci check` and `hsci export`: what needs no mount. The program of the extension that made the
 //! store does the work.
 
 use std::io::{BufRead, BufReader};
@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::{Check, DEFAULT_EXTENSION, Export};
-use crate::{Result, control, plugin, ui};
+use crate::{Result, control, extension_program, ui};
 
-/// The plug-in that made a store. Files say themselves how they are stored, so that a directory
+/// The extension that made a store. Files say themselves how they are stored, so that a directory
 /// which has lost its mark can still be read.
 fn extension_of(lower: &Path) -> Result<String> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -27,7 +27,7 @@ fn extension_of(lower: &Path) -> Result<String> {
 /// The program that works on a store, with the first of its arguments.
 fn program(task: &str, lower: &Path) -> Result<Command> {
     let extension = extension_of(lower)?;
-    let program = plugin::find(&extension)
+    let program = extension_program::find(&extension)
         .map_err(|failure| Failure::new(Exit::Store, format!("{}: {failure}", lower.display())))?;
     let mut command = Command::new(program);
     command.arg(task).arg(lower).arg(extension);

@@ -15,7 +15,7 @@ use hsci_language::policy::Target;
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
 use crate::cli::{Down, Up};
-use crate::{Result, plugin, ui};
+use crate::{Result, extension_program, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
 pub(crate) fn up(args: &Up) -> Result<()> {
@@ -38,7 +38,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
                 continue;
             }
             match mount(target, &place) {
-                Ok(()) => ui::print(&format!("{dir}: mounted via {}\n", target.plugin))?,
+                Ok(()) => ui::print(&format!("{dir}: mounted via {}\n", target.extension))?,
                 Err(failure) => failed.push(failure),
             }
         }
@@ -73,11 +73,11 @@ fn mounted() -> Result<BTreeSet<PathBuf>> {
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
-    let program = plugin::find(&target.plugin)?;
+    let program = extension_program::find(&target.extension)?;
     let request = MountRequest {
         lower: dir.to_owned(),
         dir: dir.to_owned(),
-        extensions: vec![target.plugin.clone()],
+        extensions: vec![target.extension.clone()],
         flags: 0,
         options: target.options.clone(),
         foreground: false,
@@ -135,7 +135,7 @@ mod tests {
         }
         let text = format!("target t = \"{}/{{a,b,c,d}}/m*\" via plug\n", dir.path().display());
         let names = hsci_language::names::FixedNames {
-            plugins: [("plug".to_owned(), [].into())].into(),
+            extensions: [("plug".to_owned(), [].into())].into(),
             ..Default::default()
         };
         let policy = hsci_language::check(&text, &names).policy.expect("a policy");

@@ -6,9 +6,9 @@ use hsci_host::failure::{Exit, Failure};
 use hsci_host::supervisor;
 
 use crate::cli::Upgrade;
-use crate::{Result, control, plugin, ui};
+use crate::{Result, control, extension_program, ui};
 
-/// Has the plug-in's program that is installed now serve a mount.
+/// Has the extension's program that is installed now serve a mount.
 pub(crate) fn run(args: &Upgrade) -> Result<()> {
     let dir = &args.dir;
     control::require_mount(dir)?;
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Upgrade) -> Result<()> {
 
 /// The worker that serves is not stopped for a program that cannot even tell its name.
 fn refuse_broken(extension: &str) -> Result<()> {
-    let program = plugin::find(extension)?;
+    let program = extension_program::find(extension)?;
     let described = Command::new(&program).arg("describe").stdin(Stdio::null()).output();
     let problem = match described {
         Ok(output) if output.status.success() => return Ok(()),

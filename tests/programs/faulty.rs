@@ -1,4 +1,4 @@
-//! A plug-in that does what no plug-in should, now and then, with files whose names begin with
+//! An extension that does what no extension should, now and then, with files whose names begin with
 //! `bad`. How often it has is the length of a file elsewhere.
 
 use std::fs::File;
@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsci_extension::options::{OptionKind, OptionSpec};
 use hsci_extension::{Call, Environment, Errno, Error, Extension, FileSystem, Ino, Result};
-use hsci_host::program::{plugin, run};
+use hsci_host::program::{extension, run};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 fn main() -> ExitCode {
-    run(&[plugin::<Faulty>()])
+    run(&[extension::<Faulty>()])
 }
 
 struct Faulty;

@@ -81,7 +81,7 @@ pub fn other_file_system(dir: &Path) -> Option<PathBuf> {
     found.into_iter().find(|path| device(path).is_some() && device(path) != device(dir))
 }
 
-/// Processes of plug-ins' programs that hold the lower directory open.
+/// Processes of extensions' programs that hold the lower directory open.
 #[must_use]
 pub fn workers(lower: &Path) -> std::collections::BTreeSet<u32> {
     let is_worker = |pid: &u32| {

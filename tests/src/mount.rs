@@ -128,7 +128,7 @@ impl Mount {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("usage: {error}: {text}"))
     }
 
-    /// Checks the unmounted store, which must be sound; plug-ins that keep nothing have none.
+    /// Checks the unmounted store, which must be sound; extensions that keep nothing have none.
     pub fn check(&self) {
         assert!(!self.mounted, "unmount first");
         if self.lower.join(".hsci").exists() {

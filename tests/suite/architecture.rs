@@ -14,7 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 const CODECS: &[&str] = &["zstd", "zstd-safe", "lz4_flex", "lz4", "flate2"];
-const PLUGINS: &[&str] = &["hsci-compressfs", "hsci-nullfs", "hsci-xor"];
+const EXTENSIONS: &[&str] = &["hsci-compressfs", "hsci-nullfs", "hsci-xor"];
 
 /// What reaches files, kernels and eBPF.
 const SYSTEM: &[&str] = &["aya", "aya-obj", "libc", "rustix", "fuser", "walkdir", "tempfile"];
@@ -23,18 +23,25 @@ const SYSTEM: &[&str] = &["aya", "aya-obj", "libc", "rustix", "fuser", "walkdir"
 const CRATES: &[(&str, &[&[&str]])] = &[
     (
         "hsci-extension",
-        &[&["fuser", "hsci-host", "hsci-engine", "hsci-language", "hsci"], PLUGINS, CODECS],
+        &[&["fuser", "hsci-host", "hsci-engine", "hsci-language", "hsci"], EXTENSIONS, CODECS],
     ),
-    ("hsci-host", &[&["hsci"], PLUGINS, CODECS]),
+    ("hsci-host", &[&["hsci"], EXTENSIONS, CODECS]),
     ("hsci-compressfs", &[&["fuser", "hsci-host", "hsci", "hsci-nullfs", "hsci-xor"]]),
     ("hsci-nullfs", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-xor"], CODECS]),
     ("hsci-xor", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-nullfs"], CODECS]),
     ("hsci", &[&["fuser"], CODECS]),
-    ("hsci-kernel", &[&["hsci-language", "hsci-extension", "hsci-host", "hsci", "fuser"], PLUGINS]),
-    ("hsci-engine", &[SYSTEM, &["hsci-kernel", "hsci-extension", "hsci-host", "hsci"], PLUGINS]),
+    (
+        "hsci-kernel",
+        &[&["hsci-language", "hsci-extension", "hsci-host", "hsci", "fuser"], EXTENSIONS],
+    ),
+    ("hsci-engine", &[SYSTEM, &["hsci-kernel", "hsci-extension", "hsci-host", "hsci"], EXTENSIONS]),
     (
         "hsci-language",
-        &[SYSTEM, &["hsci-engine", "hsci-kernel", "hsci-extension", "hsci-host", "hsci"], PLUGINS],
+        &[
+            SYSTEM,
+            &["hsci-engine", "hsci-kernel", "hsci-extension", "hsci-host", "hsci"],
+            EXTENSIONS,
+        ],
     ),
 ];
 

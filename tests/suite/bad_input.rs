@@ -11,7 +11,7 @@ use hsci_tests::{Mount, Run, Test, machine, mount, sys};
 use rustix::io::Errno;
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "bad_input::unknown_plug_in_or_option", seconds: 60, body: unknown },
+    Test { name: "bad_input::unknown_extension_or_option", seconds: 60, body: unknown },
     Test { name: "bad_input::lower_directory_missing_or_wrong", seconds: 60, body: lower },
     Test { name: "bad_input::lower_directory_not_writable", seconds: 60, body: not_writable },
     Test { name: "bad_input::mount_point_missing_or_busy", seconds: 60, body: mount_point },
@@ -277,7 +277,7 @@ fn longest(dir: &Path) {
     assert_eq!(found.ok(), "5");
 }
 
-/// A plug-in's program that ends before it has said anything.
+/// An extension's program that ends before it has said anything.
 fn broken_program(dir: &Path) {
     let place = Place::new(dir);
     let programs = dir.join("programs");

@@ -129,7 +129,7 @@ fn use_all(mount: &Mount, random: &mut Random) {
     assert_eq!(fs::read(mount.path("alive")).expect("read"), b"alive");
 }
 
-/// The peak of resident memory of the largest plug-in process that serves the mount, in KiB.
+/// The peak of resident memory of the largest extension process that serves the mount, in KiB.
 fn peak_memory(mount: &Mount) -> u64 {
     let peak = |pid: u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -141,7 +141,7 @@ fn peak_memory(mount: &Mount) -> u64 {
     workers.into_iter().map(peak).max().unwrap_or(0)
 }
 
-/// The files that the host and the plug-in keep for themselves, replaced by noise.
+/// The files that the host and the extension keep for themselves, replaced by noise.
 fn store(dir: &Path) {
     let mut random = Random::new(Random::seed("fuzz of the store"));
     let mut mount = Mount::new(dir, "mount", "compressfs", "settle=10m");

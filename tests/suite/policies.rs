@@ -156,7 +156,7 @@ fn judged(dir: &Path) {
     Run::as_user(BOB, "rm").arg(mount.path("before")).done().fails(1, &["not permitted"]);
     mkdir(BOB, "made").ok();
     mkdir(BOB, "no").fails(1, &["busy"]);
-    // Denied calls were dispatched as others are, and reached no plug-in.
+    // Denied calls were dispatched as others are, and reached no extension.
     let after = (requests("mknod"), requests("mkdir"), requests("unlink"));
     assert_eq!((after.0 - before.0, after.1 - before.1, after.2 - before.2), (2, 2, 1));
     assert!(mount.lower().join("new").exists());

@@ -16,16 +16,16 @@ use crate::database::Cluster;
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::killed_workers_go_unnoticed", seconds: 1500, body: kills },
     Test { name: "survival::killed_workers_below_nullfs", seconds: 1500, body: kills_nullfs },
-    Test { name: "survival::a_plug_in_that_panics", seconds: 1500, body: panics },
-    Test { name: "survival::a_plug_in_that_aborts", seconds: 1500, body: aborts },
-    Test { name: "survival::a_plug_in_that_hangs", seconds: 1500, body: hangs },
-    Test { name: "survival::a_plug_in_that_exhausts_memory", seconds: 1500, body: exhausts },
+    Test { name: "survival::an_extension_that_panics", seconds: 1500, body: panics },
+    Test { name: "survival::an_extension_that_aborts", seconds: 1500, body: aborts },
+    Test { name: "survival::an_extension_that_hangs", seconds: 1500, body: hangs },
+    Test { name: "survival::an_extension_that_exhausts_memory", seconds: 1500, body: exhausts },
     Test {
-        name: "survival::a_plug_in_that_exhausts_its_group",
+        name: "survival::an_extension_that_exhausts_its_group",
         seconds: 1500,
         body: exhausts_group,
     },
-    Test { name: "survival::a_plug_in_that_answers_nonsense", seconds: 1500, body: nonsense },
+    Test { name: "survival::an_extension_that_answers_nonsense", seconds: 1500, body: nonsense },
     Test { name: "survival::postgresql_keeps_every_transaction", seconds: 600, body: postgresql },
     Test { name: "survival::upgrades_go_unnoticed", seconds: 120, body: upgrades },
     Test { name: "survival::programs_that_cannot_take_over", seconds: 60, body: refused },
@@ -363,7 +363,7 @@ fn reach(dir: &Path) {
         assert!(!done.out.contains(stored), "{what}: reads the store\n{}", done.out);
     };
     let read = Run::as_user(ALICE, "cat").arg(store.join("stored")).ok();
-    assert!(!read.contains(stored), "the mount shows the files through the plug-in");
+    assert!(!read.contains(stored), "the mount shows the files through the extension");
     try_to("umount", "umount STORE; cat STORE/stored");
     try_to("lazy umount", "umount -l STORE; cat STORE/stored");
     try_to(

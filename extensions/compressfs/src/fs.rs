@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 /// Images that are committed but not yet in their files, by file.
 pub(crate) type Unfinished = HashMap<FileId, Source>;
 
-/// The compressing content plug-in.
+/// The compressing content extension.
 pub(crate) struct Compress {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,

@@ -1,4 +1,4 @@
-//! Overrides nothing: the yardstick for the host, and the first example of a plug-in.
+//! Overrides nothing: the yardstick for the host, and the first example of an extension.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! Stores every byte XOR-ed: the smallest content plug-in, and no protection of anything.
+//! Stores every byte XOR-ed: the smallest content extension, and no protection of anything.
 
 use std::sync::Arc;
 
 use hsci_extension::{content, *};
 
-/// The plug-in.
+/// The extension.
 pub struct Xor;
 
 const KEY: u8 = 0x5a;

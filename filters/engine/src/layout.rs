@@ -129,7 +129,7 @@ records! {
         decision,
         /// Is reported.
         audit,
-        /// Options for the plug-in.
+        /// Options for the extension.
         options,
     }
     /// A node of a diagram. References lead to lower nodes only, and to greater variables only.
@@ -157,7 +157,7 @@ records! {
         /// Index of the rule that says so, or [`NONE`].
         rule,
     }
-    /// Options for a plug-in.
+    /// Options for an extension.
     OptionSet, "hsci_option_set" {
         /// The first of its entries in `options`.
         first,

@@ -1,7 +1,7 @@
 //! Tables as a kernel reads them: one array of words.
 //!
 //! First the [`Roots`](crate::layout::Roots) and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
-//! two or four words, so that masking an index keeps a record in one piece. What only a plug-in
+//! two or four words, so that masking an index keeps a record in one piece. What only an extension
 //! needs (options and their texts) stays out: a verdict names an option set, and the host has the rest.
 
 use crate::layout::{LINE_WORDS, Record, Sections};

@@ -11,7 +11,7 @@ const RULES: usize = 10_000;
 
 fn policy(text: &str) -> Policy {
     let names = FixedNames {
-        plugins: [("plug".to_owned(), [("algorithm".to_owned(), Vec::new())].into())].into(),
+        extensions: [("plug".to_owned(), [("algorithm".to_owned(), Vec::new())].into())].into(),
         ..FixedNames::default()
     };
     let checked = check(text, &names);

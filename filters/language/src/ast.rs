@@ -17,7 +17,7 @@ pub(crate) struct Target {
     pub(crate) name: Word,
     /// The glob of its root.
     pub(crate) root: Word,
-    pub(crate) plugin: Word,
+    pub(crate) extension: Word,
     pub(crate) options: Vec<Setting>,
     pub(crate) span: Span,
 }

@@ -67,7 +67,7 @@ codes! {
     UnknownUser = Error, "unknown-user";
     UnknownGroup = Error, "unknown-group";
     UnknownExecutable = Error, "unknown-executable";
-    UnknownPlugin = Error, "unknown-plugin";
+    UnknownExtension = Error, "unknown-extension";
     UnknownTarget = Error, "unknown-target";
     UnknownList = Error, "unknown-list";
     UnknownFlag = Error, "unknown-flag";

@@ -17,7 +17,7 @@ pub struct Judgement {
     pub decider: Option<usize>,
     /// The rule for which it is reported, if it is.
     pub auditor: Option<usize>,
-    /// The options that the plug-in is told: each with its value and rule.
+    /// The options that the extension is told: each with its value and rule.
     pub options: BTreeMap<String, (String, usize)>,
     /// The target that it is in.
     pub target: Option<usize>,

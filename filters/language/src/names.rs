@@ -10,12 +10,12 @@ pub trait Names {
     fn group(&self, name: &str) -> Option<u32>;
     /// True if there is an executable file of that absolute path.
     fn executable(&self, path: &[u8]) -> bool;
-    /// True if there is a plug-in of that name.
-    fn plugin(&self, name: &str) -> bool;
-    /// Checks an option that a target or a rule gives to a plug-in.
+    /// True if there is an extension of that name.
+    fn extension(&self, name: &str) -> bool;
+    /// Checks an option that a target or a rule gives to an extension.
     fn option(
         &self,
-        plugin: &str,
+        extension: &str,
         key: &str,
         value: &str,
         scope: OptionScope,
@@ -24,8 +24,8 @@ pub trait Names {
     fn users(&self) -> Vec<String>;
     /// Names of groups.
     fn groups(&self) -> Vec<String>;
-    /// Names of plug-ins.
-    fn plugins(&self) -> Vec<String>;
+    /// Names of extensions.
+    fn extensions(&self) -> Vec<String>;
 }
 
 /// What an option is given for.
@@ -40,7 +40,7 @@ pub enum OptionScope {
 /// What is wrong with an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionFault {
-    /// The plug-in has none of that name; what it has.
+    /// The extension has none of that name; what it has.
     Unknown(Vec<String>),
     /// It holds for a whole target; what rules may set.
     Fixed(Vec<String>),
@@ -57,8 +57,8 @@ pub struct FixedNames {
     pub groups: BTreeMap<String, u32>,
     /// Absolute paths of executables.
     pub executables: Vec<String>,
-    /// Plug-ins with their options, and the values each takes; an empty list takes any.
-    pub plugins: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Extensions with their options, and the values each takes; an empty list takes any.
+    pub extensions: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
 
 impl Names for FixedNames {
@@ -74,18 +74,18 @@ impl Names for FixedNames {
         self.executables.iter().any(|known| known.as_bytes() == path)
     }
 
-    fn plugin(&self, name: &str) -> bool {
-        self.plugins.contains_key(name)
+    fn extension(&self, name: &str) -> bool {
+        self.extensions.contains_key(name)
     }
 
     fn option(
         &self,
-        plugin: &str,
+        extension: &str,
         key: &str,
         value: &str,
         _: OptionScope,
     ) -> Result<(), OptionFault> {
-        let Some(options) = self.plugins.get(plugin) else { return Ok(()) };
+        let Some(options) = self.extensions.get(extension) else { return Ok(()) };
         let Some(values) = options.get(key) else {
             return Err(OptionFault::Unknown(options.keys().cloned().collect()));
         };
@@ -103,8 +103,8 @@ impl Names for FixedNames {
         self.groups.keys().cloned().collect()
     }
 
-    fn plugins(&self) -> Vec<String> {
-        self.plugins.keys().cloned().collect()
+    fn extensions(&self) -> Vec<String> {
+        self.extensions.keys().cloned().collect()
     }
 }
 

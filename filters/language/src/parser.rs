@@ -157,7 +157,7 @@ impl<'a> Parser<'a> {
         let span = self.take().span;
         let title = "`redirect` is no verdict of a rule: a target redirects all that is in it";
         let complaint = Diagnostic::new(Code::RedirectVerdict, span, title);
-        self.abandon(complaint.hint("write `target NAME = \"GLOB\" via PLUG-IN`"))
+        self.abandon(complaint.hint("write `target NAME = \"GLOB\" via EXTENSION`"))
     }
 
     fn unknown_statement<T>(&mut self, word: &str, span: Span) -> Parsed<T> {
@@ -172,20 +172,21 @@ impl<'a> Parser<'a> {
     }
 
     fn target(&mut self) -> Parsed<Target> {
-        const FORM: &str = "a target is written `target NAME = \"GLOB\" via PLUG-IN(KEY = VALUE)`";
+        const FORM: &str =
+            "a target is written `target NAME = \"GLOB\" via EXTENSION(KEY = VALUE)`";
         let start = self.take().span;
         let name = self.word("the name of the target", FORM)?;
         self.expect_sign("=", FORM)?;
         let root = self.text("the path of the target in quotes", FORM)?;
         self.expect_keyword("via", FORM)?;
-        let plugin = self.word("the name of a plug-in", FORM)?;
+        let extension = self.word("the name of an extension", FORM)?;
         let mut options = Vec::new();
         if self.accept_sign("(") && !self.accept_sign(")") {
             options = self.settings()?;
             self.expect_sign(")", FORM)?;
         }
         let span = start.to(self.last_span());
-        Ok(Target { name, root, plugin, options, span })
+        Ok(Target { name, root, extension, options, span })
     }
 
     fn list(&mut self) -> Parsed<List> {

@@ -18,16 +18,16 @@ pub struct Policy {
     pub expectations: Vec<Expectation>,
 }
 
-/// Directories, or single files, whose calls a plug-in serves.
+/// Directories, or single files, whose calls an extension serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// What rules call it.
     pub name: String,
     /// Where it may be: absolute, without `**`.
     pub root: Glob,
-    /// Which plug-in serves it.
-    pub plugin: String,
-    /// Options of the plug-in.
+    /// Which extension serves it.
+    pub extension: String,
+    /// Options of the extension.
     pub options: Vec<(String, String)>,
     /// The statement.
     pub span: Span,
@@ -59,7 +59,7 @@ pub enum Verdict {
     Deny(DenyErrno),
     /// It is reported, whatever becomes of it.
     Audit,
-    /// The plug-in is told these options; each key stands once.
+    /// The extension is told these options; each key stands once.
     Set(Vec<(String, String)>),
 }
 
@@ -148,7 +148,7 @@ pub enum Outcome {
     Audit,
     /// It is in this target, or in any.
     Redirect(Option<usize>),
-    /// The plug-in is told this option.
+    /// The extension is told this option.
     Set(String, String),
 }
 

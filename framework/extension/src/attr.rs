@@ -14,7 +14,7 @@ pub struct Ino(pub u64);
 impl Ino {
     /// The root of the mount.
     pub const ROOT: Self = Self(1);
-    /// The bit that marks inodes which a plug-in has made up.
+    /// The bit that marks inodes which an extension has made up.
     pub const MADE_UP: u64 = 1 << 63;
 }
 

@@ -51,7 +51,7 @@ impl Call {
     }
 
     /// The value that a rule of the policy in force sets for this call. The name is one of the
-    /// plug-in's own options; the value has not been checked.
+    /// extension's own options; the value has not been checked.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {
         let options = self.options.as_deref()?;

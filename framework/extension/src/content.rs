@@ -29,11 +29,11 @@ pub enum Settled {
     Failed(Error),
 }
 
-/// A plug-in that transforms the bytes of regular files.
+/// An extension that transforms the bytes of regular files.
 ///
 /// For every file in use the host keeps one [`Content::File`] behind a read-write lock: methods
 /// that take `&File` run beside each other, those that take `&mut File` alone. Offsets and
-/// lengths are *logical*, what users see; the [`LowerFile`] stores whatever the plug-in likes, but
+/// lengths are *logical*, what users see; the [`LowerFile`] stores whatever the extension likes, but
 /// an empty lower file is an empty file, for that is what a new one looks like.
 pub trait Content: Send + Sync + Sized + 'static {
     /// The state of one file in use.
@@ -55,7 +55,7 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// Truncates, or extends with zeros.
     fn set_len(&self, file: &mut Self::File, call: &Call, len: u64) -> Result<()>;
 
-    /// Makes all that was written durable. Whether callers wait meanwhile is for the plug-in to
+    /// Makes all that was written durable. Whether callers wait meanwhile is for the extension to
     /// choose: it takes the lock itself.
     fn sync(&self, file: &Cell<Self>, data_only: bool) -> Result<()>;
 
@@ -87,7 +87,7 @@ pub trait Content: Send + Sync + Sized + 'static {
         }
     }
 
-    /// The times to show instead of those of the lower file, while the plug-in's own work disturbs
+    /// The times to show instead of those of the lower file, while the extension's own work disturbs
     /// them.
     fn times(&self, file: &Self::File) -> Option<Times> {
         let _ = file;
@@ -141,7 +141,7 @@ pub trait Content: Send + Sync + Sized + 'static {
     fn shutdown(&self) {}
 }
 
-/// Writes zeros from the end of a file up to `offset`, if that lies behind it: for plug-ins whose
+/// Writes zeros from the end of a file up to `offset`, if that lies behind it: for extensions whose
 /// lower holes do not read as zeros.
 pub fn fill_gap<C: Content>(
     content: &C,

@@ -21,7 +21,7 @@ pub enum Error {
     /// Only the owner, or root, may do this.
     #[error("not permitted: {0}")]
     NotPermitted(String),
-    /// The name belongs to the host or to the plug-in.
+    /// The name belongs to the host or to the extension.
     #[error("the name `{0}` is reserved")]
     Reserved(String),
     /// There is no such extended attribute.
@@ -36,8 +36,8 @@ pub enum Error {
     /// The size or position is beyond what the format can hold.
     #[error("too large: {0}")]
     TooLarge(String),
-    /// The plug-in broke the contract, or panicked.
-    #[error("plug-in failed: {0}")]
+    /// The extension broke the contract, or panicked.
+    #[error("extension failed: {0}")]
     Broken(String),
 }
 

@@ -1,11 +1,11 @@
-//! A plug-in as the host sees it before any file is touched.
+//! An extension as the host sees it before any file is touched.
 
 use std::sync::Arc;
 
 use crate::options::{OptionSpec, Options};
 use crate::{FileSystem, Ino, Result, Store};
 
-/// The requests that a plug-in wants to see although the kernel could keep them to itself.
+/// The requests that an extension wants to see although the kernel could keep them to itself.
 ///
 /// Opens, directory opens and flushes that nobody wants are never sent, which is the largest part
 /// of what makes a mount fast. The host dispatches what any layer of the stack wants.
@@ -17,7 +17,7 @@ pub struct Dispatch {
     pub flush: bool,
 }
 
-/// What the host tells the kernel on a plug-in's behalf.
+/// What the host tells the kernel on an extension's behalf.
 pub trait Kernel: Send + Sync {
     /// The attributes of an inode changed behind the kernel's back.
     fn invalidate_attributes(&self, ino: Ino);
@@ -26,12 +26,12 @@ pub trait Kernel: Send + Sync {
     fn invalidate_content(&self, ino: Ino);
 }
 
-/// What a plug-in is given to start with.
+/// What an extension is given to start with.
 #[derive(Clone)]
 pub struct Environment {
     /// The layer below.
     pub lower: Arc<dyn FileSystem>,
-    /// The plug-in's own corner of the store.
+    /// The extension's own corner of the store.
     pub store: Arc<dyn Store>,
     /// Options, checked against [`Extension::options`].
     pub options: Options,
@@ -72,7 +72,7 @@ pub struct Checked {
     pub unverified_bytes: u64,
 }
 
-/// A plug-in: what it is called, what it takes, and how it starts.
+/// An extension: what it is called, what it takes, and how it starts.
 pub trait Extension: 'static {
     /// The name, as in `--extension NAME`; its program is `hsci-extension-NAME`.
     const NAME: &'static str;

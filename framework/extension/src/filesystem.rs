@@ -29,7 +29,7 @@ pub enum Whence {
 /// One layer: a whole file system above another one.
 ///
 /// Every method but [`lower`](Self::lower) passes the call on to the lower layer, so that a
-/// plug-in overrides just what it changes. The kernel has checked permissions, names (no empty
+/// extension overrides just what it changes. The kernel has checked permissions, names (no empty
 /// ones, no `/`, at most 255 bytes) and types before a call arrives; errors of the lower layer
 /// travel up unchanged. Methods are called from several threads at once.
 pub trait FileSystem: Send + Sync {
@@ -246,7 +246,7 @@ pub trait FileSystem: Send + Sync {
         self.lower().control_set(call, ino, name, value)
     }
 
-    /// The content of a regular file, for a content plug-in above. Good for as long as it is kept,
+    /// The content of a regular file, for a content extension above. Good for as long as it is kept,
     /// whatever becomes of the inode's names and lookups.
     fn file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
         self.lower().file(ino)

@@ -1,18 +1,18 @@
-//! The contract between HSCI's host and its plug-ins: all that a plug-in author reads.
+//! The contract between HSCI's host and its extensions: all that an extension author reads.
 //!
-//! A plug-in extends a *lower directory*, one that exists on some other file system. It enters
+//! An extension extends a *lower directory*, one that exists on some other file system. It enters
 //! by one of two doors:
 //!
 //! * the **content door**, [`Content`]: transform the bytes of regular files. Names, links,
 //!   attributes, permissions and locking are the host's business;
 //! * the **operation door**, [`FileSystem`]: one method per file-system operation, each of which
-//!   passes the call on to the layer below unless a plug-in overrides it.
+//!   passes the call on to the layer below unless an extension overrides it.
 //!
 //! The content door is an adapter on the operation door ([`ContentFs`]), and layers stack: the
-//! lower layer of a plug-in is another [`FileSystem`].
+//! lower layer of an extension is another [`FileSystem`].
 //!
-//! [`Extension`] ties a plug-in to its name, its options and its start. Nothing here knows FUSE,
-//! file descriptors, threads of the host or any concrete plug-in.
+//! [`Extension`] ties an extension to its name, its options and its start. Nothing here knows FUSE,
+//! file descriptors, threads of the host or any concrete extension.
 
 mod attr;
 mod call;
@@ -40,11 +40,11 @@ pub use rustix::fs::{FallocateFlags, OFlags, RenameFlags, StatVfs, StatVfsMountF
 /// stored, never listed, and the kernel asks no permission for them.
 pub const CONTROL_PREFIX: &str = "system.hsci.";
 
-/// The directory at the root of a store that belongs to the host and the plug-in. It is not
+/// The directory at the root of a store that belongs to the host and the extension. It is not
 /// visible through the mount, and its name cannot be used there.
 pub const RESERVED_NAME: &str = ".hsci";
 
 /// The examples of the page for authors are tested.
 #[cfg(all(doctest, feature = "testkit"))]
-#[doc = include_str!("../../../docs/plug-ins.md")]
-struct PlugIns;
+#[doc = include_str!("../../../docs/extensions.md")]
+struct Extensions;

@@ -1,4 +1,4 @@
-//! What lies below a content plug-in: one file, and the plug-in's own corner of the store.
+//! What lies below a content extension: one file, and the extension's own corner of the store.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -62,8 +62,8 @@ pub trait LowerFile: Send + Sync {
 
     /// Notes what the next worker has to know of the file if this one dies before it is in the file
     /// itself: what was acknowledged and is only in memory. Notes outlive the process, not the
-    /// mount. `about` is the plug-in's own: whatever sets these notes apart from those of other
-    /// plug-ins, and of other states of the file.
+    /// mount. `about` is the extension's own: whatever sets these notes apart from those of other
+    /// extensions, and of other states of the file.
     fn note(&self, about: u64, note: &[u8]) {
         let _ = (about, note);
     }
@@ -95,7 +95,7 @@ pub trait LowerFile: Send + Sync {
     }
 }
 
-/// A flat directory in the reserved part of the store that belongs to one plug-in.
+/// A flat directory in the reserved part of the store that belongs to one extension.
 pub trait Store: Send + Sync {
     /// Opens a file; with `create` it is made if it is missing (mode 0600), otherwise a missing
     /// file is ENOENT.

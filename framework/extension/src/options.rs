@@ -1,4 +1,4 @@
-//! The options of a plug-in: declared once, from which the command takes help texts, checks and
+//! The options of an extension: declared once, from which the command takes help texts, checks and
 //! defaults.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub enum OptionKind {
     },
     /// A time in seconds, with an optional `ms`, `s`, `m` or `h`.
     Time,
-    /// Text that the plug-in checks itself.
+    /// Text that the extension checks itself.
     Text {
         /// Says what is wrong with a value.
         check: fn(&str) -> Result<(), Complaint>,
@@ -84,7 +84,7 @@ impl Options {
     /// The value of a declared option.
     ///
     /// # Panics
-    /// If the plug-in never declared it.
+    /// If the extension never declared it.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
         self.0.get(name).unwrap_or_else(|| panic!("option `{name}` is not declared"))

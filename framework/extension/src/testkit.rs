@@ -1,5 +1,5 @@
-//! What plug-ins are tested with: lower files in memory, files that fail, files that forget, a
-//! whole tree of them to run stacks of plug-ins without a mount, and the conformance suite.
+//! What extensions are tested with: lower files in memory, files that fail, files that forget, a
+//! whole tree of them to run stacks of extensions without a mount, and the conformance suite.
 //!
 //! ```
 //! # use hsci_extension::{testkit::MemoryTree, Call, FileSystem, Ino};
@@ -73,10 +73,10 @@ pub fn environment(tree: &Arc<MemoryTree>) -> Environment {
     }
 }
 
-/// Starts a plug-in over a tree in memory, with options as after `-o`.
+/// Starts an extension over a tree in memory, with options as after `-o`.
 ///
 /// # Panics
-/// If the options are not what the plug-in declares.
+/// If the options are not what the extension declares.
 pub fn start<E: Extension>(
     tree: &Arc<MemoryTree>,
     options: &[(&str, &str)],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-/// Exit codes of `hsci`, of the plug-ins' programs and of a worker's answer to its supervisor.
+/// Exit codes of `hsci`, of the extensions' programs and of a worker's answer to its supervisor.
 ///
 /// Success is 0 and not listed. `docs/command.md` documents these codes; a test compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! What outlives a worker: which inodes the kernel knows and how they are found again, what
-//! plug-ins have acknowledged of files and not yet written, and which request each thread is at.
+//! extensions have acknowledged of files and not yet written, and which request each thread is at.
 //!
 //! It lies in a file in memory that the supervisor holds. A worker writes every change there
 //! before it answers the request that made it, so the next worker is never behind what the
@@ -65,7 +65,7 @@ pub(crate) struct KnownInode {
     pub(crate) notes: Notes,
 }
 
-/// What plug-ins have noted of a file: for each thing that notes are about, one note behind the
+/// What extensions have noted of a file: for each thing that notes are about, one note behind the
 /// other.
 pub(crate) type Notes = BTreeMap<u64, Vec<u8>>;
 
@@ -232,7 +232,7 @@ impl Entries<'_> {
         Record::Forgotten { ino, lookups }.append(self.0);
     }
 
-    /// A plug-in notes something of a file.
+    /// An extension notes something of a file.
     pub(crate) fn note(&mut self, ino: u64, about: u64, bytes: &[u8]) {
         Record::Note { ino, about, bytes }.append(self.0);
     }

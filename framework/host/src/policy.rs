@@ -1,6 +1,6 @@
 //! The policy of this machine, for calls that reach a mount.
 //!
-//! Plug-ins are told what rules set. Where no guard judges all calls in the kernel, the host refuses
+//! Extensions are told what rules set. Where no guard judges all calls in the kernel, the host refuses
 //! and reports those that it is handed. Each call is judged by one policy from start to end.
 
 mod caller;

@@ -1,4 +1,4 @@
-//! What a plug-in's own program, `hsci-extension-NAME`, does.
+//! What an extension's own program, `hsci-extension-NAME`, does.
 //!
 //! Its `main` is one call of [`run`]. The command and the supervisor start it; people do not.
 
@@ -21,9 +21,9 @@ use serde::Serialize;
 use crate::failure::{Exit, Failure};
 use crate::protocol::{Description, OptionDescription};
 
-/// A plug-in that a program holds.
+/// An extension that a program holds.
 #[derive(Clone, Copy)]
-pub struct Plugin {
+pub struct Registration {
     name: &'static str,
     about: &'static str,
     format: u32,
@@ -36,10 +36,10 @@ pub struct Plugin {
 
 type Check = fn(&Environment, &mut dyn FnMut(Finding), &mut dyn FnMut(u64)) -> LayerResult<Checked>;
 
-/// The plug-in of an extension.
+/// The extension of an extension.
 #[must_use]
-pub fn plugin<E: Extension>() -> Plugin {
-    Plugin {
+pub fn extension<E: Extension>() -> Registration {
+    Registration {
         name: E::NAME,
         about: E::ABOUT,
         format: E::FORMAT_VERSION,
@@ -51,9 +51,9 @@ pub fn plugin<E: Extension>() -> Plugin {
     }
 }
 
-/// The plug-in's own program
+/// The extension's own program
 #[derive(Parser)]
-#[command(version, about = "Serves a directory through a plug-in; started by hsci")]
+#[command(version, about = "Serves a directory through an extension; started by hsci")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -61,11 +61,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the plug-ins in this program, with their options, as JSON
+    /// Print the extensions in this program, with their options, as JSON
     Describe,
     /// Print as JSON what is wrong with the value of an option, or null
     Accept {
-        /// The plug-in
+        /// The extension
         extension: String,
         /// The option
         option: String,
@@ -83,14 +83,14 @@ enum Command {
     Check {
         /// The store
         lower: PathBuf,
-        /// The plug-in that made it
+        /// The extension that made it
         extension: String,
     },
     /// Copy files out of a store that is not mounted
     Export {
         /// The store
         lower: PathBuf,
-        /// The plug-in that made it
+        /// The extension that made it
         extension: String,
         /// Which part of it
         path: PathBuf,
@@ -99,21 +99,21 @@ enum Command {
     },
 }
 
-/// Runs a program that holds `plugins`; stacks may be made of any of them.
+/// Runs a program that holds `registrations`; stacks may be made of any of them.
 #[must_use]
-pub fn run(plugins: &[Plugin]) -> ExitCode {
+pub fn run(registrations: &[Registration]) -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Describe => describe(plugins),
+        Command::Describe => describe(registrations),
         Command::Accept { extension, option, value } => {
-            accept(plugins, &extension, &option, &value)
+            accept(registrations, &extension, &option, &value)
         }
         Command::Serve { lower, control } => {
             start_log();
-            serve::run(plugins, lower, control)
+            serve::run(registrations, lower, control)
         }
-        Command::Check { lower, extension } => offline::check(plugins, &lower, &extension),
+        Command::Check { lower, extension } => offline::check(registrations, &lower, &extension),
         Command::Export { lower, extension, path, dest } => {
-            offline::export(plugins, &lower, &extension, &path, &dest)
+            offline::export(registrations, &lower, &extension, &path, &dest)
         }
     };
     match outcome {
@@ -134,13 +134,18 @@ pub(crate) fn start_log() {
     let _ = env_logger::Builder::from_env(environment).try_init();
 }
 
-fn describe(plugins: &[Plugin]) -> Result<(), Failure> {
-    print(&plugins.iter().map(Plugin::describe).collect::<Vec<_>>())
+fn describe(registrations: &[Registration]) -> Result<(), Failure> {
+    print(&registrations.iter().map(Registration::describe).collect::<Vec<_>>())
 }
 
-fn accept(plugins: &[Plugin], extension: &str, option: &str, value: &str) -> Result<(), Failure> {
-    let plugin = plugins.iter().find(|plugin| plugin.name == extension);
-    let specs = plugin.map(|plugin| (plugin.options)()).unwrap_or_default();
+fn accept(
+    registrations: &[Registration],
+    extension: &str,
+    option: &str,
+    value: &str,
+) -> Result<(), Failure> {
+    let registration = registrations.iter().find(|registration| registration.name == extension);
+    let specs = registration.map(|registration| (registration.options)()).unwrap_or_default();
     print(&Options::check(&specs, [(option, value)]).err())
 }
 
@@ -149,7 +154,7 @@ fn print(answer: &impl Serialize) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Internal, format!("standard output: {error}")))
 }
 
-impl Plugin {
+impl Registration {
     fn describe(&self) -> Description {
         let describe = |spec: &OptionSpec| OptionDescription {
             name: spec.name.to_owned(),

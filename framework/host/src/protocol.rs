@@ -23,11 +23,11 @@ pub struct MountRequest {
     pub lower: PathBuf,
     /// Where to show them.
     pub dir: PathBuf,
-    /// Plug-ins, the topmost first.
+    /// Extensions, the topmost first.
     pub extensions: Vec<String>,
     /// Flags of mount(2), `MS_*`.
     pub flags: u32,
-    /// Options for the host and the plug-ins: names and values.
+    /// Options for the host and the extensions: names and values.
     pub options: Vec<(String, String)>,
     /// Serve from the calling process, and log to its standard error.
     pub foreground: bool,
@@ -88,7 +88,7 @@ impl From<Answer> for Result<(), Failure> {
     }
 }
 
-/// What a plug-in's program tells of the plug-ins that it holds.
+/// What an extension's program tells of the extensions that it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The name, as in `--extension NAME`.
@@ -101,7 +101,7 @@ pub struct Description {
     pub options: Vec<OptionDescription>,
 }
 
-/// An option of a plug-in.
+/// An option of an extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionDescription {
     /// The name, as in `-o name=value`.
@@ -114,7 +114,7 @@ pub struct OptionDescription {
     pub by_call: bool,
 }
 
-/// One line of what a plug-in's program prints while it checks a store.
+/// One line of what an extension's program prints while it checks a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckEvent {

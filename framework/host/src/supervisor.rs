@@ -1,6 +1,6 @@
 //! The supervisor: makes a mount, starts the worker that serves it, and ends both in order.
 //!
-//! It runs in a process of its own and holds no plug-in code. What it can check before anything
+//! It runs in a process of its own and holds no extension code. What it can check before anything
 //! is mounted it checks; whatever fails, nothing stays mounted and no process is left.
 
 mod holders;
@@ -47,7 +47,7 @@ pub use self::store::StoreFile;
 pub struct Job {
     /// What to mount.
     pub request: MountRequest,
-    /// The program of the topmost plug-in.
+    /// The program of the topmost extension.
     pub program: PathBuf,
 }
 

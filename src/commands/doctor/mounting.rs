@@ -10,7 +10,7 @@ use rustix::mount::{FsOpenFlags, fsconfig_create, fsconfig_set_string, fsopen};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::{Finding, read};
-use crate::plugin;
+use crate::extension_program;
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
@@ -126,7 +126,7 @@ fn descriptors() -> Finding {
 
 fn extensions() -> Finding {
     const NAME: &str = "extensions";
-    let names: Vec<_> = plugin::names().into_iter().collect();
+    let names: Vec<_> = extension_program::names().into_iter().collect();
     if names.is_empty() {
         return Finding::missing(
             NAME,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::Reviewed;
 use super::names::{MachineNames, groups_of};
 use crate::cli::PolicyExplain;
-use crate::{Result, plugin, ui};
+use crate::{Result, extension_program, ui};
 
 /// What becomes of the call, as `--json` prints it. Lines are those of the policy.
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct Explanation {
     /// The line for which it is reported.
     audited_by: Option<usize>,
     target: Option<String>,
-    plugin: Option<String>,
+    extension: Option<String>,
     options: Vec<Setting>,
     rules: Vec<Consideration>,
 }
@@ -104,7 +104,7 @@ fn call(args: &PolicyExplain) -> Result<Call> {
 }
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
-    let way_out = match plugin::similar(word, known.clone()) {
+    let way_out = match extension_program::similar(word, known.clone()) {
         Some(similar) => format!("did you mean `{similar}`?"),
         None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
     };
@@ -161,7 +161,7 @@ fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
         decided_by: judgement.decider.map(line),
         audited_by: judgement.auditor.map(line),
         target: target.map(|target| target.name.clone()),
-        plugin: target.map(|target| target.plugin.clone()),
+        extension: target.map(|target| target.extension.clone()),
         options: options.collect(),
         rules: rules.collect(),
     }
@@ -206,9 +206,9 @@ impl Explanation {
             Some(line) => text += &format!(", by line {line}\n"),
             None => text += ": no rule says anything else\n",
         }
-        if let (Some(target), Some(plugin)) = (&self.target, &self.plugin) {
+        if let (Some(target), Some(extension)) = (&self.target, &self.extension) {
             let unless = if self.denied.is_some() { " (not reached: it is denied)" } else { "" };
-            let _ = writeln!(text, "in target {target}, served by {plugin}{unless}");
+            let _ = writeln!(text, "in target {target}, served by {extension}{unless}");
         }
         for Setting { key, value, line } in &self.options {
             let _ = writeln!(text, "with {key} = {value}, by line {line}");

@@ -13,15 +13,15 @@ use hsci_language::names::{Names, OptionFault, OptionScope};
 use nix::unistd::{Group, User, getgrouplist};
 use serde::de::DeserializeOwned;
 
-use crate::plugin;
+use crate::extension_program;
 
-/// Users, groups, executables and plug-ins of this machine. Each is looked up once.
+/// Users, groups, executables and extensions of this machine. Each is looked up once.
 pub(super) struct MachineNames {
     users: RefCell<HashMap<String, Option<u32>>>,
     groups: RefCell<HashMap<String, Option<u32>>>,
-    /// Options of each plug-in; nothing if its program does not say.
+    /// Options of each extension; nothing if its program does not say.
     options: RefCell<HashMap<String, Option<Vec<OptionDescription>>>>,
-    /// What is wrong with values: plug-in, option, value.
+    /// What is wrong with values: extension, option, value.
     values: RefCell<HashMap<[String; 3], Option<String>>>,
 }
 
@@ -48,19 +48,19 @@ impl Names for MachineNames {
         meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     }
 
-    fn plugin(&self, name: &str) -> bool {
-        plugin::find(name).is_ok()
+    fn extension(&self, name: &str) -> bool {
+        extension_program::find(name).is_ok()
     }
 
     fn option(
         &self,
-        plugin: &str,
+        extension: &str,
         key: &str,
         value: &str,
         scope: OptionScope,
     ) -> Result<(), OptionFault> {
         let mut options = self.options.borrow_mut();
-        let known = options.entry(plugin.to_owned()).or_insert_with_key(|name| described(name));
+        let known = options.entry(extension.to_owned()).or_insert_with_key(|name| described(name));
         let Some(known) = known else { return Ok(()) };
         let names = |wanted: &dyn Fn(&OptionDescription) -> bool| {
             known.iter().filter(|one| wanted(one)).map(|one| one.name.clone()).collect()
@@ -74,7 +74,7 @@ impl Names for MachineNames {
                 Err(OptionFault::Fixed(names(&|one| one.by_call)))
             }
             Some(_) => {
-                let asked = [plugin, key, value].map(str::to_owned);
+                let asked = [extension, key, value].map(str::to_owned);
                 let mut values = self.values.borrow_mut();
                 match values.entry(asked).or_insert_with_key(complaint) {
                     Some(why) => Err(OptionFault::Value(why.clone())),
@@ -92,25 +92,25 @@ impl Names for MachineNames {
         first_fields("/etc/group")
     }
 
-    fn plugins(&self) -> Vec<String> {
-        plugin::names().into_iter().collect()
+    fn extensions(&self) -> Vec<String> {
+        extension_program::names().into_iter().collect()
     }
 }
 
-/// The options of a plug-in, as its program describes them.
+/// The options of an extension, as its program describes them.
 fn described(name: &str) -> Option<Vec<OptionDescription>> {
     let held: Vec<Description> = answer(name, &["describe"])?;
     Some(held.into_iter().find(|description| description.name == name)?.options)
 }
 
-/// What a plug-in's program has against a value.
-fn complaint([plugin, option, value]: &[String; 3]) -> Option<String> {
-    answer::<Option<String>>(plugin, &["accept", plugin, option, "--", value])?
+/// What an extension's program has against a value.
+fn complaint([extension, option, value]: &[String; 3]) -> Option<String> {
+    answer::<Option<String>>(extension, &["accept", extension, option, "--", value])?
 }
 
-/// What a plug-in's program answers; nothing if it does not.
-fn answer<T: DeserializeOwned>(plugin: &str, question: &[&str]) -> Option<T> {
-    let program = plugin::find(plugin).ok()?;
+/// What an extension's program answers; nothing if it does not.
+fn answer<T: DeserializeOwned>(extension: &str, question: &[&str]) -> Option<T> {
+    let program = extension_program::find(extension).ok()?;
     let output = Command::new(program).args(question).stdin(Stdio::null()).output().ok()?;
     serde_json::from_slice(&output.stdout).ok()
 }

@@ -1,4 +1,4 @@
-//! A disk in memory: a tree of files and a plug-in's store, which fails when told to, and loses
+//! A disk in memory: a tree of files and an extension's store, which fails when told to, and loses
 //! what was not synced when its power is cut.
 
 mod change;
@@ -22,7 +22,7 @@ pub(super) use self::platter::{Part, Platter, SECTOR};
 use super::pages::{PAGE, Pages};
 use super::random::Random;
 
-/// The plug-in's store is a directory that no name leads to.
+/// The extension's store is a directory that no name leads to.
 pub(super) const STORE: u64 = 0;
 const ROOT: u64 = Ino::ROOT.0;
 

@@ -36,7 +36,7 @@ pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
 
 pub(crate) fn names() -> FixedNames {
     let options = ["algorithm", "chunk"].map(|key| (key.to_owned(), Vec::new())).into();
-    FixedNames { plugins: [("plug".to_owned(), options)].into(), ..FixedNames::default() }
+    FixedNames { extensions: [("plug".to_owned(), options)].into(), ..FixedNames::default() }
 }
 
 /// A policy that can be used. Random rules may contradict each other or be impossible, which is an

@@ -36,7 +36,7 @@ impl Checker<'_> {
         if found.is_none() && !self.broken_targets.contains(&name.value) {
             let title = format!("there is no target `{}`", name.value);
             let names = targets.iter().map(|target| target.name.as_str());
-            let otherwise = "make it: `target NAME = \"GLOB\" via PLUG-IN`";
+            let otherwise = "make it: `target NAME = \"GLOB\" via EXTENSION`";
             let complaint = Diagnostic::new(Code::UnknownTarget, name.span, title).did_you_mean(
                 &name.value,
                 names,
@@ -66,14 +66,14 @@ impl Checker<'_> {
             }
             ast::Verdict::Set { settings } => {
                 if rule.target.is_none() {
-                    let title = "`set` without a target: there is no plug-in that could obey";
+                    let title = "`set` without a target: there is no extension that could obey";
                     let complaint = Diagnostic::new(Code::SetWithoutTarget, rule.span, title);
                     self.complaints.push(complaint.hint("begin the rule with `in TARGET:`"));
                     return None;
                 }
-                let plugin = self.policy.targets.get(target?)?.plugin.clone();
+                let extension = self.policy.targets.get(target?)?.extension.clone();
                 Some((
-                    Verdict::Set(self.settings(&plugin, settings, OptionScope::Call)),
+                    Verdict::Set(self.settings(&extension, settings, OptionScope::Call)),
                     Operations::all(),
                 ))
             }

@@ -15,29 +15,26 @@ impl Checker<'_> {
             self.complaints.push(complaint);
             return;
         }
-        let plugin = &target.plugin;
-        if !self.names.plugin(&plugin.value) {
-            let known = self.names.plugins();
-            let title = format!("there is no plug-in `{}`", plugin.value);
+        let extension = &target.extension;
+        if !self.names.extension(&extension.value) {
+            let known = self.names.extensions();
+            let title = format!("there is no extension `{}`", extension.value);
             let otherwise = match known.as_slice() {
-                [] => "no plug-in was found: they are programs `hsci-extension-NAME`".to_owned(),
+                [] => "no extension was found: they are programs `hsci-extension-NAME`".to_owned(),
                 _ => format!("there are: {}", known.join(", ")),
             };
-            let complaint = Diagnostic::new(Code::UnknownPlugin, plugin.span, title).did_you_mean(
-                &plugin.value,
-                known.iter().map(String::as_str),
-                &otherwise,
-            );
+            let complaint = Diagnostic::new(Code::UnknownExtension, extension.span, title)
+                .did_you_mean(&extension.value, known.iter().map(String::as_str), &otherwise);
             self.complaints.push(complaint);
         }
-        let options = self.settings(&plugin.value, &target.options, OptionScope::Target);
+        let options = self.settings(&extension.value, &target.options, OptionScope::Target);
         let root = self.glob(&target.root).filter(|root| self.is_place(root, &target.root));
         let Some(root) = root else {
             self.broken_targets.insert(target.name.value.clone());
             return;
         };
-        let (name, plugin) = (target.name.value.clone(), plugin.value.clone());
-        self.policy.targets.push(Target { name, root, plugin, options, span: target.span });
+        let (name, extension) = (target.name.value.clone(), extension.value.clone());
+        self.policy.targets.push(Target { name, root, extension, options, span: target.span });
     }
 
     /// True if a directory can be mounted where the glob says.
@@ -65,10 +62,10 @@ impl Checker<'_> {
         false
     }
 
-    /// Checks options for a plug-in; each key may stand once.
+    /// Checks options for an extension; each key may stand once.
     pub(super) fn settings(
         &mut self,
-        plugin: &str,
+        extension: &str,
         settings: &[Setting],
         scope: OptionScope,
     ) -> Vec<(String, String)> {
@@ -81,13 +78,14 @@ impl Checker<'_> {
                     .related(first.key.span, "first here")
                     .hint("keep one of them")
             } else {
-                match self.names.option(plugin, &key.value, &value.value, scope) {
+                match self.names.option(extension, &key.value, &value.value, scope) {
                     Ok(()) => {
                         checked.push((key.value.clone(), value.value.clone()));
                         continue;
                     }
                     Err(OptionFault::Unknown(known)) => {
-                        let title = format!("plug-in `{plugin}` has no option `{}`", key.value);
+                        let title =
+                            format!("extension `{extension}` has no option `{}`", key.value);
                         let otherwise = match known.as_slice() {
                             [] => "it takes none".to_owned(),
                             _ => format!("there are: {}", known.join(", ")),
@@ -100,7 +98,10 @@ impl Checker<'_> {
                         let title = format!("rules cannot set `{}`", key.value);
                         let hint = match free.as_slice() {
                             [] => {
-                                format!("give it to the target: `via {plugin}({} = …)`", key.value)
+                                format!(
+                                    "give it to the target: `via {extension}({} = …)`",
+                                    key.value
+                                )
                             }
                             _ => format!("they may set: {}", free.join(", ")),
                         };
@@ -117,7 +118,7 @@ impl Checker<'_> {
         checked
     }
 
-    /// A path in two targets would have two plug-ins.
+    /// A path in two targets would have two extensions.
     pub(super) fn overlapping_targets(&mut self) {
         let targets = &self.policy.targets;
         let everything = &Glob::everything().patterns[0];

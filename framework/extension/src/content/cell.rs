@@ -1,4 +1,4 @@
-//! One file in use, as a content plug-in meets it outside of a call.
+//! One file in use, as a content extension meets it outside of a call.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! A file of this layer as the lower file of the next: content plug-ins stack.
+//! A file of this layer as the lower file of the next: content extensions stack.
 
 use std::sync::Arc;
 

@@ -25,13 +25,13 @@ pub enum Scan {
     OnRequest,
 }
 
-/// Serves the regular files of the layer below through a [`Content`] plug-in.
+/// Serves the regular files of the layer below through a [`Content`] extension.
 ///
 /// Sizes are logical, blocks those that the lower file takes; everything else is the lower
-/// layer's. If the plug-in wants it, files are settled in the background:
+/// layer's. If the extension wants it, files are settled in the background:
 /// [`control_set`](FileSystem::control_set) of `settle` settles all of them now, and `settle` tells
 /// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n}`. Other names that the
-/// plug-in [describes](Content::describe) can be asked of regular files.
+/// extension [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
     files: Arc<Files<C>>,
 }
@@ -57,7 +57,7 @@ impl<C: Content> ContentFs<C> {
         Arc::new(Self { files: Arc::new(Files { cells, settler }) })
     }
 
-    /// The plug-in.
+    /// The extension.
     #[must_use]
     pub fn content(&self) -> &C {
         self.files.content()

@@ -1,4 +1,4 @@
-//! Settling: a thread that hands quiet files to the plug-in.
+//! Settling: a thread that hands quiet files to the extension.
 
 mod queue;
 mod walk;
@@ -16,7 +16,7 @@ use super::cell::Hold;
 use super::cells::{Cells, Use};
 use crate::{Call, Cell, Content, Error, FileKind, Ino, Kernel, Result, Scan, Settled};
 
-/// What is handed to the plug-in at a time: files, and bytes that their lower files hold.
+/// What is handed to the extension at a time: files, and bytes that their lower files hold.
 const BATCH_FILES: usize = 2048;
 const BATCH_BYTES: u64 = 64 << 20;
 /// How long a file waits after its first failure, and at most; each failure doubles it.
@@ -69,7 +69,7 @@ enum Task {
     Stop,
 }
 
-/// Files on their way to the plug-in.
+/// Files on their way to the extension.
 struct Batch<C: Content> {
     files: Vec<(Arc<Cell<C>>, Origin)>,
     bytes: u64,
@@ -101,7 +101,7 @@ impl<C: Content> Settler<C> {
         let serve = move || {
             let run = catch_unwind(AssertUnwindSafe(|| serving.run(scan)));
             if run.is_err() {
-                log::error!("files stay as they are stored from now on: the plug-in panicked");
+                log::error!("files stay as they are stored from now on: the extension panicked");
             }
             let mut state = serving.state.lock();
             state.ended = true;
@@ -363,7 +363,7 @@ impl<C: Content> Worker<C> {
         }
     }
 
-    /// Acts on the plug-in's answer; returns the file if the caller is to try again.
+    /// Acts on the extension's answer; returns the file if the caller is to try again.
     fn take_answer(
         &self,
         cell: &Cell<C>,

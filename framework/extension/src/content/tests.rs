@@ -1,4 +1,4 @@
-//! The adapter over a tree in memory, with a plug-in whose answers the tests choose.
+//! The adapter over a tree in memory, with an extension whose answers the tests choose.
 
 mod files;
 mod settling;
@@ -28,9 +28,9 @@ struct File {
 struct Fake {
     quiet: Option<Duration>,
     settle: Box<Settle>,
-    /// What the plug-in was told, in order.
+    /// What the extension was told, in order.
     told: Mutex<Vec<String>>,
-    /// Answers of the plug-in.
+    /// Answers of the extension.
     busy: AtomicBool,
     damaged: AtomicBool,
     times: Mutex<Option<Times>>,

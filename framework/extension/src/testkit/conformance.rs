@@ -1,7 +1,7 @@
-//! What every stack of plug-ins has to keep: the conformance suite.
+//! What every stack of extensions has to keep: the conformance suite.
 //!
 //! The same cases run on a layer without a mount ([`check`]) and on a directory of a real mount
-//! ([`on_directory`]). A plug-in that works in the background has its work forced between the
+//! ([`on_directory`]). An extension that works in the background has its work forced between the
 //! steps of each case by [`check_disturbed`] and [`on_directory_disturbed`].
 
 mod content;

@@ -1,4 +1,4 @@
-//! A plug-in's corner of a store, in memory.
+//! An extension's corner of a store, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

@@ -99,7 +99,7 @@ mod tests {
     fn a_panic_fails_its_own_request_only() {
         let answers =
             Answers::new(Arc::new(Requests::new()), None, Death::default(), Arc::default());
-        let broken = || -> Result<u8> { panic!("a plug-in's mistake") };
+        let broken = || -> Result<u8> { panic!("an extension's mistake") };
         assert_eq!(errno(answers.to(1, Operation::Read, Ino(5), broken)), libc::EIO);
         assert_eq!(answers.to(1, Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
         assert_eq!(answers.requests.to_json()["read"], 2);

@@ -41,7 +41,7 @@ impl Watch {
     }
 
     /// Ends this process when something takes longer than `deadline`: no thread can be taken away
-    /// from a plug-in that does not give it back. The supervisor starts another worker, which is
+    /// from an extension that does not give it back. The supervisor starts another worker, which is
     /// sent the request once more.
     pub(super) fn enforce(self: &Arc<Self>, deadline: Duration) {
         let watch = Arc::clone(self);
@@ -62,7 +62,7 @@ impl Watch {
         };
         let started = std::thread::Builder::new().name("watch".to_owned()).spawn(look);
         if let Err(error) = started {
-            log::warn!("nobody notices a plug-in that hangs: {error}");
+            log::warn!("nobody notices an extension that hangs: {error}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) enum Record<'a> {
     Told { ino: u64 },
     /// The kernel has forgotten so many lookups.
     Forgotten { ino: u64, lookups: u64 },
-    /// A plug-in adds to what it has acknowledged of a file and not written. `about` keeps notes
+    /// An extension adds to what it has acknowledged of a file and not written. `about` keeps notes
     /// of different layers apart.
     Note { ino: u64, about: u64, bytes: &'a [u8] },
     /// All that was noted of a file about something is written.

@@ -48,7 +48,7 @@ impl LowerTree {
     }
 }
 
-/// One lower file in a plug-in's hands.
+/// One lower file in an extension's hands.
 struct TreeFile {
     tree: Arc<LowerTree>,
     inode: Arc<Inode>,

@@ -26,7 +26,7 @@ pub(super) struct Inode {
     lookups: AtomicU64,
     /// Those of the lookups that are the kernel's, as far as it is written down for the next worker.
     told: AtomicU64,
-    /// What a plug-in would have to know of the file if this worker died.
+    /// What an extension would have to know of the file if this worker died.
     pub(super) notes: Mutex<Notes>,
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
@@ -116,7 +116,7 @@ pub(super) struct Inodes {
 }
 
 /// Numbers for inodes on other devices than the root's: above what file systems hand out, below
-/// those that plug-ins make up.
+/// those that extensions make up.
 const FOREIGN: u64 = 1 << 62;
 
 impl Inodes {

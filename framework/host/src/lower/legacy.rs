@@ -18,7 +18,7 @@ pub(crate) struct Legacy {
 }
 
 impl LowerTree {
-    /// Before the kernel is told of an inode once more. Inodes that a plug-in makes up are its own
+    /// Before the kernel is told of an inode once more. Inodes that an extension makes up are its own
     /// business.
     pub(crate) fn tell(&self, ino: Ino) {
         let Some(inode) = self.legacy.as_ref().and_then(|_| self.inodes.find(ino)) else { return };

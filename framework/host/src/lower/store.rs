@@ -1,4 +1,4 @@
-//! A plug-in's own corner of the store.
+//! An extension's own corner of the store.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;

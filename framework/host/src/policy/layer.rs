@@ -1,4 +1,4 @@
-//! The topmost layer: judges calls before a plug-in sees them.
+//! The topmost layer: judges calls before an extension sees them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -14,8 +14,8 @@ use super::{InForce, Judged, Policy, needs_opens};
 
 fn handed(text: &str, guarded: bool) -> Handed {
     let options = [("algorithm".to_owned(), Vec::new())].into();
-    let plugins = [("plug".to_owned(), options)].into();
-    let names = FixedNames { plugins, ..FixedNames::default() };
+    let extensions = [("plug".to_owned(), options)].into();
+    let names = FixedNames { extensions, ..FixedNames::default() };
     let text = format!("target t = \"/srv/t\" via plug\n{text}\n");
     let checked = hsci_language::check(&text, &names);
     let policy = checked.policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
@@ -117,7 +117,7 @@ fn calls_are_denied_by_path_user_and_operation() {
 }
 
 #[test]
-fn plug_ins_are_told_what_rules_set() {
+fn extensions_get_what_rules_set() {
     let text = "in t: set algorithm = lz4\nin t: set algorithm = zstd:9 when user 1000\n\
                 in t: deny write-data when user 1001";
     for guarded in [false, true] {

@@ -9,17 +9,21 @@ use hsci_extension::{Call, Environment, Finding, Ino, Severity};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::stack::{self, Stack};
-use super::{Plugin, export};
+use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
 use crate::protocol::{CheckEvent, send};
 use crate::supervisor::StoreFile;
 
 /// Verifies a store and prints what is found.
-pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result<(), Failure> {
-    let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
-    let root = open_unused(lower, plugin)?;
-    let options = stack::check_options(&[plugin], &[])?;
+pub(super) fn check(
+    registrations: &[Registration],
+    lower: &Path,
+    extension: &str,
+) -> Result<(), Failure> {
+    let registration = stack::find(registrations, &[extension.to_owned()])?[0];
+    let root = open_unused(lower, registration)?;
+    let options = stack::check_options(&[registration], &[])?;
     let bare = stack::build(
         &[],
         stack::open(root)?,
@@ -29,7 +33,7 @@ pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result
     )?;
     let environment = Environment {
         lower: bare.top,
-        store: stack::store_of(plugin, &bare.tree, true)
+        store: stack::store_of(registration, &bare.tree, true)
             .map_err(|error| stack::failure("the store", &error))?,
         options,
         kernel: Arc::new(KernelCaches::default()),
@@ -47,9 +51,10 @@ pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result
             text: finding.text,
         });
     };
-    let checked =
-        (plugin.check)(&environment, &mut report, &mut |bytes| print(&CheckEvent::Progress(bytes)))
-            .map_err(|error| stack::failure("the check did not end", &error))?;
+    let checked = (registration.check)(&environment, &mut report, &mut |bytes| {
+        print(&CheckEvent::Progress(bytes))
+    })
+    .map_err(|error| stack::failure("the check did not end", &error))?;
     print(&CheckEvent::Checked {
         files: checked.files,
         verified_bytes: checked.verified_bytes,
@@ -60,17 +65,17 @@ pub(super) fn check(plugins: &[Plugin], lower: &Path, extension: &str) -> Result
 
 /// Copies a part of a store to plain files.
 pub(super) fn export(
-    plugins: &[Plugin],
+    registrations: &[Registration],
     lower: &Path,
     extension: &str,
     path: &Path,
     dest: &Path,
 ) -> Result<(), Failure> {
-    let plugin = stack::find(plugins, &[extension.to_owned()])?[0];
-    let root = open_unused(lower, plugin)?;
-    let options = stack::check_options(&[plugin], &[])?;
+    let registration = stack::find(registrations, &[extension.to_owned()])?[0];
+    let root = open_unused(lower, registration)?;
+    let options = stack::check_options(&[registration], &[])?;
     let kernel = Arc::new(KernelCaches::default()) as _;
-    let stack = stack::build(&[plugin], stack::open(root)?, &options, &kernel, true)?;
+    let stack = stack::build(&[registration], stack::open(root)?, &options, &kernel, true)?;
     let from = resolve(&stack, path)?;
     export::copy(&*stack.top, from, dest)
 }
@@ -96,9 +101,9 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
     Ok(ino)
 }
 
-/// Opens a store that no host serves and that a plug-in can read, and keeps hosts off it for as
+/// Opens a store that no host serves and that an extension can read, and keeps hosts off it for as
 /// long as it is open.
-fn open_unused(lower: &Path, plugin: Plugin) -> Result<OwnedFd, Failure> {
+fn open_unused(lower: &Path, registration: Registration) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(lower, flags, Mode::empty())
         .map_err(|errno| Failure::new(Exit::Missing, format!("{}: {errno}", lower.display())))?;
@@ -106,7 +111,7 @@ fn open_unused(lower: &Path, plugin: Plugin) -> Result<OwnedFd, Failure> {
         let text = format!("{} is mounted; unmount it first", lower.display());
         Failure::new(Exit::InUse, text)
     })?;
-    let own = StoreFile { extension: plugin.name.to_owned(), format: plugin.format };
+    let own = StoreFile { extension: registration.name.to_owned(), format: registration.format };
     StoreFile::read(&root)
         .and_then(|found| found.map_or(Ok(()), |found| found.admit(&own)))
         .map_err(|failure| failure.of(lower))?;

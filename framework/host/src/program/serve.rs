@@ -12,7 +12,7 @@ use rustix::mount::MountFlags;
 use rustix::net::{RecvFlags, recv};
 use serde_json::json;
 
-use super::Plugin;
+use super::Registration;
 use super::stack::{self, Stack};
 use crate::failure::{Exit, Failure};
 use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
@@ -23,7 +23,7 @@ use crate::protocol::{Answer, Seal, Start, receive, receive_descriptor, send};
 use crate::sys::descriptors::inherited;
 
 /// Serves until the mount ends.
-pub(super) fn run(plugins: &[Plugin], lower: i32, control: i32) -> Result<(), Failure> {
+pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> Result<(), Failure> {
     let unusable = |errno| {
         Failure::new(Exit::Usage, format!("descriptors: {errno}; hsci starts this program"))
     };
@@ -35,7 +35,7 @@ pub(super) fn run(plugins: &[Plugin], lower: i32, control: i32) -> Result<(), Fa
 
     let heritage = Heritage::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
-    let prepared = prepare(plugins, &start, lower, heritage, &(Arc::clone(&caches) as _));
+    let prepared = prepare(registrations, &start, lower, heritage, &(Arc::clone(&caches) as _));
     let worker = answer(&control, prepared)?;
     let (_, device) = receive_descriptor(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("no FUSE descriptor: {error}")))?;
@@ -97,14 +97,14 @@ struct Worker {
 }
 
 fn prepare(
-    plugins: &[Plugin],
+    registrations: &[Registration],
     start: &Start,
     lower: OwnedFd,
     heritage: Heritage,
     kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
-    let plugins = stack::find(plugins, &start.request.extensions)?;
-    let options = stack::check_options(&plugins, &start.request.options)?;
+    let registrations = stack::find(registrations, &start.request.extensions)?;
+    let options = stack::check_options(&registrations, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
     let Heritage { handover, vault, policy: line, unlinked } = heritage;
@@ -115,7 +115,7 @@ fn prepare(
     let legacy = Legacy { handover: Arc::clone(&handover), vault };
     let tree = LowerTree::inherit(lower, legacy, &remains, unlinked)
         .map_err(|error| stack::failure("the lower directory", &error))?;
-    let mut stack = stack::build(&plugins, tree, &options, kernel, read_only)?;
+    let mut stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
     let opens_reason = match (stack.dispatch.open, start.opens) {
         (true, _) => "an extension of the stack wants to see opens",
         (false, true) => "the policy judges what is opened, and no guard does",

@@ -9,7 +9,7 @@ use hsci_extension::{
     Result as LayerResult, Store,
 };
 
-use super::Plugin;
+use super::Registration;
 use crate::failure::{Exit, Failure};
 use crate::lower::LowerTree;
 
@@ -23,7 +23,7 @@ pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
     },
     OptionSpec {
         name: "deadline",
-        help: "time after which a plug-in that does not answer is restarted; 0 for never",
+        help: "time after which an extension that does not answer is restarted; 0 for never",
         kind: OptionKind::Time,
         default: "5m",
     },
@@ -36,11 +36,14 @@ pub(super) struct Stack {
     pub(super) dispatch: Dispatch,
 }
 
-/// Finds the plug-ins of the given names.
-pub(super) fn find(plugins: &[Plugin], names: &[String]) -> Result<Vec<Plugin>, Failure> {
+/// Finds the extensions of the given names.
+pub(super) fn find(
+    registrations: &[Registration],
+    names: &[String],
+) -> Result<Vec<Registration>, Failure> {
     let find = |name: &String| {
-        plugins.iter().find(|plugin| plugin.name == name).copied().ok_or_else(|| {
-            let held: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
+        registrations.iter().find(|registration| registration.name == name).copied().ok_or_else(|| {
+            let held: Vec<_> = registrations.iter().map(|registration| registration.name).collect();
             let text = format!(
                 "extension `{name}` is not in the program of `{}`, which holds {}; name first the one whose program holds them all",
                 names[0],
@@ -52,12 +55,12 @@ pub(super) fn find(plugins: &[Plugin], names: &[String]) -> Result<Vec<Plugin>, 
     names.iter().map(find).collect()
 }
 
-/// Checks options of the host and of all plug-ins of a stack; each option goes to all that have it.
+/// Checks options of the host and of all extensions of a stack; each option goes to all that have it.
 pub(super) fn check_options(
-    stack: &[Plugin],
+    stack: &[Registration],
     given: &[(String, String)],
 ) -> Result<Options, Failure> {
-    let specs = stack.iter().flat_map(|plugin| (plugin.options)());
+    let specs = stack.iter().flat_map(|registration| (registration.options)());
     let specs: Vec<_> = HOST_OPTIONS.into_iter().chain(specs).collect();
     let given = given.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Options::check(&specs, given).map_err(|complaint| Failure::new(Exit::Usage, complaint))
@@ -70,7 +73,7 @@ pub(super) fn open(root: OwnedFd) -> Result<Arc<LowerTree>, Failure> {
 
 /// Starts the layers, the lowest first.
 pub(super) fn build(
-    plugins: &[Plugin],
+    registrations: &[Registration],
     tree: Arc<LowerTree>,
     options: &Options,
     kernel: &Arc<dyn Kernel>,
@@ -78,9 +81,9 @@ pub(super) fn build(
 ) -> Result<Stack, Failure> {
     let mut top: Arc<dyn FileSystem> = Arc::clone(&tree) as _;
     let mut dispatch = Dispatch::default();
-    for plugin in plugins.iter().rev() {
-        let named = |error: Error| failure(&format!("extension `{}`", plugin.name), &error);
-        let store = store_of(*plugin, &tree, read_only).map_err(named)?;
+    for registration in registrations.iter().rev() {
+        let named = |error: Error| failure(&format!("extension `{}`", registration.name), &error);
+        let store = store_of(*registration, &tree, read_only).map_err(named)?;
         let environment = Environment {
             lower: top,
             store,
@@ -88,24 +91,24 @@ pub(super) fn build(
             kernel: Arc::clone(kernel),
             read_only,
         };
-        top = (plugin.start)(&environment).map_err(named)?;
-        let wanted = (plugin.dispatch)();
+        top = (registration.start)(&environment).map_err(named)?;
+        let wanted = (registration.dispatch)();
         dispatch.open |= wanted.open;
         dispatch.flush |= wanted.flush;
     }
     Ok(Stack { tree, top, dispatch })
 }
 
-/// The corner of the store that belongs to a plug-in. Nothing is made where nothing may be written.
+/// The corner of the store that belongs to an extension. Nothing is made where nothing may be written.
 pub(super) fn store_of(
-    plugin: Plugin,
+    registration: Registration,
     tree: &LowerTree,
     read_only: bool,
 ) -> LayerResult<Arc<dyn Store>> {
-    if plugin.format == 0 {
+    if registration.format == 0 {
         return Ok(Arc::new(NoStore));
     }
-    match tree.store(plugin.name, !read_only) {
+    match tree.store(registration.name, !read_only) {
         Ok(store) => Ok(store),
         Err(Error::Lower(Errno::NOENT)) if read_only => Ok(Arc::new(NoStore)),
         Err(error) => Err(error),

@@ -19,10 +19,10 @@ const NEW_NAME: &str = "store.new";
 /// A longer file is not ours.
 const MAX_LEN: u64 = 4096;
 
-/// Which plug-in made a store, and in which version of its format.
+/// Which extension made a store, and in which version of its format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreFile {
-    /// Name of the plug-in.
+    /// Name of the extension.
     pub extension: String,
     /// Version of its format.
     pub format: u32,
@@ -45,17 +45,17 @@ impl StoreFile {
         serde_json::from_str(&text).map(Some).map_err(|error| damaged(&error.to_string()))
     }
 
-    /// Refuses a store that the given plug-in cannot use.
-    pub fn admit(&self, plugin: &Self) -> Result<(), Failure> {
-        let text = if self.extension != plugin.extension {
+    /// Refuses a store that the given extension cannot use.
+    pub fn admit(&self, registration: &Self) -> Result<(), Failure> {
+        let text = if self.extension != registration.extension {
             format!(
                 "the store was made by the extension `{0}`, not by `{1}`; use --extension {0}",
-                self.extension, plugin.extension
+                self.extension, registration.extension
             )
-        } else if self.format > plugin.format {
+        } else if self.format > registration.format {
             format!(
                 "the store has format {}, newer than {} of this `{}`; use a newer version",
-                self.format, plugin.format, plugin.extension
+                self.format, registration.format, registration.extension
             )
         } else {
             return Ok(());
@@ -83,18 +83,18 @@ impl StoreFile {
     }
 }
 
-/// Makes sure that the store in a directory, if it is to have one, belongs to the stack's plug-in.
+/// Makes sure that the store in a directory, if it is to have one, belongs to the stack's extension.
 pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
-    let Some(plugin) = keeper(job)? else { return Ok(()) };
+    let Some(registration) = keeper(job)? else { return Ok(()) };
     match StoreFile::read(lower)? {
-        Some(found) => found.admit(&plugin),
+        Some(found) => found.admit(&registration),
         None if is_read_only(&job.request) => Ok(()),
-        None => plugin.write(lower).map_err(unusable),
+        None => registration.write(lower).map_err(unusable),
     }
     .map_err(|failure| failure.of(&job.request.lower))
 }
 
-/// The first plug-in of the stack that stores something.
+/// The first extension of the stack that stores something.
 fn keeper(job: &Job) -> Result<Option<StoreFile>, Failure> {
     let names = &job.request.extensions;
     let fail = |reason: &str| {
@@ -161,11 +161,11 @@ mod tests {
 
     #[test]
     fn stores_of_others_and_newer_ones_are_refused() {
-        let plugin = StoreFile { extension: "compressfs".to_owned(), format: 2 };
+        let registration = StoreFile { extension: "compressfs".to_owned(), format: 2 };
         let found = |extension: &str, format| StoreFile { extension: extension.to_owned(), format };
-        assert!(found("compressfs", 1).admit(&plugin).is_ok());
+        assert!(found("compressfs", 1).admit(&registration).is_ok());
         for (store, word) in [(found("compressfs", 3), "format 3"), (found("xor", 1), "`xor`")] {
-            let failure = store.admit(&plugin).expect_err("refused");
+            let failure = store.admit(&registration).expect_err("refused");
             assert_eq!(failure.exit, Exit::Store);
             assert!(failure.text.contains(word), "{failure}");
         }

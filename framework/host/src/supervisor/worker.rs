@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::handover::{Death, VaultKeeper};
 use crate::protocol::{Answer, Start, receive, send, send_descriptor};
 
-/// The program of a plug-in, kept open: it can be started again whatever happens to its name.
+/// The program of an extension, kept open: it can be started again whatever happens to its name.
 pub(super) struct Program {
     path: PathBuf,
     file: File,
@@ -30,7 +30,7 @@ impl Program {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let unusable = |errno: Errno| {
             let error = std::io::Error::from(errno);
-            let text = format!("{}: {error}; is the plug-in installed?", path.display());
+            let text = format!("{}: {error}; is the extension installed?", path.display());
             Failure::new(Exit::Missing, text)
         };
         accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(unusable)?;
@@ -71,14 +71,14 @@ pub(super) struct Worker {
     child: Child,
     control: UnixStream,
     process: OwnedFd,
-    /// The plug-in's name, for messages.
+    /// The extension's name, for messages.
     extension: String,
     /// How it ended, once it has.
     death: Death,
 }
 
 impl Worker {
-    /// Starts the program of a plug-in, and waits until it has brought the store into order.
+    /// Starts the program of an extension, and waits until it has brought the store into order.
     pub(super) fn start(
         program: &Program,
         heritage: &mut Heritage,

@@ -1,4 +1,4 @@
-//! The plug-in's corner of the disk.
+//! The extension's corner of the disk.
 
 use std::ffi::OsString;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ fn errors_of_the_lower_file_reach_the_caller_unchanged() {
 }
 
 #[test]
-fn times_are_the_plug_ins_while_it_disturbs_them() {
+fn times_are_the_extensions_while_it_disturbs_them() {
     let rig = Rig::new(Fake::new());
     let call = Call::internal();
     let ino = rig.create("name");
@@ -104,7 +104,7 @@ fn size_mode_and_times_change_in_one_call() {
 }
 
 #[test]
-fn a_change_of_length_moves_the_time_whatever_the_plug_in_writes() {
+fn a_change_of_length_moves_the_time_whatever_the_extension_writes() {
     let rig = Rig::new(Fake::new());
     let call = Call::internal();
     let ino = rig.create("name");
@@ -117,7 +117,7 @@ fn a_change_of_length_moves_the_time_whatever_the_plug_in_writes() {
 }
 
 #[test]
-fn files_are_closed_before_the_plug_in_shuts_down() {
+fn files_are_closed_before_the_extension_shuts_down() {
     let rig = Rig::new(Fake::new());
     for name in ["one", "two", "three"] {
         let ino = rig.create(name);

@@ -198,7 +198,7 @@ fn the_end_of_the_mount_ends_a_batch_that_is_under_way() {
     let counter = Arc::clone(&batches);
     let settle = move |files: &[Arc<Cell<Fake>>]| {
         counter.fetch_add(1, Ordering::Relaxed);
-        // As long as a large file may take, unless the plug-in is told to stop.
+        // As long as a large file may take, unless the extension is told to stop.
         let end = Instant::now() + Duration::from_secs(60);
         while Instant::now() < end && !files[0].is_wanted() {
             std::thread::sleep(Duration::from_millis(1));

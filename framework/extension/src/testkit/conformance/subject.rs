@@ -34,7 +34,7 @@ pub(super) trait Subject: Sync {
     /// All names, without dots.
     fn list(&self) -> Result<Vec<String>>;
 
-    /// Forces the plug-in's work in the background.
+    /// Forces the extension's work in the background.
     fn disturb(&self);
     /// Removes the directory and what is in it.
     fn clean(self) -> Result<()>;

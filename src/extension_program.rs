@@ -1,4 +1,4 @@
-//! Where the plug-ins' programs are.
+//! Where the extensions' programs are.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
