@@ -21,7 +21,7 @@ const POLICY_DIR: &str = "/etc/hsci";
 /// Check policies, ask what they mean, and put them in force
 ///
 /// A policy says which directories are redirected to which extension, what the extension is told, and
-/// which calls are refused or reported. docs/filter-language.md explains the language.
+/// which calls are refused or reported. hsci-policy(5) explains the language.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Policy {

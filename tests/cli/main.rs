@@ -9,5 +9,5 @@ fn transcripts_are_true() {
         .register_bin("hsci", trycmd::cargo::cargo_bin!("hsci"))
         .env("COLUMNS", "100")
         .case("tests/cli/*.trycmd")
-        .case("docs/command.md");
+        .case("docs/src/reference/command.md");
 }

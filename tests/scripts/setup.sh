@@ -62,8 +62,14 @@ need_rust() {
     has_rust || fail "cargo is older than $rust_version; update it with: rustup update stable"
 }
 
-need_pjdfstest() {
-    [ ! -x target/tools/bin/pjdfstest ] || return 0
-    say "installing by cargo, into target/tools: pjdfstest 0.2.2"
-    cargo install --quiet pjdfstest --version 0.2.2 --locked --root target/tools
+# Installs a tool by cargo, into target/tools: PROGRAM VERSION OPTION...
+need_tool() {
+    local program=$1 version=$2
+    [ ! -x "target/tools/bin/$program" ] || return 0
+    say "installing by cargo, into target/tools: $program $version"
+    cargo install --quiet "$program" --version "$version" --locked --root target/tools "${@:3}"
 }
+
+need_pjdfstest() { need_tool pjdfstest 0.2.2; }
+
+need_mdbook() { need_tool mdbook 0.5.4 --no-default-features --features search; }

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod big_tree;
+mod book;
 mod clients;
 mod conformance;
 mod damage;
@@ -29,6 +30,7 @@ const AREAS: &[&[Test]] = &[
     architecture::TESTS,
     bad_input::TESTS,
     big_tree::TESTS,
+    book::TESTS,
     clients::TESTS,
     conformance::TESTS,
     damage::TESTS,

@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[Test] = &[Test {
     body: copies,
 }];
 
-/// Magic of a journal's footer (`docs/format-bytes.md`).
+/// Magic of a journal's footer (`docs/src/reference/format-bytes.md`).
 const FOOTER: &[u8] = b"HSCIjrnl";
 
 /// Uses its own directory of the mount, and keeps a book.

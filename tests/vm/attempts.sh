@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Attempts to get around a loaded policy, each with its outcome. Runs as root in a virtual machine:
 # attempts.sh DIRECTORY-OF-PROGRAMS [quick] [LIST...], with the lists `rules` and `stores`. What is not
-# prevented stands here as `gets`, and in docs/filters-in-the-kernel.md with the reason. Unless it is to be
+# prevented stands here as `gets`, and in docs/src/explanation/filters-in-the-kernel.md with the reason. Unless it is to be
 # quick, each attempt runs once more without a policy, and must succeed: one that fails anyway would
 # show nothing.
 set -uo pipefail

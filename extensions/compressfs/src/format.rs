@@ -1,5 +1,5 @@
-//! The bytes of a stored file: `docs/format-bytes.md` has the tables, `docs/format-why.md` the
-//! reasons.
+//! The bytes of a stored file: `docs/src/reference/format-bytes.md` has the tables,
+//! `docs/src/explanation/format-why.md` the reasons.
 //!
 //! An image is, in this order and without gaps:
 //!

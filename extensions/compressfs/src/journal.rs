@@ -10,7 +10,7 @@
 //! record                   one entry for each image
 //! footer (40 bytes)        where the record lies, and checksums: the last bytes of the file
 //! ```
-//! `docs/format-bytes.md` has the bytes.
+//! `docs/src/reference/format-bytes.md` has the bytes.
 
 mod record;
 

@@ -1,6 +1,6 @@
 //! The policy language: text to checked policy, diagnostics, and the reference interpreter.
 //!
-//! The grammar and the meaning of every word are in `docs/filter-language.md`. This crate knows
+//! The grammar and the meaning of every word are in `docs/src/reference/policy-language.md`. This crate knows
 //! neither files nor kernels: what names mean on a machine is asked of a [`names::Names`].
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! Tokens to statements. Each function reads what the grammar in `docs/filter-language.md` has under
+//! Tokens to statements. Each function reads what the grammar in `docs/src/reference/policy-language.md` has under
 //! its name.
 
 mod predicate;

@@ -117,7 +117,8 @@ fn good_policies_mean_what_their_expectations_say() {
 /// The manual names every word of the language, and its examples are policies without a complaint.
 #[test]
 fn the_manual_is_complete_and_true() {
-    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/filter-language.md");
+    let manual =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/policy-language.md");
     let manual = std::fs::read_to_string(manual).expect("the manual");
     let flags = OpenFlag::ALL.iter().map(|flag| flag.name());
     let types = FileType::ALL.iter().map(|one| one.name());

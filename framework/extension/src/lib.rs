@@ -46,5 +46,5 @@ pub const RESERVED_NAME: &str = ".hsci";
 
 /// The examples of the page for authors are tested.
 #[cfg(all(doctest, feature = "testkit"))]
-#[doc = include_str!("../../../docs/extensions.md")]
+#[doc = include_str!("../../../docs/src/reference/extensions.md")]
 struct Extensions;

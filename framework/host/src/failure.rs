@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Exit codes of `hsci`, of the extensions' programs and of a worker's answer to its supervisor.
 ///
-/// Success is 0 and not listed. `docs/command.md` documents these codes; a test compares.
+/// Success is 0 and not listed. `docs/src/reference/command.md` documents these codes; a test compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

@@ -1,8 +1,8 @@
-//! The figures in `docs/format-bytes.md` are those of the code.
+//! The figures in `docs/src/reference/format-bytes.md` are those of the code.
 
 use super::*;
 
-const PAGE: &str = include_str!("../../../../../docs/format-bytes.md");
+const PAGE: &str = include_str!("../../../../../docs/src/reference/format-bytes.md");
 
 /// A row of the worked examples.
 fn row(what: &str, algorithm: Algorithm, data: &[u8]) -> String {
@@ -35,7 +35,11 @@ fn the_worked_examples_are_real() {
             }
         }
     }
-    assert!(missing.is_empty(), "docs/format-bytes.md lacks:\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "docs/src/reference/format-bytes.md lacks:\n{}",
+        missing.join("\n")
+    );
 }
 
 #[test]
