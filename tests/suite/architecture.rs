@@ -79,10 +79,10 @@ const PARTS: &[Part] = &[
         except: &["extensions/compressfs/src/main.rs"],
         names: &["fuser", "hsci_host", "hsci_nullfs", "hsci_xor", "OwnedFd", "RawFd"],
     },
-    // Only what stands at the operation door names inodes.
+    // Only the layer above the content names inodes.
     Part {
         below: &["extensions/compressfs/src"],
-        except: &["extensions/compressfs/src/fs/door", "extensions/compressfs/src/check"],
+        except: &["extensions/compressfs/src/fs/layer", "extensions/compressfs/src/check"],
         names: &["Ino"],
     },
     Part {

@@ -1,8 +1,8 @@
-//! The content door: what happens to the bytes of a regular file.
+//! The content extension: what happens to the bytes of a regular file.
 
-mod door;
 mod file;
 mod image;
+mod layer;
 mod log;
 mod raw;
 mod stored;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsci_extension::{
-    Call, Cell, Content, Error, FallocateFlags, FileId, LowerFile, Result, Settled, Store, Times,
-    Whence,
+    Call, Content, Error, FallocateFlags, FileId, LowerFile, OpenFile, Result, Settled, Store,
+    Times, Whence,
 };
 
-pub(crate) use self::door::Door;
 pub(crate) use self::file::{File, Form, Pending, kept_rule};
 pub(crate) use self::image::{Image, Source};
+pub(crate) use self::layer::ChoiceLayer;
 pub(crate) use self::stored::Stored;
 use crate::algorithm::Algorithm;
 use crate::cache::Cache;
@@ -128,17 +128,17 @@ impl Content for Compress {
         }
     }
 
-    fn sync(&self, cell: &Cell<Self>, data_only: bool) -> Result<()> {
+    fn sync(&self, open: &OpenFile<Self>, data_only: bool) -> Result<()> {
         let needs_commit = |file: &File| match &file.form {
             Form::Stored(stored) => stored.log.needs_commit(),
             _ => false,
         };
-        if needs_commit(&cell.read()) {
-            commit(&mut cell.write())?;
+        if needs_commit(&open.read()) {
+            commit(&mut open.write())?;
         }
         // The disk is waited for with the file free for everybody.
         let (lower, ticket) = {
-            let file = cell.read();
+            let file = open.read();
             let ticket = match &file.form {
                 Form::Stored(stored) => Some(stored.log.ticket()),
                 _ => None,
@@ -200,8 +200,8 @@ impl Content for Compress {
         Ok(())
     }
 
-    fn changed(&self, cell: &Cell<Self>, file: &mut File) {
-        file.keep_rule(cell);
+    fn changed(&self, open: &OpenFile<Self>, file: &mut File) {
+        file.keep_rule(open);
     }
 
     fn close(&self, file: &mut File) -> Result<()> {
@@ -216,11 +216,11 @@ impl Content for Compress {
         Some(self.settings.quiet)
     }
 
-    fn settle(&self, files: &[Arc<Cell<Self>>]) -> Vec<Settled> {
+    fn settle(&self, files: &[Arc<OpenFile<Self>>]) -> Vec<Settled> {
         crate::settle::settle(self, files)
     }
 
-    fn describe(&self, file: &Cell<Self>, name: &str) -> Result<Vec<u8>> {
+    fn describe(&self, file: &OpenFile<Self>, name: &str) -> Result<Vec<u8>> {
         match name {
             "usage" => crate::usage::describe(&file.read()),
             _ => Err(Error::NoAttribute),

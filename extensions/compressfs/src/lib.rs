@@ -28,7 +28,7 @@ use hsci_extension::{
 
 use crate::algorithm::Algorithm;
 use crate::choice::Choices;
-use crate::fs::{Compress, Door, Settings};
+use crate::fs::{ChoiceLayer, Compress, Settings};
 
 /// The option, and what rules set for calls that write.
 const ALGORITHM: &str = "algorithm";
@@ -96,7 +96,7 @@ impl Extension for CompressFs {
             false => Scan::OnRequest,
         };
         let below = ContentFs::with_scan(Arc::new(compress), environment, scan);
-        Ok(Arc::new(Door { below, choices, mount: settings.algorithm }))
+        Ok(Arc::new(ChoiceLayer { below, choices, mount: settings.algorithm }))
     }
 
     fn check(

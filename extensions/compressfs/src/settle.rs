@@ -9,7 +9,7 @@ mod plan;
 
 use std::sync::Arc;
 
-use hsci_extension::{Cell, Error, Settled};
+use hsci_extension::{Error, OpenFile, Settled};
 
 pub(crate) use self::escape::escape;
 pub(crate) use self::install::{copy, restore_times};
@@ -23,12 +23,12 @@ const BATCH_BYTES: u64 = 128 << 20;
 const BATCH_FILES: usize = 2048;
 
 /// Brings the files into their final form; one answer for each.
-pub(crate) fn settle(compress: &Compress, cells: &[Arc<Cell<Compress>>]) -> Vec<Settled> {
-    let mut answers = Vec::with_capacity(cells.len());
+pub(crate) fn settle(compress: &Compress, open_files: &[Arc<OpenFile<Compress>>]) -> Vec<Settled> {
+    let mut answers = Vec::with_capacity(open_files.len());
     let mut plans = Vec::new();
     let mut bytes = 0;
-    for (number, cell) in cells.iter().enumerate() {
-        let plan = plan::plan(compress, cell, number);
+    for (number, open) in open_files.iter().enumerate() {
+        let plan = plan::plan(compress, open, number);
         answers.push(Settled::Unchanged);
         match plan {
             Ok(plan) => {
@@ -44,9 +44,9 @@ pub(crate) fn settle(compress: &Compress, cells: &[Arc<Cell<Compress>>]) -> Vec<
         }
     }
     run(compress, &plans, &mut answers);
-    for (cell, answer) in cells.iter().zip(&answers) {
+    for (open, answer) in open_files.iter().zip(&answers) {
         if let Settled::Failed(error) = answer {
-            log_failure(cell, error);
+            log_failure(open, error);
         }
     }
     answers
@@ -71,6 +71,6 @@ fn run(compress: &Compress, plans: &[Plan<'_>], answers: &mut [Settled]) {
     }
 }
 
-fn log_failure(cell: &Cell<Compress>, error: &Error) {
-    log::warn!("{} stays as it is stored: {error}", cell.path().display());
+fn log_failure(open: &OpenFile<Compress>, error: &Error) {
+    log::warn!("{} stays as it is stored: {error}", open.path().display());
 }

@@ -36,7 +36,7 @@ impl Content for Xor {
         file.set_len(len)
     }
 
-    fn sync(&self, file: &Cell<Self>, data_only: bool) -> Result<()> {
+    fn sync(&self, file: &OpenFile<Self>, data_only: bool) -> Result<()> {
         file.read().sync(data_only)
     }
 }

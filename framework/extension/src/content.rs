@@ -1,9 +1,9 @@
-//! The content door: transform the bytes of regular files, and leave the rest to the host.
+//! Content extensions: transform the bytes of regular files, and leave the rest to the host.
 
-mod cell;
-mod cells;
 mod file;
 mod fs;
+mod open_file;
+mod open_files;
 mod settler;
 #[cfg(test)]
 mod tests;
@@ -11,8 +11,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use cell::Cell;
 pub use fs::{ContentFs, Scan};
+pub use open_file::OpenFile;
 
 use crate::{Call, Error, FallocateFlags, LowerFile, Result, Times, Whence};
 
@@ -57,7 +57,7 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// Makes all that was written durable. Whether callers wait meanwhile is for the extension to
     /// choose: it takes the lock itself.
-    fn sync(&self, file: &Cell<Self>, data_only: bool) -> Result<()>;
+    fn sync(&self, file: &OpenFile<Self>, data_only: bool) -> Result<()>;
 
     /// Logical length of a file that is not in use; worth overriding where [`Content::open`] costs
     /// more than a look at the first bytes.
@@ -102,8 +102,8 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// A caller has changed the file, which is still locked: what is to outlive the state, even a power
     /// cut, can go to the file's extended attributes.
-    fn changed(&self, cell: &Cell<Self>, file: &mut Self::File) {
-        let (_, _) = (cell, file);
+    fn changed(&self, open: &OpenFile<Self>, file: &mut Self::File) {
+        let (_, _) = (open, file);
     }
 
     /// The file goes out of use, unless somebody uses it again at once: whatever only the state
@@ -126,13 +126,13 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// Brings quiet files into their final form, one result for each, in order. Called from a
     /// thread of its own with no lock held; callers of these files go on meanwhile. Files for
-    /// which [`Cell::is_wanted`] turns true are best answered [`Settled::Busy`] soon.
-    fn settle(&self, files: &[Arc<Cell<Self>>]) -> Vec<Settled> {
+    /// which [`OpenFile::is_wanted`] turns true are best answered [`Settled::Busy`] soon.
+    fn settle(&self, files: &[Arc<OpenFile<Self>>]) -> Vec<Settled> {
         files.iter().map(|_| Settled::Unchanged).collect()
     }
 
     /// Answers [`control_get`](crate::FileSystem::control_get) about one file.
-    fn describe(&self, file: &Cell<Self>, name: &str) -> Result<Vec<u8>> {
+    fn describe(&self, file: &OpenFile<Self>, name: &str) -> Result<Vec<u8>> {
         let (_, _) = (file, name);
         Err(Error::NoAttribute)
     }

@@ -1,4 +1,4 @@
-//! The operation door: one method per file-system operation.
+//! File systems: one method per file-system operation.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;

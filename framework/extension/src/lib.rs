@@ -1,14 +1,14 @@
 //! The contract between HSCI's host and its extensions: all that an extension author reads.
 //!
-//! An extension extends a *lower directory*, one that exists on some other file system. It enters
-//! by one of two doors:
+//! An extension extends a *lower directory*, one that exists on some other file system. There are two
+//! kinds:
 //!
-//! * the **content door**, [`Content`]: transform the bytes of regular files. Names, links,
+//! * a **content extension**, [`Content`], transforms the bytes of regular files. Names, links,
 //!   attributes, permissions and locking are the host's business;
-//! * the **operation door**, [`FileSystem`]: one method per file-system operation, each of which
+//! * a **layer extension**, [`FileSystem`], has one method per file-system operation, each of which
 //!   passes the call on to the layer below unless an extension overrides it.
 //!
-//! The content door is an adapter on the operation door ([`ContentFs`]), and layers stack: the
+//! A content extension becomes a layer by an adapter ([`ContentFs`]), and layers stack: the
 //! lower layer of an extension is another [`FileSystem`].
 //!
 //! [`Extension`] ties an extension to its name, its options and its start. Nothing here knows FUSE,
@@ -27,7 +27,7 @@ pub mod testkit;
 
 pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, SetAttr, SetTime};
 pub use call::{Call, CallOptions};
-pub use content::{Cell, Content, ContentFs, Scan, Settled};
+pub use content::{Content, ContentFs, OpenFile, Scan, Settled};
 pub use error::{Errno, Error, Result};
 pub use extension::{Checked, Dispatch, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Opened, Whence};

@@ -1,4 +1,4 @@
-//! The one module that knows `fuser`: requests of the kernel become calls of the operation door.
+//! The one module that knows `fuser`: requests of the kernel become calls of the layers.
 
 mod adapter;
 mod answer;

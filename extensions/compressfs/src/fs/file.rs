@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hsci_extension::{Call, Cell, Error, LowerFile, Result, Times};
+use hsci_extension::{Call, Error, LowerFile, OpenFile, Result, Times};
 
 use super::Compress;
 use super::image::Image;
@@ -19,8 +19,8 @@ use crate::settle::restore_times;
 const RULED: &str = "user.hsci.ruled";
 
 /// What a rule said when the file was written last, as it was written down.
-pub(crate) fn kept_rule(cell: &Cell<Compress>) -> Result<Option<Algorithm>> {
-    Ok(cell.xattr(RULED)?.and_then(|value| choice::parse(&value).ok()))
+pub(crate) fn kept_rule(open: &OpenFile<Compress>) -> Result<Option<Algorithm>> {
+    Ok(open.xattr(RULED)?.and_then(|value| choice::parse(&value).ok()))
 }
 
 /// A file in use.
@@ -98,15 +98,15 @@ impl File {
     }
 
     /// Writes down what a rule said, for a state that comes after this one.
-    pub(crate) fn keep_rule(&mut self, cell: &Cell<Compress>) {
+    pub(crate) fn keep_rule(&mut self, open: &OpenFile<Compress>) {
         let kept = match self.kept_rule {
             Some(kept) => Ok(kept),
-            None => kept_rule(cell),
+            None => kept_rule(open),
         };
         let value = self.ruled.as_ref().map(ToString::to_string).unwrap_or_default();
         let done = kept.and_then(|kept| match kept == self.ruled {
             true => Ok(()),
-            false => cell.set_xattr(RULED, value.as_bytes()),
+            false => open.set_xattr(RULED, value.as_bytes()),
         });
         match done {
             Ok(()) => self.kept_rule = Some(self.ruled),

@@ -219,7 +219,7 @@ impl<'a> Assembly<'a> {
         let source = Source::new(self.journal.file().clone(), base);
         let image = Image::open(source)?
             .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
-        let ready = Ready { cell: plan.cell, changes: plan.changes, image, base };
+        let ready = Ready { open: plan.open, changes: plan.changes, image, base };
         self.ready.push((number, ready));
         self.current = None;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Cell, Error, LowerFile, Result, Settled, Store, Times, Whence};
+use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Store, Times, Whence};
 
 use crate::fs::{Compress, Form, Image, Pending, Source};
 use crate::journal::{Batch, Entry, Writer};
@@ -12,7 +12,7 @@ const COPY_LEN: usize = 1 << 20;
 
 /// A finished image in the journal.
 pub(super) struct Ready<'a> {
-    pub(super) cell: &'a Cell<Compress>,
+    pub(super) open: &'a OpenFile<Compress>,
     /// The state of the file that the image shows.
     pub(super) changes: u64,
     pub(super) image: Image,
@@ -22,7 +22,7 @@ pub(super) struct Ready<'a> {
 
 /// A file of a committed batch.
 struct Member<'a> {
-    cell: &'a Cell<Compress>,
+    open: &'a OpenFile<Compress>,
     entry: Entry,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn install(
         Err(error) => {
             for member in members.iter().flatten() {
                 // In doubt, it is tried again before the file changes.
-                let _ = member.cell.write().resolve_pending();
+                let _ = member.open.write().resolve_pending();
             }
             return Err(error);
         }
@@ -83,8 +83,8 @@ pub(super) fn install(
 }
 
 fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Member<'a>> {
-    let Ready { cell, changes, image, base } = ready;
-    let mut file = cell.write();
+    let Ready { open, changes, image, base } = ready;
+    let mut file = open.write();
     if file.changes != changes || file.is_held() {
         // Nobody in the batch waits for this place any more.
         let _ = batch.withdraw(place);
@@ -94,7 +94,7 @@ fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Membe
     let entry = Entry { file: id, base, len: image.stored_len(), times };
     reserve_holes(&*file.lower, entry.len, &times)?;
     file.offer(Pending { image, batch: Arc::clone(batch), place });
-    Ok(Member { cell, entry })
+    Ok(Member { open, entry })
 }
 
 /// Where the image will lie over holes of the old form, space is taken before it is too late.
@@ -111,12 +111,12 @@ fn reserve_holes(lower: &dyn LowerFile, image_len: u64, times: &Times) -> Result
 /// write behind the image.
 fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
     let lower = {
-        let mut file = member.cell.write();
+        let mut file = member.open.write();
         file.resolve_pending()?;
         Arc::clone(&file.lower)
     };
     copy(&**journal.file(), member.entry.base, &*lower, member.entry.len)?;
-    let mut file = member.cell.write();
+    let mut file = member.open.write();
     if let Form::Stored(stored) = &mut file.form {
         stored.image.move_to(Source::new(Arc::clone(&lower), 0))?;
     }

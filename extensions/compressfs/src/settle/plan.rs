@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use hsci_extension::{Cell, Error, LowerFile, Result, Settled, Whence};
+use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Whence};
 
 use parking_lot::RwLockReadGuard;
 
@@ -27,7 +27,7 @@ const SMALL_IMAGE: u64 = 64 << 20;
 
 /// A new image to be made.
 pub(super) struct Plan<'a> {
-    pub(super) cell: &'a Arc<Cell<Compress>>,
+    pub(super) open: &'a Arc<OpenFile<Compress>>,
     /// The number of the file among those that are settled.
     pub(super) number: usize,
     /// The state of the file that the image is to show.
@@ -42,10 +42,10 @@ pub(super) struct Plan<'a> {
 /// Looks at a file; an answer instead of a plan if there is nothing to do.
 pub(super) fn plan<'a>(
     compress: &Compress,
-    cell: &'a Arc<Cell<Compress>>,
+    open: &'a Arc<OpenFile<Compress>>,
     number: usize,
 ) -> Result<Plan<'a>, Settled> {
-    match try_plan(compress, cell, number) {
+    match try_plan(compress, open, number) {
         Ok(plan) => plan.ok_or(Settled::Unchanged),
         Err(error) => Err(super::answer(error)),
     }
@@ -53,11 +53,11 @@ pub(super) fn plan<'a>(
 
 fn try_plan<'a>(
     compress: &Compress,
-    cell: &'a Arc<Cell<Compress>>,
+    open: &'a Arc<OpenFile<Compress>>,
     number: usize,
 ) -> Result<Option<Plan<'a>>> {
-    let (explicit, _) = explicit_choice(cell)?.unzip();
-    let file = cell.read();
+    let (explicit, _) = explicit_choice(open)?.unzip();
+    let file = open.read();
     if file.is_held() {
         return Err(Error::Busy);
     }
@@ -70,7 +70,7 @@ fn try_plan<'a>(
     };
     let algorithm = match explicit {
         Some(algorithm) => algorithm,
-        None => implicit_choice(compress, cell, &file)?.0,
+        None => implicit_choice(compress, open, &file)?.0,
     };
     let chunk_len = chunk_len(compress, len);
     if len.div_ceil(chunk_len.into()) > MAX_CHUNKS {
@@ -78,19 +78,19 @@ fn try_plan<'a>(
     }
     let wanted = match &file.form {
         Form::Stored(stored) => needs_image(stored, algorithm),
-        _ => raw_is_worth_it(cell, &*file.lower, len, algorithm)?,
+        _ => raw_is_worth_it(open, &*file.lower, len, algorithm)?,
     };
     let changes = file.changes;
-    let plan = Plan { cell, number, changes, len, algorithm, chunk_len, raw_space };
+    let plan = Plan { open, number, changes, len, algorithm, chunk_len, raw_space };
     Ok(wanted.then_some(plan))
 }
 
 /// What file or directory say.
-pub(crate) fn explicit_choice(cell: &Cell<Compress>) -> Result<Option<(Algorithm, From)>> {
-    if let Some(value) = cell.xattr(ATTRIBUTE)? {
+pub(crate) fn explicit_choice(open: &OpenFile<Compress>) -> Result<Option<(Algorithm, From)>> {
+    if let Some(value) = open.xattr(ATTRIBUTE)? {
         return Ok(Some((choice::parse(&value)?, From::File)));
     }
-    match cell.inherited_xattr(ATTRIBUTE)? {
+    match open.inherited_xattr(ATTRIBUTE)? {
         Some(value) => Ok(Some((choice::parse(&value)?, From::Directory))),
         None => Ok(None),
     }
@@ -100,11 +100,11 @@ pub(crate) fn explicit_choice(cell: &Cell<Compress>) -> Result<Option<(Algorithm
 /// remembers keeps what it has: the choice of its writer ruled when it was made.
 fn implicit_choice(
     compress: &Compress,
-    cell: &Cell<Compress>,
+    open: &OpenFile<Compress>,
     file: &File,
 ) -> Result<(Algorithm, From)> {
     let ruled = match (file.ruled, file.writer) {
-        (None, None) => kept_rule(cell)?,
+        (None, None) => kept_rule(open)?,
         (ruled, _) => ruled,
     };
     if let Some(algorithm) = ruled {
@@ -113,7 +113,7 @@ fn implicit_choice(
     let writer = match (&file.form, file.writer) {
         (_, Some(writer)) => writer,
         (Form::Stored(stored), None) => return Ok((stored.image.algorithm(), From::Stored)),
-        (_, None) => cell.lower_attr()?.uid,
+        (_, None) => open.lower_attr()?.uid,
     };
     Ok(match compress.choices.of(writer) {
         Some(algorithm) => (algorithm, From::User),
@@ -135,7 +135,7 @@ fn needs_image(stored: &Stored, algorithm: Algorithm) -> bool {
 }
 
 fn raw_is_worth_it(
-    cell: &Cell<Compress>,
+    open: &OpenFile<Compress>,
     lower: &dyn LowerFile,
     len: u64,
     algorithm: Algorithm,
@@ -143,7 +143,7 @@ fn raw_is_worth_it(
     if algorithm == Algorithm::None || is_preallocated(lower, len)? {
         return Ok(false);
     }
-    let tried = cell.xattr(TRIED)?;
+    let tried = open.xattr(TRIED)?;
     Ok(tried.is_none_or(|tried| tried != tried_value(lower, algorithm, len).into_bytes()))
 }
 
@@ -165,10 +165,10 @@ impl Plan<'_> {
     /// The file, if it is still what the plan was made for. A writer who waits is about to change
     /// that, and at the end of the mount nothing new is begun.
     pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, File>> {
-        if self.cell.is_wanted() {
+        if self.open.is_wanted() {
             return Err(Error::Busy);
         }
-        let file = self.cell.read();
+        let file = self.open.read();
         if file.changes == self.changes { Ok(file) } else { Err(Error::Busy) }
     }
 }
@@ -177,7 +177,7 @@ impl Plan<'_> {
 pub(super) fn remember_tried(plan: &Plan<'_>) -> Result<()> {
     let file = plan.read()?;
     let value = tried_value(&*file.lower, plan.algorithm, plan.len);
-    plan.cell.set_xattr(TRIED, value.as_bytes())
+    plan.open.set_xattr(TRIED, value.as_bytes())
 }
 
 fn tried_value(lower: &dyn LowerFile, algorithm: Algorithm, len: u64) -> String {

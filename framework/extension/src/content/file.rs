@@ -4,28 +4,29 @@ use std::sync::Arc;
 
 use super::fs::Files;
 use crate::{
-    Call, Cell, Content, FallocateFlags, FileId, LowerFile, Result, SetAttr, SetTime, Times, Whence,
+    Call, Content, FallocateFlags, FileId, LowerFile, OpenFile, Result, SetAttr, SetTime, Times,
+    Whence,
 };
 
-/// The content of one file, behind its cell.
+/// The content of one open file.
 pub(super) struct ContentFile<C: Content> {
     pub(super) files: Arc<Files<C>>,
-    pub(super) cell: Arc<Cell<C>>,
+    pub(super) open: Arc<OpenFile<C>>,
     /// What lies below; asked for its lasting name.
     pub(super) lower: Arc<dyn LowerFile>,
 }
 
 impl<C: Content> LowerFile for ContentFile<C> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.files.read(&self.cell, offset, buffer)
+        self.files.read(&self.open, offset, buffer)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.files.write(&self.cell, &Call::internal(), offset, data)
+        self.files.write(&self.open, &Call::internal(), offset, data)
     }
 
     fn len(&self) -> Result<u64> {
-        self.files.content().len(&self.cell.read())
+        self.files.content().len(&self.open.read())
     }
 
     fn blocks(&self) -> Result<u64> {
@@ -34,29 +35,29 @@ impl<C: Content> LowerFile for ContentFile<C> {
 
     fn set_len(&self, len: u64) -> Result<()> {
         let changes = SetAttr { size: Some(len), ..SetAttr::default() };
-        self.files.truncate(&self.cell, &Call::internal(), len, &changes)
+        self.files.truncate(&self.open, &Call::internal(), len, &changes)
     }
 
     fn sync(&self, data_only: bool) -> Result<()> {
-        self.files.content().sync(&self.cell, data_only)
+        self.files.content().sync(&self.open, data_only)
     }
 
     fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         let mode = FallocateFlags::KEEP_SIZE;
-        self.files.fallocate(&self.cell, &Call::internal(), mode, offset, len)
+        self.files.fallocate(&self.open, &Call::internal(), mode, offset, len)
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<()> {
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        self.files.fallocate(&self.cell, &Call::internal(), mode, offset, len)
+        self.files.fallocate(&self.open, &Call::internal(), mode, offset, len)
     }
 
     fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
-        self.files.seek(&self.cell, offset, whence)
+        self.files.seek(&self.open, offset, whence)
     }
 
     fn times(&self) -> Result<Times> {
-        let state = self.cell.read();
+        let state = self.open.read();
         self.files.content().times(&state).map_or_else(|| self.lower.times(), Ok)
     }
 
@@ -66,7 +67,7 @@ impl<C: Content> LowerFile for ContentFile<C> {
             mtime: Some(SetTime::At(times.modified)),
             ..SetAttr::default()
         };
-        self.files.set_times(&self.cell, &Call::internal(), &changes)
+        self.files.set_times(&self.open, &Call::internal(), &changes)
     }
 
     fn id(&self) -> Result<FileId> {

@@ -1,15 +1,15 @@
-//! The adapter from the content door to the operation door.
+//! The adapter that makes a content extension a file system.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::cell::Shared;
-use super::cells::{Cells, Use};
 use super::file::ContentFile;
+use super::open_file::Shared;
+use super::open_files::{OpenFiles, Use};
 use super::settler::Settler;
 use crate::{
-    Attr, Call, Cell, Content, Entry, Environment, Errno, Error, FallocateFlags, FileKind,
-    FileSystem, Ino, LowerFile, Result, SetAttr, SetTime, Whence,
+    Attr, Call, Content, Entry, Environment, Errno, Error, FallocateFlags, FileKind, FileSystem,
+    Ino, LowerFile, OpenFile, Result, SetAttr, SetTime, Whence,
 };
 
 /// Bytes that a copy moves at a time, and in one call.
@@ -47,14 +47,14 @@ impl<C: Content> ContentFs<C> {
     #[must_use]
     pub fn with_scan(content: Arc<C>, environment: &Environment, scan: Scan) -> Arc<Self> {
         let shared = Shared::new(Arc::clone(&environment.lower));
-        let cells = Arc::new(Cells::new(content, shared));
-        let settler = match cells.content.quiet_time() {
+        let open_files = Arc::new(OpenFiles::new(content, shared));
+        let settler = match open_files.content.quiet_time() {
             Some(quiet) if !environment.read_only => {
-                Settler::start(&cells, &environment.kernel, quiet, scan)
+                Settler::start(&open_files, &environment.kernel, quiet, scan)
             }
             _ => None,
         };
-        Arc::new(Self { files: Arc::new(Files { cells, settler }) })
+        Arc::new(Self { files: Arc::new(Files { open_files, settler }) })
     }
 
     /// The extension.
@@ -64,16 +64,16 @@ impl<C: Content> ContentFs<C> {
     }
 
     #[cfg(test)]
-    pub(super) fn cells_in_use(&self) -> usize {
-        self.files.cells.count()
+    pub(super) fn open_files_in_use(&self) -> usize {
+        self.files.open_files.count()
     }
 
     fn lower(&self) -> &dyn FileSystem {
-        &*self.files.cells.shared.lower
+        &*self.files.open_files.shared.lower
     }
 
-    fn cell(&self, ino: Ino) -> Result<Arc<Cell<C>>> {
-        self.files.cells.get(ino)
+    fn open_file(&self, ino: Ino) -> Result<Arc<OpenFile<C>>> {
+        self.files.open_files.get(ino)
     }
 
     fn is_regular(&self, ino: Ino) -> Result<bool> {
@@ -85,8 +85,8 @@ impl<C: Content> ContentFs<C> {
         if entry.attr.kind != FileKind::Regular {
             return Ok(entry);
         }
-        let shown = match self.files.cells.find(entry.ino) {
-            Use::Open(cell) => self.files.attr(&cell).map(|attr| entry.attr = attr),
+        let shown = match self.files.open_files.find(entry.ino) {
+            Use::Open(open) => self.files.attr(&open).map(|attr| entry.attr = attr),
             Use::AtRest(_guard) => self.files.show_at_rest(entry.ino, &mut entry.attr),
         };
         match shown {
@@ -107,28 +107,28 @@ impl<C: Content> Drop for ContentFs<C> {
 
 /// The operations on files in use.
 pub(super) struct Files<C: Content> {
-    pub(super) cells: Arc<Cells<C>>,
+    pub(super) open_files: Arc<OpenFiles<C>>,
     settler: Option<Settler<C>>,
 }
 
 impl<C: Content> Files<C> {
     pub(super) fn content(&self) -> &C {
-        &self.cells.content
+        &self.open_files.content
     }
 
     fn lower(&self) -> &dyn FileSystem {
-        &*self.cells.shared.lower
+        &*self.open_files.shared.lower
     }
 
     /// What users see of a file in use.
-    fn attr(&self, cell: &Cell<C>) -> Result<Attr> {
+    fn attr(&self, open: &OpenFile<C>) -> Result<Attr> {
         // Under the lock, so that size and times belong together.
-        let state = cell.read();
-        let mut attr = cell.lower_attr()?;
+        let state = open.read();
+        let mut attr = open.lower_attr()?;
         if let Some(times) = self.content().times(&state) {
             (attr.atime, attr.mtime) = (times.accessed, times.modified);
         }
-        set_size(&mut attr, self.content().len(&state), || cell.path().display().to_string())?;
+        set_size(&mut attr, self.content().len(&state), || open.path().display().to_string())?;
         Ok(attr)
     }
 
@@ -145,30 +145,30 @@ impl<C: Content> Files<C> {
     /// changed something.
     fn change(
         &self,
-        cell: &Cell<C>,
+        open: &OpenFile<C>,
         call: &Call,
         change: impl FnOnce(&mut C::File) -> Result<()>,
     ) -> Result<()> {
-        let mut state = cell.write();
+        let mut state = open.write();
         self.lower().act_as(call);
         let changed = change(&mut state);
-        self.content().changed(cell, &mut state);
+        self.content().changed(open, &mut state);
         drop(state);
         if let Some(settler) = &self.settler
-            && cell.note_write()
+            && open.note_write()
         {
-            settler.note(cell.ino());
+            settler.note(open.ino());
         }
         changed
     }
 
-    pub(super) fn read(&self, cell: &Cell<C>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.content().read(&cell.read(), offset, buffer)
+    pub(super) fn read(&self, open: &OpenFile<C>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.content().read(&open.read(), offset, buffer)
     }
 
     pub(super) fn write(
         &self,
-        cell: &Cell<C>,
+        open: &OpenFile<C>,
         call: &Call,
         offset: u64,
         data: &[u8],
@@ -176,67 +176,72 @@ impl<C: Content> Files<C> {
         if data.is_empty() {
             return Ok(());
         }
-        self.change(cell, call, |state| self.content().write(state, call, offset, data))
+        self.change(open, call, |state| self.content().write(state, call, offset, data))
     }
 
     /// Sets the length, and then the other attributes.
     pub(super) fn truncate(
         &self,
-        cell: &Cell<C>,
+        open: &OpenFile<C>,
         call: &Call,
         len: u64,
         changes: &SetAttr,
     ) -> Result<()> {
-        self.change(cell, call, |state| {
+        self.change(open, call, |state| {
             self.content().set_len(state, call, len)?;
             if call.uid != 0 && !call.anonymous {
                 // As for any truncation by somebody without privileges.
-                self.lower().drop_privileges(cell.ino())?;
+                self.lower().drop_privileges(open.ino())?;
             }
             let others = SetAttr { size: None, ..changes.clone() };
             if others != SetAttr::default() {
-                self.lower().setattr(call, cell.ino(), &others)?;
+                self.lower().setattr(call, open.ino(), &others)?;
             }
             if others.mtime.is_none() {
-                self.touch(cell)?;
+                self.touch(open)?;
             }
             self.content().times_set(state)
         })
     }
 
-    pub(super) fn set_times(&self, cell: &Cell<C>, call: &Call, changes: &SetAttr) -> Result<()> {
-        let mut state = cell.write();
-        self.lower().setattr(call, cell.ino(), changes)?;
+    pub(super) fn set_times(
+        &self,
+        open: &OpenFile<C>,
+        call: &Call,
+        changes: &SetAttr,
+    ) -> Result<()> {
+        let mut state = open.write();
+        self.lower().setattr(call, open.ino(), changes)?;
         self.content().times_set(&mut state)
     }
 
     pub(super) fn fallocate(
         &self,
-        cell: &Cell<C>,
+        open: &OpenFile<C>,
         call: &Call,
         mode: FallocateFlags,
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.change(cell, call, |state| {
+        self.change(open, call, |state| {
             self.content().fallocate(state, call, mode, offset, len)?;
-            self.touch(cell)?;
+            self.touch(open)?;
             self.content().times_set(state)
         })
     }
 
     /// Sets the time of change: the content changed, be the lower file written or not.
-    fn touch(&self, cell: &Cell<C>) -> Result<()> {
+    fn touch(&self, open: &OpenFile<C>) -> Result<()> {
         let changes = SetAttr { mtime: Some(SetTime::Now), ..SetAttr::default() };
-        match self.lower().setattr(&Call::internal(), cell.ino(), &changes) {
+        match self.lower().setattr(&Call::internal(), open.ino(), &changes) {
             // An unprivileged host may write others' files without being allowed to set times.
             Err(Error::Lower(Errno::PERM | Errno::ACCESS)) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    pub(super) fn seek(&self, cell: &Cell<C>, offset: u64, whence: Whence) -> Result<u64> {
-        let state = cell.read();
+    pub(super) fn seek(&self, open: &OpenFile<C>, offset: u64, whence: Whence) -> Result<u64> {
+        let state = open.read();
         if offset >= self.content().len(&state)? {
             return Err(Errno::NXIO.into());
         }
@@ -247,8 +252,8 @@ impl<C: Content> Files<C> {
     fn copy(
         &self,
         call: &Call,
-        (source, from): (&Cell<C>, u64),
-        (target, to): (&Cell<C>, u64),
+        (source, from): (&OpenFile<C>, u64),
+        (target, to): (&OpenFile<C>, u64),
         len: u64,
     ) -> Result<u64> {
         let len = len.min(MOST_COPY);
@@ -275,7 +280,7 @@ impl<C: Content> Files<C> {
 
     /// Ends the work in the background.
     fn stop(&self) {
-        self.cells.shared.stop();
+        self.open_files.shared.stop();
         if let Some(settler) = &self.settler {
             settler.stop();
         }
@@ -305,15 +310,15 @@ impl<C: Content> FileSystem for ContentFs<C> {
         if let Some(settler) = &self.files.settler {
             settler.forget_unlinked(ino);
         }
-        // A cell holds its inode, so it goes first. If the caller still knows the inode, the cell
+        // An open file holds its inode, so it goes first. If the caller still knows the inode, it
         // is made again when it is needed.
-        self.files.cells.release(ino);
+        self.files.open_files.release(ino);
         self.lower().forget(ino, lookups)
     }
 
     fn getattr(&self, call: &Call, ino: Ino) -> Result<Attr> {
-        match self.files.cells.find(ino) {
-            Use::Open(cell) => self.files.attr(&cell),
+        match self.files.open_files.find(ino) {
+            Use::Open(open) => self.files.attr(&open),
             Use::AtRest(_guard) => {
                 let mut attr = self.lower().getattr(call, ino)?;
                 self.files.show_at_rest(ino, &mut attr)?;
@@ -324,18 +329,18 @@ impl<C: Content> FileSystem for ContentFs<C> {
 
     fn setattr(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
         if let Some(size) = changes.size {
-            let cell = self.cell(ino)?;
-            self.files.truncate(&cell, call, size, changes)?;
-            return self.files.attr(&cell);
+            let open = self.open_file(ino)?;
+            self.files.truncate(&open, call, size, changes)?;
+            return self.files.attr(&open);
         }
-        match self.files.cells.find(ino) {
-            Use::Open(cell) => {
+        match self.files.open_files.find(ino) {
+            Use::Open(open) => {
                 if changes.atime.is_some() || changes.mtime.is_some() {
-                    self.files.set_times(&cell, call, changes)?;
+                    self.files.set_times(&open, call, changes)?;
                 } else {
                     self.lower().setattr(call, ino, changes)?;
                 }
-                self.files.attr(&cell)
+                self.files.attr(&open)
             }
             Use::AtRest(_guard) => {
                 let mut attr = self.lower().setattr(call, ino, changes)?;
@@ -354,15 +359,15 @@ impl<C: Content> FileSystem for ContentFs<C> {
     }
 
     fn read(&self, _: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.files.read(&*self.cell(ino)?, offset, buffer)
+        self.files.read(&*self.open_file(ino)?, offset, buffer)
     }
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        self.files.write(&*self.cell(ino)?, call, offset, data)
+        self.files.write(&*self.open_file(ino)?, call, offset, data)
     }
 
     fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
-        self.content().sync(&*self.cell(ino)?, data_only)
+        self.content().sync(&*self.open_file(ino)?, data_only)
     }
 
     fn fallocate(
@@ -373,11 +378,11 @@ impl<C: Content> FileSystem for ContentFs<C> {
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.files.fallocate(&*self.cell(ino)?, call, mode, offset, len)
+        self.files.fallocate(&*self.open_file(ino)?, call, mode, offset, len)
     }
 
     fn lseek(&self, _: &Call, ino: Ino, offset: u64, whence: Whence) -> Result<u64> {
-        self.files.seek(&*self.cell(ino)?, offset, whence)
+        self.files.seek(&*self.open_file(ino)?, offset, whence)
     }
 
     fn copy_file_range(
@@ -387,7 +392,7 @@ impl<C: Content> FileSystem for ContentFs<C> {
         to: (Ino, u64),
         len: u64,
     ) -> Result<u64> {
-        let (source, target) = (self.cell(from.0)?, self.cell(to.0)?);
+        let (source, target) = (self.open_file(from.0)?, self.open_file(to.0)?);
         self.files.copy(call, (&source, from.1), (&target, to.1), len)
     }
 
@@ -396,7 +401,7 @@ impl<C: Content> FileSystem for ContentFs<C> {
             return Ok(settler.progress().into_bytes());
         }
         if self.is_regular(ino)? {
-            match self.content().describe(&*self.cell(ino)?, name) {
+            match self.content().describe(&*self.open_file(ino)?, name) {
                 Err(Error::NoAttribute) => {}
                 described => return described,
             }
@@ -413,13 +418,13 @@ impl<C: Content> FileSystem for ContentFs<C> {
     }
 
     fn file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
-        let (cell, lower) = (self.cell(ino)?, self.lower().file(ino)?);
-        Ok(Arc::new(ContentFile { files: Arc::clone(&self.files), cell, lower }))
+        let (open, lower) = (self.open_file(ino)?, self.lower().file(ino)?);
+        Ok(Arc::new(ContentFile { files: Arc::clone(&self.files), open, lower }))
     }
 
     fn shutdown(&self) {
         self.files.stop();
-        self.files.cells.close_all();
+        self.files.open_files.close_all();
         self.content().shutdown();
         self.lower().shutdown();
     }

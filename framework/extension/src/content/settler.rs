@@ -12,9 +12,9 @@ use parking_lot::{Condvar, Mutex};
 
 use self::queue::{Queue, Waiting};
 use self::walk::Walk;
-use super::cell::Hold;
-use super::cells::{Cells, Use};
-use crate::{Call, Cell, Content, Error, FileKind, Ino, Kernel, Result, Scan, Settled};
+use super::open_file::Hold;
+use super::open_files::{OpenFiles, Use};
+use crate::{Call, Content, Error, FileKind, Ino, Kernel, OpenFile, Result, Scan, Settled};
 
 /// What is handed to the extension at a time: files, and bytes that their lower files hold.
 const BATCH_FILES: usize = 2048;
@@ -33,7 +33,7 @@ pub(super) struct Settler<C: Content> {
 }
 
 struct Worker<C: Content> {
-    cells: Arc<Cells<C>>,
+    open_files: Arc<OpenFiles<C>>,
     kernel: Arc<dyn Kernel>,
     quiet: Duration,
     state: Mutex<State>,
@@ -71,7 +71,7 @@ enum Task {
 
 /// Files on their way to the extension.
 struct Batch<C: Content> {
-    files: Vec<(Arc<Cell<C>>, Origin)>,
+    files: Vec<(Arc<OpenFile<C>>, Origin)>,
     bytes: u64,
 }
 
@@ -84,13 +84,13 @@ struct Origin {
 
 impl<C: Content> Settler<C> {
     pub(super) fn start(
-        cells: &Arc<Cells<C>>,
+        open_files: &Arc<OpenFiles<C>>,
         kernel: &Arc<dyn Kernel>,
         quiet: Duration,
         scan: Scan,
     ) -> Option<Self> {
         let worker = Arc::new(Worker {
-            cells: Arc::clone(cells),
+            open_files: Arc::clone(open_files),
             kernel: Arc::clone(kernel),
             quiet,
             state: Mutex::default(),
@@ -118,7 +118,7 @@ impl<C: Content> Settler<C> {
 
     /// A file that the caller knows was written.
     pub(super) fn note(&self, ino: Ino) {
-        match Hold::new(&self.worker.cells.shared, ino) {
+        match Hold::new(&self.worker.open_files.shared, ino) {
             Ok(hold) => self.worker.wait_for_quiet(hold, self.worker.quiet, 0),
             Err(error) => log::warn!("inode {} is not settled: {error}", ino.0),
         }
@@ -163,7 +163,7 @@ impl<C: Content> Settler<C> {
 
 impl<C: Content> Worker<C> {
     fn run(&self, scan: Scan) {
-        let mut scan = (scan == Scan::AtStart).then(|| Walk::new(&self.cells.shared));
+        let mut scan = (scan == Scan::AtStart).then(|| Walk::new(&self.open_files.shared));
         let mut rested = Instant::now();
         loop {
             match self.next(scan.is_some().then_some(rested)) {
@@ -183,7 +183,7 @@ impl<C: Content> Worker<C> {
                 }
             }
             if scan.is_none() && std::mem::take(&mut self.state.lock().queue.overflowed) {
-                scan = Some(Walk::new(&self.cells.shared));
+                scan = Some(Walk::new(&self.open_files.shared));
             }
         }
     }
@@ -193,7 +193,7 @@ impl<C: Content> Worker<C> {
         let mut state = self.state.lock();
         loop {
             let now = Instant::now();
-            if self.cells.shared.is_stopping() {
+            if self.open_files.shared.is_stopping() {
                 return Task::Stop;
             }
             if state.orders > state.progress.served {
@@ -240,7 +240,7 @@ impl<C: Content> Worker<C> {
 
     /// A file without a name does not wait: the wait would keep its space.
     fn drop_unlinked(&self, ino: Ino) {
-        let attr = self.cells.shared.lower.getattr(&Call::internal(), ino);
+        let attr = self.open_files.shared.lower.getattr(&Call::internal(), ino);
         if attr.is_ok_and(|attr| attr.nlink == 0) {
             let removed = self.state.lock().queue.remove(ino);
             drop(removed);
@@ -254,7 +254,7 @@ impl<C: Content> Worker<C> {
             state.progress = Progress { served: state.progress.served, ..Progress::default() };
             state.orders
         };
-        let shared = &self.cells.shared;
+        let shared = &self.open_files.shared;
         let total = Walk::new(shared).count(|| shared.is_stopping());
         self.state.lock().progress.total = Some(total);
         let mut walk = Walk::new(shared);
@@ -296,7 +296,7 @@ impl<C: Content> Worker<C> {
         };
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
         for file in files {
-            if self.cells.shared.is_stopping() {
+            if self.open_files.shared.is_stopping() {
                 break;
             }
             taken += 1;
@@ -315,10 +315,10 @@ impl<C: Content> Worker<C> {
     /// Puts a file into a batch, unless it has no name any more or is not quiet.
     fn admit(&self, file: Waiting, quiet: Option<Duration>, batch: &mut Batch<C>) -> Result<()> {
         let ino = file.hold.ino;
-        let at_rest = match self.cells.find(ino) {
+        let at_rest = match self.open_files.find(ino) {
             Use::AtRest(_guard) => true,
-            Use::Open(cell) => {
-                let past = cell.take_from_queue();
+            Use::Open(open) => {
+                let past = open.take_from_queue();
                 let rest = quiet.zip(past).map(|(quiet, past)| quiet.saturating_sub(past));
                 if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
                     self.put_back(file.hold, rest, file.failures);
@@ -327,38 +327,38 @@ impl<C: Content> Worker<C> {
                 false
             }
         };
-        let attr = self.cells.shared.lower.getattr(&Call::internal(), ino)?;
+        let attr = self.open_files.shared.lower.getattr(&Call::internal(), ino)?;
         if attr.nlink == 0 || attr.kind != FileKind::Regular || attr.size == 0 {
             return Ok(());
         }
-        let cell = self.cells.get(ino)?;
+        let open = self.open_files.get(ino)?;
         batch.bytes += attr.size;
-        batch.files.push((cell, Origin { failures: file.failures, at_rest }));
+        batch.files.push((open, Origin { failures: file.failures, at_rest }));
         Ok(())
     }
 
     fn settle_batch(&self, batch: Batch<C>, quiet: Option<Duration>, busy: &mut Vec<Waiting>) {
-        let (cells, origins): (Vec<_>, Vec<_>) = batch.files.into_iter().unzip();
-        if cells.is_empty() || self.cells.shared.is_stopping() {
+        let (open_files, origins): (Vec<_>, Vec<_>) = batch.files.into_iter().unzip();
+        if open_files.is_empty() || self.open_files.shared.is_stopping() {
             return;
         }
-        let content = &self.cells.content;
-        let settled = catch_unwind(AssertUnwindSafe(|| content.settle(&cells)));
+        let content = &self.open_files.content;
+        let settled = catch_unwind(AssertUnwindSafe(|| content.settle(&open_files)));
         let settled = settled.unwrap_or_else(|_| {
             let broken =
                 Settled::Failed(Error::Broken("panic while files were settled".to_owned()));
-            vec![broken; cells.len()]
+            vec![broken; open_files.len()]
         });
-        self.log_failures(&cells, &origins, &settled);
-        for ((cell, origin), settled) in cells.into_iter().zip(origins).zip(settled) {
-            let again = self.take_answer(&cell, origin, settled, quiet);
+        self.log_failures(&open_files, &origins, &settled);
+        for ((open, origin), settled) in open_files.into_iter().zip(origins).zip(settled) {
+            let again = self.take_answer(&open, origin, settled, quiet);
             busy.extend(again);
-            let ino = cell.ino();
+            let ino = open.ino();
             // The kernel may have forgotten it meanwhile.
-            let unlinked = cell.lower_attr().is_ok_and(|attr| attr.nlink == 0);
-            drop(cell);
+            let unlinked = open.lower_attr().is_ok_and(|attr| attr.nlink == 0);
+            drop(open);
             if origin.at_rest || unlinked {
-                self.cells.release(ino);
+                self.open_files.release(ino);
             }
         }
     }
@@ -366,18 +366,18 @@ impl<C: Content> Worker<C> {
     /// Acts on the extension's answer; returns the file if the caller is to try again.
     fn take_answer(
         &self,
-        cell: &Cell<C>,
+        open: &OpenFile<C>,
         origin: Origin,
         settled: Settled,
         quiet: Option<Duration>,
     ) -> Option<Waiting> {
         let hold = |failures| {
-            let hold = Hold::new(&self.cells.shared, cell.ino());
+            let hold = Hold::new(&self.open_files.shared, open.ino());
             hold.ok().map(|hold| Waiting { hold, failures })
         };
         match (settled, quiet) {
             (Settled::Unchanged, _) => {}
-            (Settled::Changed, _) => self.kernel.invalidate_attributes(cell.ino()),
+            (Settled::Changed, _) => self.kernel.invalidate_attributes(open.ino()),
             (Settled::Busy, None) => return hold(origin.failures),
             (Settled::Busy, Some(quiet)) => {
                 if let Some(file) = hold(origin.failures) {
@@ -398,17 +398,22 @@ impl<C: Content> Worker<C> {
     }
 
     /// Names the first of the files that fail for the first time.
-    fn log_failures(&self, cells: &[Arc<Cell<C>>], origins: &[Origin], settled: &[Settled]) {
+    fn log_failures(
+        &self,
+        open_files: &[Arc<OpenFile<C>>],
+        origins: &[Origin],
+        settled: &[Settled],
+    ) {
         let mut failures =
-            cells.iter().zip(origins).zip(settled).filter_map(|((cell, origin), settled)| {
+            open_files.iter().zip(origins).zip(settled).filter_map(|((open, origin), settled)| {
                 match settled {
-                    Settled::Failed(error) if origin.failures == 0 => Some((cell, error)),
+                    Settled::Failed(error) if origin.failures == 0 => Some((open, error)),
                     _ => None,
                 }
             });
-        if let Some((cell, error)) = failures.next() {
+        if let Some((open, error)) = failures.next() {
             let others = failures.count();
-            let path = cell.path();
+            let path = open.path();
             log::warn!("{} (and {others} others) stays as it is stored: {error}", path.display());
         }
     }

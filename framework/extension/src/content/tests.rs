@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 
 use crate::testkit::{self, MemoryKernel, MemoryTree};
 use crate::{
-    Call, Cell, Content, ContentFs, Environment, Error, FileSystem, Ino, LowerFile, Result, Scan,
-    Settled, Times,
+    Call, Content, ContentFs, Environment, Error, FileSystem, Ino, LowerFile, OpenFile, Result,
+    Scan, Settled, Times,
 };
 
-type Settle = dyn Fn(&[Arc<Cell<Fake>>]) -> Vec<Settled> + Send + Sync;
+type Settle = dyn Fn(&[Arc<OpenFile<Fake>>]) -> Vec<Settled> + Send + Sync;
 
 /// A file, and its bytes when it came into use and since: two states of one file would show.
 struct File {
@@ -52,7 +52,7 @@ impl Fake {
 
     fn settling(
         quiet: Duration,
-        settle: impl Fn(&[Arc<Cell<Self>>]) -> Vec<Settled> + Send + Sync + 'static,
+        settle: impl Fn(&[Arc<OpenFile<Self>>]) -> Vec<Settled> + Send + Sync + 'static,
     ) -> Self {
         Self { quiet: Some(quiet), settle: Box::new(settle), ..Self::new() }
     }
@@ -100,7 +100,7 @@ impl Content for Fake {
         file.lower.set_len(len)
     }
 
-    fn sync(&self, file: &Cell<Self>, data_only: bool) -> Result<()> {
+    fn sync(&self, file: &OpenFile<Self>, data_only: bool) -> Result<()> {
         file.read().lower.sync(data_only)
     }
 
@@ -121,7 +121,7 @@ impl Content for Fake {
         self.quiet
     }
 
-    fn settle(&self, files: &[Arc<Cell<Self>>]) -> Vec<Settled> {
+    fn settle(&self, files: &[Arc<OpenFile<Self>>]) -> Vec<Settled> {
         let mut names: Vec<_> = files.iter().map(|file| file.path()).collect();
         names.sort();
         self.told.lock().extend(names.iter().map(|name| name.display().to_string()));

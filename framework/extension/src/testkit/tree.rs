@@ -14,7 +14,7 @@ use super::store::MemoryStore;
 use super::{Change, Failing, Faults, Forgetful, Kept};
 use crate::{Call, Errno, FileId, Ino, LowerFile, Result};
 
-/// A lower layer in memory, with the whole operation door, to run stacks of extensions in unit tests.
+/// A lower layer in memory, with every operation, to run stacks of extensions in unit tests.
 ///
 /// As strict as a real one about lookups: an inode is known while it is looked up, and ESTALE
 /// otherwise. Names and attributes are durable at once, contents when they are synced. Faults are

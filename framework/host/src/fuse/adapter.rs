@@ -1,4 +1,4 @@
-//! Requests become calls of the operation door.
+//! Requests become calls of the layers.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;

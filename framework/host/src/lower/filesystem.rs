@@ -1,4 +1,4 @@
-//! The operation door of the base layer. Nothing is below it, so every method is overridden.
+//! The operations of the base layer. Nothing is below it, so every method is overridden.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use crate::Ino;
-use crate::content::cell::Hold;
+use crate::content::open_file::Hold;
 
 /// Most files that wait; beyond that, the tree is searched for them again.
 const MOST_WAITING: usize = 100_000;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use crate::content::cell::{Hold, Shared};
+use crate::content::open_file::{Hold, Shared};
 use crate::{Attr, Call, DirEntry, Entry, FileKind, Ino, Result};
 
 /// Names asked for at a time, in bytes.

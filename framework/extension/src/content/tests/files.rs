@@ -1,7 +1,7 @@
 //! Files in use.
 
 use super::*;
-use crate::content::cells::MOST_IDLE;
+use crate::content::open_files::MOST_IDLE;
 use crate::testkit::Fault;
 use crate::{Errno, SetAttr, SetTime};
 
@@ -15,20 +15,20 @@ fn idle_files_go_out_of_use_beyond_a_bound_and_busy_ones_stay() {
             ino
         })
         .collect();
-    assert!(rig.layer.cells_in_use() <= MOST_IDLE);
+    assert!(rig.layer.open_files_in_use() <= MOST_IDLE);
     assert!(rig.layer.content().closed.load(Ordering::Relaxed) >= MOST_IDLE);
 
     rig.layer.content().busy.store(true, Ordering::Relaxed);
     for ino in &files {
         rig.write(*ino, b"again");
     }
-    let in_use = rig.layer.cells_in_use();
+    let in_use = rig.layer.open_files_in_use();
     assert!(in_use > MOST_IDLE, "{in_use} in use although nothing may be dropped");
     rig.layer.content().busy.store(false, Ordering::Relaxed);
     for ino in files {
         rig.layer.forget(ino, 1);
     }
-    assert_eq!(rig.layer.cells_in_use(), 0);
+    assert_eq!(rig.layer.open_files_in_use(), 0);
     assert_eq!(rig.tree.known_inodes(), 0);
 }
 

@@ -6,7 +6,7 @@ use crate::Errno;
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(3600);
 
-fn all(answer: Settled) -> impl Fn(&[Arc<Cell<Fake>>]) -> Vec<Settled> {
+fn all(answer: Settled) -> impl Fn(&[Arc<OpenFile<Fake>>]) -> Vec<Settled> {
     move |files| vec![answer.clone(); files.len()]
 }
 
@@ -46,7 +46,7 @@ fn a_file_that_is_written_again_and_again_is_left_alone() {
 #[test]
 fn a_busy_file_is_tried_again() {
     let calls = AtomicUsize::new(0);
-    let settle = move |files: &[Arc<Cell<Fake>>]| match calls.fetch_add(1, Ordering::Relaxed) {
+    let settle = move |files: &[Arc<OpenFile<Fake>>]| match calls.fetch_add(1, Ordering::Relaxed) {
         0 | 1 => vec![Settled::Busy; files.len()],
         _ => vec![Settled::Changed; files.len()],
     };
@@ -60,7 +60,7 @@ fn a_busy_file_is_tried_again() {
 #[test]
 fn a_file_that_fails_waits_longer_and_a_panic_is_a_failure() {
     let failed = Settled::Failed(Error::Lower(Errno::NOSPC));
-    let panic = |_: &[Arc<Cell<Fake>>]| -> Vec<Settled> { panic!("on purpose") };
+    let panic = |_: &[Arc<OpenFile<Fake>>]| -> Vec<Settled> { panic!("on purpose") };
     for fake in [Fake::settling(SHORT, all(failed)), Fake::settling(SHORT, panic)] {
         let rig = Rig::new(fake);
         let ino = rig.create("name");
@@ -79,7 +79,7 @@ fn a_file_deleted_while_it_fails_gives_its_space_back_at_once() {
     let go_on = Arc::new(AtomicBool::new(false));
     let settle = {
         let go_on = Arc::clone(&go_on);
-        move |files: &[Arc<Cell<Fake>>]| {
+        move |files: &[Arc<OpenFile<Fake>>]| {
             wait_until("the file is deleted", || go_on.load(Ordering::Relaxed));
             vec![Settled::Failed(Error::Lower(Errno::NOSPC)); files.len()]
         }
@@ -117,7 +117,7 @@ fn an_order_settles_the_whole_tree_at_once() {
     let told = rig.told();
     assert_eq!(told.len(), 600);
     assert!(told.contains(&"directory-0/directory-1/directory-2/file-199".to_owned()));
-    assert_eq!(rig.layer.cells_in_use(), 0, "files that were only settled go out of use");
+    assert_eq!(rig.layer.open_files_in_use(), 0, "files that were only settled go out of use");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_file_that_is_unlinked_while_it_is_settled_is_not_kept() {
     let going_on = Arc::new(AtomicBool::new(true));
     let rig = {
         let going_on = Arc::clone(&going_on);
-        let settle = move |files: &[Arc<Cell<Fake>>]| {
+        let settle = move |files: &[Arc<OpenFile<Fake>>]| {
             while going_on.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -196,7 +196,7 @@ fn a_file_that_waits_stays_known_until_it_is_settled() {
 fn the_end_of_the_mount_ends_a_batch_that_is_under_way() {
     let batches = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&batches);
-    let settle = move |files: &[Arc<Cell<Fake>>]| {
+    let settle = move |files: &[Arc<OpenFile<Fake>>]| {
         counter.fetch_add(1, Ordering::Relaxed);
         // As long as a large file may take, unless the extension is told to stop.
         let end = Instant::now() + Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The operation door of the tree. Nothing is below it, so every method is overridden.
+//! The operations of the tree. Nothing is below it, so every method is overridden.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The operation door: the names under which users say and ask which algorithm is used.
+//! The layer above the content: the names under which users say and ask which algorithm is used.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::choice::{self, ATTRIBUTE, Choices, From};
 const PRIVATE: &[u8] = b"user.hsci.";
 
 /// Wraps the content layer.
-pub(crate) struct Door {
+pub(crate) struct ChoiceLayer {
     pub(crate) below: Arc<ContentFs<Compress>>,
     pub(crate) choices: Arc<Choices>,
     /// What the option of the mount says.
@@ -31,7 +31,7 @@ fn reserved(name: &OsStr) -> Error {
     Error::Reserved(name.to_string_lossy().into_owned())
 }
 
-impl Door {
+impl ChoiceLayer {
     /// Choices are for the owner, who need not be allowed to write the file.
     fn check_owner(&self, call: &Call, ino: Ino) -> Result<()> {
         if call.uid == 0 || self.lower().getattr(call, ino)?.uid == call.uid {
@@ -97,7 +97,7 @@ impl Door {
     }
 }
 
-impl FileSystem for Door {
+impl FileSystem for ChoiceLayer {
     fn lower(&self) -> &dyn FileSystem {
         &*self.below
     }

@@ -10,7 +10,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{Attr, Call, Content, Error, FileSystem, Ino, Result};
 
-/// What all cells of a layer have in common.
+/// What all open files of a layer have in common.
 pub(super) struct Shared {
     pub(super) lower: Arc<dyn FileSystem>,
     /// Times of use count from here.
@@ -65,7 +65,7 @@ impl Drop for Hold {
 }
 
 /// A file in use: its state behind the inode's lock, and its surroundings.
-pub struct Cell<C: Content> {
+pub struct OpenFile<C: Content> {
     hold: Hold,
     state: RwLock<C::File>,
     waiting: AtomicUsize,
@@ -76,7 +76,7 @@ pub struct Cell<C: Content> {
     queued: AtomicBool,
 }
 
-impl<C: Content> Cell<C> {
+impl<C: Content> OpenFile<C> {
     pub(super) fn new(hold: Hold, state: C::File) -> Self {
         let used = AtomicU64::new(hold.shared.now());
         Self {
@@ -144,7 +144,7 @@ impl<C: Content> Cell<C> {
         guard
     }
 
-    /// True while somebody waits for [`Cell::write`], and when the mount ends: long work should
+    /// True while somebody waits for [`OpenFile::write`], and when the mount ends: long work should
     /// be left for later.
     #[must_use]
     pub fn is_wanted(&self) -> bool {

@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::cell::{Hold, Shared};
-use crate::{Cell, Content, Ino, Result};
+use super::open_file::{Hold, Shared};
+use crate::{Content, Ino, OpenFile, Result};
 
 /// How many files stay in use although nobody uses them.
 pub(super) const MOST_IDLE: usize = 1024;
 const STRIPES: usize = 64;
 
-/// The cells of a layer: at most one for each inode.
-pub(super) struct Cells<C: Content> {
+/// The open files of a layer: at most one for each inode.
+pub(super) struct OpenFiles<C: Content> {
     pub(super) content: Arc<C>,
     pub(super) shared: Arc<Shared>,
-    open: DashMap<Ino, Arc<Cell<C>>>,
+    open: DashMap<Ino, Arc<OpenFile<C>>>,
     count: AtomicUsize,
-    /// With more cells than this, idle ones have to go.
+    /// With more open files than this, idle ones have to go.
     sweep_at: AtomicUsize,
     /// Held while a file starts to be used, and by whoever needs that it does not.
     opening: [Mutex<()>; STRIPES],
@@ -28,12 +28,12 @@ pub(super) struct Cells<C: Content> {
 /// Whether a file is in use.
 pub(super) enum Use<'a, C: Content> {
     /// It is.
-    Open(Arc<Cell<C>>),
+    Open(Arc<OpenFile<C>>),
     /// It is not, and does not come into use while the guard is kept.
     AtRest(MutexGuard<'a, ()>),
 }
 
-impl<C: Content> Cells<C> {
+impl<C: Content> OpenFiles<C> {
     pub(super) fn new(content: Arc<C>, shared: Arc<Shared>) -> Self {
         Self {
             content,
@@ -46,49 +46,49 @@ impl<C: Content> Cells<C> {
     }
 
     pub(super) fn find(&self, ino: Ino) -> Use<'_, C> {
-        if let Some(cell) = self.open.get(&ino) {
-            return Use::Open(Arc::clone(&cell));
+        if let Some(open) = self.open.get(&ino) {
+            return Use::Open(Arc::clone(&open));
         }
         let guard = self.opening[ino.0 as usize % STRIPES].lock();
         match self.open.get(&ino) {
-            Some(cell) => Use::Open(Arc::clone(&cell)),
+            Some(open) => Use::Open(Arc::clone(&open)),
             None => Use::AtRest(guard),
         }
     }
 
-    /// The cell of a regular file, which is in use from now on.
-    pub(super) fn get(&self, ino: Ino) -> Result<Arc<Cell<C>>> {
-        let cell = match self.find(ino) {
-            Use::Open(cell) => {
-                cell.note_use();
-                return Ok(cell);
+    /// The open file of a regular file, which is in use from now on.
+    pub(super) fn get(&self, ino: Ino) -> Result<Arc<OpenFile<C>>> {
+        let open = match self.find(ino) {
+            Use::Open(open) => {
+                open.note_use();
+                return Ok(open);
             }
             Use::AtRest(_guard) => {
                 let hold = Hold::new(&self.shared, ino)?;
                 let state = self.content.open(self.shared.lower.file(ino)?)?;
-                let cell = Arc::new(Cell::new(hold, state));
-                self.open.insert(ino, Arc::clone(&cell));
-                cell
+                let open = Arc::new(OpenFile::new(hold, state));
+                self.open.insert(ino, Arc::clone(&open));
+                open
             }
         };
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if count > self.sweep_at.load(Ordering::Relaxed) {
             self.sweep();
         }
-        Ok(cell)
+        Ok(open)
     }
 
     /// Takes a file out of use if nobody uses it and nothing would be lost.
     pub(super) fn release(&self, ino: Ino) {
-        let Some(cell) = self.open.get(&ino).map(|cell| Arc::clone(&cell)) else { return };
+        let Some(open) = self.open.get(&ino).map(|open| Arc::clone(&open)) else { return };
         // Besides this one, the map has a reference.
-        let unused = |cell: &Arc<Cell<C>>| Arc::strong_count(cell) == 2;
-        if !unused(&cell) || !self.close(&cell) {
+        let unused = |open: &Arc<OpenFile<C>>| Arc::strong_count(open) == 2;
+        if !unused(&open) || !self.close(&open) {
             return;
         }
         let removed = self.open.remove_if(&ino, |_, known| {
-            // Another cell may have taken the place meanwhile.
-            Arc::ptr_eq(known, &cell)
+            // Another open file may have taken the place meanwhile.
+            Arc::ptr_eq(known, &open)
                 && unused(known)
                 && known.try_read().is_some_and(|state| self.content.is_idle(&state))
         });
@@ -97,11 +97,11 @@ impl<C: Content> Cells<C> {
         }
     }
 
-    fn close(&self, cell: &Cell<C>) -> bool {
-        let Some(mut state) = cell.try_write() else { return false };
+    fn close(&self, open: &OpenFile<C>) -> bool {
+        let Some(mut state) = open.try_write() else { return false };
         let closed = self.content.close(&mut state);
         if let Err(error) = &closed {
-            log::warn!("{} stays in use: {error}", cell.path().display());
+            log::warn!("{} stays in use: {error}", open.path().display());
         }
         closed.is_ok()
     }
@@ -112,7 +112,7 @@ impl<C: Content> Cells<C> {
         // Nobody else starts to sweep meanwhile.
         self.sweep_at.store(usize::MAX, Ordering::Relaxed);
         let mut by_use: Vec<_> =
-            self.open.iter().map(|cell| (cell.last_use(), *cell.key())).collect();
+            self.open.iter().map(|open| (open.last_use(), *open.key())).collect();
         by_use.sort_unstable();
         for (_, ino) in by_use {
             if self.count.load(Ordering::Relaxed) <= MOST_IDLE - MOST_IDLE / 8 {
@@ -127,8 +127,8 @@ impl<C: Content> Cells<C> {
 
     /// Closes all files, when nobody uses them any more.
     pub(super) fn close_all(&self) {
-        for cell in &self.open {
-            self.close(&cell);
+        for open in &self.open {
+            self.close(&open);
         }
         self.open.clear();
         self.count.store(0, Ordering::Relaxed);
