@@ -7,9 +7,10 @@ mod cli;
 mod commands;
 mod control;
 mod extension_program;
+mod fence;
 mod mount_helper;
 mod mount_options;
-mod sealer;
+
 mod ui;
 mod usage_error;
 mod walk;

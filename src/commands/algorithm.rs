@@ -1,15 +1,15 @@
 //! `hsci algorithm`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_protocol::compression::{Choice, ChoiceSource, GeneralChoices};
 use rustix::fs::{XattrFlags, lgetxattr, removexattr, setxattr};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::cli::{
     ALGORITHMS, Algorithm, AlgorithmCommand, AlgorithmGet, AlgorithmList, AlgorithmSet,
@@ -27,28 +27,15 @@ const OWN: &str = "algorithm";
 const FOR_FILE: &str = "algorithm-of";
 const CHOICES: &str = "choices";
 
-/// What applies, and why.
-#[derive(Deserialize, Serialize)]
-struct Choice {
-    algorithm: String,
-    /// Whose word it is: `file`, `directory`, `user`, `stored` or `mount`.
-    from: String,
-    /// The file or directory that says so, relative to the root of the mount.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    place: Option<String>,
-}
-
-impl Choice {
-    fn reason(&self) -> String {
-        let place = self.place.as_deref().map(|place| format!(" `{place}`")).unwrap_or_default();
-        match self.from.as_str() {
-            "file" => "chosen for this file".to_owned(),
-            "directory" => format!("chosen for the directory{place}"),
-            "user" => "chosen by the user who writes it".to_owned(),
-            "stored" => "it is stored so already".to_owned(),
-            "mount" => "the default of the mount".to_owned(),
-            other => format!("from {other}{place}"),
-        }
+/// Why a choice applies.
+fn reason(choice: &Choice) -> String {
+    let place = choice.place.as_deref().map(|place| format!(" `{place}`")).unwrap_or_default();
+    match choice.from {
+        ChoiceSource::File => "chosen for this file".to_owned(),
+        ChoiceSource::Directory => format!("chosen for the directory{place}"),
+        ChoiceSource::Policy => "set by a rule of the policy".to_owned(),
+        ChoiceSource::User => "chosen by the user who writes it".to_owned(),
+        ChoiceSource::Mount => "the default of the mount".to_owned(),
     }
 }
 
@@ -66,7 +53,7 @@ fn get(args: &AlgorithmGet) -> Result<()> {
     if args.json {
         return ui::print_json(&choice);
     }
-    ui::print(&format!("{} ({})\n", choice.algorithm, choice.reason()))
+    ui::print(&format!("{} ({})\n", choice.algorithm, reason(&choice)))
 }
 
 fn set(args: &AlgorithmSet) -> Result<()> {
@@ -83,8 +70,8 @@ fn set_own(mount: &Path, algorithm: &str) -> Result<()> {
     control::order(mount, OWN, algorithm).map_err(|errno| refused(mount, algorithm, errno))?;
     let choice: Choice = ask(mount, OWN)?;
     let mount = mount.display();
-    let reason = match choice.from.as_str() {
-        "user" => "your choice",
+    let reason = match choice.from {
+        ChoiceSource::User => "your choice",
         _ => "the default of the mount",
     };
     ui::print(&format!("{mount}: what you write is stored with {} ({reason})\n", choice.algorithm))
@@ -121,20 +108,11 @@ fn ask<T: DeserializeOwned>(path: &Path, question: &str) -> Result<T> {
     control::parse(path, question, &answer)
 }
 
-/// The choices that are not bound to a place.
-#[derive(Deserialize, Serialize)]
-struct General {
-    /// The default of the mount.
-    mount: String,
-    /// Users' own choices by user id, as far as the caller may see them.
-    users: BTreeMap<u32, String>,
-}
-
 /// All choices that can be seen, as `--json` prints them.
 #[derive(Serialize)]
 struct Choices {
     #[serde(flatten)]
-    general: General,
+    general: GeneralChoices,
     /// Those of files and directories.
     places: Vec<Marked>,
 }

@@ -1,15 +1,15 @@
 //! `hsci mount`, and the supervisor that it starts.
 
-use hsci_host::protocol::MountRequest;
-use hsci_host::supervisor::{self, Job, KernelSide};
+use hsci_host::supervisor::{self, KernelSide};
+use hsci_protocol::mount::{Job, MountOption, MountRequest};
 
 use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
 use crate::mount_options::MountOptions;
-use crate::{Result, callers, extension_program, sealer};
+use crate::{Result, callers, extension_program, fence};
 
 /// What the supervisors of mounts use of the kernel.
 pub(super) const KERNEL_SIDE: KernelSide =
-    KernelSide { callers: callers::find, place: callers::place, sealer: &sealer::ByGuard };
+    KernelSide { callers: callers::find, place: callers::place, guardian: &fence::ByGuard };
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         dir: args.dir().to_owned(),
         extensions,
         flags: options.flags.bits(),
-        options: options.own,
+        options: options.own.into_iter().map(|(name, value)| MountOption(name, value)).collect(),
         foreground: args.foreground,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)

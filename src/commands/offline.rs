@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::protocol::CheckEvent;
 use hsci_host::supervisor::StoreFile;
+use hsci_protocol::check::{CheckEvent, CheckFinding, Checked, Severity};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -82,37 +82,27 @@ struct Report<'a> {
     lower: &'a Path,
     /// False if the check ended early.
     complete: bool,
-    findings: Vec<Finding>,
-    files: u64,
-    verified_bytes: u64,
-    unverified_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Finding {
-    /// `notice` or `damage`.
-    severity: String,
-    /// Below the root of the store, or a part of the store.
-    path: String,
-    text: String,
+    findings: Vec<CheckFinding>,
+    #[serde(flatten)]
+    checked: Checked,
 }
 
 impl Report<'_> {
     fn text(&self) -> String {
         let mut text = String::new();
-        for Finding { severity, path, text: what } in &self.findings {
-            text += &format!("{severity}: {path}: {what}\n");
+        for CheckFinding { severity, path, text: what } in &self.findings {
+            text += &format!("{}: {path}: {what}\n", severity.name());
         }
         let (verified, unverified) =
-            (ui::size(self.verified_bytes), ui::size(self.unverified_bytes));
+            (ui::size(self.checked.verified_bytes), ui::size(self.checked.unverified_bytes));
         text + &format!(
             "{} files: {verified} verified, {unverified} stored without checksums\n",
-            self.files
+            self.checked.files
         )
     }
 
     fn damages(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == "damage").count()
+        self.findings.iter().filter(|finding| finding.severity == Severity::Damage).count()
     }
 }
 
@@ -144,14 +134,8 @@ pub(crate) fn check(args: &Check) -> Result<()> {
 
 /// Runs the check and gathers what it says.
 fn listen<'a>(command: &mut Command, lower: &'a Path) -> std::io::Result<(Report<'a>, ExitStatus)> {
-    let mut report = Report {
-        lower,
-        complete: false,
-        findings: Vec::new(),
-        files: 0,
-        verified_bytes: 0,
-        unverified_bytes: 0,
-    };
+    let mut report =
+        Report { lower, complete: false, findings: Vec::new(), checked: Checked::default() };
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let out = child.stdout.take().expect("it was asked for");
     let progress = ui::spinner("checking");
@@ -162,13 +146,8 @@ fn listen<'a>(command: &mut Command, lower: &'a Path) -> std::io::Result<(Report
                 done += bytes;
                 progress.set_message(ui::size(done));
             }
-            CheckEvent::Finding { severity, place: path, text } => {
-                report.findings.push(Finding { severity, path, text });
-            }
-            CheckEvent::Checked { files, verified_bytes, unverified_bytes } => {
-                report =
-                    Report { complete: true, files, verified_bytes, unverified_bytes, ..report };
-            }
+            CheckEvent::Finding(finding) => report.findings.push(finding),
+            CheckEvent::Checked(checked) => report = Report { complete: true, checked, ..report },
         }
     }
     progress.finish_and_clear();

@@ -4,21 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use hsci_host::failure::{Exit, Failure};
-use serde::Deserialize;
+use hsci_protocol::settle::SettleProgress;
 
 use crate::cli::Settle;
 use crate::{Result, control, ui};
-
-/// How a settle goes, as the mount tells it.
-#[derive(Deserialize)]
-struct Progress {
-    /// Files dealt with.
-    done: u64,
-    /// Files to deal with, once all were found.
-    total: Option<u64>,
-    running: bool,
-    failed: u64,
-}
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -51,7 +40,7 @@ pub(crate) fn run(args: &Settle) -> Result<()> {
     Err(Failure::new(Exit::No, text))
 }
 
-fn ask(dir: &Path) -> Result<Progress> {
+fn ask(dir: &Path) -> Result<SettleProgress> {
     let answer = control::ask(dir, "settle");
     let answer = answer.map_err(|errno| control::failure(dir, "settling", errno))?;
     control::parse(dir, "settle", &answer)

@@ -78,8 +78,8 @@ fn describe(status: &Value) -> String {
         line("supervisor", "gone: a worker that dies is not replaced");
     }
     line("profile", &with_reason(word("profile"), word("profile_reason")));
-    if let Some(sealed) = status["sealed"].as_bool() {
-        line("sealed", &with_reason(if sealed { "yes" } else { "no" }, word("sealed_reason")));
+    if let Some(fenced) = status["fenced"].as_bool() {
+        line("fenced", &with_reason(if fenced { "yes" } else { "no" }, word("fenced_reason")));
     }
     line("policy", &judgement(&status["policy"]));
     let requests = status["requests"].as_object();

@@ -4,10 +4,10 @@ mod sources;
 
 use std::time::{Duration, Instant};
 
-use hsci_host::policy::Report;
 use hsci_kernel::Error;
 use hsci_kernel::guard::{Event, Kind};
 use hsci_language::{DenyErrno, Operation};
+use hsci_protocol::policy::Report;
 use serde::Serialize;
 
 use self::sources::Sources;

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::protocol::MountRequest;
-use hsci_host::supervisor::{self, Job, table};
+use hsci_host::supervisor::{self, table};
 use hsci_language::glob::{Component, Pattern};
 use hsci_language::policy::Target;
+use hsci_protocol::mount::{Job, MountOption, MountRequest};
 
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
@@ -79,7 +79,12 @@ fn mount(target: &Target, dir: &Path) -> Result<()> {
         dir: dir.to_owned(),
         extensions: vec![target.extension.clone()],
         flags: 0,
-        options: target.options.clone(),
+        options: target
+            .options
+            .iter()
+            .cloned()
+            .map(|(name, value)| MountOption(name, value))
+            .collect(),
         foreground: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::Failure;
+use hsci_protocol::compression::{AlgorithmUsage, FileUsage};
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::Usage;
 use crate::walk::{Found, Walk};
@@ -14,26 +15,6 @@ use crate::{Result, control, ui};
 
 /// The question put to the mount.
 const QUESTION: &str = "usage";
-
-/// What the mount answers about one file; sizes in bytes.
-#[derive(Deserialize)]
-struct FileUsage {
-    /// Name of the stored form.
-    form: String,
-    logical: u64,
-    /// Space that the stored file takes on its file system.
-    stored: u64,
-    codecs: Vec<Part>,
-}
-
-/// The part of a file that one algorithm has made.
-#[derive(Deserialize)]
-struct Part {
-    algorithm: String,
-    logical: u64,
-    stored: u64,
-    chunks: u64,
-}
 
 /// The sum over all files, as `--json` prints it; sizes in bytes.
 #[derive(Default, Serialize)]
@@ -75,7 +56,7 @@ impl Total {
         }
     }
 
-    fn add_part(&mut self, part: Part) {
+    fn add_part(&mut self, part: AlgorithmUsage) {
         let place = self.algorithms.binary_search_by(|row| row.algorithm.cmp(&part.algorithm));
         let place = place.unwrap_or_else(|place| {
             let algorithm = part.algorithm;
@@ -188,7 +169,7 @@ mod tests {
     use super::*;
 
     fn file(logical: u64, stored: u64, codecs: &[(&str, u64, u64)]) -> FileUsage {
-        let part = |&(algorithm, logical, stored): &(&str, u64, u64)| Part {
+        let part = |&(algorithm, logical, stored): &(&str, u64, u64)| AlgorithmUsage {
             algorithm: algorithm.to_owned(),
             logical,
             stored,

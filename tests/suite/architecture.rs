@@ -26,6 +26,15 @@ const CRATES: &[(&str, &[&[&str]])] = &[
         &[&["fuser", "hsci-host", "hsci-engine", "hsci-language", "hsci"], EXTENSIONS, CODECS],
     ),
     ("hsci-host", &[&["hsci"], EXTENSIONS, CODECS]),
+    (
+        "hsci-protocol",
+        &[
+            SYSTEM,
+            &["hsci", "hsci-host", "hsci-extension", "hsci-engine", "hsci-kernel", "hsci-language"],
+            EXTENSIONS,
+            CODECS,
+        ],
+    ),
     ("hsci-compressfs", &[&["fuser", "hsci-host", "hsci", "hsci-nullfs", "hsci-xor"]]),
     ("hsci-nullfs", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-xor"], CODECS]),
     ("hsci-xor", &[&["fuser", "hsci-host", "hsci", "hsci-compressfs", "hsci-nullfs"], CODECS]),

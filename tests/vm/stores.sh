@@ -25,7 +25,7 @@ field() {
 says() {
     local said
     said=$(field "$1")
-    [ "$said" = "$2" ] || { echo "$1 is $said"; field sealed_reason; return 1; }
+    [ "$said" = "$2" ] || { echo "$1 is $said"; field fenced_reason; return 1; }
 }
 
 prepare_stores() {
@@ -121,7 +121,7 @@ host_attacks() {
 
 # What must work while the store is sealed. The mount is a mount like any other.
 sealed_mount() {
-    gets says_that_it_is_sealed says sealed True
+    gets says_that_it_is_sealed says fenced True
     refuses order_of_somebody_else python3 "$here/helper.py" unseal 8
     prevents store_after_that_order cat $store/a
     gets mount_serves grep -q secret $mnt/a
@@ -131,7 +131,7 @@ sealed_mount() {
     gets mount_reads_what_the_caches_lost bash -c \
         "sync; echo 3 > /proc/sys/vm/drop_caches; grep -q secret $mnt/sub/b"
     gets upgrade "$hsci" upgrade $mnt
-    gets seal_after_the_upgrade says sealed True
+    gets seal_after_the_upgrade says fenced True
     prevents store_after_the_upgrade cat $store/a
     refuses stop_after_the_upgrade stop worker_pid
     gets mount_after_the_upgrade grep -q secret $mnt/a
@@ -166,13 +166,13 @@ ended_by_the_kernel() {
     [ "$worker" != "$(field worker_pid)" ]
     verdict "another_worker_serves" $? "worker $worker still"
     prevents store_after_that cat $store/a
-    gets seal_after_that says sealed True
+    gets seal_after_that says fenced True
 }
 
 policies_come_and_go() {
     local before
     gets permissive "$hsci" policy load --permissive $arena/small.policy
-    gets permissive_is_told says sealed False
+    gets permissive_is_told says fenced False
     gets permissive_lets_pass cat $store/a
     gets in_force_again "$hsci" policy load $arena/small.policy
     prevents store_with_a_policy_again cat $store/a
@@ -180,13 +180,13 @@ policies_come_and_go() {
     gets larger_policy "$hsci" policy load $arena/large.policy
     [ "$before" != "$("$hsci" policy list --json | grep table_bytes)" ]
     verdict "larger_policy_takes_more_room" $? "$before"
-    gets seal_with_a_larger_policy says sealed True
+    gets seal_with_a_larger_policy says fenced True
     prevents store_with_a_larger_policy cat $store/a
     refuses host_with_a_larger_policy stop worker_pid
     gets unmount "$hsci" unmount $mnt
     gets store_after_the_unmount grep -q secret $store/a
     gets mount_with_a_policy "$hsci" mount --extension nullfs $store $mnt
-    gets seal_of_a_new_mount says sealed True
+    gets seal_of_a_new_mount says fenced True
     prevents store_of_a_new_mount cat $store/a
     gets mount_over_itself "$hsci" mount --extension nullfs $arena/evil
     refuses second_mount_of_a_store "$hsci" mount --extension nullfs $store $arena/before
@@ -227,7 +227,7 @@ target_under_the_guard() {
 test_stores() {
     restore=restore_store
     prepare_stores
-    gets mount_without_a_policy says sealed False
+    gets mount_without_a_policy says fenced False
     "$hsci" policy load $arena/small.policy || exit 1
     store_reads
     store_changes

@@ -3,32 +3,16 @@
 use std::collections::BTreeMap;
 
 use hsci_extension::Result;
-use serde::Serialize;
+use hsci_protocol::compression::{AlgorithmUsage, FileUsage};
 
 use crate::fs::{File, Form, Stored};
 
-#[derive(Serialize)]
-struct Usage {
-    form: &'static str,
-    logical: u64,
-    /// Bytes that the lower file takes.
-    stored: u64,
-    codecs: Vec<Codec>,
-}
-
 /// All chunks of a file that one algorithm has made.
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Default)]
 struct Sum {
     logical: u64,
     stored: u64,
     chunks: u64,
-}
-
-#[derive(Serialize)]
-struct Codec {
-    algorithm: String,
-    #[serde(flatten)]
-    sum: Sum,
 }
 
 impl Sum {
@@ -51,8 +35,11 @@ pub(crate) fn describe(file: &File) -> Result<Vec<u8>> {
         Form::Stored(file) => ("log", sums(file)?),
         Form::Unreadable(_) => ("unreadable", BTreeMap::new()),
     };
-    let codecs = sums.into_iter().map(|(algorithm, sum)| Codec { algorithm, sum }).collect();
-    let usage = Usage { form, logical, stored, codecs };
+    let codecs = sums.into_iter().map(|(algorithm, sum)| {
+        let Sum { logical, stored, chunks } = sum;
+        AlgorithmUsage { algorithm, logical, stored, chunks }
+    });
+    let usage = FileUsage { form: form.to_owned(), logical, stored, codecs: codecs.collect() };
     Ok(serde_json::to_vec(&usage).expect("numbers and names make valid JSON"))
 }
 

@@ -21,8 +21,9 @@ use hsci_extension::{Dispatch, FileSystem};
 
 use self::adapter::Adapter;
 use self::watch::Watch;
-use crate::handover::{Death, Handover};
+use crate::handover::Handover;
 use crate::lower::LowerTree;
+use hsci_protocol::mount::Death;
 
 pub(crate) use self::kernel::KernelCaches;
 pub(crate) use self::requests::Requests;

@@ -30,7 +30,7 @@ use rustix::io::{Errno, pread, pwrite};
 
 use self::record::Record;
 
-pub(crate) use self::requests::{Death, Suspects, is_resent, number};
+pub(crate) use self::requests::{Suspects, is_resent, number};
 pub(crate) use self::vault::{Vault, VaultKeeper};
 
 const MAGIC: [u8; 8] = *b"HSCIhnd1";

@@ -19,15 +19,15 @@ use hsci_engine::layout::{NONE, SubjectClass};
 use hsci_engine::{Spoken, Tables, Uses};
 use hsci_extension::{Call, CallOptions, Errno, Error, Result};
 use hsci_language::{DenyErrno, Facts, Operation, Operations};
+use hsci_protocol::policy::{self as protocol, Hits, PolicyStatus, ReportKind};
 use parking_lot::RwLock;
 
 use self::caller::KernelCallers;
 use self::file::{Handed, Head};
-use self::report::{Kind, Reports};
+use self::report::Reports;
 
 pub(crate) use self::layer::Judged;
 pub(crate) use self::line::{Change, follow};
-pub use self::report::{Remembered, Report};
 
 /// Rights that are acquired by opening something.
 pub const OPENING: &[Operation] = &[
@@ -177,14 +177,14 @@ impl Policy {
         }
         let report = |kind, rule, errno| {
             let place = (object.path.as_slice(), object.inode);
-            self.reports.add(Report::new(kind, call, operation, place, rule, errno));
+            self.reports.add(report::new(kind, call, operation, place, rule, errno));
         };
         let Some((subject, handed_over)) = policy.subject(call) else {
             self.counts.unfit.fetch_add(1, Ordering::Relaxed);
             if !decides {
                 return Ok(None);
             }
-            report(Kind::Unfit, None, Some(DenyErrno::EACCES));
+            report(ReportKind::Unfit, None, Some(DenyErrno::EACCES));
             return refuse(policy, Errno::ACCESS).map(|()| None);
         };
         self.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
@@ -198,56 +198,54 @@ impl Policy {
         if let Some(rule) = verdict.audit {
             policy.hit(rule);
             self.counts.audited.fetch_add(1, Ordering::Relaxed);
-            report(Kind::Audited, Some(rule), errno);
+            report(ReportKind::Audited, Some(rule), errno);
         }
         if verdict.decision.rule != NONE {
             policy.hit(verdict.decision.rule);
         }
         let Some(errno) = errno else { return Ok(options) };
         self.counts.denied.fetch_add(1, Ordering::Relaxed);
-        report(Kind::Denied, Some(verdict.decision.rule), Some(errno));
+        report(ReportKind::Denied, Some(verdict.decision.rule), Some(errno));
         let errno = Errno::from_raw_os_error(errno.number().into());
         refuse(policy, errno).map(|()| options)
     }
 
-    /// For `hsci status` and `hsci policy list`; null without a policy.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        let in_force = self.in_force.read().clone();
-        let Some(policy) = in_force else { return serde_json::Value::Null };
+    /// For `hsci status` and `hsci policy list`; nothing without a policy.
+    pub(crate) fn status(&self) -> Option<PolicyStatus> {
+        let policy = self.in_force.read().clone()?;
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let unseen = !self.sees_opens
             && !policy.head.guarded
             && policy.spoken.judged.meets(Operations::of(OPENING));
-        serde_json::json!({
-            "file": policy.head.file,
-            "number": policy.head.number,
-            "guarded": policy.head.guarded,
-            "permissive": policy.head.permissive,
-            "concerned": policy.spoken != Spoken::default(),
-            "callers": if policy.callers.is_ok() { "kernel" } else { "proc" },
-            "callers_reason": policy.callers.as_ref().err(),
-            "opens_unseen": unseen,
-            "handed_over": count(&self.counts.handed_over),
-            "judged": count(&self.counts.judged),
-            "denied": count(&self.counts.denied),
-            "audited": count(&self.counts.audited),
-            "unfit": count(&self.counts.unfit),
+        Some(PolicyStatus {
+            file: policy.head.file.clone(),
+            number: policy.head.number,
+            guarded: policy.head.guarded,
+            permissive: policy.head.permissive,
+            concerned: policy.spoken != Spoken::default(),
+            callers: if policy.callers.is_ok() { "kernel" } else { "proc" }.to_owned(),
+            callers_reason: policy.callers.as_ref().err().cloned(),
+            opens_unseen: unseen,
+            handed_over: count(&self.counts.handed_over),
+            judged: count(&self.counts.judged),
+            denied: count(&self.counts.denied),
+            audited: count(&self.counts.audited),
+            unfit: count(&self.counts.unfit),
         })
     }
 
-    /// Reports from a number on, as JSON.
-    pub(crate) fn reports(&self, from: u64) -> String {
-        self.reports.to_json(from)
+    /// Reports from a number on.
+    pub(crate) fn reports(&self, from: u64) -> protocol::Reports {
+        self.reports.from(from)
     }
 
     /// How often each rule had a say, from an index on: a list as long as an answer may be, empty
-    /// behind the last rule.
-    pub(crate) fn hits(&self, from: usize) -> String {
+    /// after the last rule.
+    pub(crate) fn hits(&self, from: usize) -> Hits {
         let in_force = self.in_force.read().clone();
         let all = in_force.as_ref().map(|policy| policy.hits.as_slice()).unwrap_or_default();
         let rest = all.get(from..).unwrap_or_default().iter().take(HITS_AT_ONCE);
-        let counts: Vec<u64> = rest.map(|count| count.load(Ordering::Relaxed)).collect();
-        serde_json::json!(counts).to_string()
+        rest.map(|count| count.load(Ordering::Relaxed)).collect()
     }
 }
 

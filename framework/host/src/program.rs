@@ -16,10 +16,10 @@ use hsci_extension::options::{OptionSpec, Options};
 use hsci_extension::{
     Checked, Dispatch, Environment, Extension, FileSystem, Finding, Result as LayerResult,
 };
+use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::protocol::{Description, OptionDescription};
 
 /// An extension that a program holds.
 #[derive(Clone, Copy)]
@@ -150,7 +150,7 @@ fn accept(
 }
 
 fn print(answer: &impl Serialize) -> Result<(), Failure> {
-    crate::protocol::send(std::io::stdout(), answer)
+    hsci_protocol::line::send(std::io::stdout(), answer)
         .map_err(|error| Failure::new(Exit::Internal, format!("standard output: {error}")))
 }
 
@@ -161,12 +161,14 @@ impl Registration {
             help: spec.help.to_owned(),
             default: spec.default.to_owned(),
             by_call: (self.rule_options)().contains(&spec.name),
+            kind: ValueKind::Plain,
         };
         Description {
             name: self.name.to_owned(),
             about: self.about.to_owned(),
             format: self.format,
             options: (self.options)().iter().map(describe).collect(),
+            verbs: Vec::new(),
         }
     }
 }

@@ -3,16 +3,16 @@
 //! It runs in a process of its own and holds no extension code. What it can check before anything
 //! is mounted it checks; whatever fails, nothing stays mounted and no process is left.
 
+mod fence;
 mod holders;
 mod kernel;
 mod log_file;
 mod paths;
 mod policy;
-mod seal;
 mod store;
-mod succession;
 pub mod table;
 mod worker;
+mod workers;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,35 +21,26 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hsci_protocol::failure::{Answer, Exit, Failure};
+use hsci_protocol::line::{receive, send};
+use hsci_protocol::mount::{Death, Job, MountRequest, Start};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, pidfd_send_signal, setrlimit};
-use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use self::fence::Fence;
 use self::policy::PolicyLine;
-use self::seal::Sealed;
-use self::succession::Succession;
-use self::worker::{Heritage, Program, Worker};
-use crate::failure::{Exit, Failure};
-use crate::handover::{self, Death, VaultKeeper};
-use crate::protocol::{Answer, MountRequest, Start, receive, send};
+use self::worker::{Lasting, Program, Worker};
+use self::workers::Workers;
+use crate::handover::{self, VaultKeeper};
 
+pub use self::fence::Guardian;
 pub use self::log_file::last_words;
 pub use self::policy::{Callers, FindCallers, PlaceMount, renew_policies};
-pub use self::seal::Sealer;
 pub use self::store::StoreFile;
-
-/// What a supervisor is started for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Job {
-    /// What to mount.
-    pub request: MountRequest,
-    /// The program of the topmost extension.
-    pub program: PathBuf,
-}
 
 /// What supervisors are given of the kernel side.
 #[derive(Clone, Copy)]
@@ -60,7 +51,7 @@ pub struct KernelSide {
     /// Makes rules hold on a mount.
     pub place: PlaceMount,
     /// Keeps stores for their hosts.
-    pub sealer: &'static dyn Sealer,
+    pub guardian: &'static dyn Guardian,
 }
 
 /// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
@@ -169,7 +160,7 @@ const UPGRADE_PAUSE: Duration = Duration::from_millis(10);
 /// A mount with the workers that serve it, one after the other.
 struct Supervisor {
     dir: PathBuf,
-    workers: Succession,
+    workers: Workers,
     signals: Signals,
     policy: PolicyLine,
 }
@@ -186,14 +177,15 @@ impl Supervisor {
         let handover =
             handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
         let (policy, opens) = PolicyLine::new(side, &request.dir)?;
-        let seal = Sealed::new(side.sealer, &lower)
+        let fence = Fence::new(side.guardian, &lower)
             .map_err(|errno| internal("the lower directory", &errno.into()))?;
-        let (vault, seal) = (VaultKeeper::new(limit), Arc::new(seal));
-        let mut heritage = Heritage { lower, handover, vault, policy: policy.clone(), seal };
+        let (vault, fence) = (VaultKeeper::new(limit), Arc::new(fence));
+        let mut lasting = Lasting { lower, handover, vault, policy: policy.clone(), fence };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let start = Start {
+            version: hsci_protocol::VERSION,
             request,
             supervisor_pid,
             since,
@@ -203,17 +195,17 @@ impl Supervisor {
             unlinked: 0,
             opens,
         };
-        let mut worker = Worker::start(&program, &mut heritage, &start)?;
+        let mut worker = Worker::start(&program, &mut lasting, &start)?;
         let dir = start.request.dir.clone();
         let device = kernel::mount(&start.request)?;
-        let served = worker.serve(device.as_fd(), &heritage);
+        let served = worker.serve(device.as_fd(), &lasting);
         if let Err(failure) = served.and_then(|()| policy.attach()) {
             // Nobody can use it: there is nothing to wait for.
             kernel::unmount(&dir, true)?;
             return Err(failure);
         }
         kernel::enlarge_readahead(&dir);
-        let workers = Succession::new(program, heritage, device, start, worker)
+        let workers = Workers::new(program, lasting, device, start, worker)
             .map_err(|error| internal("the worker", &error))?;
         Ok(Self { dir, workers, signals, policy })
     }
@@ -222,15 +214,15 @@ impl Supervisor {
     fn run(self) -> Result<(), Failure> {
         let Self { dir, workers, mut signals, policy } = self;
         let handle = signals.handle();
-        let (replacer, seal) = (workers.replacer(), workers.seal());
+        let (replacer, fence) = (workers.replacer(), workers.fence());
         let obeying = std::thread::spawn(move || {
             let mut asked_before = false;
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => replacer.upgrade(),
                     SIGUSR2 => {
-                        // Who waits for the policy's number finds the seal renewed as well.
-                        seal.renew();
+                        // Who waits for the policy's number finds the fence renewed as well.
+                        fence.renew();
                         policy.renew();
                     }
                     _ => {

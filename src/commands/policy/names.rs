@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hsci_host::protocol::{Description, OptionDescription};
 use hsci_language::names::{Names, OptionFault, OptionScope};
+use hsci_protocol::describe::{Description, OptionDescription};
 use nix::unistd::{Group, User, getgrouplist};
 use serde::de::DeserializeOwned;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::policy::{Remembered, Report};
 use hsci_host::supervisor::table;
 use hsci_kernel::guard::{Events, Guard};
+use hsci_protocol::policy::{Report, Reports};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -82,13 +82,13 @@ impl Mount {
         Ok(remembered.reports)
     }
 
-    fn ask(&self) -> Result<Remembered> {
+    fn ask(&self) -> Result<Reports> {
         let question = format!("reports-from-{}", self.next);
         match control::ask(&self.dir, &question) {
             Ok(answer) => control::parse(&self.dir, &question, &answer),
             // It has been unmounted, or belongs to another user.
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::NOENT) => {
-                Ok(Remembered { worker: self.worker, reports: Vec::new() })
+                Ok(Reports { worker: self.worker, reports: Vec::new() })
             }
             Err(errno) => Err(control::of_path(&self.dir, errno)),
         }

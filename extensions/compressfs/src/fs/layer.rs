@@ -7,10 +7,12 @@ use hsci_extension::{
     Call, ContentFs, Errno, Error, FileKind, FileSystem, Ino, Result, XattrFlags,
 };
 
+use hsci_protocol::compression::{Choice, ChoiceSource, GeneralChoices};
+
 use super::Compress;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
-use crate::choice::{self, ATTRIBUTE, Choices, From};
+use crate::choice::{self, ATTRIBUTE, Choices};
 
 /// Extended attributes that begin like this belong to the store; [`ATTRIBUTE`] alone is for users.
 const PRIVATE: &[u8] = b"user.hsci.";
@@ -49,22 +51,22 @@ impl ChoiceLayer {
     }
 
     /// What rules for all that the caller writes.
-    fn choice_of(&self, call: &Call) -> (Algorithm, From) {
+    fn choice_of(&self, call: &Call) -> (Algorithm, ChoiceSource) {
         let ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
         match (ruled, self.choices.of(call.uid)) {
-            (Some(algorithm), _) => (algorithm, From::Policy),
-            (None, Some(algorithm)) => (algorithm, From::User),
-            (None, None) => (self.mount, From::Mount),
+            (Some(algorithm), _) => (algorithm, ChoiceSource::Policy),
+            (None, Some(algorithm)) => (algorithm, ChoiceSource::User),
+            (None, None) => (self.mount, ChoiceSource::Mount),
         }
     }
 
     /// What would rule for a file, or for a new file in a directory, that the caller writes.
-    fn choice_for(&self, call: &Call, ino: Ino) -> Result<(Algorithm, From, Option<Ino>)> {
+    fn choice_for(&self, call: &Call, ino: Ino) -> Result<(Algorithm, ChoiceSource, Option<Ino>)> {
         let mut at = ino;
         loop {
             if let Some(algorithm) = self.attribute(at)? {
                 let is_file = self.lower().getattr(call, at)?.kind != FileKind::Directory;
-                let from = if is_file { From::File } else { From::Directory };
+                let from = if is_file { ChoiceSource::File } else { ChoiceSource::Directory };
                 return Ok((algorithm, from, Some(at)));
             }
             if at == Ino::ROOT {
@@ -148,23 +150,20 @@ impl FileSystem for ChoiceLayer {
         let answer = match name {
             "algorithm" => {
                 let (algorithm, from) = self.choice_of(call);
-                serde_json::json!({"algorithm": algorithm.to_string(), "from": from.to_string()})
+                serde_json::to_vec(&Choice { algorithm: algorithm.to_string(), from, place: None })
             }
             "algorithm-of" => {
                 let (algorithm, from, place) = self.choice_for(call, ino)?;
-                serde_json::json!({
-                    "algorithm": algorithm.to_string(),
-                    "from": from.to_string(),
-                    "place": place.map(|place| self.path(place)),
-                })
+                let place = place.map(|place| self.path(place));
+                serde_json::to_vec(&Choice { algorithm: algorithm.to_string(), from, place })
             }
-            "choices" => serde_json::json!({
-                "mount": self.mount.to_string(),
-                "users": self.choices.visible_to(call.uid),
-            }),
+            "choices" => {
+                let users = self.choices.visible_to(call.uid);
+                serde_json::to_vec(&GeneralChoices { mount: self.mount.to_string(), users })
+            }
             _ => return self.lower().control_get(call, ino, name),
         };
-        Ok(answer.to_string().into_bytes())
+        Ok(answer.expect("numbers and texts are JSON"))
     }
 
     fn control_set(&self, call: &Call, ino: Ino, name: &str, value: &[u8]) -> Result<()> {

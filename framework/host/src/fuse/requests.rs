@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 macro_rules! operations {
     ($($variant:ident $name:literal,)*) => {
@@ -72,9 +72,9 @@ impl Requests {
     }
 
     /// The counts that are not zero, by name.
-    pub(crate) fn to_json(&self) -> Map<String, Value> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         let named = NAMES.iter().zip(counts).filter(|(_, count)| *count > 0);
-        named.map(|(name, count)| ((*name).to_owned(), Value::from(count))).collect()
+        named.map(|(name, count)| ((*name).to_owned(), count)).collect()
     }
 }

@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hsci_protocol::mount::Death;
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 
 use super::{Handover, read_all};
 
@@ -25,23 +25,12 @@ const QUARANTINED: usize = 128;
 /// A request whose deaths weigh so much is answered with an error.
 const MOST_WEIGHT: u64 = 30;
 
-/// How the worker before has died.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Death {
-    /// By its own doing. Three of them are enough.
-    #[default]
-    Own,
-    /// Somebody killed it, or the machine ran out of memory: hardly the fault of a request, and a
-    /// slow one may be under way many times.
-    Killed,
-}
-
-impl Death {
-    fn weight(self) -> u64 {
-        match self {
-            Self::Own => MOST_WEIGHT / 3,
-            Self::Killed => 1,
-        }
+/// What a death weighs for the requests under way. Three of a worker's own doing are enough; a
+/// request that is slow may be under way at many others.
+fn weight(death: Death) -> u64 {
+    match death {
+        Death::Own => MOST_WEIGHT / 3,
+        Death::Killed => 1,
     }
 }
 
@@ -114,7 +103,7 @@ impl Handover {
         let mut suspects: Vec<[u64; 4]> = threads
             .iter()
             .map(|[unique, operation, ino]| {
-                [*unique, weight_of(*unique) + death.weight(), *operation, *ino]
+                [*unique, weight_of(*unique) + weight(death), *operation, *ino]
             })
             .collect();
         let mut quarantine: HashSet<(u64, u64)> =

@@ -1,3 +1,4 @@
+use hsci_protocol::mount::Death;
 use rustix::fs::ftruncate;
 
 use super::*;

@@ -97,8 +97,8 @@ impl VaultKeeper {
         Ok(theirs)
     }
 
-    /// Hands everything that is kept to `take`.
-    pub(crate) fn hand_over<E>(
+    /// Calls `take` for everything that is kept.
+    pub(crate) fn each<E>(
         &self,
         mut take: impl FnMut(u64, BorrowedFd<'_>) -> Result<(), E>,
     ) -> Result<(), E> {

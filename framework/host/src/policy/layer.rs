@@ -435,8 +435,8 @@ impl FileSystem for Judged {
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         let number = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
         let answer = match (number(REPORTS), number(HITS)) {
-            (Some(from), _) => self.policy.reports(from),
-            (_, Some(from)) => self.policy.hits(from as usize),
+            (Some(from), _) => serde_json::to_vec(&self.policy.reports(from)),
+            (_, Some(from)) => serde_json::to_vec(&self.policy.hits(from as usize)),
             (None, None) => {
                 // Whoever asks is told what would hold for what they write.
                 let call = self.on_right(call, (Operation::WriteData, false), ino)?;
@@ -446,6 +446,6 @@ impl FileSystem for Judged {
         if call.uid != 0 && call.uid != rustix::process::geteuid().as_raw() {
             return Err(Error::NotPermitted("that is for root and who mounted it".to_owned()));
         }
-        Ok(answer.into_bytes())
+        Ok(answer.expect("numbers and texts are JSON"))
     }
 }

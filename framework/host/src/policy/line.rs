@@ -7,12 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use hsci_protocol::line::{receive, send};
 use serde::{Deserialize, Serialize};
 
 use super::caller::KernelCallers;
 use super::file::Handed;
 use super::{InForce, Policy};
-use crate::protocol::{receive, receive_descriptor, send, send_descriptor};
+use crate::passing::{receive_descriptor, send_descriptor};
 
 /// Which policy is in force from now on. Behind it come the descriptors of what it names.
 #[derive(Debug, Serialize, Deserialize)]

@@ -110,10 +110,10 @@ fn calls_are_denied_by_path_user_and_operation() {
     let mut writeback = by(BOB);
     writeback.anonymous = true;
     assert_eq!(errno(rig.top.write(&writeback, f, 0, b"x")), None);
-    let told = rig.policy.to_json();
-    assert_eq!(told["denied"], 5, "{told}");
-    assert_eq!((rig.policy.hits(0), rig.policy.hits(1)), ("[4,1]".into(), "[1]".into()));
-    assert_eq!((rig.policy.hits(2), rig.policy.hits(9)), ("[]".into(), "[]".into()));
+    let status = rig.policy.status().expect("a policy");
+    assert_eq!(status.denied, 5, "{status:?}");
+    assert_eq!((rig.policy.hits(0), rig.policy.hits(1)), (vec![4, 1], vec![1]));
+    assert_eq!((rig.policy.hits(2), rig.policy.hits(9)), (vec![], vec![]));
 }
 
 #[test]
@@ -180,10 +180,10 @@ fn unknown_callers_are_refused_where_rules_ask_who_they_are() {
     // A call without a thread: nobody can tell through which program.
     let (a, b) = (rig.find("a"), rig.find("b"));
     assert_eq!(errno(rig.top.unlink(&by(0), a, OsStr::new("f"))), Some(Errno::ACCESS));
-    assert_eq!(rig.policy.to_json()["unfit"], 1);
+    assert_eq!(rig.policy.status().expect("a policy").unfit, 1);
     let of_this_process = Call::new(0, 0, std::process::id());
     assert_eq!(errno(rig.top.unlink(&of_this_process, a, OsStr::new("f"))), Some(Errno::ACCESS));
-    assert_eq!(rig.policy.to_json()["denied"], 1);
+    assert_eq!(rig.policy.status().expect("a policy").denied, 1);
     assert_eq!(errno(rig.top.mkdir(&by(0), b, OsStr::new("d"), 0o700)), None);
 }
 
@@ -194,11 +194,11 @@ fn a_policy_that_only_reports_refuses_nothing() {
     let rig = Rig::new(policy, false);
     rig.top.unlink(&by(BOB), rig.find("a"), OsStr::new("f")).expect("reported only");
     rig.top.mkdir(&by(BOB), rig.find("b"), OsStr::new("d"), 0o700).expect("a directory");
-    let told: super::Remembered = serde_json::from_str(&rig.policy.reports(0)).expect("JSON");
-    let told: Vec<_> =
-        told.reports.iter().map(|one| (one.kind.name(), one.path.as_str())).collect();
-    assert_eq!(told, [("denied", "/a/f"), ("audited", "/b/d")]);
-    assert!(rig.policy.reports(2).contains("\"reports\":[]"));
+    let reports = rig.policy.reports(0);
+    let reported: Vec<_> =
+        reports.reports.iter().map(|one| (one.kind.name(), one.path.as_str())).collect();
+    assert_eq!(reported, [("denied", "/a/f"), ("audited", "/b/d")]);
+    assert!(rig.policy.reports(2).reports.is_empty());
 }
 
 /// A rename is judged at two paths. One policy denies the first, the other the second: only a

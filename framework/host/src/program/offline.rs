@@ -6,13 +6,14 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use hsci_extension::{Call, Environment, Finding, Ino, Severity};
+use hsci_protocol::check::{self, CheckEvent, CheckFinding};
+use hsci_protocol::line::send;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::stack::{self, Stack};
 use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
-use crate::protocol::{CheckEvent, send};
 use crate::supervisor::StoreFile;
 
 /// Verifies a store and prints what is found.
@@ -42,24 +43,24 @@ pub(super) fn check(
     let mut damaged = false;
     let mut report = |finding: Finding| {
         damaged |= finding.severity == Severity::Damage;
-        print(&CheckEvent::Finding {
+        print(&CheckEvent::Finding(CheckFinding {
             severity: match finding.severity {
-                Severity::Notice => "notice".to_owned(),
-                Severity::Damage => "damage".to_owned(),
+                Severity::Notice => check::Severity::Notice,
+                Severity::Damage => check::Severity::Damage,
             },
-            place: finding.place,
+            path: finding.place,
             text: finding.text,
-        });
+        }));
     };
     let checked = (registration.check)(&environment, &mut report, &mut |bytes| {
         print(&CheckEvent::Progress(bytes))
     })
     .map_err(|error| stack::failure("the check did not end", &error))?;
-    print(&CheckEvent::Checked {
+    print(&CheckEvent::Checked(check::Checked {
         files: checked.files,
         verified_bytes: checked.verified_bytes,
         unverified_bytes: checked.unverified_bytes,
-    });
+    }));
     if damaged { Err(Failure::new(Exit::No, "")) } else { Ok(()) }
 }
 

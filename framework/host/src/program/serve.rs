@@ -6,20 +6,22 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use hsci_extension::Kernel;
+use hsci_protocol::failure::{Answer, Exit, Failure};
+use hsci_protocol::line::{receive, send};
+use hsci_protocol::mount::{Fenced, Start};
+use hsci_protocol::status::{Status, SupervisorStatus, WorkerStatus};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::net::{RecvFlags, recv};
-use serde_json::json;
 
 use super::Registration;
 use super::stack::{self, Stack};
-use crate::failure::{Exit, Failure};
 use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
 use crate::handover::{Handover, Vault};
 use crate::lower::{Legacy, LowerTree};
+use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
-use crate::protocol::{Answer, Seal, Start, receive, receive_descriptor, send};
 use crate::sys::descriptors::inherited;
 
 /// Serves until the mount ends.
@@ -33,9 +35,9 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
-    let heritage = Heritage::receive(&control, &start)?;
+    let received = Received::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
-    let prepared = prepare(registrations, &start, lower, heritage, &(Arc::clone(&caches) as _));
+    let prepared = prepare(registrations, &start, lower, received, &(Arc::clone(&caches) as _));
     let worker = answer(&control, prepared)?;
     let (_, device) = receive_descriptor(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("no FUSE descriptor: {error}")))?;
@@ -51,7 +53,7 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
 }
 
 /// What outlives a worker, as it comes from the supervisor.
-struct Heritage {
+struct Received {
     handover: OwnedFd,
     vault: OwnedFd,
     /// Where the supervisor tells of policies.
@@ -60,7 +62,7 @@ struct Heritage {
     unlinked: HashMap<u64, OwnedFd>,
 }
 
-impl Heritage {
+impl Received {
     fn receive(control: &UnixStream, start: &Start) -> Result<Self, Failure> {
         let receive = || {
             receive_descriptor(control)
@@ -73,9 +75,9 @@ impl Heritage {
     }
 }
 
-/// Tells the supervisor how a step went; a failed step ends the worker.
+/// Reports to the supervisor how a step went; a failed step ends the worker.
 fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Failure> {
-    let (told, outcome) = match outcome {
+    let (step, outcome) = match outcome {
         Ok(value) => (Answer::Done, Ok(value)),
         // The supervisor reports it; the worker has nothing to add.
         Err(failure) => {
@@ -83,7 +85,7 @@ fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Fai
             (Answer::from(Err(failure)), Err(silent))
         }
     };
-    send(control, &told)
+    send(control, &step)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
     outcome
 }
@@ -100,14 +102,14 @@ fn prepare(
     registrations: &[Registration],
     start: &Start,
     lower: OwnedFd,
-    heritage: Heritage,
+    received: Received,
     kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
     let registrations = stack::find(registrations, &start.request.extensions)?;
     let options = stack::check_options(&registrations, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let Heritage { handover, vault, policy: line, unlinked } = heritage;
+    let Received { handover, vault, policy: line, unlinked } = received;
     let (handover, remains) =
         Handover::open(handover).map_err(|text| Failure::new(Exit::Internal, text))?;
     let handover = Arc::new(handover);
@@ -169,34 +171,46 @@ impl Worker {
         let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
         let policy = Arc::clone(&self.policy);
         let profile = if self.profile.dispatch.open { "dispatch-opens" } else { "no-open" };
-        let fixed = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "dir": start.request.dir,
-            "lower": start.request.lower,
-            "extensions": start.request.extensions,
-            "read_only": start.request.flags & MountFlags::RDONLY.bits() != 0,
-            "profile": profile,
-            "profile_reason": self.opens_reason,
-            "supervisor_pid": start.supervisor_pid,
-            "worker_pid": std::process::id(),
-            "workers": start.workers + 1,
-            "since": start.since,
-            "log": start.log,
-            "program": std::env::current_exe().ok(),
-        });
+        let supervisor = SupervisorStatus {
+            extensions: start.request.extensions.clone(),
+            read_only: start.request.flags & MountFlags::RDONLY.bits() != 0,
+            supervisor_pid: start.supervisor_pid,
+            workers: start.workers + 1,
+            since: start.since,
+            log: start.log.clone(),
+            ..SupervisorStatus::default()
+        };
+        let worker = WorkerStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            worker_pid: std::process::id(),
+            program: std::env::current_exe().ok(),
+            profile: profile.to_owned(),
+            profile_reason: self.opens_reason.to_owned(),
+            ..WorkerStatus::default()
+        };
+        let fixed = Status {
+            dir: start.request.dir.clone(),
+            lower: start.request.lower.clone(),
+            supervisor: Some(supervisor),
+            worker: Some(worker),
+            ..Status::default()
+        };
         let line = Mutex::new(Line::new(control, start));
         Box::new(move || {
             let mut status = fixed.clone();
             let mut line = line.lock();
-            status["supervised"] = line.read().into();
-            status["sealed"] = line.seal.is_ok().into();
-            status["sealed_reason"] = line.reason().into();
-            let (inodes, descriptors) = tree.counts();
-            status["inodes"] = inodes.into();
-            status["descriptors"] = descriptors.into();
-            status["requests"] = requests.to_json().into();
-            status["policy"] = policy.to_json();
-            status.to_string()
+            if let Some(supervisor) = &mut status.supervisor {
+                supervisor.supervised = line.read();
+                supervisor.fenced = line.fenced.is_ok();
+                supervisor.fenced_reason = line.reason();
+            }
+            if let Some(worker) = &mut status.worker {
+                let (inodes, descriptors) = tree.counts();
+                (worker.inodes, worker.descriptors) = (inodes as u64, descriptors as u64);
+                worker.requests = requests.counts();
+                worker.policy = policy.status();
+            }
+            serde_json::to_string(&status).expect("texts and numbers are JSON")
         })
     }
 }
@@ -206,14 +220,14 @@ struct Line {
     control: UnixStream,
     /// What has no end of line yet.
     rest: Vec<u8>,
-    seal: Seal,
+    fenced: Fenced,
     over_itself: bool,
 }
 
 impl Line {
     fn new(control: UnixStream, start: &Start) -> Self {
         let over_itself = start.request.dir == start.request.lower;
-        Self { control, rest: Vec::new(), seal: Err(String::new()), over_itself }
+        Self { control, rest: Vec::new(), fenced: Err(String::new()), over_itself }
     }
 
     /// Takes what has been said; true while the supervisor holds the other end.
@@ -234,7 +248,7 @@ impl Line {
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             match serde_json::from_slice(&line) {
-                Ok(seal) => self.seal = seal,
+                Ok(fenced) => self.fenced = fenced,
                 Err(error) => log::warn!("the supervisor is not understood: {error}"),
             }
         }
@@ -248,7 +262,7 @@ impl Line {
         } else {
             "the lower directory is open to whom its permissions admit"
         };
-        match &self.seal {
+        match &self.fenced {
             Ok(()) => "the guard keeps everybody but the host from the store".to_owned(),
             Err(why) if why.is_empty() => without.to_owned(),
             Err(why) => format!("{without}; {why}"),
@@ -264,13 +278,13 @@ mod tests {
     fn the_last_word_of_the_supervisor_counts() {
         let (control, supervisor) = UnixStream::pair().expect("sockets");
         let mut line =
-            Line { control, rest: Vec::new(), seal: Err(String::new()), over_itself: false };
+            Line { control, rest: Vec::new(), fenced: Err(String::new()), over_itself: false };
         assert!(line.read(), "it is there");
         assert!(!line.reason().contains(';'), "and has said nothing");
-        send(&supervisor, &Seal::Ok(())).expect("sent");
-        assert!(line.read() && line.seal.is_ok());
+        send(&supervisor, &Fenced::Ok(())).expect("sent");
+        assert!(line.read() && line.fenced.is_ok());
         for why in ["first", "last"] {
-            send(&supervisor, &Seal::Err(why.to_owned())).expect("sent");
+            send(&supervisor, &Fenced::Err(why.to_owned())).expect("sent");
         }
         drop(supervisor);
         assert!(!line.read(), "it is gone");

@@ -9,6 +9,8 @@ use hsci_extension::{
     Result as LayerResult, Store,
 };
 
+use hsci_protocol::mount::MountOption;
+
 use super::Registration;
 use crate::failure::{Exit, Failure};
 use crate::lower::LowerTree;
@@ -58,11 +60,11 @@ pub(super) fn find(
 /// Checks options of the host and of all extensions of a stack; each option goes to all that have it.
 pub(super) fn check_options(
     stack: &[Registration],
-    given: &[(String, String)],
+    given: &[MountOption],
 ) -> Result<Options, Failure> {
     let specs = stack.iter().flat_map(|registration| (registration.options)());
     let specs: Vec<_> = HOST_OPTIONS.into_iter().chain(specs).collect();
-    let given = given.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let given = given.iter().map(|MountOption(name, value)| (name.as_str(), value.as_str()));
     Options::check(&specs, given).map_err(|complaint| Failure::new(Exit::Usage, complaint))
 }
 

@@ -10,12 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use hsci_protocol::mount::MountRequest;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::geteuid;
 
 use crate::failure::{Exit, Failure};
-use crate::protocol::{MountRequest, receive_descriptor};
+use crate::passing::receive_descriptor;
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";

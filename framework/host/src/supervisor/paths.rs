@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::{is_read_only, kernel, table};
 use crate::failure::{Exit, Failure};
-use crate::protocol::MountRequest;
+use hsci_protocol::mount::MountRequest;
 
 /// The request with its paths resolved, if it can be carried out as far as they go.
 pub(super) fn check(request: &MountRequest) -> Result<MountRequest, Failure> {

@@ -57,8 +57,8 @@ pub fn renew_policies(
             else {
                 return true;
             };
-            if sealed && status["sealed"] != true {
-                let why = status["sealed_reason"].as_str().unwrap_or("it does not say why");
+            if sealed && status["fenced"] != true {
+                let why = status["fenced_reason"].as_str().unwrap_or("it does not say why");
                 left.push((dir.clone(), format!("its store is not sealed: {why}")));
             }
             false
@@ -101,7 +101,7 @@ struct InForce {
 
 impl InForce {
     fn new(side: KernelSide, (file, mut policy): (File, Handed)) -> Self {
-        // The guard is told of mounts by root alone.
+        // Only root may give the guard mounts.
         policy.head.guarded &= geteuid().is_root();
         Self { callers: (side.callers)(&policy.tables), file, policy }
     }
@@ -121,12 +121,12 @@ impl PolicyLine {
         Ok((Self(Arc::new(Mutex::new(state))), needs_opens))
     }
 
-    /// The line for another worker; the policy in force is told on it already.
+    /// The line for another worker; the policy in force is sent on it already.
     pub(super) fn open(&self) -> std::io::Result<OwnedFd> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut state = self.0.lock();
         state.line = Some(ours);
-        state.tell()?;
+        state.send()?;
         Ok(theirs.into())
     }
 
@@ -156,8 +156,8 @@ impl PolicyLine {
             log::error!("the guard cannot judge calls, so this host does: {why}");
             now.policy.head.guarded = false;
         }
-        if let Err(error) = state.tell() {
-            // The next worker will be told.
+        if let Err(error) = state.send() {
+            // The next worker will get it.
             log::debug!("the worker does not hear of a policy: {error}");
         }
     }
@@ -175,7 +175,7 @@ impl State {
         (self.side.place)(&now.policy.tables, &self.dir, device)
     }
 
-    fn tell(&self) -> std::io::Result<()> {
+    fn send(&self) -> std::io::Result<()> {
         let Some(line) = &self.line else { return Ok(()) };
         let Some(InForce { file, policy, callers }) = &self.in_force else {
             let none = Change { has_policy: false, guarded: false, callers: Err(String::new()) };

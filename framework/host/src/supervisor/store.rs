@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use hsci_extension::RESERVED_NAME;
+use hsci_protocol::describe::Description;
+use hsci_protocol::mount::Job;
 use rustix::fs::{Mode, OFlags, mkdirat, openat, renameat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, is_read_only};
+use super::is_read_only;
 use crate::failure::{Exit, Failure};
-use crate::protocol::Description;
 
 const NAME: &str = "store";
 const NEW_NAME: &str = "store.new";

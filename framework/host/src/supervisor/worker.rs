@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use hsci_protocol::failure::{Answer, Exit, Failure};
+use hsci_protocol::line::{receive, send};
+use hsci_protocol::mount::{Death, Start};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use super::fence::Fence;
 use super::internal;
 use super::policy::PolicyLine;
-use super::seal::Sealed;
-use crate::failure::{Exit, Failure};
-use crate::handover::{Death, VaultKeeper};
-use crate::protocol::{Answer, Start, receive, send, send_descriptor};
+use crate::handover::VaultKeeper;
+use crate::passing::send_descriptor;
 
 /// The program of an extension, kept open: it can be started again whatever happens to its name.
 pub(super) struct Program {
@@ -59,12 +61,12 @@ impl Program {
 }
 
 /// What a worker is given beside its orders, and what outlives it.
-pub(super) struct Heritage {
+pub(super) struct Lasting {
     pub(super) lower: OwnedFd,
     pub(super) handover: OwnedFd,
     pub(super) vault: VaultKeeper,
     pub(super) policy: PolicyLine,
-    pub(super) seal: Arc<Sealed>,
+    pub(super) fence: Arc<Fence>,
 }
 
 pub(super) struct Worker {
@@ -81,14 +83,14 @@ impl Worker {
     /// Starts the program of an extension, and waits until it has brought the store into order.
     pub(super) fn start(
         program: &Program,
-        heritage: &mut Heritage,
+        lasting: &mut Lasting,
         start: &Start,
     ) -> Result<Self, Failure> {
         let extension = start.request.extensions[0].clone();
         let fail = |error: std::io::Error| internal(&program.path.display().to_string(), &error);
         let (control, theirs) = UnixStream::pair().map_err(fail)?;
         // Copies that the program inherits. The lock on the lower directory goes with its copy.
-        let lower = rustix::io::dup(&heritage.lower).map_err(|errno| fail(errno.into()))?;
+        let lower = rustix::io::dup(&lasting.lower).map_err(|errno| fail(errno.into()))?;
         let line = rustix::io::dup(&theirs).map_err(|errno| fail(errno.into()))?;
         let mut command = program.command();
         command.arg("serve").args([&lower, &line].map(|fd| fd.as_raw_fd().to_string()));
@@ -97,39 +99,39 @@ impl Worker {
         let child = command.spawn().map_err(fail)?;
         // With the last copies here, its death is noticed.
         drop((lower, line, theirs));
-        heritage.seal.admit(child.id());
+        lasting.fence.admit(child.id());
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(|errno| fail(errno.into()))?;
         let mut worker = Self { child, control, process, extension, death: Death::Own };
-        if let Err(error) = worker.hand_over(heritage, start) {
-            return Err(worker.ended(&format!("while it was told what to do: {error}")));
+        if let Err(error) = worker.send_start(lasting, start) {
+            return Err(worker.ended(&format!("while its orders were sent: {error}")));
         }
         worker.answer()?;
         Ok(worker)
     }
 
-    fn hand_over(&self, heritage: &mut Heritage, start: &Start) -> std::io::Result<()> {
-        let vault = heritage.vault.open()?;
-        let policy = heritage.policy.open()?;
-        let unlinked = heritage.vault.count() as u64;
+    fn send_start(&self, lasting: &mut Lasting, start: &Start) -> std::io::Result<()> {
+        let vault = lasting.vault.open()?;
+        let policy = lasting.policy.open()?;
+        let unlinked = lasting.vault.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
-        send_descriptor(&self.control, 0, heritage.handover.as_fd())?;
+        send_descriptor(&self.control, 0, lasting.handover.as_fd())?;
         send_descriptor(&self.control, 0, vault.as_fd())?;
         send_descriptor(&self.control, 0, policy.as_fd())?;
         // The worker changes nothing in the vault before it has them all.
-        heritage.vault.hand_over(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
+        lasting.vault.each(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
 
     /// Gives it the descriptor to serve, and waits until it answers requests.
     pub(super) fn serve(
         &mut self,
         device: BorrowedFd<'_>,
-        heritage: &Heritage,
+        lasting: &Lasting,
     ) -> Result<(), Failure> {
         let fail = |error: std::io::Error| internal("the worker", &error);
         send_descriptor(&self.control, 0, device).map_err(fail)?;
         self.answer()?;
-        heritage.seal.serves(self.child.id(), self.control.try_clone().map_err(fail)?);
+        lasting.fence.serves(self.child.id(), self.control.try_clone().map_err(fail)?);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// Exit codes of `hsci`, of the extensions' programs and of a worker's answer to its supervisor.
 ///
 /// Success is 0 and not listed. `docs/src/reference/command.md` documents these codes; a test compares.
@@ -83,6 +85,38 @@ impl Failure {
     #[must_use]
     pub fn of(self, path: &Path) -> Self {
         Self { text: format!("{}: {}", path.display(), self.text), ..self }
+    }
+}
+
+/// How a step of a mount went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// It is not, and nothing is left behind.
+    Failed {
+        /// Number of an [`Exit`].
+        exit: u8,
+        /// One line.
+        text: String,
+    },
+}
+
+impl From<Result<(), Failure>> for Answer {
+    fn from(result: Result<(), Failure>) -> Self {
+        match result {
+            Ok(()) => Self::Done,
+            Err(failure) => Self::Failed { exit: failure.exit.code(), text: failure.text },
+        }
+    }
+}
+
+impl From<Answer> for Result<(), Failure> {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Done => Ok(()),
+            Answer::Failed { exit, text } => Err(Failure::new(Exit::from_code(exit), text)),
+        }
     }
 }
 

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::seal::Sealed;
-use super::worker::{Heritage, Program, Worker};
+use super::fence::Fence;
+use super::worker::{Lasting, Program, Worker};
 use crate::failure::{Exit, Failure};
-use crate::protocol::Start;
+use hsci_protocol::mount::Start;
 
 /// A worker that ends sooner than this was not worth starting.
 const SOON: Duration = Duration::from_millis(100);
@@ -42,12 +42,12 @@ impl Replacer {
 }
 
 /// The workers of a mount.
-pub(super) struct Succession {
+pub(super) struct Workers {
     dir: PathBuf,
     program: Program,
     /// What served before `program`, until that has shown that it can.
     before: Option<Program>,
-    heritage: Heritage,
+    lasting: Lasting,
     device: OwnedFd,
     start: Start,
     worker: Worker,
@@ -57,11 +57,11 @@ pub(super) struct Succession {
     replacer: Replacer,
 }
 
-impl Succession {
+impl Workers {
     /// Goes on with a worker that serves.
     pub(super) fn new(
         program: Program,
-        heritage: Heritage,
+        lasting: Lasting,
         device: OwnedFd,
         start: Start,
         worker: Worker,
@@ -72,7 +72,7 @@ impl Succession {
             dir: start.request.dir.clone(),
             program,
             before: None,
-            heritage,
+            lasting,
             device,
             start,
             worker,
@@ -86,15 +86,15 @@ impl Succession {
         self.replacer.clone()
     }
 
-    pub(super) fn seal(&self) -> Arc<Sealed> {
-        Arc::clone(&self.heritage.seal)
+    pub(super) fn fence(&self) -> Arc<Fence> {
+        Arc::clone(&self.lasting.fence)
     }
 
     /// Returns when the mount has ended, or when no worker lives long enough.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         loop {
             let ended = self.worker.wait();
-            self.heritage.seal.ended();
+            self.lasting.fence.ended();
             let Err(mut failure) = ended else { return Ok(()) };
             self.start.death = self.worker.death();
             loop {
@@ -154,16 +154,16 @@ impl Succession {
     fn replace(&mut self) -> Result<(), Failure> {
         self.since = Instant::now();
         self.start.workers += 1;
-        let mut worker = Worker::start(&self.program, &mut self.heritage, &self.start)?;
+        let mut worker = Worker::start(&self.program, &mut self.lasting, &self.start)?;
         let process = worker.process().map_err(|error| super::internal("the worker", &error))?;
         *self.replacer.process.lock() = process;
-        worker.serve(self.device.as_fd(), &self.heritage)?;
+        worker.serve(self.device.as_fd(), &self.lasting)?;
         self.before = None;
         log::info!(
             "worker {} serves after {:?}; {} unlinked files kept",
             self.start.workers + 1,
             self.since.elapsed(),
-            self.heritage.vault.count()
+            self.lasting.vault.count()
         );
         self.worker = worker;
         Ok(())

@@ -1,0 +1,58 @@
+//! What the program of an extension prints while it checks a store.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckEvent {
+    /// So many more stored bytes are done.
+    Progress(u64),
+    /// Something was found.
+    Finding(CheckFinding),
+    /// The end of a complete check.
+    Checked(Checked),
+}
+
+/// Something that a check has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFinding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Path below the root, or a part of the store.
+    pub path: String,
+    /// What is wrong.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Nothing is lost.
+    Notice,
+    /// Something is lost.
+    Damage,
+}
+
+impl Severity {
+    /// The severity in one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Damage => "damage",
+        }
+    }
+}
+
+/// What a complete check has looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Regular files.
+    pub files: u64,
+    /// Logical bytes verified against a checksum.
+    pub verified_bytes: u64,
+    /// Logical bytes in forms that carry no checksum.
+    pub unverified_bytes: u64,
+}

@@ -1,0 +1,16 @@
+//! How the settling of all files of a mount goes.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to the question `settle`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleProgress {
+    /// Files settled.
+    pub done: u64,
+    /// Files to settle, once all were found.
+    pub total: Option<u64>,
+    /// The last order is not carried out yet.
+    pub running: bool,
+    /// Files that could not be settled.
+    pub failed: u64,
+}

@@ -1,0 +1,81 @@
+//! What a mount says of itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::path;
+use crate::policy::PolicyStatus;
+
+/// The status of a mount, as `hsci status --json` prints it. A mount that cannot be asked has a place
+/// and a reason in [`silent`](Self::silent); what else is known is there as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it is.
+    #[serde(with = "path")]
+    pub dir: PathBuf,
+    /// The directory that stores the files.
+    #[serde(with = "path")]
+    pub lower: PathBuf,
+    /// Why it does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
+    /// What its supervisor knows.
+    #[serde(flatten)]
+    pub supervisor: Option<SupervisorStatus>,
+    /// What its worker knows.
+    #[serde(flatten)]
+    pub worker: Option<WorkerStatus>,
+    /// Calls by all programs, also those that the kernel served alone, where a guard counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+}
+
+/// What the supervisor of a mount knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// The extensions, the topmost first.
+    pub extensions: Vec<String>,
+    /// Nothing can be written.
+    pub read_only: bool,
+    /// A supervisor replaces a worker that dies.
+    pub supervised: bool,
+    /// Its process id.
+    pub supervisor_pid: u32,
+    /// How many workers have served the mount, the present one included.
+    pub workers: u64,
+    /// When it was mounted, in seconds since 1970.
+    pub since: u64,
+    /// Where its supervisor and its workers log to.
+    #[serde(with = "path::optional")]
+    pub log: Option<PathBuf>,
+    /// The guard keeps everybody but the host from the store.
+    pub fenced: bool,
+    /// Why, or why not.
+    pub fenced_reason: String,
+}
+
+/// What the worker of a mount knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Version of the extension's program.
+    pub version: String,
+    /// Its process id.
+    pub worker_pid: u32,
+    /// Its program.
+    #[serde(with = "path::optional")]
+    pub program: Option<PathBuf>,
+    /// `no-open` or `dispatch-opens`.
+    pub profile: String,
+    /// Why.
+    pub profile_reason: String,
+    /// Inodes that the kernel knows.
+    pub inodes: u64,
+    /// Descriptors of files in use.
+    pub descriptors: u64,
+    /// How many requests of each kind have arrived.
+    pub requests: BTreeMap<String, u64>,
+    /// The policy in force, if there is one.
+    pub policy: Option<PolicyStatus>,
+}
