@@ -5,16 +5,16 @@ use std::path::Path;
 
 use hsci_engine::Tables;
 use hsci_host::supervisor::Callers;
-use hsci_kernel::dispatch::Dispatch;
+use hsci_kernel::callers::CallerTracer;
 use hsci_kernel::guard::Guard;
 
 /// The program in the kernel, for the mounts of this process.
-struct InKernel(Dispatch);
+struct InKernel(CallerTracer);
 
 /// Loads the program; an error says why that cannot be.
 pub(crate) fn find(tables: &Tables) -> Result<Box<dyn Callers>, String> {
-    let dispatch = Dispatch::load(tables).map_err(|error| error.to_string())?;
-    Ok(Box::new(InKernel(dispatch)))
+    let tracer = CallerTracer::load(tables).map_err(|error| error.to_string())?;
+    Ok(Box::new(InKernel(tracer)))
 }
 
 /// Tells the guard of a mount; an error says why that cannot be.

@@ -10,10 +10,10 @@ pub(crate) struct ByGuard;
 
 impl Guardian for ByGuard {
     fn fence(&self, lower: BorrowedFd<'_>, worker: u32) -> Fenced {
-        guard::seal(lower, worker).map_err(|unfenced| unfenced.to_string())
+        guard::fence(lower, worker).map_err(|unfenced| unfenced.to_string())
     }
 
     fn release(&self, lower: BorrowedFd<'_>) {
-        guard::unseal(lower);
+        guard::unfence(lower);
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Objects, each made from a source of the same name.
-const OBJECTS: &[&str] = &["dispatch", "evaluate", "guard"];
+const OBJECTS: &[&str] = &["callers", "evaluate", "guard"];
 
 /// Room for tables, in bytes: each object is built for each. `src/room.rs` has the same.
 const ROOMS: &[usize] = &[64 << 10, 512 << 10, 4 << 20, 16 << 20];

@@ -176,7 +176,7 @@ pub(crate) struct Down {
   hsci policy unload")]
 pub(crate) struct PolicyUnload {}
 
-/// Show the policy that is in force, and how often each rule had a say
+/// Show the policy that is in force, and how often each rule decided
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci policy list

@@ -20,7 +20,7 @@ use crate::{Result, control, ui};
 struct Line {
     /// Seconds since the machine was started.
     seconds: f64,
-    /// `audited`, `denied`, `sealed` or `unfit`.
+    /// `audited`, `denied`, `fenced` or `undecidable`.
     kind: String,
     operation: Option<String>,
     /// The last name of the path, or on a mount all of it.
@@ -46,8 +46,8 @@ impl Line {
             kind: match event.kind {
                 Kind::Audited => "audited".to_owned(),
                 Kind::Denied => "denied".to_owned(),
-                Kind::Sealed => "sealed".to_owned(),
-                Kind::Unfit => "unfit".to_owned(),
+                Kind::Fenced => "fenced".to_owned(),
+                Kind::Undecidable => "undecidable".to_owned(),
             },
             operation,
             name: text(&event.name),

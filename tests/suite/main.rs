@@ -4,11 +4,11 @@ mod architecture;
 mod bad_input;
 mod big_tree;
 mod book;
+mod callers;
 mod clients;
 mod conformance;
 mod damage;
 mod database;
-mod dispatch;
 mod exerciser;
 mod full_disk;
 mod fuzz;
@@ -34,7 +34,7 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     conformance::TESTS,
     damage::TESTS,
-    dispatch::TESTS,
+    callers::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,

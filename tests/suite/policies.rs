@@ -163,7 +163,7 @@ fn judged(dir: &Path) {
     assert!(mount.lower().join("before").exists() && !mount.lower().join("no").exists());
     let status = mount.status();
     let told = &status["policy"];
-    let counts = [&told["denied"], &told["audited"], &told["unfit"]];
+    let counts = [&told["denied"], &told["audited"], &told["undecidable"]];
     assert_eq!(counts, [3, 2, 0], "{told}");
     assert_eq!(told["callers"], "kernel", "{told}");
     assert_eq!(told["handed_over"], told["judged"], "the kernel told of every caller: {told}");

@@ -178,7 +178,7 @@ allowed() {
     gets the_trusted_program $arena/trusted-cat "$vault/a"
     gets other_files cat $arena/other
     gets block_device grep -q secret-disk "$(findmnt -no SOURCE $arena/ext4)"
-    gets what_does_not_fit_is_counted bash -c "'$hsci' policy list | grep ' unfit' | grep -qv ' 0 unfit'"
+    gets what_does_not_fit_is_counted bash -c "'$hsci' policy list | grep ' undecidable' | grep -qv ' 0 undecidable'"
     gets audit_is_seen bash -c "'$hsci' trace --timeout 1 | grep -q audited.*other"
     # A right is judged when it is acquired.
     gets descriptor_from_before_the_policy cat <&7

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::layout::{Record as _, SubjectClass, hash};
 
-// As in `filters/kernel/bpf/dispatch.bpf.c`.
+// As in `filters/kernel/bpf/callers.bpf.c`.
 const PLACES: u32 = 4096;
 const PLACE_LEN: usize = 64;
 const SUBJECT: usize = 16;

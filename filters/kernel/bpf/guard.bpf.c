@@ -84,11 +84,11 @@ static __always_inline int refuse(struct call *call, int error)
 	return call->guard->permissive ? 0 : -error;
 }
 
-static __always_inline int unfit(struct call *call)
+static __always_inline int undecidable(struct call *call)
 {
-	__sync_fetch_and_add(&call->guard->unfit, 1);
+	__sync_fetch_and_add(&call->guard->undecidable, 1);
 	hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
-		    HSCI_NONE, EACCES, HSCI_UNFIT);
+		    HSCI_NONE, EACCES, HSCI_UNDECIDABLE);
 	return refuse(call, EACCES);
 }
 
@@ -103,7 +103,7 @@ static long judge_operation(__u32 operation, struct call *call)
 	call->asked.operation = operation;
 	hsci_judge(call->tables, &call->asked, &verdict);
 	if (verdict.status) {
-		call->result = unfit(call);
+		call->result = undecidable(call);
 		return 1;
 	}
 	if (verdict.target < HSCI_TARGETS)
@@ -127,13 +127,13 @@ static long judge_operation(__u32 operation, struct call *call)
 /* Judges a call whose label is known. */
 static __noinline int judge_labelled(struct call *call)
 {
-	if (call->label.seal) {
+	if (call->label.fence) {
 		/* Rules are for those who come by the mount. */
-		if (hsci_may_pass(call->guard, call->label.seal))
+		if (hsci_may_pass(call->guard, call->label.fence))
 			return 0;
-		__sync_fetch_and_add(&call->guard->sealed, 1);
+		__sync_fetch_and_add(&call->guard->fenced, 1);
 		hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
-			    HSCI_NONE, EPERM, HSCI_SEALED);
+			    HSCI_NONE, EPERM, HSCI_FENCED);
 		return refuse(call, EPERM);
 	}
 	call->asked.class = hsci_class(call->tables, call->label.state);
@@ -141,7 +141,7 @@ static __noinline int judge_labelled(struct call *call)
 		return 0;
 	__sync_fetch_and_add(&call->guard->judged, 1);
 	if (!hsci_classify(call->tables, &call->asked.subject))
-		return unfit(call);
+		return undecidable(call);
 	bpf_loop(HSCI_OPERATIONS, judge_operation, call, 0);
 	return call->result;
 }
@@ -164,7 +164,7 @@ static __always_inline void take_facts(struct call *call, const struct inode *in
 
 /*
  * Judges a call on what `dentry` names. `inode` is its inode where the verifier trusts it; the facts of
- * `known` are looked at once a rule may have a say.
+ * `known` are looked at once a rule may match.
  */
 static __always_inline int judge(struct call *call, const struct dentry *dentry,
 				 struct inode *inode, const struct inode *known, __u32 operations)
@@ -173,9 +173,9 @@ static __always_inline int judge(struct call *call, const struct dentry *dentry,
 	call->operations = operations;
 	/* A host may reach what is in its store by handles. */
 	if (!hsci_label_of(call->tables, call->guard, dentry, inode, &call->label))
-		return hsci_own_seal() ? 0 : unfit(call);
+		return hsci_own_fence() ? 0 : undecidable(call);
 	/* Most paths are no rule's business. */
-	if (!call->label.state && !call->label.seal)
+	if (!call->label.state && !call->label.fence)
 		return 0;
 	if (known)
 		take_facts(call, known);
@@ -374,10 +374,10 @@ int BPF_PROG(inode_link_class, struct dentry *old, struct inode *dir, struct den
 	call.dentry = new;
 	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
 	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
-		return hsci_own_seal() ? 0 : answer(unfit(&call));
-	if (from.seal == to.seal && from.seal && from.seal == hsci_own_seal())
+		return hsci_own_fence() ? 0 : answer(undecidable(&call));
+	if (from.fence == to.fence && from.fence && from.fence == hsci_own_fence())
 		return 0;
-	if (from.seal == to.seal && hsci_class(call.tables, from.state) ==
+	if (from.fence == to.fence && hsci_class(call.tables, from.state) ==
 					    hsci_class(call.tables, to.state))
 		return 0;
 	return answer(refuse(&call, EXDEV));
@@ -414,9 +414,9 @@ int BPF_PROG(inode_rename_class, struct inode *old_dir, struct dentry *old, stru
 	call.dentry = new;
 	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
 	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
-		return hsci_own_seal() ? 0 : answer(unfit(&call));
+		return hsci_own_fence() ? 0 : answer(undecidable(&call));
 	if (from.state && from.state != to.state && !hsci_class(call.tables, from.state) &&
-	    !(from.seal && from.seal == hsci_own_seal()) && !call.guard->permissive)
+	    !(from.fence && from.fence == hsci_own_fence()) && !call.guard->permissive)
 		return -EXDEV;
 	__sync_fetch_and_add(&call.guard->epoch, 1);
 	return 0;
@@ -536,7 +536,7 @@ int BPF_PROG(inode_free_security, struct inode *inode)
 	__u64 key = (__u64)inode;
 
 	bpf_map_delete_elem(&DIRECTORIES, &key);
-	bpf_map_delete_elem(&SEALS, &key);
+	bpf_map_delete_elem(&FENCES, &key);
 	return 0;
 }
 

@@ -20,12 +20,12 @@ struct hsci_guard {
 	__u64 command_inode;
 	__u32 command_device;
 	__u32 reserved;
-	/* Calls that a rule had a say on, that were refused by one, that were refused by a seal. */
+	/* Calls that a rule matched, that were refused by one, that were refused by a fence. */
 	__u64 judged;
 	__u64 denied;
-	__u64 sealed;
+	__u64 fenced;
 	/* Calls that were refused because something did not fit or was not to be found out. */
-	__u64 unfit;
+	__u64 undecidable;
 	/* Reports that nobody took. */
 	__u64 lost;
 	/* Calls to each target. */
@@ -51,8 +51,8 @@ struct {
 enum hsci_event_kind {
 	HSCI_AUDITED = 1,
 	HSCI_DENIED = 2,
-	HSCI_SEALED = 3,
-	HSCI_UNFIT = 4,
+	HSCI_FENCED = 3,
+	HSCI_UNDECIDABLE = 4,
 };
 
 struct hsci_event {
@@ -76,7 +76,7 @@ struct {
 } EVENTS SEC(".maps");
 
 /*
- * Hosts, by process: the seal that each may pass, which is its supervisor's number. A supervisor is a host
+ * Hosts, by process: the fence that each may pass, which is its supervisor's number. A supervisor is a host
  * as well.
  */
 struct {
@@ -122,8 +122,8 @@ static __always_inline bool hsci_is_command(const struct hsci_guard *guard)
 	       BPF_CORE_READ(inode, i_sb, s_dev) == guard->command_device;
 }
 
-/* The seal that the calling process may pass, or 0. */
-static __always_inline __u32 hsci_own_seal(void)
+/* The fence that the calling process may pass, or 0. */
+static __always_inline __u32 hsci_own_fence(void)
 {
 	__u32 process = bpf_get_current_pid_tgid() >> 32;
 	__u32 *own = bpf_map_lookup_elem(&HOSTS, &process);
@@ -132,14 +132,14 @@ static __always_inline __u32 hsci_own_seal(void)
 }
 
 /*
- * True for whoever may use a sealed directory: its hosts, while their supervisor lives. The command has
+ * True for whoever may use a fenced directory: its hosts, while their supervisor lives. The command has
  * its own, and what such hosts have left.
  */
-static __always_inline bool hsci_may_pass(const struct hsci_guard *guard, __u32 seal)
+static __always_inline bool hsci_may_pass(const struct hsci_guard *guard, __u32 fence)
 {
-	if (hsci_own_seal() == seal)
+	if (hsci_own_fence() == fence)
 		return true;
-	return !bpf_map_lookup_elem(&HOSTS, &seal) && hsci_is_command(guard);
+	return !bpf_map_lookup_elem(&HOSTS, &fence) && hsci_is_command(guard);
 }
 
 static __always_inline void hsci_report(struct hsci_guard *guard, const struct dentry *dentry,

@@ -19,7 +19,7 @@ struct hsci_label {
 	__u32 name;
 	__u32 state;
 	/* The store that it belongs to, or 0. */
-	__u32 seal;
+	__u32 fence;
 	__u32 reserved;
 	/* Whose label it is. Memory hides from the verifier that this is more than a number. */
 	__u64 dentry;
@@ -59,7 +59,7 @@ struct {
 
 /*
  * Directories that only a host, or the command, may use; with all below. By address: numbers of inodes
- * are not unique in every file system. Whoever asks for a seal has the directory open, so that its inode
+ * are not unique in every file system. Whoever asks for a fence has the directory open, so that its inode
  * stays.
  */
 struct {
@@ -67,7 +67,7 @@ struct {
 	__uint(max_entries, 1024);
 	__type(key, __u64);
 	__type(value, __u32);
-} SEALS SEC(".maps");
+} FENCES SEC(".maps");
 
 struct hsci_label_climb {
 	struct hsci_climb climb;
@@ -75,15 +75,15 @@ struct hsci_label_climb {
 	__u64 stamp;
 };
 
-static __always_inline void hsci_look_for_seal(struct hsci_label_climb *find, __u64 inode)
+static __always_inline void hsci_look_for_fence(struct hsci_label_climb *find, __u64 inode)
 {
-	__u32 *seal;
+	__u32 *fence;
 
-	if (find->label.seal || !inode)
+	if (find->label.fence || !inode)
 		return;
-	seal = bpf_map_lookup_elem(&SEALS, &inode);
-	if (seal)
-		find->label.seal = *seal;
+	fence = bpf_map_lookup_elem(&FENCES, &inode);
+	if (fence)
+		find->label.fence = *fence;
 }
 
 /* True at the root of a file system, or of what is in no tree at all, as pipes are. */
@@ -108,13 +108,13 @@ static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 		known = bpf_map_lookup_elem(&DIRECTORIES, &key);
 		if (known && known->stamp == find->stamp) {
 			find->label.state = known->state;
-			if (!find->label.seal)
-				find->label.seal = known->seal;
+			if (!find->label.fence)
+				find->label.fence = known->fence;
 			find->climb.is_done = true;
 			return 1;
 		}
 	}
-	hsci_look_for_seal(find, key);
+	hsci_look_for_fence(find, key);
 	if (parent == dentry) {
 		place.device = BPF_CORE_READ(dentry, d_sb, s_dev);
 		place.generation = find->stamp >> 32;
@@ -131,10 +131,10 @@ static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 
 /* Remembers the parent's label: its next child is one name away. */
 static __always_inline void hsci_keep_directory(const struct dentry *dentry, __u64 stamp,
-						__u32 state, __u32 seal)
+						__u32 state, __u32 fence)
 {
 	__u64 key = (__u64)BPF_CORE_READ(dentry, d_parent, d_inode);
-	struct hsci_label label = { .stamp = stamp, .state = state, .seal = seal };
+	struct hsci_label label = { .stamp = stamp, .state = state, .fence = fence };
 
 	if (key)
 		bpf_map_update_elem(&DIRECTORIES, &key, &label, BPF_ANY);
@@ -145,7 +145,7 @@ HSCI_GLOBAL int hsci_find_label(const struct hsci_tables *tables, struct hsci_gu
 				struct hsci_label *label)
 {
 	struct hsci_label_climb find = { .climb.at = HSCI_TEXT_LEN };
-	__u32 own, state, own_seal, len;
+	__u32 own, state, own_fence, len;
 	const struct dentry *leaf;
 	bool is_root;
 
@@ -159,21 +159,21 @@ HSCI_GLOBAL int hsci_find_label(const struct hsci_tables *tables, struct hsci_gu
 	find.climb.scratch = hsci_take_scratch();
 	if (!find.climb.scratch)
 		return false;
-	/* Whether the leaf itself is sealed says nothing about its parent. */
-	hsci_look_for_seal(&find, (__u64)BPF_CORE_READ(leaf, d_inode));
-	own_seal = find.label.seal;
+	/* Whether the leaf itself is fenced says nothing about its parent. */
+	hsci_look_for_fence(&find, (__u64)BPF_CORE_READ(leaf, d_inode));
+	own_fence = find.label.fence;
 	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_label, &find, 0);
 	state = find.label.state;
 	len = HSCI_TEXT_LEN - find.climb.at;
 	if (find.climb.is_done && !is_root && len >= own) {
 		state = hsci_step(tables, state, &find.climb.scratch->text, find.climb.at, len - own);
-		if (!own_seal)
-			hsci_keep_directory(leaf, find.stamp, state, find.label.seal);
+		if (!own_fence)
+			hsci_keep_directory(leaf, find.stamp, state, find.label.fence);
 		state = hsci_step(tables, state, &find.climb.scratch->text, HSCI_TEXT_LEN - own, own);
 	}
 	hsci_give_scratch(find.climb.scratch);
 	label->state = state;
-	label->seal = find.label.seal;
+	label->fence = find.label.fence;
 	return find.climb.is_done;
 }
 
@@ -192,7 +192,7 @@ static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
 		if (known && known->stamp == label->stamp && known->parent == label->parent &&
 		    known->name == label->name) {
 			label->state = known->state;
-			label->seal = known->seal;
+			label->fence = known->fence;
 			return true;
 		}
 	}

@@ -17,17 +17,17 @@
 /* The caller is the command from now on, and the directory has its pins. Once. */
 #define HSCI_CLAIM 0x68736301u
 /* Only the caller and the process that the argument names may use the directory. */
-#define HSCI_SEAL 0x68736302u
+#define HSCI_FENCE 0x68736302u
 /* Everybody may, again. */
-#define HSCI_UNSEAL 0x68736303u
+#define HSCI_UNFENCE 0x68736303u
 
-/* Only the command passes this seal. */
-#define HSCI_SEAL_OF_COMMAND 1u
+/* Only the command passes this fence. */
+#define HSCI_FENCE_OF_COMMAND 1u
 #define HSCI_FIRST_PID_NAMESPACE 0xeffffffcu
 
-static __always_inline int hsci_seal(struct hsci_guard *guard, __u64 inode, __u32 seal)
+static __always_inline int hsci_fence(struct hsci_guard *guard, __u64 inode, __u32 fence)
 {
-	if (bpf_map_update_elem(&SEALS, &inode, &seal, BPF_ANY))
+	if (bpf_map_update_elem(&FENCES, &inode, &fence, BPF_ANY))
 		return -ENOSPC;
 	/* Labels that were found before know nothing of it. */
 	__sync_fetch_and_add(&guard->epoch, 1);
@@ -47,7 +47,7 @@ static __always_inline int hsci_claim(struct hsci_guard *guard, struct inode *pi
 	guard->command_device = BPF_CORE_READ(command, i_sb, s_dev);
 	guard->command_inode = BPF_CORE_READ(command, i_ino);
 	guard->pins_device = BPF_CORE_READ(pins, i_sb, s_dev);
-	return hsci_seal(guard, (__u64)pins, HSCI_SEAL_OF_COMMAND);
+	return hsci_fence(guard, (__u64)pins, HSCI_FENCE_OF_COMMAND);
 }
 
 /* Obeys an order. 0 if it is none. */
@@ -57,14 +57,14 @@ static __always_inline int hsci_obey(struct file *file, __u32 order, __u64 argum
 	__u32 supervisor = bpf_get_current_pid_tgid() >> 32, worker = argument;
 	__u64 inode = (__u64)file->f_inode;
 
-	if (!guard || order < HSCI_CLAIM || order > HSCI_UNSEAL)
+	if (!guard || order < HSCI_CLAIM || order > HSCI_UNFENCE)
 		return 0;
 	if (order == HSCI_CLAIM)
 		return hsci_claim(guard, file->f_inode);
 	if (!hsci_is_command(guard))
 		return -EPERM;
-	if (order == HSCI_UNSEAL) {
-		bpf_map_delete_elem(&SEALS, &inode);
+	if (order == HSCI_UNFENCE) {
+		bpf_map_delete_elem(&FENCES, &inode);
 		bpf_map_delete_elem(&HOSTS, &supervisor);
 		__sync_fetch_and_add(&guard->epoch, 1);
 		return -EALREADY;
@@ -75,7 +75,7 @@ static __always_inline int hsci_obey(struct file *file, __u32 order, __u64 argum
 	if (bpf_map_update_elem(&HOSTS, &supervisor, &supervisor, BPF_ANY) ||
 	    bpf_map_update_elem(&HOSTS, &worker, &supervisor, BPF_ANY))
 		return -ENOSPC;
-	return hsci_seal(guard, inode, supervisor);
+	return hsci_fence(guard, inode, supervisor);
 }
 
 #endif

@@ -27,7 +27,7 @@ static __always_inline int protect(__u32 own)
 
 	if (!guard || !bpf_map_lookup_elem(&OWN, &own) || hsci_is_command(guard))
 		return 0;
-	__sync_fetch_and_add(&guard->sealed, 1);
+	__sync_fetch_and_add(&guard->fenced, 1);
 	return guard->permissive ? 0 : -EPERM;
 }
 
@@ -52,7 +52,7 @@ int BPF_PROG(sb_umount, struct vfsmount *mount, int flags, int previous)
 		return answer(previous);
 	if (BPF_CORE_READ(mount, mnt_sb, s_dev) != guard->pins_device || hsci_is_command(guard))
 		return 0;
-	__sync_fetch_and_add(&guard->sealed, 1);
+	__sync_fetch_and_add(&guard->fenced, 1);
 	return guard->permissive ? 0 : -EPERM;
 }
 
@@ -61,12 +61,12 @@ static __always_inline int protect_host(__u32 process, bool asks)
 {
 	struct hsci_guard *guard = hsci_guard();
 	__u32 caller = bpf_get_current_pid_tgid() >> 32;
-	__u32 *seal = bpf_map_lookup_elem(&HOSTS, &process);
+	__u32 *fence = bpf_map_lookup_elem(&HOSTS, &process);
 
-	if (!guard || caller == process || !seal || (asks && *seal == process) ||
+	if (!guard || caller == process || !fence || (asks && *fence == process) ||
 	    hsci_is_command(guard))
 		return 0;
-	__sync_fetch_and_add(&guard->sealed, 1);
+	__sync_fetch_and_add(&guard->fenced, 1);
 	return guard->permissive ? 0 : -EPERM;
 }
 

@@ -22,7 +22,7 @@ use crate::sys::{RootKey, Shared};
 use crate::{Error, kernel_device, map_error};
 
 pub use hooks::UNSEEN;
-pub use orders::{Unsealed, seal, unseal};
+pub use orders::{Unfenced, fence, unfence};
 pub use pins::PINS;
 
 const OBJECTS: Objects = objects!("guard");
@@ -56,9 +56,9 @@ pub struct Counts {
     /// Calls that a rule denied.
     pub denied: u64,
     /// Calls that were refused to protect stores, hosts or the guard itself.
-    pub sealed: u64,
+    pub fenced: u64,
     /// Calls that were refused because something did not fit or was not to be found out.
-    pub unfit: u64,
+    pub undecidable: u64,
     /// Reports that nobody took.
     pub lost: u64,
 }
@@ -107,7 +107,7 @@ impl Guard {
             }
             let next = pins::next();
             let (new, missing) = Self::create(&next, room, tables, options)?;
-            new.take_seals(&guard)?;
+            new.take_fences(&guard)?;
             new.exchange(tables, words, generation)?;
             drop((guard, new));
             pins::replace(&next)?;
@@ -187,17 +187,17 @@ impl Guard {
         own.iter().try_for_each(|id| map.insert(id, 1, 0)).map_err(map_error("OWN"))
     }
 
-    /// Goes on with the seals and the hosts of another guard.
-    fn take_seals(&self, from: &Self) -> Result<(), Error> {
-        let old: HashMap<_, u64, u32> = pins::typed(&from.dir, "SEALS")?;
-        let mut new: HashMap<_, u64, u32> = pins::typed(&self.dir, "SEALS")?;
-        for (inode, seal) in old.iter().flatten() {
-            new.insert(inode, seal, 0).map_err(map_error("SEALS"))?;
+    /// Goes on with the fences and the hosts of another guard.
+    fn take_fences(&self, from: &Self) -> Result<(), Error> {
+        let old: HashMap<_, u64, u32> = pins::typed(&from.dir, "FENCES")?;
+        let mut new: HashMap<_, u64, u32> = pins::typed(&self.dir, "FENCES")?;
+        for (inode, fence) in old.iter().flatten() {
+            new.insert(inode, fence, 0).map_err(map_error("FENCES"))?;
         }
         let old: HashMap<_, u32, u32> = pins::typed(&from.dir, "HOSTS")?;
         let mut new: HashMap<_, u32, u32> = pins::typed(&self.dir, "HOSTS")?;
-        for (process, seal) in old.iter().flatten() {
-            new.insert(process, seal, 0).map_err(map_error("HOSTS"))?;
+        for (process, fence) in old.iter().flatten() {
+            new.insert(process, fence, 0).map_err(map_error("HOSTS"))?;
         }
         Ok(())
     }
@@ -262,8 +262,8 @@ impl Guard {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let count = |index: usize| self.state.long(COUNTS + 8 * index).load(Ordering::Relaxed);
-        let [judged, denied, sealed, unfit, lost] = [0, 1, 2, 3, 4].map(count);
-        Counts { judged, denied, sealed, unfit, lost }
+        let [judged, denied, fenced, undecidable, lost] = [0, 1, 2, 3, 4].map(count);
+        Counts { judged, denied, fenced, undecidable, lost }
     }
 
     /// Calls to a target, by its index; the guard counts the first 256.
@@ -322,9 +322,9 @@ pub enum Kind {
     /// A rule denied it.
     Denied,
     /// It was refused to protect a store.
-    Sealed,
+    Fenced,
     /// Something did not fit, or was not to be found out.
-    Unfit,
+    Undecidable,
 }
 
 /// One report.
@@ -377,8 +377,8 @@ impl Event {
         let kind = match word(40)? {
             1 => Kind::Audited,
             2 => Kind::Denied,
-            3 => Kind::Sealed,
-            _ => Kind::Unfit,
+            3 => Kind::Fenced,
+            _ => Kind::Undecidable,
         };
         Some(Self {
             time: long(0)?,

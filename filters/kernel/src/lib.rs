@@ -4,7 +4,7 @@
 //! structures are found when they are loaded. They read tables as one value of a map, as long as the
 //! policy needs, whatever the number of CPUs.
 
-pub mod dispatch;
+pub mod callers;
 mod error;
 pub mod evaluate;
 pub mod guard;

@@ -145,7 +145,7 @@ fn three_evaluators_agree() {
     let Sum { decided, denied, long, refused } = sum;
     println!("decided by a rule {decided}, denied {denied}, long paths {long}");
     println!("{refused} of {rounds} policies refused");
-    // Calls on which no rule has a say would show nothing.
+    // Calls that no rule matches would show nothing.
     assert!(decided * 5 > cases && denied * 10 > cases && (long > 0 || cases < CALLS));
 }
 

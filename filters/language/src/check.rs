@@ -28,8 +28,8 @@ pub struct Checked {
 /// Reads a policy and checks it. All errors of a text are found in one run.
 #[must_use]
 pub fn check(text: &str, names: &dyn Names) -> Checked {
-    let (statements, complaints) = parser::parse(text);
-    let mut checker = Checker::new(names, complaints);
+    let (statements, diagnostics) = parser::parse(text);
+    let mut checker = Checker::new(names, diagnostics);
     checker.declare(&statements);
     for statement in &statements {
         match statement {
@@ -50,11 +50,11 @@ struct Checker<'a> {
     /// Targets that were refused: rules which name them are not to blame.
     broken_targets: BTreeSet<String>,
     policy: Policy,
-    complaints: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Checker<'a> {
-    fn new(names: &'a dyn Names, complaints: Vec<Diagnostic>) -> Self {
+    fn new(names: &'a dyn Names, diagnostics: Vec<Diagnostic>) -> Self {
         Self {
             names,
             lists: Lists::new(),
@@ -62,7 +62,7 @@ impl<'a> Checker<'a> {
             used_lists: BTreeSet::new(),
             broken_targets: BTreeSet::new(),
             policy: Policy::default(),
-            complaints,
+            diagnostics,
         }
     }
 
@@ -84,14 +84,14 @@ impl<'a> Checker<'a> {
     fn list(&mut self, list: &List) {
         let List { name, values } = list;
         if let Some(first) = self.list_places.get(&name.value) {
-            let complaint = repeated("list", name, *first);
-            self.complaints.push(complaint);
+            let diagnostic = repeated("list", name, *first);
+            self.diagnostics.push(diagnostic);
             return;
         }
         if values.is_empty() {
             let title = format!("list `{}` is empty", name.value);
-            let complaint = Diagnostic::new(Code::EmptyList, name.span, title);
-            self.complaints.push(complaint.hint("name at least one value, or remove the list"));
+            let diagnostic = Diagnostic::new(Code::EmptyList, name.span, title);
+            self.diagnostics.push(diagnostic.hint("name at least one value, or remove the list"));
         }
         let values = values.iter().map(|value| value.value.clone()).collect();
         self.lists.insert(name.value.clone(), values);
@@ -102,9 +102,9 @@ impl<'a> Checker<'a> {
         for (name, span) in &self.list_places {
             if !self.used_lists.contains(name) {
                 let title = format!("list `{name}` is never used");
-                let complaint = Diagnostic::new(Code::UnusedList, *span, title);
+                let diagnostic = Diagnostic::new(Code::UnusedList, *span, title);
                 let hint = format!("write `${name}` where its values are meant, or remove it");
-                self.complaints.push(complaint.hint(hint));
+                self.diagnostics.push(diagnostic.hint(hint));
             }
         }
     }
@@ -123,22 +123,22 @@ impl<'a> Checker<'a> {
                 // The text begins after the quote.
                 let start = written.span.start as usize + 1;
                 let span = Span::new(start + fault.start, start + fault.end);
-                let complaint = Diagnostic::new(fault.code, span, fault.title).hint(fault.hint);
-                self.complaints.push(complaint);
+                let diagnostic = Diagnostic::new(fault.code, span, fault.title).hint(fault.hint);
+                self.diagnostics.push(diagnostic);
                 None
             }
         }
     }
 
     fn finish(mut self) -> Checked {
-        let has_errors = self.complaints.iter().any(Diagnostic::is_error);
+        let has_errors = self.diagnostics.iter().any(Diagnostic::is_error);
         if !has_errors {
-            self.complaints.extend(analysis::analyse(&self.policy));
+            self.diagnostics.extend(analysis::analyse(&self.policy));
         }
-        let has_errors = self.complaints.iter().any(Diagnostic::is_error);
-        self.complaints.sort_by_key(|complaint| (complaint.span, complaint.code));
+        let has_errors = self.diagnostics.iter().any(Diagnostic::is_error);
+        self.diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.code));
         let policy = (!has_errors).then_some(self.policy);
-        Checked { policy, diagnostics: self.complaints }
+        Checked { policy, diagnostics: self.diagnostics }
     }
 }
 

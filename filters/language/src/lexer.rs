@@ -34,21 +34,21 @@ pub(crate) fn is_word(character: char) -> bool {
 
 /// The tokens of a text, the last of which is [`Kind::End`], and what could not be read.
 pub(crate) fn tokens(text: &str) -> (Vec<Token<'_>>, Vec<Diagnostic>) {
-    let mut lexer = Lexer { text, at: 0, starts_line: true, complaints: Vec::new() };
+    let mut lexer = Lexer { text, at: 0, starts_line: true, diagnostics: Vec::new() };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next() {
         tokens.push(token);
     }
     let span = Span::new(text.len(), text.len());
     tokens.push(Token { kind: Kind::End, span, starts_line: true });
-    (tokens, lexer.complaints)
+    (tokens, lexer.diagnostics)
 }
 
 struct Lexer<'a> {
     text: &'a str,
     at: usize,
     starts_line: bool,
-    complaints: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Lexer<'a> {
@@ -125,10 +125,10 @@ impl<'a> Lexer<'a> {
         }
         self.at += line.len() + 1;
         let title = "text without an end: there is no second quote on this line";
-        let complaint = Diagnostic::new(Code::UnterminatedText, Span::new(start, self.at), title)
+        let diagnostic = Diagnostic::new(Code::UnterminatedText, Span::new(start, self.at), title)
             .label("starts here")
             .hint("put `\"` where it ends; a quote inside of it is written `\\\"`");
-        self.complaints.push(complaint);
+        self.diagnostics.push(diagnostic);
         // Taken as if it ended with its line, so that the rest of the statement is judged as well.
         Some(Kind::Text(line))
     }
@@ -143,17 +143,17 @@ impl<'a> Lexer<'a> {
             self.at += rest.find(|character| !is_path(character)).unwrap_or(rest.len());
             let path = &self.text[start..self.at];
             let title = format!("`{path}`: a path stands in quotes");
-            let complaint = Diagnostic::new(Code::UnquotedPath, Span::new(start, self.at), title)
+            let diagnostic = Diagnostic::new(Code::UnquotedPath, Span::new(start, self.at), title)
                 .hint(format!("write `\"{path}\"`"));
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
             return;
         }
         self.at += first.len_utf8();
         let title = format!("`{first}` has no meaning here");
-        let complaint =
+        let diagnostic =
             Diagnostic::new(Code::UnexpectedCharacter, Span::new(start, self.at), title)
                 .hint("a comment begins with `#`, a text stands in double quotes");
-        self.complaints.push(complaint);
+        self.diagnostics.push(diagnostic);
     }
 }
 
@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_forgotten_quote_costs_one_line() {
-        let (tokens, complaints) = tokens("deny open \"/x\nset");
-        assert_eq!(complaints.len(), 1);
+        let (tokens, diagnostics) = tokens("deny open \"/x\nset");
+        assert_eq!(diagnostics.len(), 1);
         assert_eq!(tokens[3].kind, Kind::Word("set"));
         assert!(tokens[3].starts_line);
     }

@@ -12,15 +12,15 @@ use crate::span::{Span, Spanned};
 /// Words that begin a statement.
 const STATEMENTS: &[&str] = &["target", "list", "in", "deny", "pass", "audit", "set", "expect"];
 
-/// Why a statement was given up. The complaint has been noted.
+/// Why a statement was given up. The diagnostic has been noted.
 struct Abandoned;
 
 type Parsed<T> = Result<T, Abandoned>;
 
 /// All statements that could be read, and what is wrong with the others.
 pub(crate) fn parse(text: &str) -> (Vec<Statement>, Vec<Diagnostic>) {
-    let (tokens, complaints) = lexer::tokens(text);
-    let mut parser = Parser { tokens, at: 0, depth: 0, complaints };
+    let (tokens, diagnostics) = lexer::tokens(text);
+    let mut parser = Parser { tokens, at: 0, depth: 0, diagnostics };
     let mut statements = Vec::new();
     while parser.peek().kind != Kind::End {
         match parser.statement() {
@@ -28,7 +28,7 @@ pub(crate) fn parse(text: &str) -> (Vec<Statement>, Vec<Diagnostic>) {
             Err(Abandoned) => parser.skip_statement(),
         }
     }
-    (statements, parser.complaints)
+    (statements, parser.diagnostics)
 }
 
 struct Parser<'a> {
@@ -36,7 +36,7 @@ struct Parser<'a> {
     at: usize,
     /// How deep predicates are nested here.
     depth: usize,
-    complaints: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Parser<'a> {
@@ -75,8 +75,8 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn abandon<T>(&mut self, complaint: Diagnostic) -> Parsed<T> {
-        self.complaints.push(complaint);
+    fn abandon<T>(&mut self, diagnostic: Diagnostic) -> Parsed<T> {
+        self.diagnostics.push(diagnostic);
         Err(Abandoned)
     }
 
@@ -91,8 +91,8 @@ impl<'a> Parser<'a> {
             Kind::End => "the end of the policy".to_owned(),
         };
         let title = format!("expected {wanted}, found {found}");
-        let complaint = Diagnostic::new(Code::UnexpectedToken, token.span, title);
-        self.abandon(complaint.label(format!("expected {wanted}")).hint(hint))
+        let diagnostic = Diagnostic::new(Code::UnexpectedToken, token.span, title);
+        self.abandon(diagnostic.label(format!("expected {wanted}")).hint(hint))
     }
 
     fn expect_sign(&mut self, sign: &'static str, hint: &str) -> Parsed<()> {
@@ -149,26 +149,26 @@ impl<'a> Parser<'a> {
     fn reserved<T>(&mut self) -> Parsed<T> {
         let span = self.take().span;
         let title = "`after` is reserved: rules that remember earlier calls do not exist yet";
-        let complaint = Diagnostic::new(Code::ReservedWord, span, title);
-        self.abandon(complaint.hint("judge the later call by who makes it and on which path"))
+        let diagnostic = Diagnostic::new(Code::ReservedWord, span, title);
+        self.abandon(diagnostic.hint("judge the later call by who makes it and on which path"))
     }
 
     fn redirect<T>(&mut self) -> Parsed<T> {
         let span = self.take().span;
         let title = "`redirect` is no verdict of a rule: a target redirects all that is in it";
-        let complaint = Diagnostic::new(Code::RedirectVerdict, span, title);
-        self.abandon(complaint.hint("write `target NAME = \"GLOB\" via EXTENSION`"))
+        let diagnostic = Diagnostic::new(Code::RedirectVerdict, span, title);
+        self.abandon(diagnostic.hint("write `target NAME = \"GLOB\" via EXTENSION`"))
     }
 
     fn unknown_statement<T>(&mut self, word: &str, span: Span) -> Parsed<T> {
         self.take();
         let title = format!("`{word}` begins no statement");
-        let complaint = Diagnostic::new(Code::UnknownStatement, span, title).did_you_mean(
+        let diagnostic = Diagnostic::new(Code::UnknownStatement, span, title).did_you_mean(
             word,
             STATEMENTS.iter().copied(),
             &statements_hint(),
         );
-        self.abandon(complaint)
+        self.abandon(diagnostic)
     }
 
     fn target(&mut self) -> Parsed<Target> {

@@ -114,7 +114,7 @@ fn good_policies_mean_what_their_expectations_say() {
     }
 }
 
-/// The manual names every word of the language, and its examples are policies without a complaint.
+/// The manual names every word of the language, and its examples are policies without a diagnostic.
 #[test]
 fn the_manual_is_complete_and_true() {
     let manual =

@@ -68,7 +68,7 @@ pub(crate) struct InForce {
     /// Options by the number of their set.
     options: Vec<Option<CallOptions>>,
     callers: Result<KernelCallers, String>,
-    /// How often each rule had a say.
+    /// How often each rule decided.
     hits: Vec<AtomicU64>,
 }
 
@@ -115,7 +115,7 @@ struct Counts {
     judged: AtomicU64,
     denied: AtomicU64,
     audited: AtomicU64,
-    unfit: AtomicU64,
+    undecidable: AtomicU64,
     /// Callers whom the kernel had found out.
     handed_over: AtomicU64,
 }
@@ -180,11 +180,11 @@ impl Policy {
             self.reports.add(report::new(kind, call, operation, place, rule, errno));
         };
         let Some((subject, handed_over)) = policy.subject(call) else {
-            self.counts.unfit.fetch_add(1, Ordering::Relaxed);
+            self.counts.undecidable.fetch_add(1, Ordering::Relaxed);
             if !decides {
                 return Ok(None);
             }
-            report(ReportKind::Unfit, None, Some(DenyErrno::EACCES));
+            report(ReportKind::Undecidable, None, Some(DenyErrno::EACCES));
             return refuse(policy, Errno::ACCESS).map(|()| None);
         };
         self.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
@@ -230,7 +230,7 @@ impl Policy {
             judged: count(&self.counts.judged),
             denied: count(&self.counts.denied),
             audited: count(&self.counts.audited),
-            unfit: count(&self.counts.unfit),
+            undecidable: count(&self.counts.undecidable),
         })
     }
 
@@ -239,7 +239,7 @@ impl Policy {
         self.reports.from(from)
     }
 
-    /// How often each rule had a say, from an index on: a list as long as an answer may be, empty
+    /// How often each rule decided, from an index on: a list as long as an answer may be, empty
     /// after the last rule.
     pub(crate) fn hits(&self, from: usize) -> Hits {
         let in_force = self.in_force.read().clone();

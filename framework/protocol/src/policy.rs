@@ -35,7 +35,7 @@ pub struct PolicyStatus {
     /// Calls reported on request of a rule.
     pub audited: u64,
     /// Calls of which something that a rule asks could not be found out.
-    pub unfit: u64,
+    pub undecidable: u64,
 }
 
 /// How often each rule decided, from an index on: empty after the last rule.
@@ -50,7 +50,7 @@ pub enum ReportKind {
     /// A rule denied it.
     Denied,
     /// Something that rules look at could not be found out.
-    Unfit,
+    Undecidable,
 }
 
 impl ReportKind {
@@ -60,7 +60,7 @@ impl ReportKind {
         match self {
             Self::Audited => "audited",
             Self::Denied => "denied",
-            Self::Unfit => "unfit",
+            Self::Undecidable => "undecidable",
         }
     }
 }

@@ -44,7 +44,7 @@ struct Setting {
 #[derive(Serialize)]
 struct Consideration {
     line: usize,
-    /// True if it has a say in the result.
+    /// True if it decides something in the result.
     decides: bool,
     /// Why it does, or does not.
     reason: &'static str,
@@ -167,7 +167,7 @@ fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
     }
 }
 
-/// Whether a rule has a say, and why.
+/// Whether a rule decides something, and why.
 fn consider(
     policy: &Policy,
     rule: &Rule,

@@ -22,8 +22,8 @@ struct Report<'a> {
     table_bytes: usize,
     judged: u64,
     denied: u64,
-    sealed: u64,
-    unfit: u64,
+    fenced: u64,
+    undecidable: u64,
     lost_reports: u64,
     programs: Vec<String>,
     targets: Vec<Calls<'a>>,
@@ -84,8 +84,8 @@ impl<'a> Report<'a> {
             table_bytes: guard.map_or(0, Guard::table_len),
             judged: counts.judged,
             denied: counts.denied,
-            sealed: counts.sealed,
-            unfit: counts.unfit,
+            fenced: counts.fenced,
+            undecidable: counts.undecidable,
             lost_reports: counts.lost,
             programs: programs.map_err(|error| failure(&error))?,
             targets: targets.collect(),
@@ -100,7 +100,7 @@ impl<'a> Report<'a> {
         let count = |name: &str| host[name].as_u64().unwrap_or_default();
         self.judged += count("judged");
         self.denied += count("denied");
-        self.unfit += count("unfit");
+        self.undecidable += count("undecidable");
         self.permissive |= host["permissive"] == true;
     }
 
@@ -124,14 +124,14 @@ impl Report<'_> {
         let mode = if self.permissive { "reports only" } else { "in force" };
         let mut text = format!(
             "{}: {mode}, {} programs, {} in the kernel\n\
-             {} calls judged, {} denied, {} refused to protect stores, {} unfit, {} reports lost\n",
+             {} calls judged, {} denied, {} refused to protect stores, {} undecidable, {} reports lost\n",
             self.file.display(),
             self.programs.len(),
             ui::size(self.table_bytes as u64),
             self.judged,
             self.denied,
-            self.sealed,
-            self.unfit,
+            self.fenced,
+            self.undecidable,
             self.lost_reports
         );
         for target in &self.targets {

@@ -76,7 +76,7 @@ impl Names for MachineNames {
             Some(_) => {
                 let asked = [extension, key, value].map(str::to_owned);
                 let mut values = self.values.borrow_mut();
-                match values.entry(asked).or_insert_with_key(complaint) {
+                match values.entry(asked).or_insert_with_key(value_fault) {
                     Some(why) => Err(OptionFault::Value(why.clone())),
                     None => Ok(()),
                 }
@@ -103,8 +103,8 @@ fn described(name: &str) -> Option<Vec<OptionDescription>> {
     Some(held.into_iter().find(|description| description.name == name)?.options)
 }
 
-/// What an extension's program has against a value.
-fn complaint([extension, option, value]: &[String; 3]) -> Option<String> {
+/// What an extension's program finds wrong with a value.
+fn value_fault([extension, option, value]: &[String; 3]) -> Option<String> {
     answer::<Option<String>>(extension, &["accept", extension, option, "--", value])?
 }
 

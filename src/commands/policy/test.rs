@@ -21,7 +21,7 @@ pub(super) fn run(args: &PolicyTest) -> Result<()> {
             let judgement = tables.judge(&expectation.call);
             if !holds(expectation, &judgement) {
                 broken_here += 1;
-                ui::print(&complaint(file, &reviewed.text, policy, expectation, &judgement))?;
+                ui::print(&finding(file, &reviewed.text, policy, expectation, &judgement))?;
             }
         }
         let count = policy.expectations.len();
@@ -43,7 +43,7 @@ fn holds(expectation: &Expectation, judgement: &Judgement) -> bool {
     outcomes.all(|(wanted, outcome)| outcome.holds(judgement) == *wanted)
 }
 
-fn complaint(
+fn finding(
     file: &Path,
     text: &str,
     policy: &Policy,

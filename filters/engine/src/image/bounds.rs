@@ -9,14 +9,14 @@ use crate::layout::{
 use crate::tables::Tables;
 
 /// What leads nowhere.
-type Complaint = &'static str;
+type Fault = &'static str;
 
-fn holds(condition: bool, complaint: Complaint) -> Result<(), Complaint> {
-    if condition { Ok(()) } else { Err(complaint) }
+fn holds(condition: bool, fault: Fault) -> Result<(), Fault> {
+    if condition { Ok(()) } else { Err(fault) }
 }
 
 impl Tables {
-    pub(super) fn check_bounds(&self) -> Result<(), Complaint> {
+    pub(super) fn check_bounds(&self) -> Result<(), Fault> {
         self.check_automaton()?;
         self.check_areas()?;
         self.check_rows()?;
@@ -24,7 +24,7 @@ impl Tables {
         self.check_leaves()
     }
 
-    fn check_automaton(&self) -> Result<(), Complaint> {
+    fn check_automaton(&self) -> Result<(), Fault> {
         let is_state = |state: u32| (state as usize) < self.states.len();
         let has_row = |base: u32| base as usize + 255 < self.cells.len();
         let states = self.states.iter();
@@ -40,7 +40,7 @@ impl Tables {
         self.check_path_states()
     }
 
-    fn check_path_states(&self) -> Result<(), Complaint> {
+    fn check_path_states(&self) -> Result<(), Fault> {
         let mut seen = vec![false; self.states.len()];
         let mut queue = vec![self.roots.path];
         // Edges by the state they belong to.
@@ -66,7 +66,7 @@ impl Tables {
         mask.wrapping_add(1).is_power_of_two() && end <= self.edges.len() as u64
     }
 
-    fn check_areas(&self) -> Result<(), Complaint> {
+    fn check_areas(&self) -> Result<(), Fault> {
         let roots = &self.roots;
         let areas = [
             (roots.users_base, roots.users_mask),
@@ -76,7 +76,7 @@ impl Tables {
         holds(areas.into_iter().all(|(base, mask)| self.is_area(base, mask)), "hash areas")
     }
 
-    fn check_rows(&self) -> Result<(), Complaint> {
+    fn check_rows(&self) -> Result<(), Fault> {
         let classes = self.roots.operation_classes as usize;
         holds(self.operations.len() == Operations::MAX, "operations")?;
         holds(self.operations.iter().all(|class| (*class as usize) < classes), "operations")?;
@@ -87,7 +87,7 @@ impl Tables {
     }
 
     /// A reference from a node leads to a lower one that asks for a greater variable.
-    fn check_nodes(&self) -> Result<(), Complaint> {
+    fn check_nodes(&self) -> Result<(), Fault> {
         for (index, node) in self.nodes.iter().enumerate() {
             let Node { variable, fallback, base, mask } = *node;
             let is_below = |at: u32| {
@@ -111,7 +111,7 @@ impl Tables {
         Ok(())
     }
 
-    fn check_leaves(&self) -> Result<(), Complaint> {
+    fn check_leaves(&self) -> Result<(), Fault> {
         let rules = self.roots.rules;
         for (limit, root) in
             [(self.decisions.len(), 0), (rules as usize + 1, 1), (self.option_sets.len(), 2)]
@@ -143,7 +143,7 @@ impl Tables {
     }
 
     /// Every leaf that is reached from the given diagrams is below a limit.
-    fn check_leaves_below(&self, mut queue: Vec<u32>, limit: usize) -> Result<(), Complaint> {
+    fn check_leaves_below(&self, mut queue: Vec<u32>, limit: usize) -> Result<(), Fault> {
         let mut seen = vec![false; self.nodes.len()];
         while let Some(at) = queue.pop() {
             if at & LEAF != 0 {

@@ -1,4 +1,4 @@
-//! Random calls, most of which some rule of a policy has a say on.
+//! Random calls, most of which some rule of a policy matches.
 
 use hsci_language::glob::{Component, Pattern, Piece};
 use hsci_language::policy::Rule;

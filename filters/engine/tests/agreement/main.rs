@@ -55,7 +55,7 @@ fn evaluator_and_interpreter_agree() {
     );
     println!("{refused} of {rounds} policies refused");
     assert!(refused * 100 <= rounds);
-    // Calls on which no rule has a say would show nothing.
+    // Calls that no rule matches would show nothing.
     let enough = |count: u64, of: u64| count * of > cases;
     assert!(enough(decided, 4) && enough(denied, 10) && enough(audited, 20) && enough(told, 20));
 }

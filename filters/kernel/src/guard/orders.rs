@@ -13,48 +13,48 @@ use crate::Error;
 use crate::sys::{Order, give};
 
 const CLAIM: u32 = 0x6873_6301;
-const SEAL: u32 = 0x6873_6302;
-const UNSEAL: u32 = 0x6873_6303;
+const FENCE: u32 = 0x6873_6302;
+const UNFENCE: u32 = 0x6873_6303;
 
-/// Why a directory is not sealed.
+/// Why a directory is not fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsealed {
+pub enum Unfenced {
     /// There is no guard.
-    #[error("no policy is loaded whose guard would seal it")]
+    #[error("no policy is loaded whose guard would fence it")]
     NotLoaded,
     /// The guard is told by `--permissive` to refuse nothing.
     #[error("the policy in force only reports")]
     Permissive,
     /// The caller is not who may give orders.
-    #[error("only root may have the guard seal it, by the `hsci` that loaded the policy")]
+    #[error("only root may have the guard fence it, by the `hsci` that loaded the policy")]
     Refused,
     /// Numbers of processes would not mean the same to the guard.
     #[error("processes in a namespace of their own have no number that the guard knows")]
     OtherNamespace,
-    /// There are too many seals.
-    #[error("the guard has no room for more seals")]
+    /// There are too many fences.
+    #[error("the guard has no room for more fences")]
     NoRoom,
 }
 
 /// Lets only the calling process and one other use a directory and all below, and keeps everybody from
-/// tracing or killing them, until [`unseal`]. Descriptors of files that others have open already go on.
+/// tracing or killing them, until [`unfence`]. Descriptors of files that others have open already go on.
 ///
-/// The seal belongs to the directory as long as somebody has it open. To seal it once more, for
+/// The fence belongs to the directory as long as somebody has it open. To fence it once more, for
 /// another process, takes nothing from the first.
-pub fn seal(directory: BorrowedFd<'_>, other: u32) -> Result<(), Unsealed> {
-    match give(directory, Order { number: SEAL, argument: other }) {
+pub fn fence(directory: BorrowedFd<'_>, other: u32) -> Result<(), Unfenced> {
+    match give(directory, Order { number: FENCE, argument: other }) {
         Errno::ALREADY => Ok(()),
-        Errno::INPROGRESS => Err(Unsealed::Permissive),
-        Errno::PERM => Err(Unsealed::Refused),
-        Errno::SRCH => Err(Unsealed::OtherNamespace),
-        Errno::NOSPC => Err(Unsealed::NoRoom),
-        _ => Err(Unsealed::NotLoaded),
+        Errno::INPROGRESS => Err(Unfenced::Permissive),
+        Errno::PERM => Err(Unfenced::Refused),
+        Errno::SRCH => Err(Unfenced::OtherNamespace),
+        Errno::NOSPC => Err(Unfenced::NoRoom),
+        _ => Err(Unfenced::NotLoaded),
     }
 }
 
-/// Lets everybody use a directory again that the caller sealed; without a guard, changes nothing.
-pub fn unseal(directory: BorrowedFd<'_>) {
-    give(directory, Order { number: UNSEAL, argument: 0 });
+/// Lets everybody use a directory again that the caller fenced; without a guard, changes nothing.
+pub fn unfence(directory: BorrowedFd<'_>) {
+    give(directory, Order { number: UNFENCE, argument: 0 });
 }
 
 /// Makes the calling program the only one that may change the guard, whose pins are in `dir`.

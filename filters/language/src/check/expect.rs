@@ -30,8 +30,8 @@ impl Checker<'_> {
         };
         if outcomes.iter().any(contradicts) {
             let title = "no call can have these outcomes at once";
-            let complaint = Diagnostic::new(Code::ContradictingOutcome, expect.span, title);
-            self.complaints.push(complaint.hint("write an expectation for each"));
+            let diagnostic = Diagnostic::new(Code::ContradictingOutcome, expect.span, title);
+            self.diagnostics.push(diagnostic.hint("write an expectation for each"));
             return;
         }
         let call = Call { operation, path, subject, facts };
@@ -53,9 +53,9 @@ impl Checker<'_> {
             _ => {
                 let title = format!("`{}` is nothing that can be expected", name.value);
                 let otherwise = format!("there are: {}", OUTCOMES.join(", "));
-                let complaint = Diagnostic::new(Code::UnknownOutcome, name.span, title)
+                let diagnostic = Diagnostic::new(Code::UnknownOutcome, name.span, title)
                     .did_you_mean(&name.value, OUTCOMES.iter().copied(), &otherwise);
-                self.complaints.push(complaint);
+                self.diagnostics.push(diagnostic);
                 return None;
             }
         };
@@ -66,7 +66,7 @@ impl Checker<'_> {
         let found = Operation::parse(&word.value);
         if found.is_none() {
             let known: Vec<_> = Operation::ALL.iter().map(|one| one.name()).collect();
-            let complaint = if Operations::parse(&word.value).is_some() {
+            let diagnostic = if Operations::parse(&word.value).is_some() {
                 let title = format!("`{}` is a group, and a call is one operation", word.value);
                 Diagnostic::new(Code::ExpectedGroup, word.span, title)
                     .hint("name one operation of it")
@@ -79,7 +79,7 @@ impl Checker<'_> {
                     &otherwise,
                 )
             };
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         found
     }
@@ -90,9 +90,9 @@ impl Checker<'_> {
         let path = glob.literal().filter(|_| glob.patterns[0].absolute);
         if path.is_none() {
             let title = "an expectation is about one absolute path";
-            let complaint = Diagnostic::new(Code::ExpectedPath, written.span, title);
-            self.complaints.push(
-                complaint.hint("begin it with `/`; a `*` in a name is written `\\*`, and so on"),
+            let diagnostic = Diagnostic::new(Code::ExpectedPath, written.span, title);
+            self.diagnostics.push(
+                diagnostic.hint("begin it with `/`; a `*` in a name is written `\\*`, and so on"),
             );
         }
         path
@@ -128,12 +128,12 @@ impl Checker<'_> {
     fn unknown_fact(&mut self, name: &Word) -> Option<()> {
         let title = format!("there is no fact `{}` about a call", name.value);
         let otherwise = format!("there are: {}", FACTS.join(", "));
-        let complaint = Diagnostic::new(Code::UnknownPredicate, name.span, title).did_you_mean(
+        let diagnostic = Diagnostic::new(Code::UnknownPredicate, name.span, title).did_you_mean(
             &name.value,
             FACTS.iter().copied(),
             &otherwise,
         );
-        self.complaints.push(complaint);
+        self.diagnostics.push(diagnostic);
         None
     }
 
@@ -144,8 +144,8 @@ impl Checker<'_> {
         let literal = glob.as_ref().and_then(|glob| Some((glob.literal()?, glob)));
         let Some((literal, glob)) = literal else {
             let title = format!("`{}` is to be one value, not a glob", value.value);
-            let complaint = Diagnostic::new(Code::ExpectedPath, value.span, title);
-            self.complaints.push(complaint.hint("a `*` in a name is written `\\*`, and so on"));
+            let diagnostic = Diagnostic::new(Code::ExpectedPath, value.span, title);
+            self.diagnostics.push(diagnostic.hint("a `*` in a name is written `\\*`, and so on"));
             return None;
         };
         // A literal has a slash before each name, also before that of a relative one.

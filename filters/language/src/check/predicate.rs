@@ -34,12 +34,9 @@ impl Checker<'_> {
         if !PREDICATES.contains(&name.value.as_str()) {
             let title = format!("there is no predicate `{}`", name.value);
             let otherwise = format!("there are: {}", PREDICATES.join(", "));
-            let complaint = Diagnostic::new(Code::UnknownPredicate, name.span, title).did_you_mean(
-                &name.value,
-                PREDICATES.iter().copied(),
-                &otherwise,
-            );
-            self.complaints.push(complaint);
+            let diagnostic = Diagnostic::new(Code::UnknownPredicate, name.span, title)
+                .did_you_mean(&name.value, PREDICATES.iter().copied(), &otherwise);
+            self.diagnostics.push(diagnostic);
             return None;
         }
         let values: Vec<Word> = values.iter().flat_map(|value| self.values(value)).collect();
@@ -47,7 +44,7 @@ impl Checker<'_> {
         let mut atoms: Vec<Predicate> =
             atoms.into_iter().map(|atom| atom.map(Predicate::Atom)).collect::<Option<_>>()?;
         match atoms.len() {
-            // Only a list that is missing or empty, which has been complained of.
+            // Only a list that is missing or empty, which has been reported.
             0 => None,
             1 => atoms.pop(),
             _ => Some(Predicate::Any(atoms)),
@@ -65,12 +62,12 @@ impl Checker<'_> {
             return values.iter().map(|text| Spanned::new(text.clone(), name.span)).collect();
         }
         let title = format!("there is no list `{}`", name.value);
-        let complaint = Diagnostic::new(Code::UnknownList, name.span, title).did_you_mean(
+        let diagnostic = Diagnostic::new(Code::UnknownList, name.span, title).did_you_mean(
             &name.value,
             self.lists.keys().map(String::as_str),
             "make it: `list NAME = {ONE, OTHER}`",
         );
-        self.complaints.push(complaint);
+        self.diagnostics.push(diagnostic);
         Vec::new()
     }
 
@@ -104,12 +101,12 @@ impl Checker<'_> {
             let title = format!("there is no user `{}`", value.value);
             let otherwise = "a user without a name is written as its number";
             let names = known.iter().map(String::as_str);
-            let complaint = Diagnostic::new(Code::UnknownUser, value.span, title).did_you_mean(
+            let diagnostic = Diagnostic::new(Code::UnknownUser, value.span, title).did_you_mean(
                 &value.value,
                 names,
                 otherwise,
             );
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         found
     }
@@ -124,12 +121,12 @@ impl Checker<'_> {
             let title = format!("there is no group `{}`", value.value);
             let otherwise = "a group without a name is written as its number";
             let names = known.iter().map(String::as_str);
-            let complaint = Diagnostic::new(Code::UnknownGroup, value.span, title).did_you_mean(
+            let diagnostic = Diagnostic::new(Code::UnknownGroup, value.span, title).did_you_mean(
                 &value.value,
                 names,
                 otherwise,
             );
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         found
     }
@@ -139,8 +136,8 @@ impl Checker<'_> {
         let found = value.value.parse().ok().filter(|number| *number != u32::MAX);
         if found.is_none() {
             let title = format!("`{}` is no id", value.value);
-            let complaint = Diagnostic::new(Code::BadNumber, value.span, title);
-            self.complaints.push(complaint.hint("ids go from 0 to 4294967294"));
+            let diagnostic = Diagnostic::new(Code::BadNumber, value.span, title);
+            self.diagnostics.push(diagnostic.hint("ids go from 0 to 4294967294"));
         }
         found
     }
@@ -154,8 +151,8 @@ impl Checker<'_> {
             && !self.names.executable(&path)
         {
             let title = format!("there is no executable file `{}`", value.value);
-            let complaint = Diagnostic::new(Code::UnknownExecutable, value.span, title);
-            self.complaints.push(complaint.hint(
+            let diagnostic = Diagnostic::new(Code::UnknownExecutable, value.span, title);
+            self.diagnostics.push(diagnostic.hint(
                 "the path is that of the file itself, after symbolic links; a glob may match none",
             ));
             return None;
@@ -167,8 +164,8 @@ impl Checker<'_> {
         let is_absolute = glob.patterns.iter().all(|pattern| pattern.absolute);
         if !is_absolute {
             let title = format!("{what} is absolute");
-            let complaint = Diagnostic::new(Code::RelativePath, value.span, title);
-            self.complaints.push(complaint.hint("begin it with `/`; `/**/name` is at any depth"));
+            let diagnostic = Diagnostic::new(Code::RelativePath, value.span, title);
+            self.diagnostics.push(diagnostic.hint("begin it with `/`; `/**/name` is at any depth"));
         }
         is_absolute
     }
@@ -177,16 +174,16 @@ impl Checker<'_> {
         let glob = self.glob(value)?;
         if glob.patterns.iter().any(|pattern| pattern.absolute) {
             let title = "`comm` is the command name, without directories";
-            let complaint = Diagnostic::new(Code::CommandIsPath, value.span, title);
-            self.complaints.push(complaint.hint("use `exe` for the path of the executable"));
+            let diagnostic = Diagnostic::new(Code::CommandIsPath, value.span, title);
+            self.diagnostics.push(diagnostic.hint("use `exe` for the path of the executable"));
             return None;
         }
         // The literal is written with a slash before each name.
         if glob.literal().is_some_and(|name| name.len() > MAX_COMMAND_LEN + 1) {
             let title = format!("a command name has at most {MAX_COMMAND_LEN} bytes");
-            let complaint = Diagnostic::new(Code::CommandTooLong, value.span, title);
+            let diagnostic = Diagnostic::new(Code::CommandTooLong, value.span, title);
             let kept = value.value.get(..MAX_COMMAND_LEN).unwrap_or("its beginning");
-            self.complaints.push(complaint.hint(format!("Linux keeps `{kept}`")));
+            self.diagnostics.push(diagnostic.hint(format!("Linux keeps `{kept}`")));
             return None;
         }
         Some(glob)
@@ -213,9 +210,9 @@ impl Checker<'_> {
     fn unknown(&mut self, code: Code, what: &str, value: &Word, known: &[&str]) {
         let title = format!("there is no {what} `{}`", value.value);
         let otherwise = format!("there are: {}", known.join(", "));
-        let complaint = Diagnostic::new(code, value.span, title);
-        let complaint = complaint.did_you_mean(&value.value, known.iter().copied(), &otherwise);
-        self.complaints.push(complaint);
+        let diagnostic = Diagnostic::new(code, value.span, title);
+        let diagnostic = diagnostic.did_you_mean(&value.value, known.iter().copied(), &otherwise);
+        self.diagnostics.push(diagnostic);
     }
 
     fn size(&mut self, comparison: &str, written: &Word) -> Option<Predicate> {
@@ -248,8 +245,8 @@ impl Checker<'_> {
         let size = number.and_then(|(number, shift)| number.checked_mul(1 << shift));
         if size.is_none() {
             let title = format!("`{}` is no size", written.value);
-            let complaint = Diagnostic::new(Code::BadSize, written.span, title);
-            self.complaints.push(complaint.hint("sizes look like 4096, 128K, 1M, 2G, 1T"));
+            let diagnostic = Diagnostic::new(Code::BadSize, written.span, title);
+            self.diagnostics.push(diagnostic.hint("sizes look like 4096, 128K, 1M, 2G, 1T"));
         }
         size
     }

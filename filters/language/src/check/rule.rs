@@ -37,12 +37,12 @@ impl Checker<'_> {
             let title = format!("there is no target `{}`", name.value);
             let names = targets.iter().map(|target| target.name.as_str());
             let otherwise = "make it: `target NAME = \"GLOB\" via EXTENSION`";
-            let complaint = Diagnostic::new(Code::UnknownTarget, name.span, title).did_you_mean(
+            let diagnostic = Diagnostic::new(Code::UnknownTarget, name.span, title).did_you_mean(
                 &name.value,
                 names,
                 otherwise,
             );
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         found
     }
@@ -67,8 +67,8 @@ impl Checker<'_> {
             ast::Verdict::Set { settings } => {
                 if rule.target.is_none() {
                     let title = "`set` without a target: there is no extension that could obey";
-                    let complaint = Diagnostic::new(Code::SetWithoutTarget, rule.span, title);
-                    self.complaints.push(complaint.hint("begin the rule with `in TARGET:`"));
+                    let diagnostic = Diagnostic::new(Code::SetWithoutTarget, rule.span, title);
+                    self.diagnostics.push(diagnostic.hint("begin the rule with `in TARGET:`"));
                     return None;
                 }
                 let extension = self.policy.targets.get(target?)?.extension.clone();
@@ -83,8 +83,9 @@ impl Checker<'_> {
     pub(super) fn errno(&mut self, name: &Word) -> Option<DenyErrno> {
         if name.value == "ENOSYS" {
             let title = "`deny` cannot answer ENOSYS: the kernel would never ask again";
-            let complaint = Diagnostic::new(Code::ForbiddenErrno, name.span, title);
-            self.complaints.push(complaint.hint("EOPNOTSUPP says that something is not supported"));
+            let diagnostic = Diagnostic::new(Code::ForbiddenErrno, name.span, title);
+            self.diagnostics
+                .push(diagnostic.hint("EOPNOTSUPP says that something is not supported"));
             return None;
         }
         let found = DenyErrno::parse(&name.value);
@@ -92,12 +93,12 @@ impl Checker<'_> {
             let title = format!("`{}` is no error that a rule can answer with", name.value);
             let known: Vec<_> = DenyErrno::names().collect();
             let otherwise = format!("there are: {}", known.join(", "));
-            let complaint = Diagnostic::new(Code::UnknownErrno, name.span, title).did_you_mean(
+            let diagnostic = Diagnostic::new(Code::UnknownErrno, name.span, title).did_you_mean(
                 &name.value,
                 known.iter().copied(),
                 &otherwise,
             );
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         found
     }
@@ -112,8 +113,8 @@ impl Checker<'_> {
             };
             if all.covers(operations) {
                 let title = format!("`{}` is among the operations before it", word.value);
-                let complaint = Diagnostic::new(Code::RepeatedOperation, word.span, title);
-                self.complaints.push(complaint.hint("remove it"));
+                let diagnostic = Diagnostic::new(Code::RepeatedOperation, word.span, title);
+                self.diagnostics.push(diagnostic.hint("remove it"));
             }
             all = all.union(operations);
         }
@@ -126,12 +127,9 @@ impl Checker<'_> {
             let title = format!("there is no operation `{}`", word.value);
             let known: Vec<_> = Operations::names().collect();
             let otherwise = format!("there are: {}", known.join(", "));
-            let complaint = Diagnostic::new(Code::UnknownOperation, word.span, title).did_you_mean(
-                &word.value,
-                known.iter().copied(),
-                &otherwise,
-            );
-            self.complaints.push(complaint);
+            let diagnostic = Diagnostic::new(Code::UnknownOperation, word.span, title)
+                .did_you_mean(&word.value, known.iter().copied(), &otherwise);
+            self.diagnostics.push(diagnostic);
         }
         found
     }
@@ -143,8 +141,8 @@ impl Checker<'_> {
             }
             if !matches!(rule.verdict, ast::Verdict::Set { .. }) {
                 let title = "a rule without target and path would hold for the whole machine";
-                let complaint = Diagnostic::new(Code::RuleWithoutPath, rule.span, title);
-                self.complaints.push(complaint.hint(
+                let diagnostic = Diagnostic::new(Code::RuleWithoutPath, rule.span, title);
+                self.diagnostics.push(diagnostic.hint(
                     "name a path: `on \"/srv/**\"`; `on \"/**\"` if it is really for everything",
                 ));
             }
@@ -162,7 +160,7 @@ impl Checker<'_> {
     fn is_anchored(&mut self, glob: &Glob, written: &Word, in_target: bool) -> bool {
         let fits = glob.patterns.iter().all(|pattern| pattern.absolute != in_target);
         if !fits {
-            let complaint = if in_target {
+            let diagnostic = if in_target {
                 let title = "within a target, globs begin at its root";
                 Diagnostic::new(Code::AbsoluteGlob, written.span, title)
                     .hint("leave out the leading `/`, or leave out `in TARGET:`")
@@ -171,7 +169,7 @@ impl Checker<'_> {
                 Diagnostic::new(Code::RelativeGlob, written.span, title)
                     .hint("begin it with `/`, or the rule with `in TARGET:`")
             };
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         fits
     }

@@ -11,8 +11,8 @@ impl Checker<'_> {
     pub(super) fn target(&mut self, target: &ast::Target) {
         let same = |known: &&Target| known.name == target.name.value;
         if let Some(first) = self.policy.targets.iter().find(same) {
-            let complaint = repeated("target", &target.name, first.span);
-            self.complaints.push(complaint);
+            let diagnostic = repeated("target", &target.name, first.span);
+            self.diagnostics.push(diagnostic);
             return;
         }
         let extension = &target.extension;
@@ -23,9 +23,9 @@ impl Checker<'_> {
                 [] => "no extension was found: they are programs `hsci-extension-NAME`".to_owned(),
                 _ => format!("there are: {}", known.join(", ")),
             };
-            let complaint = Diagnostic::new(Code::UnknownExtension, extension.span, title)
+            let diagnostic = Diagnostic::new(Code::UnknownExtension, extension.span, title)
                 .did_you_mean(&extension.value, known.iter().map(String::as_str), &otherwise);
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         let options = self.settings(&extension.value, &target.options, OptionScope::Target);
         let root = self.glob(&target.root).filter(|root| self.is_place(root, &target.root));
@@ -39,18 +39,18 @@ impl Checker<'_> {
 
     /// True if a directory can be mounted where the glob says.
     fn is_place(&mut self, root: &Glob, written: &ast::Word) -> bool {
-        let complaint =
+        let diagnostic =
             |code, title: &str, hint: &str| Diagnostic::new(code, written.span, title).hint(hint);
         let any_depth = |pattern: &Pattern| pattern.components.contains(&Component::AnyDepth);
         let found = if root.patterns.iter().any(|pattern| !pattern.absolute) {
             let hint = "begin it with `/`";
-            complaint(Code::TargetNotAbsolute, "a target's path is absolute", hint)
+            diagnostic(Code::TargetNotAbsolute, "a target's path is absolute", hint)
         } else if root.patterns.iter().any(|pattern| pattern.components.is_empty()) {
             let hint = "name a directory below it";
-            complaint(Code::TargetIsRoot, "the root directory cannot be redirected", hint)
+            diagnostic(Code::TargetIsRoot, "the root directory cannot be redirected", hint)
         } else if root.patterns.iter().any(any_depth) {
             let hint = "say how deep it is: `/home/*/mail`, or make several targets";
-            complaint(
+            diagnostic(
                 Code::TargetAnyDepth,
                 "`**` in a target: its root could be at any depth",
                 hint,
@@ -58,7 +58,7 @@ impl Checker<'_> {
         } else {
             return true;
         };
-        self.complaints.push(found);
+        self.diagnostics.push(found);
         false
     }
 
@@ -72,7 +72,7 @@ impl Checker<'_> {
         let mut checked: Vec<(String, String)> = Vec::new();
         for (index, Setting { key, value }) in settings.iter().enumerate() {
             let first = settings[..index].iter().find(|earlier| earlier.key.value == key.value);
-            let complaint = if let Some(first) = first {
+            let diagnostic = if let Some(first) = first {
                 let title = format!("option `{}` is given twice", key.value);
                 Diagnostic::new(Code::RepeatedOption, key.span, title)
                     .related(first.key.span, "first here")
@@ -113,7 +113,7 @@ impl Checker<'_> {
                     }
                 }
             };
-            self.complaints.push(complaint);
+            self.diagnostics.push(diagnostic);
         }
         checked
     }
@@ -134,11 +134,11 @@ impl Checker<'_> {
                         "targets `{}` and `{}` overlap: a path may be in both",
                         earlier.name, later.name
                     );
-                    let complaint = Diagnostic::new(Code::OverlappingTargets, later.span, title)
+                    let diagnostic = Diagnostic::new(Code::OverlappingTargets, later.span, title)
                         .label("this one")
                         .related(earlier.span, "and this one")
                         .hint("targets lie side by side, never inside of each other");
-                    self.complaints.push(complaint);
+                    self.diagnostics.push(diagnostic);
                 }
             }
         }

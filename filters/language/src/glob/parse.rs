@@ -286,10 +286,10 @@ fn plain(byte: u8) -> Item {
     }
 }
 
-type Complaint = (Code, &'static str, &'static str);
+type PatternFault = (Code, &'static str, &'static str);
 
 /// Checks one way of choosing, and cuts it at its slashes.
-fn pattern(items: &[Item]) -> Result<Pattern, Complaint> {
+fn pattern(items: &[Item]) -> Result<Pattern, PatternFault> {
     let absolute = items.first() == Some(&Item::Slash);
     let rest = &items[usize::from(absolute)..];
     if absolute && rest.is_empty() {
@@ -299,7 +299,7 @@ fn pattern(items: &[Item]) -> Result<Pattern, Complaint> {
     Ok(Pattern { absolute, components: components.collect::<Result<_, _>>()? })
 }
 
-fn component(items: &[Item]) -> Result<Component, Complaint> {
+fn component(items: &[Item]) -> Result<Component, PatternFault> {
     let piece = |item: &Item| match item {
         Item::Piece(piece) => *piece,
         Item::Slash => unreachable!("cut at slashes"),

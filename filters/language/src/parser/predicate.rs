@@ -38,8 +38,8 @@ impl Parser<'_> {
 
     fn too_deep<T>(&mut self) -> Parsed<T> {
         let title = format!("predicates are nested more than {MAX_DEPTH} deep");
-        let complaint = Diagnostic::new(Code::TooDeep, self.peek().span, title);
-        self.abandon(complaint.hint("use a list, or several rules"))
+        let diagnostic = Diagnostic::new(Code::TooDeep, self.peek().span, title);
+        self.abandon(diagnostic.hint("use a list, or several rules"))
     }
 
     fn nested(&mut self) -> Parsed<Predicate> {

@@ -180,7 +180,7 @@ fn unknown_callers_are_refused_where_rules_ask_who_they_are() {
     // A call without a thread: nobody can tell through which program.
     let (a, b) = (rig.find("a"), rig.find("b"));
     assert_eq!(errno(rig.top.unlink(&by(0), a, OsStr::new("f"))), Some(Errno::ACCESS));
-    assert_eq!(rig.policy.status().expect("a policy").unfit, 1);
+    assert_eq!(rig.policy.status().expect("a policy").undecidable, 1);
     let of_this_process = Call::new(0, 0, std::process::id());
     assert_eq!(errno(rig.top.unlink(&of_this_process, a, OsStr::new("f"))), Some(Errno::ACCESS));
     assert_eq!(rig.policy.status().expect("a policy").denied, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
 /*
- * Dispatch: runs as the kernel is about to hand a call to the host, in the context of whoever calls,
+ * The caller tracer: runs as the kernel is about to hand a call to the host, in the context of whoever calls,
  * and leaves there who that is. The host knows path and object; together they make a verdict.
  */
 #include "subject.h"
@@ -28,7 +28,7 @@ struct {
 	__type(value, struct hsci_handed);
 } HANDED_OVER SEC(".maps");
 
-struct hsci_dispatch {
+struct hsci_tracer {
 	/* Device number of the connection, as the kernel writes it; 0 before there is one. */
 	__u32 device;
 	__u32 reserved;
@@ -42,24 +42,24 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct hsci_dispatch);
-} DISPATCH SEC(".maps");
+	__type(value, struct hsci_tracer);
+} TRACER SEC(".maps");
 
 SEC("tp_btf/fuse_request_send")
 int BPF_PROG(request_send, const struct fuse_req *req)
 {
 	const struct hsci_tables *tables;
-	struct hsci_dispatch *dispatch;
+	struct hsci_tracer *tracer;
 	struct hsci_handed *handed;
 	struct hsci_subject subject;
 	__u32 zero = 0, opcode, place;
 	__u64 key;
 
-	dispatch = bpf_map_lookup_elem(&DISPATCH, &zero);
-	if (!dispatch || !dispatch->device || BPF_CORE_READ(req, fm, fc, dev) != dispatch->device)
+	tracer = bpf_map_lookup_elem(&TRACER, &zero);
+	if (!tracer || !tracer->device || BPF_CORE_READ(req, fm, fc, dev) != tracer->device)
 		return 0;
 	opcode = BPF_CORE_READ(req, in.h.opcode);
-	__sync_fetch_and_add(&dispatch->requests[opcode & (OPCODES - 1)], 1);
+	__sync_fetch_and_add(&tracer->requests[opcode & (OPCODES - 1)], 1);
 	/* Linux before 6.16 or so gives the number only later; somebody waits for the answer then. */
 	key = BPF_CORE_READ(req, in.h.unique) & ~RESENT;
 	if (!key)
@@ -77,7 +77,7 @@ int BPF_PROG(request_send, const struct fuse_req *req)
 	if (!tables)
 		return 0;
 	if (!hsci_classify(tables, &subject)) {
-		__sync_fetch_and_add(&dispatch->unknown, 1);
+		__sync_fetch_and_add(&tracer->unknown, 1);
 		return 0;
 	}
 	handed->generation = tables->sections.generation;

@@ -5,14 +5,14 @@
 //! ```no_run
 //! # fn example(tables: hsci_engine::Tables, call: hsci_language::Operation, class: u32,
 //! #     facts: hsci_language::Facts) -> Result<(), hsci_kernel::Error> {
-//! use hsci_kernel::dispatch::Dispatch;
+//! use hsci_kernel::callers::CallerTracer;
 //!
-//! let dispatch = Dispatch::load(&tables)?;
-//! dispatch.attach(rustix::fs::stat("/mnt").expect("the mount").st_dev);
+//! let tracer = CallerTracer::load(&tables)?;
+//! tracer.attach(rustix::fs::stat("/mnt").expect("the mount").st_dev);
 //! // For each request, with what its header says:
 //! # let (unique, tid) = (2, 1);
-//! if let Some(caller) = dispatch.caller(unique, tid)
-//!     && caller.generation == dispatch.generation()
+//! if let Some(caller) = tracer.caller(unique, tid)
+//!     && caller.generation == tracer.generation()
 //! {
 //!     let verdict = tables.verdict(call, class, &caller.subject, &facts);
 //! }
@@ -38,19 +38,19 @@ use crate::room::{self, Objects, objects};
 use crate::sys::Shared;
 use crate::{Error, kernel_device};
 
-const OBJECTS: Objects = objects!("dispatch");
+const OBJECTS: Objects = objects!("callers");
 const PROGRAM: &str = "request_send";
 const HANDED_OVER: &str = "HANDED_OVER";
 const TRACEPOINT: &str = "fuse_request_send";
 
-// As in `bpf/dispatch.bpf.c`.
+// As in `bpf/callers.bpf.c`.
 const OPCODES: usize = 64;
 const UNKNOWN: usize = 8;
 const REQUESTS: usize = 16;
 
 /// The program of one host. It ends with this value.
 #[derive(Debug)]
-pub struct Dispatch {
+pub struct CallerTracer {
     ebpf: Ebpf,
     room: usize,
     generation: u32,
@@ -58,8 +58,8 @@ pub struct Dispatch {
     state: Shared,
 }
 
-impl Dispatch {
-    /// Loads the program with tables. It tells nothing before [`Dispatch::attach`].
+impl CallerTracer {
+    /// Loads the program with tables. It tells nothing before [`CallerTracer::attach`].
     pub fn load(tables: &Tables) -> Result<Self, Error> {
         let words = room::words(tables);
         Self::load_words(words)
@@ -70,7 +70,7 @@ impl Dispatch {
         let mut ebpf = crate::load(OBJECTS[room])?;
         room::put(&mut ebpf, room, words)?;
         let handed = share(&ebpf, HANDED_OVER, HANDED_LEN)?;
-        let state = share(&ebpf, "DISPATCH", REQUESTS + OPCODES * size_of::<u64>())?;
+        let state = share(&ebpf, "TRACER", REQUESTS + OPCODES * size_of::<u64>())?;
         let btf = Btf::from_sys_fs().map_err(Error::Types)?;
         let fail = |source| Error::Program { name: PROGRAM, source };
         let program = ebpf.program_mut(PROGRAM).ok_or(Error::Absent(PROGRAM))?;

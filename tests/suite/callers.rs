@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use hsci_engine::Tables;
 use hsci_engine::layout::SubjectClass;
 use hsci_kernel::Error;
-use hsci_kernel::dispatch::Dispatch;
+use hsci_kernel::callers::CallerTracer;
 use hsci_language::{Subject, names::FixedNames};
 use hsci_tests::command::{ALICE, BOB};
 use hsci_tests::{Mount, Run, Test, machine, skip};
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "dispatch::the_kernel_says_who_calls", seconds: 120, body: who },
-    Test { name: "dispatch::a_new_policy_classifies_anew", seconds: 120, body: swap },
-    Test { name: "dispatch::another_mount_s_requests_are_not_seen", seconds: 120, body: other },
+    Test { name: "callers::the_kernel_says_who_calls", seconds: 120, body: who },
+    Test { name: "callers::a_new_policy_classifies_anew", seconds: 120, body: swap },
+    Test { name: "callers::another_mount_s_requests_are_not_seen", seconds: 120, body: other },
 ];
 
 const MKDIR: u32 = 9;
@@ -28,9 +28,9 @@ fn tables(text: &str) -> Tables {
 }
 
 /// The loaded program; skips the test where the kernel has no such tracepoint.
-fn load(tables: &Tables) -> Dispatch {
+fn load(tables: &Tables) -> CallerTracer {
     machine::need_root();
-    match Dispatch::load(tables) {
+    match CallerTracer::load(tables) {
         Err(error @ (Error::Types(_) | Error::Program { .. })) if !has_tracepoint() => {
             skip(&error.to_string());
         }
@@ -52,8 +52,8 @@ fn mounted(dir: &Path, name: &str) -> Mount {
 }
 
 /// The callers of requests to make directories.
-fn makers(dispatch: &Dispatch) -> Vec<SubjectClass> {
-    let recent = dispatch.recent();
+fn makers(tracer: &CallerTracer) -> Vec<SubjectClass> {
+    let recent = tracer.recent();
     recent.iter().filter(|one| one.opcode == MKDIR).map(|one| one.subject).collect()
 }
 
@@ -76,9 +76,9 @@ fn who(dir: &Path) {
         dir.display()
     );
     let tables = tables(&text);
-    let dispatch = load(&tables);
+    let tracer = load(&tables);
     let mount = mounted(dir, "mount");
-    dispatch.attach(fs::metadata(mount.dir()).expect("the mount").dev());
+    tracer.attach(fs::metadata(mount.dir()).expect("the mount").dev());
     let cgroup = own_cgroup();
     let calls = [(ALICE, "4242", &near), (ALICE, "4243", &far), (BOB, "4242,4243", &near)];
     for (number, (user, groups, program)) in calls.into_iter().enumerate() {
@@ -95,12 +95,12 @@ fn who(dir: &Path) {
             cgroup: cgroup.clone(),
             ..Subject::default()
         });
-        let found = makers(&dispatch);
+        let found = makers(&tracer);
         assert!(found.contains(&expected), "call {number}: {expected:?} in {found:?}");
         assert_eq!(found.len(), number + 1, "{found:?}");
     }
-    assert_eq!(dispatch.requests()[MKDIR as usize], 3);
-    assert_eq!(dispatch.unknown(), 0);
+    assert_eq!(tracer.requests()[MKDIR as usize], 3);
+    assert_eq!(tracer.unknown(), 0);
 }
 
 /// The path of this process's cgroup in the unified hierarchy.
@@ -117,18 +117,18 @@ fn swap(dir: &Path) {
         (0..2000).map(|n| format!("deny open \"/srv/p{n}/**\" when user {n}\n")).collect();
     let (first, second) = (tables("deny open \"/x\" when user 0"), tables("deny open \"/x\""));
     let third = tables(&(many + "deny open \"/y\" when user 0"));
-    let mut dispatch = load(&first);
+    let mut tracer = load(&first);
     let mount = mounted(dir, "mount");
-    dispatch.attach(fs::metadata(mount.dir()).expect("the mount").dev());
+    tracer.attach(fs::metadata(mount.dir()).expect("the mount").dev());
     for (number, tables) in [&first, &second, &third].into_iter().enumerate() {
         if number > 0 {
-            dispatch.put(tables).expect("another policy");
+            tracer.put(tables).expect("another policy");
         }
         fs::create_dir(mount.path(&format!("made{number}"))).expect("mkdir");
         let subject = Subject { uid: 0, ..Subject::default() };
         let expected = tables.classify(&subject).user;
-        let recent = dispatch.recent();
-        let now = recent.iter().filter(|one| one.generation == dispatch.generation());
+        let recent = tracer.recent();
+        let now = recent.iter().filter(|one| one.generation == tracer.generation());
         let mut makers = now.filter(|one| one.opcode == MKDIR);
         let maker = makers.next().expect("the request of this round");
         assert_eq!((maker.subject.uid, maker.subject.user), (0, expected));
@@ -138,17 +138,17 @@ fn swap(dir: &Path) {
 
 fn other(dir: &Path) {
     machine::need_root();
-    let dispatch = load(&tables("deny open \"/x\""));
+    let tracer = load(&tables("deny open \"/x\""));
     let (watched, ignored) = (mounted(dir, "watched"), mounted(dir, "ignored"));
     fs::create_dir(watched.path("before")).expect("mkdir");
-    assert_eq!(dispatch.requests(), [0; 64], "nothing is attached yet");
-    dispatch.attach(fs::metadata(watched.dir()).expect("the mount").dev());
+    assert_eq!(tracer.requests(), [0; 64], "nothing is attached yet");
+    tracer.attach(fs::metadata(watched.dir()).expect("the mount").dev());
     fs::create_dir(ignored.path("made")).expect("mkdir");
     let start = Instant::now();
-    while dispatch.requests()[MKDIR as usize] == 0 && start.elapsed() < Duration::from_millis(200) {
+    while tracer.requests()[MKDIR as usize] == 0 && start.elapsed() < Duration::from_millis(200) {
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(dispatch.requests()[MKDIR as usize], 0);
+    assert_eq!(tracer.requests()[MKDIR as usize], 0);
     fs::create_dir(watched.path("made")).expect("mkdir");
-    assert_eq!(dispatch.requests()[MKDIR as usize], 1);
+    assert_eq!(tracer.requests()[MKDIR as usize], 1);
 }
