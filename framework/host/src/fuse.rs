@@ -6,10 +6,10 @@ mod convert;
 mod kernel;
 mod listing;
 mod negotiate;
-mod once;
-mod requests;
-mod takeover;
-mod watch;
+mod operations;
+mod replay;
+mod resume;
+mod watchdog;
 mod xattr;
 
 use std::os::fd::OwnedFd;
@@ -20,13 +20,12 @@ use fuser::{Config, Session, SessionACL};
 use hsci_extension::{Dispatch, FileSystem};
 
 use self::adapter::Adapter;
-use self::watch::Watch;
-use crate::handover::Handover;
 use crate::lower::LowerTree;
+use crate::takeover::TakeoverState;
 use hsci_protocol::mount::Death;
 
 pub(crate) use self::kernel::KernelCaches;
-pub(crate) use self::requests::Requests;
+pub(crate) use self::operations::Requests;
 
 /// How a mount treats the kernel's requests and caches.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +52,7 @@ pub(crate) struct Mounted {
     pub(crate) requests: Arc<Requests>,
     /// Answers the question of the same name.
     pub(crate) status: Box<dyn Fn() -> String + Send + Sync>,
-    /// Absent where no other worker will go on from here.
-    pub(crate) handover: Option<Arc<Handover>>,
+    pub(crate) takeover: Arc<TakeoverState>,
     /// How the worker before has died, if there was one.
     pub(crate) death: Death,
 }
@@ -75,14 +73,13 @@ pub(crate) fn begin(
     // with copies of its own a worker's death would be seen.
     config.clone_fd = false;
     let deadline = mounted.profile.deadline;
-    let watch = Arc::new(Watch::default());
     if !deadline.is_zero() {
-        watch.enforce(deadline);
+        watchdog::watch(&mounted.takeover, deadline);
     }
-    let begun = mounted.handover.as_ref().and_then(|handover| handover.offer());
-    let adapter = Adapter::new(mounted, watch);
+    let begun = mounted.takeover.offer();
+    let adapter = Adapter::new(mounted);
     let session = match begun {
-        Some(offer) => takeover::session(adapter, &device, config, &offer)?,
+        Some(offer) => resume::session(adapter, &device, config, &offer)?,
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
         None => Session::from_fd(adapter, device, SessionACL::All, config)?,
     };

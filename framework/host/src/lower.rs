@@ -8,9 +8,9 @@ mod descriptors;
 mod directories;
 mod filesystem;
 mod inodes;
-mod legacy;
 mod names;
 mod store;
+mod takeover;
 mod xattrs;
 
 use std::collections::HashMap;
@@ -27,12 +27,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
-use crate::handover::Remains;
 use crate::sys::handle::{Handle, handle_of};
+use crate::takeover::Inherited;
 
 pub(crate) use self::attributes::timespec_of;
-pub(crate) use self::legacy::Legacy;
 pub use self::store::LowerStore;
+pub(crate) use self::takeover::Takeover;
 
 /// A lower directory as a file system.
 pub struct LowerTree {
@@ -47,7 +47,7 @@ pub struct LowerTree {
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
     /// Absent where no other worker will go on from here.
-    legacy: Option<Legacy>,
+    takeover: Option<Takeover>,
 }
 
 /// True if the calling process can open inodes of a directory's file system by handle.
@@ -84,16 +84,16 @@ impl LowerTree {
     /// before has left, descriptors of unlinked files included.
     pub(crate) fn inherit(
         root: OwnedFd,
-        legacy: Legacy,
-        remains: &Remains,
+        takeover: Takeover,
+        inherited: &Inherited,
         pins: HashMap<u64, OwnedFd>,
     ) -> Result<Arc<Self>> {
-        let tree = Self::open_with(root, Some(legacy))?;
-        tree.take_over(remains, pins);
+        let tree = Self::open_with(root, Some(takeover))?;
+        tree.take_over(inherited, pins);
         Ok(tree)
     }
 
-    fn open_with(root: OwnedFd, legacy: Option<Legacy>) -> Result<Arc<Self>> {
+    fn open_with(root: OwnedFd, takeover: Option<Takeover>) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
@@ -107,7 +107,7 @@ impl LowerTree {
             credentials: Credentials::prepare(),
             by_handle,
             released: Mutex::new(None),
-            legacy,
+            takeover,
         }))
     }
 
@@ -165,7 +165,7 @@ impl LowerTree {
     fn close(&self, gone: &[Ino]) {
         for ino in gone {
             self.descriptors.remove(*ino);
-            if self.disinherit(*ino) {
+            if self.release_kept(*ino) {
                 self.note_release();
             }
         }

@@ -35,7 +35,7 @@ use self::fence::Fence;
 use self::policy::PolicyLine;
 use self::worker::{Lasting, Program, Worker};
 use self::workers::Workers;
-use crate::handover::{self, VaultKeeper};
+use crate::takeover::{self, DescriptorStore};
 
 pub use self::fence::Guardian;
 pub use self::log_file::last_words;
@@ -174,13 +174,13 @@ impl Supervisor {
         let program = Program::open(&job.program)?;
         let lower = open_lower(request)?;
         store::claim(&lower, job)?;
-        let handover =
-            handover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
+        let takeover =
+            takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
         let (policy, opens) = PolicyLine::new(side, &request.dir)?;
         let fence = Fence::new(side.guardian, &lower)
             .map_err(|errno| internal("the lower directory", &errno.into()))?;
-        let (vault, fence) = (VaultKeeper::new(limit), Arc::new(fence));
-        let mut lasting = Lasting { lower, handover, vault, policy: policy.clone(), fence };
+        let (descriptors, fence) = (DescriptorStore::new(limit), Arc::new(fence));
+        let mut lasting = Lasting { lower, takeover, descriptors, policy: policy.clone(), fence };
         let supervisor_pid = std::process::id();
         let request = request.clone();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -22,13 +22,12 @@ use super::answer::Answers;
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
-use super::once::{unless_gone, unless_set, unless_unset};
-use super::requests::Operation;
-use super::watch::Watch;
+use super::operations::Operation;
+use super::replay::{unless_gone, unless_set, unless_unset};
 use super::xattr::{control_name, sized, terminated};
 use super::{Mounted, Profile};
-use crate::handover::Handover;
 use crate::lower::LowerTree;
+use crate::takeover::TakeoverState;
 
 /// Bytes of names asked for at a time: what fits the kernel's buffer.
 const NAMES_BUDGET: usize = 32 << 10;
@@ -40,17 +39,17 @@ pub(super) struct Adapter {
     pub(super) top: Arc<dyn FileSystem>,
     /// The lowest layer, which writes down what the kernel is told.
     pub(super) tree: Arc<LowerTree>,
-    handover: Option<Arc<Handover>>,
+    takeover: Arc<TakeoverState>,
     profile: Profile,
     answers: Answers,
     status: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Adapter {
-    pub(super) fn new(mounted: Mounted, watch: Arc<Watch>) -> Self {
-        let Mounted { top, tree, profile, requests, status, handover, death } = mounted;
-        let answers = Answers::new(requests, handover.clone(), death, watch);
-        Self { top, tree, handover, profile, answers, status }
+    pub(super) fn new(mounted: Mounted) -> Self {
+        let Mounted { top, tree, profile, requests, status, takeover, death } = mounted;
+        let answers = Answers::new(requests, Arc::clone(&takeover), death);
+        Self { top, tree, takeover, profile, answers, status }
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -114,9 +113,7 @@ fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        if let Some(handover) = &self.handover {
-            handover.set_offer(&offer(config));
-        }
+        self.takeover.set_offer(&offer(config));
         negotiate(config);
         Ok(())
     }

@@ -11,18 +11,15 @@ use hsci_protocol::mount::Death;
 use parking_lot::Mutex;
 
 use super::convert;
-use super::requests::{Operation, Requests};
-use super::watch::Watch;
-use crate::handover::{Handover, Suspects};
+use super::operations::{Operation, Requests};
+use crate::takeover::{Suspects, TakeoverState};
 
 /// Runs the layers' code for one request after the other.
 pub(super) struct Answers {
     requests: Arc<Requests>,
-    /// Absent where no other worker will go on from here.
-    handover: Option<Arc<Handover>>,
+    takeover: Arc<TakeoverState>,
     /// Requests that earlier workers did not survive.
     suspects: Suspects,
-    watch: Arc<Watch>,
     complained: Mutex<HashSet<(&'static str, Ino)>>,
 }
 
@@ -30,14 +27,9 @@ pub(super) struct Answers {
 const MOST_COMPLAINTS: usize = 4096;
 
 impl Answers {
-    pub(super) fn new(
-        requests: Arc<Requests>,
-        handover: Option<Arc<Handover>>,
-        death: Death,
-        watch: Arc<Watch>,
-    ) -> Self {
-        let suspects = handover.as_ref().map_or_else(Suspects::default, |at| at.count(death));
-        Self { requests, handover, suspects, watch, complained: Mutex::default() }
+    pub(super) fn new(requests: Arc<Requests>, takeover: Arc<TakeoverState>, death: Death) -> Self {
+        let suspects = takeover.count(death);
+        Self { requests, takeover, suspects, complained: Mutex::default() }
     }
 
     pub(super) fn count(&self, operation: Operation) {
@@ -59,10 +51,7 @@ impl Answers {
             Err(Error::Broken("no worker survives this".to_owned()))
         } else {
             let _turn = self.suspects.turn(unique);
-            if let Some(handover) = &self.handover {
-                handover.begin(unique, number, file);
-            }
-            let _watched = self.watch.begin(operation, ino);
+            let _at_work = self.takeover.begin(unique, number, file);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(broken(&*panic)))
         };
         outcome.map_err(|error| {
@@ -91,6 +80,13 @@ fn broken(panic: &(dyn Any + Send)) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::takeover;
+
+    fn answers() -> Answers {
+        let file = takeover::create().expect("a file");
+        let (state, _) = TakeoverState::open(file).expect("usable");
+        Answers::new(Arc::new(Requests::new()), Arc::new(state), Death::default())
+    }
 
     fn errno<T: std::fmt::Debug>(outcome: Result<T, Errno>) -> i32 {
         outcome.expect_err("an error").code()
@@ -98,8 +94,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_its_own_request_only() {
-        let answers =
-            Answers::new(Arc::new(Requests::new()), None, Death::default(), Arc::default());
+        let answers = answers();
         let broken = || -> Result<u8> { panic!("an extension's mistake") };
         assert_eq!(errno(answers.to(1, Operation::Read, Ino(5), broken)), libc::EIO);
         assert_eq!(answers.to(1, Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
@@ -108,8 +103,7 @@ mod tests {
 
     #[test]
     fn damage_is_reported_once_for_an_operation_and_file() {
-        let answers =
-            Answers::new(Arc::new(Requests::new()), None, Death::default(), Arc::default());
+        let answers = answers();
         let damaged = || -> Result<u8> { Err(Error::Damaged("chunk 3".to_owned())) };
         let missing = || -> Result<u8> { Err(hsci_extension::Errno::NOENT.into()) };
         for ino in [5, 5, 6] {

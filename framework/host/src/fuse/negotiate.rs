@@ -2,7 +2,7 @@
 
 use fuser::{InitFlags, KernelConfig};
 
-use crate::handover::Offer;
+use crate::takeover::Offer;
 
 const MOST_WRITE: u32 = 1 << 20;
 const BACKGROUND: u16 = 64;

@@ -10,8 +10,8 @@ use dashmap::mapref::entry::Entry as Slot;
 use hsci_extension::{Errno, Ino, Result};
 use parking_lot::Mutex;
 
-use crate::handover::Notes;
 use crate::sys::handle::Handle;
+use crate::takeover::Notes;
 
 /// A lower inode that somebody above knows.
 pub(super) struct Inode {

@@ -178,7 +178,7 @@ impl LowerTree {
         }
         // What lost its last name cannot be met any more: this one has lost another name.
         if inode.unpin() {
-            self.disinherit(inode.ino);
+            self.release_kept(inode.ino);
         }
     }
 
@@ -190,7 +190,7 @@ impl LowerTree {
     /// The name of a victim did not go after all.
     fn stays(&self, victim: &Victim) {
         if victim.pinned && victim.inode.unpin() {
-            self.disinherit(victim.inode.ino);
+            self.release_kept(victim.inode.ino);
         }
     }
 
@@ -218,7 +218,7 @@ impl LowerTree {
         let last = is_directory || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
         let pinned = last && {
             let descriptor = self.path_of(&inode)?;
-            self.bequeath(&inode, &descriptor);
+            self.keep_beyond_worker(&inode, &descriptor);
             self.note_release();
             inode.pin(descriptor)
         };

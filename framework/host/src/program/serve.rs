@@ -18,11 +18,11 @@ use rustix::net::{RecvFlags, recv};
 use super::Registration;
 use super::stack::{self, Stack};
 use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
-use crate::handover::{Handover, Vault};
-use crate::lower::{Legacy, LowerTree};
+use crate::lower::{LowerTree, Takeover};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
 use crate::sys::descriptors::inherited;
+use crate::takeover::{DescriptorSender, TakeoverState};
 
 /// Serves until the mount ends.
 pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> Result<(), Failure> {
@@ -54,8 +54,9 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
 
 /// What outlives a worker, as it comes from the supervisor.
 struct Received {
-    handover: OwnedFd,
-    vault: OwnedFd,
+    takeover: OwnedFd,
+    /// The way to the descriptor store.
+    descriptors: OwnedFd,
     /// Where the supervisor tells of policies.
     policy: UnixStream,
     /// Unlinked files, by number.
@@ -68,10 +69,10 @@ impl Received {
             receive_descriptor(control)
                 .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))
         };
-        let (handover, vault) = (receive()?.1, receive()?.1);
+        let (takeover, descriptors) = (receive()?.1, receive()?.1);
         let policy = UnixStream::from(receive()?.1);
         let unlinked = (0..start.unlinked).map(|_| receive()).collect::<Result<_, _>>()?;
-        Ok(Self { handover, vault, policy, unlinked })
+        Ok(Self { takeover, descriptors, policy, unlinked })
     }
 }
 
@@ -94,7 +95,7 @@ struct Worker {
     stack: Stack,
     profile: Profile,
     opens_reason: &'static str,
-    handover: Arc<Handover>,
+    takeover: Arc<TakeoverState>,
     policy: Arc<Policy>,
 }
 
@@ -109,13 +110,13 @@ fn prepare(
     let options = stack::check_options(&registrations, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let Received { handover, vault, policy: line, unlinked } = received;
-    let (handover, remains) =
-        Handover::open(handover).map_err(|text| Failure::new(Exit::Internal, text))?;
-    let handover = Arc::new(handover);
-    let vault = Vault::new(vault, unlinked.keys().copied());
-    let legacy = Legacy { handover: Arc::clone(&handover), vault };
-    let tree = LowerTree::inherit(lower, legacy, &remains, unlinked)
+    let Received { takeover, descriptors, policy: line, unlinked } = received;
+    let (takeover, inherited) =
+        TakeoverState::open(takeover).map_err(|text| Failure::new(Exit::Internal, text))?;
+    let takeover = Arc::new(takeover);
+    let descriptors = DescriptorSender::new(descriptors, unlinked.keys().copied());
+    let ways = Takeover { state: Arc::clone(&takeover), descriptors };
+    let tree = LowerTree::inherit(lower, ways, &inherited, unlinked)
         .map_err(|error| stack::failure("the lower directory", &error))?;
     let mut stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
     let opens_reason = match (stack.dispatch.open, start.opens) {
@@ -136,7 +137,7 @@ fn prepare(
         threads: cores.clamp(2, 8),
         deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, profile, opens_reason, handover, policy })
+    Ok(Worker { stack, profile, opens_reason, takeover, policy })
 }
 
 impl Worker {
@@ -154,7 +155,7 @@ impl Worker {
             tree: self.stack.tree,
             profile: self.profile,
             requests,
-            handover: Some(self.handover),
+            takeover: self.takeover,
             death: start.death,
         };
         fuse::begin(device, mounted, caches)

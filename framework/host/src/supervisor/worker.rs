@@ -19,8 +19,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use super::fence::Fence;
 use super::internal;
 use super::policy::PolicyLine;
-use crate::handover::VaultKeeper;
 use crate::passing::send_descriptor;
+use crate::takeover::DescriptorStore;
 
 /// The program of an extension, kept open: it can be started again whatever happens to its name.
 pub(super) struct Program {
@@ -63,8 +63,8 @@ impl Program {
 /// What a worker is given beside its orders, and what outlives it.
 pub(super) struct Lasting {
     pub(super) lower: OwnedFd,
-    pub(super) handover: OwnedFd,
-    pub(super) vault: VaultKeeper,
+    pub(super) takeover: OwnedFd,
+    pub(super) descriptors: DescriptorStore,
     pub(super) policy: PolicyLine,
     pub(super) fence: Arc<Fence>,
 }
@@ -111,15 +111,15 @@ impl Worker {
     }
 
     fn send_start(&self, lasting: &mut Lasting, start: &Start) -> std::io::Result<()> {
-        let vault = lasting.vault.open()?;
+        let descriptors = lasting.descriptors.open()?;
         let policy = lasting.policy.open()?;
-        let unlinked = lasting.vault.count() as u64;
+        let unlinked = lasting.descriptors.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
-        send_descriptor(&self.control, 0, lasting.handover.as_fd())?;
-        send_descriptor(&self.control, 0, vault.as_fd())?;
+        send_descriptor(&self.control, 0, lasting.takeover.as_fd())?;
+        send_descriptor(&self.control, 0, descriptors.as_fd())?;
         send_descriptor(&self.control, 0, policy.as_fd())?;
-        // The worker changes nothing in the vault before it has them all.
-        lasting.vault.each(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
+        // The worker changes nothing in the descriptor store before it has them all.
+        lasting.descriptors.each(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
 
     /// Gives it the descriptor to serve, and waits until it answers requests.

@@ -163,7 +163,7 @@ impl Workers {
             "worker {} serves after {:?}; {} unlinked files kept",
             self.start.workers + 1,
             self.since.elapsed(),
-            self.lasting.vault.count()
+            self.lasting.descriptors.count()
         );
         self.worker = worker;
         Ok(())

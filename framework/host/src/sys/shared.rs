@@ -1,4 +1,4 @@
-//! Memory that a program in the kernel writes.
+//! Memory shared with a program in the kernel, or with the worker to come.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// The values of an array map, to be read.
+/// Memory of a file or of an array map, reached number by number.
 #[derive(Debug)]
 pub(crate) struct Shared {
     start: NonNull<u8>,
@@ -20,28 +20,43 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Maps the first `len` bytes.
+    /// Maps the first `len` bytes of a map of the kernel, to be read.
     pub(crate) fn new(map: impl AsFd, len: usize) -> io::Result<Self> {
+        Self::map(map, len, ProtFlags::READ)
+    }
+
+    /// Maps the first `len` bytes of a file, which has them.
+    pub(crate) fn writable(file: impl AsFd, len: usize) -> io::Result<Self> {
+        Self::map(file, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map(file: impl AsFd, len: usize, access: ProtFlags) -> io::Result<Self> {
         // SAFETY: the kernel chooses a free place, so that nothing else is overwritten.
-        let start =
-            unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, map, 0)? };
+        let start = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, file, 0)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, len })
+    }
+}
+
+impl Shared {
+    /// The number of eight bytes at an offset. Of a map of the kernel, it is only to be read.
+    pub(crate) fn long(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "within the map");
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, as mappings begin with a
+        // page; whoever else writes there writes whole numbers.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 }
 
 impl hsci_engine::handed::Shared for Shared {
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
-        // SAFETY: within the mapping, which lives as long as `self`; aligned, as maps begin with a
-        // page; shared with the kernel, which writes whole numbers. Nobody here writes.
+        // SAFETY: as in `long`.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
     fn long(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "within the map");
-        // SAFETY: as in `word`.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+        self.long(offset)
     }
 }
 

@@ -1,43 +1,52 @@
-//! What outlives a worker: which inodes the kernel knows and how they are found again, what
-//! extensions have acknowledged of files and not yet written, and which request each thread is at.
+//! The takeover state, all that the next worker needs of the last: which inodes the kernel knows and
+//! how they are found again, what extensions have acknowledged of files and not yet written, and which
+//! request each thread is at.
 //!
-//! It lies in a file in memory that the supervisor holds. A worker writes every change there
-//! before it answers the request that made it, so the next worker is never behind what the
-//! kernel has been told. Being ahead is harmless: a lookup that is counted twice keeps an inode
+//! It lies in a file in memory that the supervisor holds. Its head is mapped by the worker: a request
+//! is noted by storing four numbers. A log after the head takes what grows. A worker writes every
+//! change there before it answers the request that made it, so the next worker is never behind what
+//! the kernel has been told. Being ahead is harmless: a lookup that is counted twice keeps an inode
 //! known for too long.
 //!
 //! ```text
-//! 0     magic, start of the log, what the kernel offered at INIT
-//! 256   for each thread, the request that it is at
-//! 1024  requests that workers did not survive, and how many workers
-//! 2048  what is not tried any more
-//! 4096  the log
+//! 0      magic, version, start of the log, what the kernel offered at INIT
+//! 1024   for each thread, the request that it is at
+//! 5120   requests that workers did not survive, and how many workers
+//! 7168   what is not tried any more
+//! 12288  the log
 //! ```
+//! Numbers take eight bytes, in native order.
 
+mod descriptor_store;
+mod progress;
 mod record;
-mod requests;
 #[cfg(test)]
 mod tests;
-mod vault;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, memfd_create};
 use rustix::io::{Errno, pread, pwrite};
 
 use self::record::Record;
+use crate::sys::shared::Shared;
 
-pub(crate) use self::requests::{Suspects, is_resent, number};
-pub(crate) use self::vault::{Vault, VaultKeeper};
+pub(crate) use self::descriptor_store::{DescriptorSender, DescriptorStore};
+pub(crate) use self::progress::{Suspects, is_resent, number};
 
-const MAGIC: [u8; 8] = *b"HSCIhnd1";
-const START_AT: u64 = 8;
-const OFFER_AT: u64 = 16;
-const LOG_AT: u64 = 4096;
-/// The log is written anew when it is twice as long as then, and this much longer.
+const MAGIC: u64 = u64::from_ne_bytes(*b"HSCItake");
+const VERSION: u64 = 1;
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = 8;
+const START_AT: usize = 16;
+/// Version of the protocol, readahead, flags.
+const OFFER_AT: usize = 24;
+const LOG_AT: u64 = 12288;
+/// The log is rewritten when it is twice as long as then, and this much longer.
 const SLACK: u64 = 1 << 20;
 
 /// What the kernel offered when the connection began: every worker has to agree to the same.
@@ -65,13 +74,13 @@ pub(crate) struct KnownInode {
     pub(crate) notes: Notes,
 }
 
-/// What extensions have noted of a file: for each thing that notes are about, one note behind the
+/// What extensions have noted of a file: for each thing that notes are about, one note after the
 /// other.
 pub(crate) type Notes = BTreeMap<u64, Vec<u8>>;
 
 /// What a worker takes over from the one before.
 #[derive(Debug, Default)]
-pub(crate) struct Remains {
+pub(crate) struct Inherited {
     /// By number.
     pub(crate) inodes: HashMap<u64, KnownInode>,
     /// For requests that were about to swap names, where the first one led.
@@ -79,8 +88,9 @@ pub(crate) struct Remains {
 }
 
 /// The file, as the worker that serves uses it.
-pub(crate) struct Handover {
+pub(crate) struct TakeoverState {
     file: OwnedFd,
+    head: Shared,
     log: Mutex<Log>,
     /// Swaps that the worker before has begun.
     swaps: HashMap<u64, u64>,
@@ -89,7 +99,7 @@ pub(crate) struct Handover {
 struct Log {
     start: u64,
     end: u64,
-    /// Length when it was last written anew, in bytes.
+    /// Length when it was last rewritten, in bytes.
     live: u64,
     buffer: Vec<u8>,
     /// It could not be written: no other worker may rely on it.
@@ -98,57 +108,63 @@ struct Log {
 
 /// Makes the file, for workers to come.
 pub(crate) fn create() -> Result<OwnedFd, Errno> {
-    let file = memfd_create("hsci-handover", MemfdFlags::CLOEXEC)?;
-    let mut head = [0; LOG_AT as usize];
-    head[..8].copy_from_slice(&MAGIC);
-    head[8..16].copy_from_slice(&LOG_AT.to_ne_bytes());
+    let file = memfd_create("hsci-takeover", MemfdFlags::CLOEXEC)?;
+    let mut head = vec![0; LOG_AT as usize];
+    for (at, number) in [(MAGIC_AT, MAGIC), (VERSION_AT, VERSION), (START_AT, LOG_AT)] {
+        head[at..at + 8].copy_from_slice(&number.to_ne_bytes());
+    }
     write_all(&file, &head, 0)?;
     Ok(file)
 }
 
-impl Handover {
+impl TakeoverState {
     /// What the workers before have left; an error says why it cannot be used.
-    pub(crate) fn open(file: OwnedFd) -> Result<(Self, Remains), String> {
+    pub(crate) fn open(file: OwnedFd) -> Result<(Self, Inherited), String> {
         let unreadable = |errno: Errno| format!("what the last worker left: {errno}");
-        let mut head = [0; 16];
-        read_all(&file, &mut head, 0).map_err(unreadable)?;
-        if head[..8] != MAGIC {
+        let len = u64::try_from(fstat(&file).map_err(unreadable)?.st_size).unwrap_or_default();
+        // Before it is mapped: memory behind the end of a file cannot be looked at.
+        if len < LOG_AT {
+            return Err("what the last worker left is cut off".to_owned());
+        }
+        let head = Shared::writable(&file, LOG_AT as usize)
+            .map_err(|error| format!("what the last worker left: {error}"))?;
+        let number = |at| head.long(at).load(Ordering::Acquire);
+        if number(MAGIC_AT) != MAGIC || number(VERSION_AT) != VERSION {
             return Err("what the last worker left is of another version, or spoiled".to_owned());
         }
-        let start = u64::from_ne_bytes(head[8..].try_into().expect("8 bytes"));
-        let len = u64::try_from(fstat(&file).map_err(unreadable)?.st_size).unwrap_or_default();
+        let start = number(START_AT);
         let len = len.checked_sub(start).filter(|_| start >= LOG_AT);
         let len = len.ok_or("what the last worker left is cut off")?;
         let mut bytes = vec![0; len as usize];
         read_all(&file, &mut bytes, start).map_err(unreadable)?;
-        let (remains, used) = replay(&bytes);
+        let (inherited, used) = read_log(&bytes);
         let end = start + used;
         let log = Log { start, end, live: used, buffer: Vec::new(), broken: false };
-        let swaps = remains.swaps.clone();
-        Ok((Self { file, log: Mutex::new(log), swaps }, remains))
+        let swaps = inherited.swaps.clone();
+        Ok((Self { file, head, log: Mutex::new(log), swaps }, inherited))
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        self.head.long(at).load(Ordering::Acquire)
+    }
+
+    fn set_number(&self, at: usize, number: u64) {
+        self.head.long(at).store(number, Ordering::Release);
     }
 
     /// What the kernel offered; `None` before the connection has begun.
     pub(crate) fn offer(&self) -> Option<Offer> {
-        let mut bytes = [0; 24];
-        read_all(&self.file, &mut bytes, OFFER_AT).ok()?;
-        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
-        let flags = u64::from(word(12)) | u64::from(word(16)) << 32;
-        let offer = Offer { major: word(0), minor: word(4), max_readahead: word(8), flags };
+        let [version, max_readahead, flags] = [0, 8, 16].map(|at| self.number(OFFER_AT + at));
+        let (major, minor) = ((version >> 32) as u32, version as u32);
+        let offer = Offer { major, minor, max_readahead: max_readahead as u32, flags };
         (offer.major != 0).then_some(offer)
     }
 
-    /// Writes down what the kernel offered.
+    /// Writes down what the kernel offered; the version last, for it tells that the rest is there.
     pub(crate) fn set_offer(&self, offer: &Offer) {
-        let words = [
-            offer.major,
-            offer.minor,
-            offer.max_readahead,
-            offer.flags as u32,
-            (offer.flags >> 32) as u32,
-        ];
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        self.write_or_break(&bytes, OFFER_AT);
+        self.set_number(OFFER_AT + 16, offer.flags);
+        self.set_number(OFFER_AT + 8, offer.max_readahead.into());
+        self.set_number(OFFER_AT, u64::from(offer.major) << 32 | u64::from(offer.minor));
     }
 
     /// Where the first of two names led that the worker before was about to swap for a request.
@@ -157,7 +173,7 @@ impl Handover {
     }
 
     /// Adds to the log what `add` makes, and changes under the same lock what goes with it. When the
-    /// log has grown too long it is written anew from what `all` makes, which must be everything.
+    /// log has grown too long it is rewritten from what `all` makes, which must be everything.
     pub(crate) fn log(
         &self,
         add: impl FnOnce(&mut Entries<'_>),
@@ -182,11 +198,13 @@ impl Handover {
         log.buffer = buffer;
     }
 
-    /// The new log goes behind the old one, which counts until a single write says otherwise.
+    /// The new log goes after the old one, which counts until a single write says otherwise.
     fn renew(&self, log: &mut Log, bytes: &[u8]) {
         let start = log.end;
-        log.broken = !self.write_or_break(bytes, start)
-            || !self.write_or_break(&start.to_ne_bytes(), START_AT);
+        log.broken = !self.write_or_break(bytes, start);
+        if !log.broken {
+            self.set_number(START_AT, start);
+        }
         let gone = (log.start, start - log.start);
         (log.start, log.end, log.live) = (start, start + bytes.len() as u64, bytes.len() as u64);
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -201,7 +219,7 @@ impl Handover {
             return true;
         };
         log::error!("another worker could not go on from here, for nothing is noted: {errno}");
-        let _ = write_all(&self.file, &[0; 8], 0);
+        self.set_number(MAGIC_AT, 0);
         false
     }
 }
@@ -249,12 +267,12 @@ impl Entries<'_> {
 }
 
 /// What a log says, and how many of its bytes say it.
-fn replay(log: &[u8]) -> (Remains, u64) {
-    let mut remains = Remains::default();
+fn read_log(log: &[u8]) -> (Inherited, u64) {
+    let mut inherited = Inherited::default();
     let mut rest = log;
     while let Some((record, behind)) = Record::first(rest) {
         rest = behind;
-        let inodes = &mut remains.inodes;
+        let inodes = &mut inherited.inodes;
         match record {
             Record::Inode { ino, device, number, lookups, handle, name } => {
                 let known = inodes.entry(ino).or_default();
@@ -283,11 +301,11 @@ fn replay(log: &[u8]) -> (Remains, u64) {
                     known.notes.remove(&about);
                 }
             }
-            Record::Swap { unique, ino } => drop(remains.swaps.insert(unique, ino)),
+            Record::Swap { unique, ino } => drop(inherited.swaps.insert(unique, ino)),
         }
     }
-    remains.inodes.retain(|_, known| known.lookups > 0 || !known.notes.is_empty());
-    (remains, (log.len() - rest.len()) as u64)
+    inherited.inodes.retain(|_, known| known.lookups > 0 || !known.notes.is_empty());
+    (inherited, (log.len() - rest.len()) as u64)
 }
 
 fn write_all(file: impl AsFd, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {

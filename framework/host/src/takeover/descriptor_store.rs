@@ -1,4 +1,5 @@
-//! Descriptors of unlinked files, which nothing else would keep alive while workers change.
+//! The descriptor store: descriptors of unlinked files, which nothing else would keep alive while workers
+//! change.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{IoSlice, IoSliceMut};
@@ -15,12 +16,12 @@ use rustix::net::{
 };
 
 /// The worker's side: a message with a descriptor keeps it, one without gives it back.
-pub(crate) struct Vault {
+pub(crate) struct DescriptorSender {
     socket: OwnedFd,
     kept: Mutex<HashSet<u64>>,
 }
 
-impl Vault {
+impl DescriptorSender {
     /// `kept` are the numbers of the inodes that are kept already.
     pub(crate) fn new(socket: OwnedFd, kept: impl IntoIterator<Item = u64>) -> Self {
         Self { socket, kept: Mutex::new(kept.into_iter().collect()) }
@@ -49,14 +50,14 @@ impl Vault {
 }
 
 /// The supervisor's side.
-pub(crate) struct VaultKeeper {
+pub(crate) struct DescriptorStore {
     kept: Arc<Mutex<HashMap<u64, OwnedFd>>>,
     /// Descriptors that may be kept.
     room: usize,
     thread: Option<JoinHandle<()>>,
 }
 
-impl VaultKeeper {
+impl DescriptorStore {
     /// Keeps at most half as many descriptors as a process may have, for the next worker needs them as
     /// well, and others beside them.
     pub(crate) fn new(limit: u64) -> Self {
@@ -92,7 +93,7 @@ impl VaultKeeper {
                 drop(before);
             }
         };
-        let thread = std::thread::Builder::new().name("vault".to_owned()).spawn(serve);
+        let thread = std::thread::Builder::new().name("descriptors".to_owned()).spawn(serve);
         self.thread = Some(thread.map_err(|_| Errno::AGAIN)?);
         Ok(theirs)
     }

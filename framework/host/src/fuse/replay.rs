@@ -11,11 +11,11 @@ use hsci_extension::{Call, Entry, Errno, Error, Ino, RenameFlags, Result};
 
 use super::adapter::Adapter;
 use super::convert::call;
-use crate::handover;
+use crate::takeover;
 
 /// True if an earlier worker may have carried the request out.
 fn is_resent(request: &Request) -> bool {
-    handover::is_resent(request.unique().0)
+    takeover::is_resent(request.unique().0)
 }
 
 /// What removing a name comes to.
@@ -67,7 +67,7 @@ impl Adapter {
         to: (Ino, &OsStr),
         flags: RenameFlags,
     ) -> Result<()> {
-        let unique = handover::number(request.unique().0);
+        let unique = takeover::number(request.unique().0);
         if flags.contains(RenameFlags::EXCHANGE) {
             // Only where the first name leads tells whether names are swapped already.
             let first = self.inode_at(from)?;

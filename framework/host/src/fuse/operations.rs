@@ -1,8 +1,7 @@
-//! Counting what the kernel sends.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The requests that the kernel sends, and how many of each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! operations {
     ($($variant:ident $name:literal,)*) => {
@@ -55,6 +54,11 @@ impl Operation {
     /// The kernel's name.
     pub(crate) fn name(self) -> &'static str {
         NAMES[self as usize]
+    }
+
+    /// The name of an operation of this or another worker, by its number.
+    pub(crate) fn name_of(number: u64) -> &'static str {
+        usize::try_from(number).ok().and_then(|number| NAMES.get(number)).unwrap_or(&"unknown")
     }
 }
 

@@ -11,8 +11,8 @@ use rustix::io::{read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::adapter::Adapter;
-use crate::handover::Offer;
 use crate::sys::descriptors::replace;
+use crate::takeover::Offer;
 
 const INIT: u32 = 26;
 /// `struct fuse_in_header` and `struct fuse_init_in`.

@@ -8,20 +8,22 @@ use hsci_extension::Ino;
 
 use super::LowerTree;
 use super::inodes::Inode;
-use crate::handover::{Entries, Handover, KnownInode, Remains, Vault};
 use crate::sys::handle::Handle;
+use crate::takeover::{DescriptorSender, Entries, Inherited, KnownInode, TakeoverState};
 
 /// The ways to what outlives this worker.
-pub(crate) struct Legacy {
-    pub(crate) handover: Arc<Handover>,
-    pub(crate) vault: Vault,
+pub(crate) struct Takeover {
+    pub(crate) state: Arc<TakeoverState>,
+    pub(crate) descriptors: DescriptorSender,
 }
 
 impl LowerTree {
     /// Before the kernel is told of an inode once more. Inodes that an extension makes up are its own
     /// business.
     pub(crate) fn tell(&self, ino: Ino) {
-        let Some(inode) = self.legacy.as_ref().and_then(|_| self.inodes.find(ino)) else { return };
+        let Some(inode) = self.takeover.as_ref().and_then(|_| self.inodes.find(ino)) else {
+            return;
+        };
         self.log(|entries| {
             if inode.told(1) {
                 entries.told(ino.0);
@@ -34,7 +36,9 @@ impl LowerTree {
     /// The kernel has forgotten lookups of an inode. To be written down before anything is done about
     /// it: afterwards the number may belong to another inode, of which the kernel is told.
     pub(crate) fn forgotten(&self, ino: Ino, lookups: u64) {
-        let Some(inode) = self.legacy.as_ref().and_then(|_| self.inodes.find(ino)) else { return };
+        let Some(inode) = self.takeover.as_ref().and_then(|_| self.inodes.find(ino)) else {
+            return;
+        };
         self.log(|entries| {
             inode.untold(lookups);
             entries.forgotten(ino.0, lookups);
@@ -48,7 +52,7 @@ impl LowerTree {
 
     /// Where the first of two names led before the last worker swapped them for a request.
     pub(crate) fn swapped(&self, unique: u64) -> Option<Ino> {
-        self.legacy.as_ref()?.handover.swapped(unique).map(Ino)
+        self.takeover.as_ref()?.state.swapped(unique).map(Ino)
     }
 
     /// Another name leads to an inode now, or none.
@@ -75,22 +79,22 @@ impl LowerTree {
     }
 
     /// Keeps an inode alive that is about to lose its last name, beyond this worker's death.
-    pub(super) fn bequeath(&self, inode: &Inode, descriptor: &OwnedFd) {
-        if let Some(legacy) = self.legacy.as_ref().filter(|_| inode.is_told())
-            && let Err(errno) = legacy.vault.keep(inode.ino.0, descriptor.as_fd())
+    pub(super) fn keep_beyond_worker(&self, inode: &Inode, descriptor: &OwnedFd) {
+        if let Some(takeover) = self.takeover.as_ref().filter(|_| inode.is_told())
+            && let Err(errno) = takeover.descriptors.keep(inode.ino.0, descriptor.as_fd())
         {
             log::warn!("inode {} would not survive this worker: {errno}", inode.ino.0);
         }
     }
 
     /// True if it was kept alive.
-    pub(super) fn disinherit(&self, ino: Ino) -> bool {
-        self.legacy.as_ref().is_some_and(|legacy| legacy.vault.release(ino.0))
+    pub(super) fn release_kept(&self, ino: Ino) -> bool {
+        self.takeover.as_ref().is_some_and(|takeover| takeover.descriptors.release(ino.0))
     }
 
     fn log(&self, add: impl FnOnce(&mut Entries<'_>)) {
-        let Some(legacy) = &self.legacy else { return };
-        legacy.handover.log(add, |entries| {
+        let Some(takeover) = &self.takeover else { return };
+        takeover.state.log(add, |entries| {
             self.inodes.for_each(|inode| {
                 let notes = inode.notes.lock();
                 if inode.is_told() || !notes.is_empty() {
@@ -104,8 +108,8 @@ impl LowerTree {
     }
 
     /// Takes over what the worker before knew. `pins` are the descriptors of unlinked files.
-    pub(super) fn take_over(&self, remains: &Remains, mut pins: HashMap<u64, OwnedFd>) {
-        for (number, known) in &remains.inodes {
+    pub(super) fn take_over(&self, inherited: &Inherited, mut pins: HashMap<u64, OwnedFd>) {
+        for (number, known) in &inherited.inodes {
             let handle = (!known.handle.is_empty()).then(|| Handle::from_bytes(&known.handle));
             let inode = Inode::new(Ino(*number), known.device, known.number, handle);
             *inode.notes.lock() = known.notes.clone();
@@ -116,9 +120,9 @@ impl LowerTree {
         }
         // The worker before has forgotten the others, and did not come to let go of them.
         for ino in pins.into_keys() {
-            self.disinherit(Ino(ino));
+            self.release_kept(Ino(ino));
         }
-        for (number, KnownInode { name, .. }) in &remains.inodes {
+        for (number, KnownInode { name, .. }) in &inherited.inodes {
             if let Some((parent, name)) = name
                 && let Some(inode) = self.inodes.find(Ino(*number))
             {
