@@ -5,8 +5,8 @@ mod walk;
 use hsci_extension::{Checked, Environment, Error, Finding, Ino, Result, Severity};
 
 use crate::choice::Choices;
+use crate::form::{Source, Stored, Unfinished};
 use crate::format::{self, Damage};
-use crate::fs::{Source, Stored, Unfinished};
 use crate::recovery;
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.

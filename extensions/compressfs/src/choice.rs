@@ -2,7 +2,6 @@
 //! policy in force, else the user who writes, else the mount.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use hsci_extension::{Errno, Error, Result, Store};
@@ -19,9 +18,10 @@ pub(crate) const NEW_NAME: &str = "choices.new";
 /// A file of choices longer than this is not ours.
 const MAX_LEN: u64 = 16 << 20;
 
-/// Whose word it was.
+/// Whose word it was, in the order of precedence. Where none of them says anything, the option of the
+/// mount rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Origin {
     /// The file's own attribute.
     File,
     /// The attribute of a directory above the file.
@@ -32,21 +32,22 @@ pub(crate) enum From {
     User,
     /// The form that the file has already, which nobody has objected to.
     Stored,
-    /// The option of the mount.
-    Mount,
 }
 
-impl fmt::Display for From {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::File => "file",
-            Self::Directory => "directory",
-            Self::Policy => "policy",
-            Self::User => "user",
-            Self::Stored => "stored",
-            Self::Mount => "mount",
-        })
+impl Origin {
+    const ALL: [Self; 5] = [Self::File, Self::Directory, Self::Policy, Self::User, Self::Stored];
+}
+
+/// The first of all that say something, in their order; `None` where the mount's option rules.
+pub(crate) fn decide(
+    mut said: impl FnMut(Origin) -> Result<Option<Algorithm>>,
+) -> Result<Option<(Algorithm, Origin)>> {
+    for origin in Origin::ALL {
+        if let Some(algorithm) = said(origin)? {
+            return Ok(Some((algorithm, origin)));
+        }
     }
+    Ok(None)
 }
 
 /// Reads the value of [`ATTRIBUTE`] or of a control; the message names the value.

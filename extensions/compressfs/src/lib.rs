@@ -8,14 +8,19 @@ mod algorithm;
 mod cache;
 mod check;
 mod choice;
+mod choice_layer;
 mod codec;
+mod compress;
+mod content;
+mod form;
 mod format;
-mod fs;
 mod journal;
 mod recovery;
+mod ruled;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod usage;
 
 use std::sync::Arc;
@@ -28,7 +33,8 @@ use hsci_extension::{
 
 use crate::algorithm::Algorithm;
 use crate::choice::Choices;
-use crate::fs::{ChoiceLayer, Compress, Settings};
+use crate::choice_layer::ChoiceLayer;
+use crate::compress::{Compress, Settings};
 
 /// The option, and what rules set for calls that write.
 const ALGORITHM: &str = "algorithm";

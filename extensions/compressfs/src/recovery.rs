@@ -5,9 +5,9 @@ use std::sync::Arc;
 use hsci_extension::{Errno, Error, LowerFile, Result, Store};
 
 use crate::choice;
-use crate::fs::{Source, Stored, Unfinished};
+use crate::form::{Source, Stored, Unfinished};
 use crate::journal::{self, Entry, Found};
-use crate::settle::{copy, restore_times};
+use crate::transfer::{copy, restore_times};
 
 /// Carries out what committed journals say and removes all journals, and what else was never
 /// finished. Returns the images that could not be installed; their journals stay.

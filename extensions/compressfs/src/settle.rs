@@ -12,9 +12,8 @@ use std::sync::Arc;
 use hsci_extension::{Error, OpenFile, Settled};
 
 pub(crate) use self::escape::escape;
-pub(crate) use self::install::{copy, restore_times};
 use self::plan::Plan;
-use crate::fs::Compress;
+use crate::compress::Compress;
 
 /// Logical bytes of one batch, unless a single file has more: what a crash can undo, and what
 /// the journal holds at a time.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hsci_extension::Result;
 use hsci_protocol::compression::{AlgorithmUsage, FileUsage};
 
-use crate::fs::{File, Form, Stored};
+use crate::form::{File, Form, Stored};
 
 /// All chunks of a file that one algorithm has made.
 #[derive(Clone, Copy, Default)]

@@ -10,8 +10,9 @@ use super::encode::{self, Encoded};
 use super::install::{self, Ready};
 use super::pipeline::{self, Pipeline};
 use super::plan::{BLOCK, Plan, remember_tried};
+use crate::compress::Compress;
+use crate::form::{Image, Source};
 use crate::format::{Builder, HEAD_LEN};
-use crate::fs::{Compress, Image, Source};
 use crate::journal::Writer;
 
 /// What is asked of the pipeline, file by file and chunk by chunk, in order.

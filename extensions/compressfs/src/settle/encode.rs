@@ -4,8 +4,9 @@ use hsci_extension::{Content, Error, Result};
 
 use super::plan::Plan;
 use crate::codec::{self, Kind};
+use crate::compress::Compress;
+use crate::form::{File, Form};
 use crate::format::ChunkRecord;
-use crate::fs::{Compress, File, Form};
 
 /// A frame, and what the index has to tell of it.
 pub(super) struct Encoded {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use hsci_extension::{Error, Result};
 
-use super::install::copy;
 use crate::algorithm::Algorithm;
 use crate::codec;
+use crate::compress::Compress;
+use crate::form::{File, Form, Image, Pending, Source};
 use crate::format::{Builder, ChunkRecord, HEAD_LEN};
-use crate::fs::{Compress, File, Form, Image, Pending, Source};
 use crate::journal::{Batch, Entry, Writer};
+use crate::transfer::copy;
 
 /// Turns a raw file into a stored one with the same content, uncompressed. The caller waits for
 /// it, as hardly anybody ever does.

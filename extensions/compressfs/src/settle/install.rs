@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Store, Times, Whence};
 
-use crate::fs::{Compress, Form, Image, Pending, Source};
+use crate::compress::Compress;
+use crate::form::{Form, Image, Pending, Source};
 use crate::journal::{Batch, Entry, Writer};
-
-/// Bytes copied at a time.
-const COPY_LEN: usize = 1 << 20;
+use crate::transfer::{copy, restore_times};
 
 /// A finished image in the journal.
 pub(super) struct Ready<'a> {
@@ -121,31 +120,5 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
         stored.image.move_to(Source::new(Arc::clone(&lower), 0))?;
     }
     file.release_times();
-    Ok(())
-}
-
-/// The content is what it was, so the times are, too. An unprivileged host may not set them on
-/// another's file, which is no reason to fail.
-pub(crate) fn restore_times(lower: &dyn LowerFile, times: &Times) {
-    if let Err(error) = lower.set_times(times) {
-        log::debug!("times of a settled file: {error}");
-    }
-}
-
-/// Copies an image from a journal to the start of a lower file.
-pub(crate) fn copy(
-    journal: &dyn LowerFile,
-    base: u64,
-    lower: &dyn LowerFile,
-    len: u64,
-) -> Result<()> {
-    let mut buffer = vec![0; COPY_LEN.min(len as usize)];
-    let mut at = 0;
-    while at < len {
-        let part = &mut buffer[..(len - at).min(COPY_LEN as u64) as usize];
-        journal.read_exact_at(base + at, part)?;
-        lower.write_at(at, part)?;
-        at += part.len() as u64;
-    }
     Ok(())
 }

@@ -8,9 +8,11 @@ use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Whence};
 use parking_lot::RwLockReadGuard;
 
 use crate::algorithm::Algorithm;
-use crate::choice::{self, ATTRIBUTE, From};
+use crate::choice::{self, ATTRIBUTE, Origin};
+use crate::compress::Compress;
+use crate::form::{File, Form, Stored};
 use crate::format::MAX_CHUNKS;
-use crate::fs::{Compress, File, Form, Stored, kept_rule};
+use crate::ruled;
 
 /// The extended attribute that remembers what was not worth it: `algorithm length mtime`.
 const TRIED: &str = "user.hsci.tried";
@@ -56,7 +58,6 @@ fn try_plan<'a>(
     open: &'a Arc<OpenFile<Compress>>,
     number: usize,
 ) -> Result<Option<Plan<'a>>> {
-    let (explicit, _) = explicit_choice(open)?.unzip();
     let file = open.read();
     if file.is_held() {
         return Err(Error::Busy);
@@ -68,10 +69,7 @@ fn try_plan<'a>(
         Form::Stored(_) => None,
         Form::Unreadable(_) => return Ok(None),
     };
-    let algorithm = match explicit {
-        Some(algorithm) => algorithm,
-        None => implicit_choice(compress, open, &file)?.0,
-    };
+    let algorithm = algorithm_of(compress, open, &file)?;
     let chunk_len = chunk_len(compress, len);
     if len.div_ceil(chunk_len.into()) > MAX_CHUNKS {
         return Ok(None);
@@ -85,40 +83,34 @@ fn try_plan<'a>(
     Ok(wanted.then_some(plan))
 }
 
-/// What file or directory say.
-pub(crate) fn explicit_choice(open: &OpenFile<Compress>) -> Result<Option<(Algorithm, From)>> {
-    if let Some(value) = open.xattr(ATTRIBUTE)? {
-        return Ok(Some((choice::parse(&value)?, From::File)));
-    }
-    match open.inherited_xattr(ATTRIBUTE)? {
-        Some(value) => Ok(Some((choice::parse(&value)?, From::Directory))),
-        None => Ok(None),
-    }
-}
-
-/// What holds where neither file nor directory say anything. A file whose writer nobody
-/// remembers keeps what it has: the choice of its writer ruled when it was made.
-fn implicit_choice(
-    compress: &Compress,
-    open: &OpenFile<Compress>,
-    file: &File,
-) -> Result<(Algorithm, From)> {
-    let ruled = match (file.ruled, file.writer) {
-        (None, None) => kept_rule(open)?,
-        (ruled, _) => ruled,
+/// What rules for a file. One whose writer nobody remembers keeps what it has: the choice of its
+/// writer ruled when it was made.
+fn algorithm_of(compress: &Compress, open: &OpenFile<Compress>, file: &File) -> Result<Algorithm> {
+    let attribute = |value: Option<Vec<u8>>| value.map(|value| choice::parse(&value)).transpose();
+    let said = |origin| match (origin, &file.form) {
+        (Origin::File, _) => attribute(open.xattr(ATTRIBUTE)?),
+        (Origin::Directory, _) => attribute(open.inherited_xattr(ATTRIBUTE)?),
+        (Origin::Policy, _) => match (file.ruled, file.writer) {
+            (None, None) => ruled::read(open),
+            (ruled, _) => Ok(ruled),
+        },
+        (Origin::User, Form::Stored(_)) => {
+            Ok(file.writer.and_then(|writer| compress.choices.of(writer)))
+        }
+        (Origin::User, _) => {
+            let writer = match file.writer {
+                Some(writer) => writer,
+                None => open.lower_attr()?.uid,
+            };
+            Ok(compress.choices.of(writer))
+        }
+        (Origin::Stored, Form::Stored(stored)) if file.writer.is_none() => {
+            Ok(Some(stored.image.algorithm()))
+        }
+        (Origin::Stored, _) => Ok(None),
     };
-    if let Some(algorithm) = ruled {
-        return Ok((algorithm, From::Policy));
-    }
-    let writer = match (&file.form, file.writer) {
-        (_, Some(writer)) => writer,
-        (Form::Stored(stored), None) => return Ok((stored.image.algorithm(), From::Stored)),
-        (_, None) => open.lower_attr()?.uid,
-    };
-    Ok(match compress.choices.of(writer) {
-        Some(algorithm) => (algorithm, From::User),
-        None => (compress.settings.algorithm, From::Mount),
-    })
+    let chosen = choice::decide(said)?;
+    Ok(chosen.map_or(compress.settings.algorithm, |(algorithm, _)| algorithm))
 }
 
 fn chunk_len(compress: &Compress, len: u64) -> u32 {

@@ -3,25 +3,15 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hsci_extension::{Call, Error, LowerFile, OpenFile, Result, Times};
+use hsci_extension::{Call, Error, LowerFile, Result, Times};
 
-use super::Compress;
 use super::image::Image;
 use super::log::Log;
 use super::stored::Stored;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
-use crate::choice;
 use crate::journal::Batch;
-use crate::settle::restore_times;
-
-/// The extended attribute that remembers what a rule said when the file was written last.
-const RULED: &str = "user.hsci.ruled";
-
-/// What a rule said when the file was written last, as it was written down.
-pub(crate) fn kept_rule(open: &OpenFile<Compress>) -> Result<Option<Algorithm>> {
-    Ok(open.xattr(RULED)?.and_then(|value| choice::parse(&value).ok()))
-}
+use crate::transfer::restore_times;
 
 /// A file in use.
 pub(crate) struct File {
@@ -33,8 +23,8 @@ pub(crate) struct File {
     pub(crate) writer: Option<u32>,
     /// What a rule of the policy said when it was written last.
     pub(crate) ruled: Option<Algorithm>,
-    /// What [`RULED`] says of that, once somebody has looked.
-    kept_rule: Option<Option<Algorithm>>,
+    /// What is written down of that, once somebody has looked.
+    pub(crate) kept_rule: Option<Option<Algorithm>>,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
     /// A new image that waits for its batch.
@@ -95,24 +85,6 @@ impl File {
             self.ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
         }
         Ok(())
-    }
-
-    /// Writes down what a rule said, for a state that comes after this one.
-    pub(crate) fn keep_rule(&mut self, open: &OpenFile<Compress>) {
-        let kept = match self.kept_rule {
-            Some(kept) => Ok(kept),
-            None => kept_rule(open),
-        };
-        let value = self.ruled.as_ref().map(ToString::to_string).unwrap_or_default();
-        let done = kept.and_then(|kept| match kept == self.ruled {
-            true => Ok(()),
-            false => open.set_xattr(RULED, value.as_bytes()),
-        });
-        match done {
-            Ok(()) => self.kept_rule = Some(self.ruled),
-            // If this state is lost, another algorithm than the right one is used.
-            Err(error) => log::debug!("{RULED}: {error}"),
-        }
     }
 
     /// Offers a new image. It becomes the file's when the batch is committed, unless the file
@@ -179,6 +151,14 @@ impl File {
     /// True if recovery would overwrite the lower file with an image from a journal, now or soon.
     pub(crate) fn is_held(&self) -> bool {
         self.pending.is_some() || matches!(&self.form, Form::Stored(stored) if stored.is_held())
+    }
+
+    /// Writes down what the file is now, if that is not clear from what is written already.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        match &mut self.form {
+            Form::Stored(stored) => stored.log.commit(&*self.lower),
+            _ => Ok(()),
+        }
     }
 
     /// Empties the file.

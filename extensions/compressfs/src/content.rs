@@ -1,82 +1,15 @@
-//! The content extension: what happens to the bytes of a regular file.
+//! The content extension: what happens to the bytes of a regular file, in whatever form it is.
 
-mod file;
-mod image;
-mod layer;
-mod log;
-mod raw;
-mod stored;
-
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hsci_extension::{
-    Call, Content, Error, FallocateFlags, FileId, LowerFile, OpenFile, Result, Settled, Store,
-    Times, Whence,
+    Call, Content, Error, FallocateFlags, LowerFile, OpenFile, Result, Settled, Times, Whence,
 };
 
-pub(crate) use self::file::{File, Form, Pending, kept_rule};
-pub(crate) use self::image::{Image, Source};
-pub(crate) use self::layer::ChoiceLayer;
-pub(crate) use self::stored::Stored;
-use crate::algorithm::Algorithm;
-use crate::cache::Cache;
-use crate::choice::Choices;
-use crate::journal::Batch;
-
-/// What the options of the mount say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) algorithm: Algorithm,
-    /// Bytes per chunk of new images.
-    pub(crate) chunk_len: u32,
-    /// How long a file must be quiet before it is compressed.
-    pub(crate) quiet: Duration,
-    /// Threads that compress.
-    pub(crate) threads: usize,
-}
-
-/// Images that are committed but not yet in their files, by file.
-pub(crate) type Unfinished = HashMap<FileId, Source>;
-
-/// The compressing content extension.
-pub(crate) struct Compress {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) settings: Settings,
-    pub(crate) choices: Arc<Choices>,
-    pub(crate) cache: Cache,
-    /// Images that recovery could not install; they are served from their journals.
-    pub(crate) unfinished: Unfinished,
-}
-
-impl Compress {
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        settings: Settings,
-        choices: Arc<Choices>,
-        unfinished: Unfinished,
-    ) -> Self {
-        Self { store, settings, choices, cache: Cache::new(), unfinished }
-    }
-}
-
-/// Finds out how a file is stored.
-fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<Form> {
-    let in_journal = match unfinished.is_empty() {
-        true => None,
-        false => unfinished.get(&lower.id()?).cloned(),
-    };
-    // Recovery will install the image some day: until then the file has to keep it.
-    let batch = in_journal.is_some().then(Batch::committed);
-    let source = in_journal.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
-    match Stored::open(&**lower, source) {
-        Ok(Some(stored)) => Ok(Form::Stored(Box::new(Stored { batch, ..stored }))),
-        Ok(None) => Ok(Form::Raw),
-        Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
-        Err(error) => Ok(Form::Unreadable(error)),
-    }
-}
+use crate::compress::Compress;
+use crate::form::{File, Form, form_of, raw};
+use crate::{ruled, settle, usage};
 
 impl Content for Compress {
     type File = File;
@@ -107,7 +40,7 @@ impl Content for Compress {
             if !raw::would_look_sealed(&*file.lower, offset, data)? {
                 return file.lower.write_at(offset, data);
             }
-            crate::settle::escape(self, file)?;
+            settle::escape(self, file)?;
         }
         match &mut file.form {
             Form::Stored(stored) => stored.write(&*file.lower, &self.cache, offset, data),
@@ -134,7 +67,7 @@ impl Content for Compress {
             _ => false,
         };
         if needs_commit(&open.read()) {
-            commit(&mut open.write())?;
+            open.write().commit()?;
         }
         // The disk is waited for with the file free for everybody.
         let (lower, ticket) = {
@@ -201,11 +134,11 @@ impl Content for Compress {
     }
 
     fn changed(&self, open: &OpenFile<Self>, file: &mut File) {
-        file.keep_rule(open);
+        ruled::keep(file, open);
     }
 
     fn close(&self, file: &mut File) -> Result<()> {
-        commit(file)
+        file.commit()
     }
 
     fn is_idle(&self, file: &File) -> bool {
@@ -217,21 +150,13 @@ impl Content for Compress {
     }
 
     fn settle(&self, files: &[Arc<OpenFile<Self>>]) -> Vec<Settled> {
-        crate::settle::settle(self, files)
+        settle::settle(self, files)
     }
 
     fn describe(&self, file: &OpenFile<Self>, name: &str) -> Result<Vec<u8>> {
         match name {
-            "usage" => crate::usage::describe(&file.read()),
+            "usage" => usage::describe(&file.read()),
             _ => Err(Error::NoAttribute),
         }
-    }
-}
-
-/// Writes down what the file is now, if that is not clear from what is written already.
-pub(crate) fn commit(file: &mut File) -> Result<()> {
-    match &mut file.form {
-        Form::Stored(stored) => stored.log.commit(&*file.lower),
-        _ => Ok(()),
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 use hsci_extension::{LowerFile, Result};
 
 use super::{Log, Slot};
+use crate::form::image::Image;
 use crate::format::log::{Chain, Commit, Item, Reader};
-use crate::fs::image::Image;
 
 impl Log {
     /// The log behind an image in `lower`, up to the last commit that holds, and what was noted

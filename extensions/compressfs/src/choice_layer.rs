@@ -9,10 +9,10 @@ use hsci_extension::{
 
 use hsci_protocol::compression::{Choice, ChoiceSource, GeneralChoices};
 
-use super::Compress;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
-use crate::choice::{self, ATTRIBUTE, Choices};
+use crate::choice::{self, ATTRIBUTE, Choices, Origin};
+use crate::compress::Compress;
 
 /// Extended attributes that begin like this belong to the store; [`ATTRIBUTE`] alone is for users.
 const PRIVATE: &[u8] = b"user.hsci.";
@@ -51,36 +51,74 @@ impl ChoiceLayer {
     }
 
     /// What rules for all that the caller writes.
-    fn choice_of(&self, call: &Call) -> (Algorithm, ChoiceSource) {
-        let ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
-        match (ruled, self.choices.of(call.uid)) {
-            (Some(algorithm), _) => (algorithm, ChoiceSource::Policy),
-            (None, Some(algorithm)) => (algorithm, ChoiceSource::User),
-            (None, None) => (self.mount, ChoiceSource::Mount),
+    fn choice_of(&self, call: &Call) -> Result<Option<(Algorithm, Origin)>> {
+        choice::decide(|origin| Ok(self.said_of(call, origin)))
+    }
+
+    /// What policy and user say, wherever the caller writes.
+    fn said_of(&self, call: &Call, origin: Origin) -> Option<Algorithm> {
+        match origin {
+            Origin::Policy => call.option(ALGORITHM).and_then(|text| text.parse().ok()),
+            Origin::User => self.choices.of(call.uid),
+            Origin::File | Origin::Directory | Origin::Stored => None,
         }
     }
 
-    /// What would rule for a file, or for a new file in a directory, that the caller writes.
-    fn choice_for(&self, call: &Call, ino: Ino) -> Result<(Algorithm, ChoiceSource, Option<Ino>)> {
+    /// What would rule for a file, or for a new file in a directory, that the caller writes; and the
+    /// inode whose attribute says so.
+    fn choice_for(
+        &self,
+        call: &Call,
+        ino: Ino,
+    ) -> Result<(Option<(Algorithm, Origin)>, Option<Ino>)> {
+        let is_directory = self.lower().getattr(call, ino)?.kind == FileKind::Directory;
+        let mut place = None;
+        let choice = choice::decide(|origin| match origin {
+            Origin::File if !is_directory => {
+                place = Some(ino);
+                self.attribute(ino)
+            }
+            Origin::Directory => {
+                let found = self.nearest_directory(ino, is_directory)?;
+                place = found.map(|(_, at)| at);
+                Ok(found.map(|(algorithm, _)| algorithm))
+            }
+            origin => Ok(self.said_of(call, origin)),
+        })?;
+        Ok((choice, place))
+    }
+
+    /// The nearest directory above an inode that says something, or itself.
+    fn nearest_directory(&self, ino: Ino, or_itself: bool) -> Result<Option<(Algorithm, Ino)>> {
         let mut at = ino;
+        let mut counts = or_itself;
         loop {
-            if let Some(algorithm) = self.attribute(at)? {
-                let is_file = self.lower().getattr(call, at)?.kind != FileKind::Directory;
-                let from = if is_file { ChoiceSource::File } else { ChoiceSource::Directory };
-                return Ok((algorithm, from, Some(at)));
+            if counts && let Some(algorithm) = self.attribute(at)? {
+                return Ok(Some((algorithm, at)));
             }
             if at == Ino::ROOT {
-                break;
+                return Ok(None);
             }
-            match self.lower().parent(at) {
-                Ok((parent, _)) => at = parent,
+            (at, counts) = match self.lower().parent(at) {
+                Ok((parent, _)) => (parent, true),
                 // An unlinked file has no directory above it.
-                Err(Error::Lower(_)) => break,
+                Err(Error::Lower(_)) => return Ok(None),
                 Err(error) => return Err(error),
-            }
+            };
         }
-        let (algorithm, from) = self.choice_of(call);
-        Ok((algorithm, from, None))
+    }
+
+    /// A choice as it is shown.
+    fn shown(&self, choice: Option<(Algorithm, Origin)>, place: Option<String>) -> Choice {
+        let (algorithm, origin) = choice.unzip();
+        let from = match origin {
+            Some(Origin::File) => ChoiceSource::File,
+            Some(Origin::Directory) => ChoiceSource::Directory,
+            Some(Origin::Policy) => ChoiceSource::Policy,
+            Some(Origin::User) => ChoiceSource::User,
+            Some(Origin::Stored) | None => ChoiceSource::Mount,
+        };
+        Choice { algorithm: algorithm.unwrap_or(self.mount).to_string(), from, place }
     }
 
     /// The path of an inode below the root of the mount.
@@ -148,14 +186,11 @@ impl FileSystem for ChoiceLayer {
 
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         let answer = match name {
-            "algorithm" => {
-                let (algorithm, from) = self.choice_of(call);
-                serde_json::to_vec(&Choice { algorithm: algorithm.to_string(), from, place: None })
-            }
+            "algorithm" => serde_json::to_vec(&self.shown(self.choice_of(call)?, None)),
             "algorithm-of" => {
-                let (algorithm, from, place) = self.choice_for(call, ino)?;
+                let (choice, place) = self.choice_for(call, ino)?;
                 let place = place.map(|place| self.path(place));
-                serde_json::to_vec(&Choice { algorithm: algorithm.to_string(), from, place })
+                serde_json::to_vec(&self.shown(choice, place))
             }
             "choices" => {
                 let users = self.choices.visible_to(call.uid);
