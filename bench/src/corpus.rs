@@ -1,10 +1,13 @@
-//! Real files found on the machine, by kind.
+//! Real files found on the machine: of each kind, and a source tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use walkdir::WalkDir;
+
+use crate::contenders::run;
 
 /// Files of one kind.
 pub(crate) struct Corpus {
@@ -22,7 +25,13 @@ struct Kind {
     fits: fn(&Path, u64) -> bool,
 }
 
-const KINDS: [Kind; 5] = [
+const SOURCES: Kind = Kind {
+    name: "source tree",
+    places: &["/root/.cargo/registry/src", "/usr/include", "/usr/lib/python3", "/usr/src"],
+    fits: |path, _| has_end(path, &["rs", "toml", "md", "h", "hpp", "c", "py", "txt"]),
+};
+
+const KINDS: [Kind; 6] = [
     Kind {
         name: "shared libraries",
         places: &["/usr/lib", "/lib"],
@@ -40,17 +49,17 @@ const KINDS: [Kind; 5] = [
         places: &["/usr", "/opt", "/root", "/var", "/home"],
         fits: |path, bytes| has_end(path, &["json"]) && bytes > 4 << 10,
     },
+    SOURCES,
     Kind {
-        name: "source tree",
-        places: &["/root/.cargo/registry/src", "/usr/include", "/usr/lib/python3", "/usr/src"],
-        fits: |path, _| has_end(path, &["rs", "toml", "md", "h", "hpp", "c", "py", "txt"]),
+        name: "media",
+        places: &["/usr/share", "/usr/lib", "/usr/local", "/root"],
+        fits: |path, _| has_end(path, &["png", "jpg", "jpeg", "ogg", "woff2", "ttf", "mp4", "gif"]),
     },
     Kind {
         name: "compressed already",
         places: &["/root/.cargo/registry/cache", "/usr/share", "/var/cache"],
         fits: |path, bytes| {
-            bytes > 8 << 10
-                && has_end(path, &["crate", "deb", "png", "jpg", "gz", "xz", "ogg", "zip", "whl"])
+            bytes > 8 << 10 && has_end(path, &["crate", "deb", "gz", "xz", "zip", "whl", "zst"])
         },
     },
 ];
@@ -99,4 +108,76 @@ fn has_part(path: &Path, part: &str) -> bool {
 
 fn has_end(path: &Path, ends: &[&str]) -> bool {
     path.extension().is_some_and(|end| ends.iter().any(|known| end == *known))
+}
+
+/// A source tree, staged as a directory and as an archive of it.
+pub(crate) struct Tree {
+    /// The directory that holds it, under the name `tree`.
+    pub(crate) stage: PathBuf,
+    pub(crate) archive: PathBuf,
+    /// What it is.
+    pub(crate) name: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Where Debian's package `linux-source` puts the sources.
+const LINUX: &str = "/usr/src";
+
+impl Tree {
+    /// Stages an archive or directory that was named, or the sources of Linux where all files are
+    /// wanted, or else those that cargo has downloaded.
+    pub(crate) fn stage(named: Option<&Path>, scratch: &Path, most_files: usize) -> Result<Self> {
+        let stage = scratch.join("stage");
+        let (root, archive) = (stage.join("tree"), scratch.join("tree.tar"));
+        fs::create_dir_all(&root)?;
+        let linux = || find_linux().filter(|_| most_files == usize::MAX);
+        let (from, name) = match named.map(Path::to_owned).or_else(linux) {
+            Some(from) => {
+                let name = from.file_name().context("name of the tree")?.to_string_lossy();
+                (Some(from.clone()), name.into_owned())
+            }
+            None => (None, "sources found on the machine".to_owned()),
+        };
+        match from {
+            Some(from) if from.is_file() => {
+                let mut tar = Command::new("tar");
+                run(tar.arg("-xf").arg(from).arg("-C").arg(&root))?;
+            }
+            Some(from) => {
+                run(Command::new("cp").arg("-a").arg(from).arg(&root))?;
+            }
+            None => {
+                let mut sources = SOURCES.find(u64::MAX);
+                sources.files.truncate(most_files);
+                sources.copy_to(&root)?;
+            }
+        }
+        let mut tar = Command::new("tar");
+        run(tar.arg("-cf").arg(&archive).arg("-C").arg(&stage).arg("tree"))?;
+        let (files, bytes) = count(&root)?;
+        Ok(Self { stage, archive, name, files, bytes })
+    }
+}
+
+fn find_linux() -> Option<PathBuf> {
+    let found = fs::read_dir(LINUX).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let is_source = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("linux-source-") && name.contains(".tar")
+    };
+    found.filter(is_source).max()
+}
+
+/// Regular files below a directory, and their bytes.
+fn count(directory: &Path) -> Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in WalkDir::new(directory) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            files += 1;
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok((files, bytes))
 }

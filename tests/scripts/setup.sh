@@ -5,7 +5,11 @@
 build_needs=(cc:build-essential clang:clang /usr/include/bpf/bpf_helpers.h:libbpf-dev)
 demo_needs=(fusermount3:fuse3 git:git zstd:zstd setpriv:util-linux)
 lint_needs=(shellcheck:shellcheck)
-bench_needs=(mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs compsize:btrfs-compsize fusermount3:fuse3)
+bench_needs=(
+    mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs fusermount3:fuse3 tar:tar rsync:rsync git:git sqlite3:sqlite3
+    pgbench:postgresql setpriv:util-linux bindfs:bindfs gocryptfs:gocryptfs squashfuse:squashfuse
+    mksquashfs:squashfs-tools mkfs.erofs:erofs-utils dbench:dbench
+)
 test_needs=(
     "${lint_needs[@]}" mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs mount:mount setfattr:attr setfacl:acl
     gzip:gzip lz4:lz4 tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils

@@ -1,0 +1,166 @@
+//! What is done, in scenarios: steps that each contender takes on a new file system.
+
+mod files;
+mod servers;
+mod space;
+mod tree;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::arguments::Scale;
+use crate::client::{Kind, Work};
+use crate::contenders::{Place, need};
+use crate::corpus::{Corpus, Tree};
+
+/// Steps that build on each other.
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    /// What a reader must know of it.
+    pub(crate) about: String,
+    pub(crate) steps: Vec<Step>,
+    /// Contenders that can only be read have the tree already.
+    pub(crate) for_readers: bool,
+    /// Programs without which it is skipped.
+    pub(crate) needs: &'static [&'static str],
+}
+
+/// One thing that is measured.
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) unit: Unit,
+    /// Before it: what the kernel has cached is dropped.
+    pub(crate) cold: bool,
+    /// Contenders that can only be read take part.
+    pub(crate) reads_only: bool,
+    /// Bytes that it writes, as far as they are known.
+    pub(crate) writes: u64,
+    pub(crate) action: Action,
+}
+
+/// What a figure says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Seconds,
+    MibPerSecond,
+    PerSecond,
+    Mib,
+}
+
+impl Unit {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::MibPerSecond => "MiB/s",
+            Self::PerSecond => "/s",
+            Self::Mib => "MiB",
+        }
+    }
+}
+
+/// How a figure comes about.
+pub(crate) enum Action {
+    /// A command, run at a place; the figure is the time it takes.
+    Timed(Box<dyn Fn(&Place) -> Command>),
+    /// So much work, of which the figure is the rate.
+    Rate(f64, Box<dyn Fn(&Place) -> Command>),
+    /// A command that prints the figure after these words.
+    Printed(&'static str, Box<dyn Fn(&Place) -> Command>),
+    /// Compressing everything now; contenders that have done so while writing make it durable.
+    Settle,
+    /// The space that is used on the device, beyond that of an empty file system.
+    Stored,
+}
+
+/// What is at hand for scenarios.
+pub(crate) struct Stage<'a> {
+    pub(crate) scratch: &'a Path,
+    pub(crate) tree: &'a Tree,
+    pub(crate) corpora: &'a [Corpus],
+    pub(crate) scale: Scale,
+}
+
+/// All scenarios, in the order in which they run.
+pub(crate) fn scenarios(stage: &Stage<'_>) -> Result<Vec<Scenario>> {
+    let mut all = vec![
+        tree::sources(stage),
+        tree::repository(stage)?,
+        files::small(stage),
+        files::large(stage),
+    ];
+    all.extend(stage.scale.builds.then(tree::build));
+    all.extend(stage.scale.many.iter().map(|number| files::many(*number)));
+    all.extend(servers::all(stage)?);
+    all.extend(stage.corpora.iter().map(|corpus| space::of(stage, corpus)));
+    Ok(all)
+}
+
+impl Scenario {
+    fn new(name: &str, about: impl Into<String>, steps: Vec<Step>) -> Self {
+        let (name, about) = (name.to_owned(), about.into());
+        Self { name, about, steps, for_readers: false, needs: &[] }
+    }
+
+    fn needs(self, needs: &'static [&'static str]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Fails with what it lacks on this machine.
+    pub(crate) fn probe(&self) -> Result<()> {
+        self.needs.iter().try_for_each(|program| need(program))
+    }
+}
+
+impl Step {
+    fn new(name: impl Into<String>, unit: Unit, action: Action) -> Self {
+        Self { name: name.into(), unit, cold: false, reads_only: false, writes: 0, action }
+    }
+
+    fn timed(name: impl Into<String>, command: impl Fn(&Place) -> Command + 'static) -> Self {
+        Self::new(name, Unit::Seconds, Action::Timed(Box::new(command)))
+    }
+
+    fn settle() -> Self {
+        Self::new("settle (others: sync)", Unit::Seconds, Action::Settle)
+    }
+
+    fn stored() -> Self {
+        Self::new("space", Unit::Mib, Action::Stored).reading()
+    }
+
+    fn cold(self) -> Self {
+        Self { cold: true, ..self }
+    }
+
+    fn reading(self) -> Self {
+        Self { reads_only: true, ..self }
+    }
+
+    fn writing(self, writes: u64) -> Self {
+        Self { writes, ..self }
+    }
+}
+
+/// This program as a client.
+fn client(place: &Place, kind: Kind, count: u64, clients: u64) -> Command {
+    let work = Work { kind, directory: place.directory.clone(), count, clients };
+    command_of(&work).unwrap_or_else(|_| Command::new("false"))
+}
+
+fn command_of(work: &Work) -> Result<Command> {
+    use clap::ValueEnum as _;
+    let kind = work.kind.to_possible_value().context("a kind of work")?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("client").arg(kind.get_name()).arg(&work.directory);
+    command.args([work.count.to_string(), work.clients.to_string()]);
+    Ok(command)
+}
+
+/// A shell's command in the directory of a place.
+fn shell(place: &Place, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-ec", script]).current_dir(&place.directory);
+    command
+}
