@@ -3,22 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hsci_abi::tables::ROOMS;
+
 /// Objects, each made from a source of the same name.
 const OBJECTS: &[&str] = &["callers", "evaluate", "guard"];
 
-/// Room for tables, in bytes: each object is built for each. `src/room.rs` has the same.
-const ROOMS: &[usize] = &[64 << 10, 512 << 10, 4 << 20, 16 << 20];
-
 fn main() {
     let bpf = Path::new("bpf");
-    let engine = Path::new("../engine/include");
+    let abi = Path::new("../abi/include");
     println!("cargo::rerun-if-changed=bpf");
-    println!("cargo::rerun-if-changed=../engine/include");
+    println!("cargo::rerun-if-changed=../abi/include");
     println!("cargo::rerun-if-env-changed=HSCI_CLANG");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let clang = std::env::var("HSCI_CLANG").unwrap_or_else(|_| "clang".to_owned());
+    // The programs look at numbers that architectures have of their own.
+    let architecture = std::env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
     for object in OBJECTS {
-        for room in ROOMS {
+        for (index, words) in ROOMS.iter().enumerate() {
             let mut command = Command::new(&clang);
             command.args([
                 "-target",
@@ -31,10 +32,11 @@ fn main() {
                 "-Wno-unused-parameter",
                 "-Werror",
             ]);
-            command.arg(format!("-DHSCI_TABLE_WORDS={}u", room / size_of::<u32>()));
-            command.arg("-I").arg(bpf).arg("-I").arg(engine);
+            command.arg(format!("-DHSCI_ARCH_{architecture}"));
+            command.arg(format!("-DHSCI_TABLE_WORDS={words}u"));
+            command.arg("-I").arg(bpf).arg("-I").arg(abi);
             command.arg("-c").arg(bpf.join(format!("{object}.bpf.c")));
-            command.arg("-o").arg(out.join(format!("{object}-{room}.o")));
+            command.arg("-o").arg(out.join(format!("{object}-{index}.o")));
             run(&clang, &mut command);
         }
     }

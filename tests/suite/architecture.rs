@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
         "hsci-kernel",
         &[&["hsci-language", "hsci-extension", "hsci-host", "hsci", "fuser"], EXTENSIONS],
     ),
+    ("hsci-abi", &[SYSTEM, &["hsci-language", "hsci-engine", "hsci-kernel", "hsci-host", "hsci"]]),
     ("hsci-engine", &[SYSTEM, &["hsci-kernel", "hsci-extension", "hsci-host", "hsci"], EXTENSIONS]),
     (
         "hsci-language",
@@ -100,7 +101,7 @@ const PARTS: &[Part] = &[
         names: &["fs", "Mutex", "RwLock", "parking_lot", "Instant", "SystemTime", "thread"],
     },
     Part {
-        below: &["filters/language/src", "filters/engine/src"],
+        below: &["filters/abi/src", "filters/language/src", "filters/engine/src"],
         except: &[],
         names: &["aya", "ebpf", "bpf", "File", "fs", "process", "thread", "unsafe"],
     },

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hsci_abi::tables::SubjectClass;
 use hsci_engine::Tables;
-use hsci_engine::layout::SubjectClass;
 use hsci_kernel::Error;
 use hsci_kernel::callers::CallerTracer;
 use hsci_language::{Subject, names::FixedNames};

@@ -13,8 +13,8 @@ use hsci_language::Policy;
 use hsci_language::glob::{Component, Pattern};
 
 use crate::automaton::{self, Nfa};
-use crate::layout::NONE;
 use crate::tables::Tables;
+use hsci_abi::tables::NONE;
 use rows::Rows;
 use subjects::Subjects;
 
@@ -159,7 +159,7 @@ impl Scopes {
 }
 
 /// Numbers what the paths of the automaton match; class 0 is nothing. Marks the states.
-fn path_classes(dfa: &automaton::Dfa, states: &mut [crate::layout::State]) -> Vec<Vec<u32>> {
+fn path_classes(dfa: &automaton::Dfa, states: &mut [hsci_abi::tables::State]) -> Vec<Vec<u32>> {
     let mut classes = vec![Vec::new()];
     let mut known: HashMap<&[u32], u32> = HashMap::from([(&[][..], 0)]);
     for state in reachable(dfa, dfa.starts[0]) {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::Limit;
-use crate::layout::LEAF;
+use hsci_abi::tables::LEAF;
 
 /// Edges of all diagrams together, also of those that are only steps to others.
 const MAX_EDGES: usize = 1 << 23;

@@ -12,8 +12,8 @@
 mod bounds;
 
 use crate::MAX_IMAGE_LEN;
-use crate::layout::{Record, Roots};
 use crate::tables::Tables;
+use hsci_abi::tables::{Roots, Words};
 
 const MAGIC: &[u8; 8] = b"HSCITABL";
 const VERSION: u32 = 1;
@@ -147,13 +147,13 @@ impl<'a> Sections<'a> {
     }
 }
 
-fn write<R: Record>(records: &[R]) -> Vec<u8> {
+fn write<R: Words>(records: &[R]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size_of_val(records));
     records.iter().for_each(|record| record.write(&mut bytes));
     bytes
 }
 
-fn read<R: Record>(bytes: &[u8]) -> Result<Vec<R>, ImageError> {
+fn read<R: Words>(bytes: &[u8]) -> Result<Vec<R>, ImageError> {
     let records = bytes.chunks_exact(size_of::<R>());
     if !records.remainder().is_empty() {
         return Err(ImageError::Length);

@@ -1,15 +1,13 @@
 //! Compiles a checked policy to tables, and evaluates them.
 //!
 //! The tables are plain arrays of fixed records, fit for a kernel that allows no pointers and no
-//! unbounded loops: see [`layout`] for the records and [`tables`] for how they are read. What a call
+//! unbounded loops: see [`hsci_abi::tables`] for the records and [`tables`] for how they are read. What a call
 //! costs does not depend on the number of rules.
 
 mod automaton;
 mod compile;
 mod diagram;
-pub mod handed;
 mod image;
-pub mod layout;
 mod review;
 pub mod tables;
 mod uses;

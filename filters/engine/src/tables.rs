@@ -8,7 +8,7 @@
 
 use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject};
 
-use crate::layout::{
+use hsci_abi::tables::{
     CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, LEAF, NONE, Node,
     OptionEntry, OptionSet, PROBES, PathClass, Roots, Row, State, SubjectClass, Text,
     VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,

@@ -2,11 +2,11 @@
 
 use hsci_language::{Operation, Operations};
 
-use crate::layout::{
+use crate::tables::Tables;
+use hsci_abi::tables::{
     LEAF, NONE, PROBES, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
     VARIABLE_GROUP, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE,
 };
-use crate::tables::Tables;
 
 /// Which parts of a call some rule looks at. Everybody's user id is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Tables as a kernel reads them: one array of words.
 //!
-//! First the [`Roots`](crate::layout::Roots) and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
+//! First the [`Roots`](hsci_abi::tables::Roots) and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
 //! two or four words, so that masking an index keeps a record in one piece. What only an extension
 //! needs (options and their texts) stays out: a verdict names an option set, and the host has the rest.
 
-use crate::layout::{LINE_WORDS, Record, Sections};
 use crate::tables::Tables;
+use hsci_abi::tables::{LINE_WORDS, Sections, Words};
 
 impl Tables {
     /// The tables as words, marked with a generation, which is not 0.
@@ -40,7 +40,7 @@ fn add(words: &mut Vec<u32>, section: &[u32]) -> u32 {
 }
 
 /// Records as words, each filled up to `size`.
-fn records<R: Record>(records: &[R], size: usize) -> Vec<u32> {
+fn records<R: Words>(records: &[R], size: usize) -> Vec<u32> {
     let mut words = Vec::with_capacity(records.len() * size);
     let mut bytes = Vec::new();
     for record in records {
@@ -55,7 +55,7 @@ fn records<R: Record>(records: &[R], size: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{Cell, Roots, State};
+    use hsci_abi::tables::{Cell, Roots, State};
 
     #[test]
     fn every_section_is_aligned_and_found() {

@@ -54,7 +54,7 @@ fn main() {
 fn ns(evaluator: &mut Evaluator, path: &str, time: fn(&Answer) -> Duration, repeat: u32) -> f64 {
     let mut question = Question::default();
     question.operation = u32::from(Operation::WriteData.number());
-    (question.uid, question.owner, question.repeat) = (1000, 1000, repeat);
+    (question.uid, question.facts.owner, question.repeat) = (1000, 1000, repeat);
     question.set_path(path.as_bytes());
     let runs = (0..RUNS).map(|_| {
         let answer = evaluator.ask(&question).expect("a run").expect("a policy");

@@ -5,37 +5,14 @@
  */
 #include "subject.h"
 
-#define HANDED 4096u
-#define OPCODES 64u
-#define BY_THREAD (1ull << 62)
-#define RESENT (1ull << 63)
-
-struct hsci_handed {
-	/* The request's number, or BY_THREAD and the thread's id. 0 while the rest is being written. */
-	__u64 key;
-	__u32 generation;
-	__u32 opcode;
-	struct hsci_subject subject;
-	__u64 reserved;
-};
-
 /* Read by the host without a system call. A place is overwritten by a later request. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, HANDED);
+	__uint(max_entries, HSCI_PLACES);
 	__type(key, __u32);
 	__type(value, struct hsci_handed);
 } HANDED_OVER SEC(".maps");
-
-struct hsci_tracer {
-	/* Device number of the connection, as the kernel writes it; 0 before there is one. */
-	__u32 device;
-	__u32 reserved;
-	/* Requests for which it could not be found out who calls. */
-	__u64 unknown;
-	__u64 requests[OPCODES];
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -59,12 +36,12 @@ int BPF_PROG(request_send, const struct fuse_req *req)
 	if (!tracer || !tracer->device || BPF_CORE_READ(req, fm, fc, dev) != tracer->device)
 		return 0;
 	opcode = BPF_CORE_READ(req, in.h.opcode);
-	__sync_fetch_and_add(&tracer->requests[opcode & (OPCODES - 1)], 1);
+	__sync_fetch_and_add(&tracer->requests[opcode & (HSCI_OPCODES - 1)], 1);
 	/* Linux before 6.16 or so gives the number only later; somebody waits for the answer then. */
-	key = BPF_CORE_READ(req, in.h.unique) & ~RESENT;
+	key = BPF_CORE_READ(req, in.h.unique) & ~HSCI_RESENT;
 	if (!key)
-		key = BY_THREAD | BPF_CORE_READ(req, in.h.pid);
-	place = hsci_hash(key, HANDED - 1);
+		key = HSCI_BY_THREAD | BPF_CORE_READ(req, in.h.pid);
+	place = hsci_hash(key, HSCI_PLACES - 1);
 	handed = bpf_map_lookup_elem(&HANDED_OVER, &place);
 	if (!handed)
 		return 0;

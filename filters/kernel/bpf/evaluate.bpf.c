@@ -2,38 +2,6 @@
 /* The evaluator by itself, for BPF_PROG_TEST_RUN: questions and answers lie in maps. */
 #include "tables.h"
 
-#define QUESTION_GROUPS 64u
-
-struct hsci_question {
-	struct hsci_facts facts;
-	__u32 operation;
-	__u32 uid;
-	__u32 pid_namespace;
-	__u32 groups;
-	__u32 path_len;
-	__u32 executable_len;
-	__u32 command_len;
-	__u32 cgroup_len;
-	/* How often each part is done, for its time. */
-	__u32 repeat;
-	__u32 reserved;
-	__u32 gids[QUESTION_GROUPS];
-	struct hsci_text_room path;
-	struct hsci_text_room executable;
-	struct hsci_text_room command;
-	struct hsci_text_room cgroup;
-};
-
-struct hsci_answer {
-	struct hsci_subject subject;
-	struct hsci_verdict verdict;
-	__u32 state;
-	__u32 class;
-	/* Nanoseconds for all repetitions. */
-	__u64 step_ns;
-	__u64 judge_ns;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -58,7 +26,7 @@ struct work {
 static long add_group(__u32 index, struct work *work)
 {
 	hsci_add_group(work->tables, &work->answer->subject,
-		       work->question->gids[index & (QUESTION_GROUPS - 1)]);
+		       work->question->gids[index & (HSCI_QUESTION_GROUPS - 1)]);
 	return 0;
 }
 

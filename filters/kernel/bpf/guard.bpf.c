@@ -19,34 +19,6 @@
 #define ATTR_SIZE 0x8u
 #define ATTR_TIMES 0x1f0u
 
-/* Numbers of operations in tables, as bits. */
-#define OPEN (1u << 0)
-#define EXEC (1u << 1)
-#define READ_DATA (1u << 2)
-#define READ_DIR (1u << 3)
-#define READ_LINK (1u << 4)
-#define WRITE_DATA (1u << 5)
-#define TRUNCATE (1u << 6)
-#define GET_ATTR (1u << 8)
-#define CHMOD (1u << 9)
-#define CHOWN (1u << 10)
-#define UTIMENS (1u << 11)
-#define GET_XATTR (1u << 12)
-#define LIST_XATTR (1u << 13)
-#define SET_XATTR (1u << 14)
-#define REMOVE_XATTR (1u << 15)
-#define CREATE_FILE (1u << 16)
-#define MKDIR (1u << 17)
-#define MKNOD (1u << 18)
-#define SYMLINK (1u << 19)
-#define LINK (1u << 20)
-#define UNLINK (1u << 21)
-#define RMDIR (1u << 22)
-#define RENAME (1u << 23)
-#define LOCK (1u << 24)
-#define IOCTL (1u << 26)
-#define STATFS (1u << 27)
-
 /* One call, as a hook describes it. */
 struct call {
 	const struct hsci_tables *tables;
@@ -63,19 +35,19 @@ static __always_inline __u32 type_of(__u32 mode)
 {
 	switch (mode & S_IFMT) {
 	case S_IFDIR:
-		return 1;
+		return HSCI_TYPE_DIRECTORY;
 	case 0120000:
-		return 2;
+		return HSCI_TYPE_SYMLINK;
 	case 0010000:
-		return 3;
+		return HSCI_TYPE_FIFO;
 	case 0140000:
-		return 4;
+		return HSCI_TYPE_SOCKET;
 	case 0020000:
-		return 5;
+		return HSCI_TYPE_CHAR_DEVICE;
 	case 0060000:
-		return 6;
+		return HSCI_TYPE_BLOCK_DEVICE;
 	default:
-		return 0;
+		return HSCI_TYPE_FILE;
 	}
 }
 
@@ -157,7 +129,7 @@ static __always_inline bool begin(struct call *call)
 static __always_inline void take_facts(struct call *call, const struct inode *inode)
 {
 	call->asked.facts.are_known = 1;
-	call->asked.facts.type = type_of(BPF_CORE_READ(inode, i_mode));
+	call->asked.facts.file_type = type_of(BPF_CORE_READ(inode, i_mode));
 	call->asked.facts.owner = BPF_CORE_READ(inode, i_uid.val);
 	call->asked.facts.size = BPF_CORE_READ(inode, i_size);
 }
@@ -202,20 +174,20 @@ static __always_inline int judge_new(const struct dentry *dentry, __u32 mode, __
 	if (!begin(&call))
 		return 0;
 	call.asked.facts.are_known = 1;
-	call.asked.facts.type = type_of(mode);
+	call.asked.facts.file_type = type_of(mode);
 	call.asked.facts.owner = BPF_CORE_READ(task, cred, fsuid.val);
 	return judge(&call, dentry, NULL, NULL, operation);
 }
 
-/* Open flags by their numbers in tables. */
+/* The flag of tables if all bits of the kernel's are set. */
+#define FLAG(flags, name) (((flags) & HSCI_O_##name) == HSCI_O_##name ? HSCI_FLAG_##name : 0)
+
 static __always_inline __u32 open_flags(__u32 flags, __u32 mode)
 {
-	return (mode & FMODE_READ) | (mode & FMODE_WRITE) |
-	       (flags & 02000 ? 1u << 2 : 0) | (flags & 01000 ? 1u << 3 : 0) |
-	       (flags & 0100 ? 1u << 4 : 0) | (flags & 0200 ? 1u << 5 : 0) |
-	       (flags & 040000 ? 1u << 6 : 0) | (flags & 04010000 ? 1u << 7 : 0) |
-	       (flags & 0400000 ? 1u << 8 : 0) | (flags & 010000000 ? 1u << 9 : 0) |
-	       ((flags & 020200000) == 020200000 ? 1u << 10 : 0);
+	return (mode & FMODE_READ ? HSCI_FLAG_READ : 0) | (mode & FMODE_WRITE ? HSCI_FLAG_WRITE : 0) |
+	       FLAG(flags, APPEND) | FLAG(flags, TRUNCATE) | FLAG(flags, CREATE) |
+	       FLAG(flags, EXCLUSIVE) | FLAG(flags, DIRECT) | FLAG(flags, SYNC) |
+	       FLAG(flags, NOFOLLOW) | FLAG(flags, PATH) | FLAG(flags, TMPFILE);
 }
 
 static __always_inline int judge_file(struct file *file, __u32 operations)
@@ -232,14 +204,14 @@ static __always_inline int judge_file(struct file *file, __u32 operations)
 static __always_inline __u32 rights(struct file *file)
 {
 	bool is_directory = (file->f_inode->i_mode & S_IFMT) == S_IFDIR;
-	__u32 operations = OPEN;
+	__u32 operations = HSCI_DO_OPEN;
 
 	if (file->f_flags & FMODE_EXEC)
-		return OPEN | EXEC;
+		return HSCI_DO_OPEN | HSCI_DO_EXEC;
 	if (file->f_mode & FMODE_READ)
-		operations |= is_directory ? READ_DIR : READ_DATA;
+		operations |= is_directory ? HSCI_DO_READDIR : HSCI_DO_READ_DATA;
 	if (file->f_mode & FMODE_WRITE)
-		operations |= WRITE_DATA;
+		operations |= HSCI_DO_WRITE_DATA;
 	return operations;
 }
 
@@ -260,19 +232,19 @@ SEC("lsm/mmap_file")
 int BPF_PROG(mmap_file, struct file *file, unsigned long asked, unsigned long protection,
 	     unsigned long flags, int previous)
 {
-	__u32 operations = READ_DATA;
+	__u32 operations = HSCI_DO_READ_DATA;
 
 	if (previous || !file)
 		return answer(previous);
 	if ((flags & MAP_SHARED) && (protection & PROT_WRITE))
-		operations |= WRITE_DATA;
+		operations |= HSCI_DO_WRITE_DATA;
 	return answer(judge_file(file, operations));
 }
 
 SEC("lsm/file_lock")
 int BPF_PROG(file_lock, struct file *file, unsigned int command, int previous)
 {
-	return answer(previous ? previous : judge_file(file, LOCK));
+	return answer(previous ? previous : judge_file(file, HSCI_DO_LOCK));
 }
 
 SEC("lsm/file_ioctl")
@@ -283,54 +255,54 @@ int BPF_PROG(file_ioctl, struct file *file, unsigned int command, unsigned long 
 
 	if (obeyed)
 		return answer(obeyed);
-	return answer(previous ? previous : judge_file(file, IOCTL));
+	return answer(previous ? previous : judge_file(file, HSCI_DO_IOCTL));
 }
 
 SEC("lsm/file_ioctl_compat")
 int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command, unsigned long argument,
 	     int previous)
 {
-	return answer(previous ? previous : judge_file(file, IOCTL));
+	return answer(previous ? previous : judge_file(file, HSCI_DO_IOCTL));
 }
 
 SEC("lsm/inode_create")
 int BPF_PROG(inode_create, struct inode *dir, struct dentry *dentry, unsigned short mode,
 	     int previous)
 {
-	return answer(previous ? previous : judge_new(dentry, mode, CREATE_FILE));
+	return answer(previous ? previous : judge_new(dentry, mode, HSCI_DO_CREATE_FILE));
 }
 
 SEC("lsm/inode_mkdir")
 int BPF_PROG(inode_mkdir, struct inode *dir, struct dentry *dentry, unsigned short mode,
 	     int previous)
 {
-	return answer(previous ? previous : judge_new(dentry, S_IFDIR, MKDIR));
+	return answer(previous ? previous : judge_new(dentry, S_IFDIR, HSCI_DO_MKDIR));
 }
 
 SEC("lsm/inode_mknod")
 int BPF_PROG(inode_mknod, struct inode *dir, struct dentry *dentry, unsigned short mode,
 	     unsigned int device, int previous)
 {
-	return answer(previous ? previous : judge_new(dentry, mode, MKNOD));
+	return answer(previous ? previous : judge_new(dentry, mode, HSCI_DO_MKNOD));
 }
 
 SEC("lsm/inode_symlink")
 int BPF_PROG(inode_symlink, struct inode *dir, struct dentry *dentry, const char *target,
 	     int previous)
 {
-	return answer(previous ? previous : judge_new(dentry, 0120000, SYMLINK));
+	return answer(previous ? previous : judge_new(dentry, 0120000, HSCI_DO_SYMLINK));
 }
 
 SEC("lsm/inode_unlink")
 int BPF_PROG(inode_unlink, struct inode *dir, struct dentry *dentry, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, UNLINK));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_UNLINK));
 }
 
 SEC("lsm/inode_rmdir")
 int BPF_PROG(inode_rmdir, struct inode *dir, struct dentry *dentry, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, RMDIR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_RMDIR));
 }
 
 /*
@@ -351,14 +323,14 @@ SEC("lsm/inode_link")
 int BPF_PROG(inode_link_from, struct dentry *old, struct inode *dir, struct dentry *new,
 	     int previous)
 {
-	return answer(previous ? previous : judge_object(old, old->d_inode, LINK));
+	return answer(previous ? previous : judge_object(old, old->d_inode, HSCI_DO_LINK));
 }
 
 SEC("lsm/inode_link")
 int BPF_PROG(inode_link_to, struct dentry *old, struct inode *dir, struct dentry *new,
 	     int previous)
 {
-	return answer(previous ? previous : judge_second(old, new, LINK));
+	return answer(previous ? previous : judge_second(old, new, HSCI_DO_LINK));
 }
 
 /* A name in another class would make the object ambiguous. */
@@ -387,14 +359,14 @@ SEC("lsm/inode_rename")
 int BPF_PROG(inode_rename_from, struct inode *old_dir, struct dentry *old, struct inode *new_dir,
 	     struct dentry *new, int previous)
 {
-	return answer(previous ? previous : judge_object(old, old->d_inode, RENAME));
+	return answer(previous ? previous : judge_object(old, old->d_inode, HSCI_DO_RENAME));
 }
 
 SEC("lsm/inode_rename")
 int BPF_PROG(inode_rename_to, struct inode *old_dir, struct dentry *old, struct inode *new_dir,
 	     struct dentry *new, int previous)
 {
-	return answer(previous ? previous : judge_second(old, new, RENAME));
+	return answer(previous ? previous : judge_second(old, new, HSCI_DO_RENAME));
 }
 
 /*
@@ -441,46 +413,46 @@ int BPF_PROG(inode_setattr, void *idmap, struct dentry *dentry, struct iattr *at
 	if (previous)
 		return answer(previous);
 	if (valid & ATTR_SIZE)
-		operations |= TRUNCATE;
+		operations |= HSCI_DO_TRUNCATE;
 	if (valid & ATTR_MODE)
-		operations |= CHMOD;
+		operations |= HSCI_DO_CHMOD;
 	if (valid & (ATTR_UID | ATTR_GID))
-		operations |= CHOWN;
+		operations |= HSCI_DO_CHOWN;
 	/* Changing the length changes times as well. */
 	if (!(valid & ATTR_SIZE) && (valid & (ATTR_TIMES & ~0x40u)))
-		operations |= UTIMENS;
+		operations |= HSCI_DO_UTIMENS;
 	return answer(judge_object(dentry, dentry->d_inode, operations));
 }
 
 SEC("lsm/inode_getattr")
 int BPF_PROG(inode_getattr, const struct path *path, int previous)
 {
-	return answer(previous ? previous : judge_object(path->dentry, NULL, GET_ATTR));
+	return answer(previous ? previous : judge_object(path->dentry, NULL, HSCI_DO_GETATTR));
 }
 
 SEC("lsm/inode_setxattr")
 int BPF_PROG(inode_setxattr, void *idmap, struct dentry *dentry, const char *name,
 	     const void *value, unsigned long size, int flags)
 {
-	return answer(judge_object(dentry, dentry->d_inode, SET_XATTR));
+	return answer(judge_object(dentry, dentry->d_inode, HSCI_DO_SETXATTR));
 }
 
 SEC("lsm/inode_getxattr")
 int BPF_PROG(inode_getxattr, struct dentry *dentry, const char *name, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, GET_XATTR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_GETXATTR));
 }
 
 SEC("lsm/inode_listxattr")
 int BPF_PROG(inode_listxattr, struct dentry *dentry, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, LIST_XATTR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_LISTXATTR));
 }
 
 SEC("lsm/inode_removexattr")
 int BPF_PROG(inode_removexattr, void *idmap, struct dentry *dentry, const char *name, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, REMOVE_XATTR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_REMOVEXATTR));
 }
 
 /* Lists of access do not come by the hooks of other attributes. */
@@ -488,31 +460,31 @@ SEC("lsm/inode_set_acl")
 int BPF_PROG(inode_set_acl, void *idmap, struct dentry *dentry, const char *name, void *acl,
 	     int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, SET_XATTR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_SETXATTR));
 }
 
 SEC("lsm/inode_get_acl")
 int BPF_PROG(inode_get_acl, void *idmap, struct dentry *dentry, const char *name, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, GET_XATTR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_GETXATTR));
 }
 
 SEC("lsm/inode_remove_acl")
 int BPF_PROG(inode_remove_acl, void *idmap, struct dentry *dentry, const char *name, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, REMOVE_XATTR));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_REMOVEXATTR));
 }
 
 SEC("lsm/inode_readlink")
 int BPF_PROG(inode_readlink, struct dentry *dentry, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, READ_LINK));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_READLINK));
 }
 
 SEC("lsm/sb_statfs")
 int BPF_PROG(sb_statfs, struct dentry *dentry, int previous)
 {
-	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, STATFS));
+	return answer(previous ? previous : judge_object(dentry, dentry->d_inode, HSCI_DO_STATFS));
 }
 
 /* What is mounted over a part of a store would be taken for it. No rule is about mounting. */

@@ -5,33 +5,6 @@
 
 #include "subject.h"
 
-#define HSCI_TARGETS 256u
-
-struct hsci_guard {
-	/* Report, do not enforce. */
-	__u32 permissive;
-	/* Rises when labels may have become wrong. */
-	__u32 epoch;
-	/* Which of the rooms for tables the programs were built for. */
-	__u32 room;
-	/* Device that holds the pins. */
-	__u32 pins_device;
-	/* The command's executable; 0 before one has made itself known. */
-	__u64 command_inode;
-	__u32 command_device;
-	__u32 reserved;
-	/* Calls that a rule matched, that were refused by one, that were refused by a fence. */
-	__u64 judged;
-	__u64 denied;
-	__u64 fenced;
-	/* Calls that were refused because something did not fit or was not to be found out. */
-	__u64 undecidable;
-	/* Reports that nobody took. */
-	__u64 lost;
-	/* Calls to each target. */
-	__u64 targets[HSCI_TARGETS];
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -47,28 +20,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } HITS SEC(".maps");
-
-enum hsci_event_kind {
-	HSCI_AUDITED = 1,
-	HSCI_DENIED = 2,
-	HSCI_FENCED = 3,
-	HSCI_UNDECIDABLE = 4,
-};
-
-struct hsci_event {
-	__u64 time;
-	__u64 inode;
-	__u32 device;
-	__u32 process;
-	__u32 user;
-	__u32 operation;
-	__u32 rule;
-	__u32 errno;
-	__u32 kind;
-	__u32 generation;
-	__u8 command[COMMAND_LEN];
-	__u8 name[NAME_MAX + 1];
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

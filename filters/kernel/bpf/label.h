@@ -14,9 +14,9 @@
 
 struct hsci_label {
 	__u64 stamp;
-	/* Parent and hash of the name by which it was found. */
+	/* Parent, and hash and length of the name, by which it was found. */
 	__u64 parent;
-	__u32 name;
+	__u64 name;
 	__u32 state;
 	/* The store that it belongs to, or 0. */
 	__u32 fence;
@@ -42,12 +42,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct hsci_label);
 } DIRECTORIES SEC(".maps");
-
-/* States belong to one policy: those of the next are there before it is in force. */
-struct hsci_root_key {
-	__u32 device;
-	__u32 generation;
-};
 
 /* States of the roots of file systems. */
 struct {
@@ -186,7 +180,7 @@ static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
 
 	label->stamp = (__u64)tables->sections.generation << 32 | guard->epoch;
 	label->parent = (__u64)dentry->d_parent;
-	label->name = dentry->d_name.hash;
+	label->name = dentry->d_name.hash_len;
 	if (inode) {
 		known = bpf_inode_storage_get(&LABELS, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (known && known->stamp == label->stamp && known->parent == label->parent &&

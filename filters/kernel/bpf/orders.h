@@ -14,13 +14,6 @@
 #define EALREADY 114
 #define EINPROGRESS 115
 
-/* The caller is the command from now on, and the directory has its pins. Once. */
-#define HSCI_CLAIM 0x68736301u
-/* Only the caller and the process that the argument names may use the directory. */
-#define HSCI_FENCE 0x68736302u
-/* Everybody may, again. */
-#define HSCI_UNFENCE 0x68736303u
-
 /* Only the command passes this fence. */
 #define HSCI_FENCE_OF_COMMAND 1u
 #define HSCI_FIRST_PID_NAMESPACE 0xeffffffcu

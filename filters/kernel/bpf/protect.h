@@ -34,13 +34,13 @@ static __always_inline int protect(__u32 own)
 SEC("lsm/bpf_map")
 int BPF_PROG(bpf_map_access, struct bpf_map *map, unsigned int mode, int previous)
 {
-	return answer(previous ? previous : protect(map->id & ~(1u << 31)));
+	return answer(previous ? previous : protect(map->id & ~HSCI_PROGRAM));
 }
 
 SEC("lsm/bpf_prog")
 int BPF_PROG(bpf_prog_access, struct bpf_prog *prog, int previous)
 {
-	return answer(previous ? previous : protect(BPF_CORE_READ(prog, aux, id) | 1u << 31));
+	return answer(previous ? previous : protect(BPF_CORE_READ(prog, aux, id) | HSCI_PROGRAM));
 }
 
 SEC("lsm/sb_umount")

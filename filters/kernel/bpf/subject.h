@@ -5,8 +5,6 @@
 
 #include "text.h"
 
-#define COMMAND_LEN 16u
-
 /* Classes that come from paths, and what they were found from. */
 struct hsci_task_classes {
 	__u64 exec_id;
@@ -106,12 +104,12 @@ static __always_inline bool hsci_classify_paths(const struct hsci_tables *tables
 static __always_inline __u32 hsci_class_of_command(const struct hsci_tables *tables)
 {
 	__u32 state = tables->roots.command;
-	__u8 command[COMMAND_LEN] = {};
+	__u8 command[HSCI_COMMAND_LEN] = {};
 
 	if (state == 0)
 		return hsci_class(tables, 0);
 	bpf_get_current_comm(command, sizeof(command));
-	for (__u32 i = 0; i < COMMAND_LEN && command[i] && state; i++)
+	for (__u32 i = 0; i < HSCI_COMMAND_LEN && command[i] && state; i++)
 		state = hsci_step_byte(tables, state, command[i]);
 	return hsci_class(tables, state);
 }

@@ -8,7 +8,7 @@
 #define HSCI_TABLES_BPF_H
 
 #include "kernel.h"
-#include "hsci_tables.h"
+#include "hsci_abi.h"
 
 /* Room for tables in words, a power of two: each object is built for several. */
 #ifndef HSCI_TABLE_WORDS
@@ -41,36 +41,6 @@ struct {
 } POLICY SEC(".maps");
 
 #define HSCI_SLASH '/'
-#define HSCI_TEXT_LEN 4096u
-
-enum hsci_status {
-	HSCI_DECIDED = 0,
-	/* A walk did not end. */
-	HSCI_BROKEN = 1,
-	/* A rule asks for a fact that is not known here. */
-	HSCI_UNKNOWN_FACT = 2,
-};
-
-struct hsci_facts {
-	__u64 size;
-	__u32 flags;
-	__u32 type;
-	__u32 owner;
-	/* 0 if type, owner and size are not known. */
-	__u32 are_known;
-};
-
-struct hsci_verdict {
-	__u32 status;
-	__u32 errno;
-	/* Index of the rule that decides, or HSCI_NONE. */
-	__u32 rule;
-	/* Index of the rule for which it is reported plus 1, or 0. */
-	__u32 audit;
-	__u32 options;
-	/* Index of the target, or HSCI_NONE. */
-	__u32 target;
-};
 
 /*
  * Functions of this kind are verified once in each program, by themselves. A verifier follows each
@@ -134,11 +104,6 @@ static long hsci_step_bytes(__u32 index, struct hsci_step *step)
 	step->at = at;
 	return state == 0;
 }
-
-/* Room for a text, and behind it what masks cannot rule out. */
-struct hsci_text_room {
-	__u8 bytes[HSCI_TEXT_LEN + 256];
-};
 
 /* The state after `len` bytes of `text` from `start`, at most HSCI_TEXT_LEN. */
 HSCI_GLOBAL __u32 hsci_step(const struct hsci_tables *tables, __u32 state,
@@ -263,7 +228,7 @@ static __always_inline __u32 hsci_value(struct hsci_walk *walk, __u32 variable)
 	case HSCI_VARIABLE_TYPE:
 		if (!walk->asked->facts.are_known)
 			walk->status = HSCI_UNKNOWN_FACT;
-		return walk->asked->facts.type;
+		return walk->asked->facts.file_type;
 	default:
 		return HSCI_NONE;
 	}

@@ -24,15 +24,16 @@
 //! The verdict itself is the host's: only the host knows path, type, owner and size of what a request
 //! is about.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
+use hsci_abi::callers::{self, HANDED_LEN, OPCODES, Shared as _, TracerState};
 use hsci_engine::Tables;
-use hsci_engine::handed::{self, HANDED_LEN, Shared as _};
 
-pub use hsci_engine::handed::Caller;
+pub use hsci_abi::callers::Caller;
 
 use crate::room::{self, Objects, objects};
 use crate::sys::Shared;
@@ -42,11 +43,6 @@ const OBJECTS: Objects = objects!("callers");
 const PROGRAM: &str = "request_send";
 const HANDED_OVER: &str = "HANDED_OVER";
 const TRACEPOINT: &str = "fuse_request_send";
-
-// As in `bpf/callers.bpf.c`.
-const OPCODES: usize = 64;
-const UNKNOWN: usize = 8;
-const REQUESTS: usize = 16;
 
 /// The program of one host. It ends with this value.
 #[derive(Debug)]
@@ -70,7 +66,7 @@ impl CallerTracer {
         let mut ebpf = crate::load(OBJECTS[room])?;
         room::put(&mut ebpf, room, words)?;
         let handed = share(&ebpf, HANDED_OVER, HANDED_LEN)?;
-        let state = share(&ebpf, "TRACER", REQUESTS + OPCODES * size_of::<u64>())?;
+        let state = share(&ebpf, "TRACER", size_of::<TracerState>())?;
         let btf = Btf::from_sys_fs().map_err(Error::Types)?;
         let fail = |source| Error::Program { name: PROGRAM, source };
         let program = ebpf.program_mut(PROGRAM).ok_or(Error::Absent(PROGRAM))?;
@@ -82,16 +78,18 @@ impl CallerTracer {
 
     /// Begins to tell about the calls on the mount with this device number, as `stat` says it.
     pub fn attach(&self, device: u64) {
-        self.state.word(0).store(kernel_device(device), Ordering::Relaxed);
+        self.state
+            .word(offset_of!(TracerState, device))
+            .store(kernel_device(device), Ordering::Relaxed);
     }
 
     /// Uses other tables. Calls are classified by the old ones or by the new ones.
     pub fn put(&mut self, tables: &Tables) -> Result<(), Error> {
         let (words, generation) = room::words(tables);
         if room::fitting(words.len())? > self.room {
-            let device = self.state.word(0).load(Ordering::Relaxed);
+            let device = self.state.word(offset_of!(TracerState, device)).load(Ordering::Relaxed);
             *self = Self::load_words((words, generation))?;
-            self.state.word(0).store(device, Ordering::Relaxed);
+            self.state.word(offset_of!(TracerState, device)).store(device, Ordering::Relaxed);
             return Ok(());
         }
         room::put(&mut self.ebpf, self.room, words)?;
@@ -105,19 +103,19 @@ impl CallerTracer {
         self.generation
     }
 
-    /// Who made a request, as [`handed::caller`] has it. Makes no system call.
+    /// Who made a request, as [`callers::caller`] has it. Makes no system call.
     #[must_use]
     pub fn caller(&self, unique: u64, tid: u32) -> Option<Caller> {
-        handed::caller(&self.handed, unique, tid)
+        callers::caller(&self.handed, unique, tid)
     }
 
     /// Who made the latest requests, in no order.
     #[must_use]
     pub fn recent(&self) -> Vec<Caller> {
-        handed::recent(&self.handed)
+        callers::recent(&self.handed)
     }
 
-    /// The map that holds [`HANDED_LEN`] bytes for whoever asks [`handed::caller`].
+    /// The map that holds [`HANDED_LEN`] bytes for whoever asks [`callers::caller`].
     #[must_use]
     pub fn memory(&self) -> BorrowedFd<'_> {
         map_of(&self.ebpf, HANDED_OVER).expect("it was shared as the program was loaded")
@@ -127,14 +125,16 @@ impl CallerTracer {
     #[must_use]
     pub fn requests(&self) -> [u64; OPCODES] {
         std::array::from_fn(|opcode| {
-            self.state.long(REQUESTS + opcode * size_of::<u64>()).load(Ordering::Relaxed)
+            self.state
+                .long(offset_of!(TracerState, requests) + opcode * size_of::<u64>())
+                .load(Ordering::Relaxed)
         })
     }
 
     /// Number of requests for which the kernel could not find out who calls.
     #[must_use]
     pub fn unknown(&self) -> u64 {
-        self.state.long(UNKNOWN).load(Ordering::Relaxed)
+        self.state.long(offset_of!(TracerState, unknown)).load(Ordering::Relaxed)
     }
 }
 

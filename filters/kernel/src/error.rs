@@ -41,6 +41,12 @@ pub enum Error {
     /// The guard keeps the caller from its pins.
     #[error("the policy in force can be changed only by the file of `hsci` that loaded it")]
     OtherCommand,
+    /// The guard was loaded by a program that shares other records with the kernel.
+    #[error(
+        "the policy in force was loaded by another version of `hsci`; unload it with that, or \
+         start the machine again"
+    )]
+    OtherVersion,
     /// There is no guard to be changed.
     #[error("no policy is loaded")]
     NotLoaded,

@@ -9,16 +9,19 @@ mod pins;
 mod roots;
 
 use std::io::ErrorKind;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::{Btf, EbpfLoader};
+use hsci_abi::ABI;
+use hsci_abi::callers::Shared as _;
+use hsci_abi::guard::{self as abi, GuardState, PROGRAM, RootKey, TARGETS};
 use hsci_engine::Tables;
-use hsci_engine::handed::Shared as _;
 
 use crate::room::{self, Objects, objects};
-use crate::sys::{RootKey, Shared};
+use crate::sys::{Plain, Shared};
 use crate::{Error, kernel_device, map_error};
 
 pub use hooks::UNSEEN;
@@ -27,15 +30,6 @@ pub use pins::PINS;
 
 const OBJECTS: Objects = objects!("guard");
 
-// As in `bpf/guard.h`.
-const PERMISSIVE: usize = 0;
-const EPOCH: usize = 4;
-const ROOM: usize = 8;
-const COUNTS: usize = 32;
-const TARGETS: usize = 72;
-const MAX_TARGETS: usize = 256;
-const GUARD_LEN: usize = TARGETS + MAX_TARGETS * size_of::<u64>();
-const PROGRAM_BIT: u32 = 1 << 31;
 /// What there is no guard without: it judges the most, and takes orders.
 const NEEDED: [&str; 2] = ["file_open", "file_ioctl"];
 
@@ -88,10 +82,17 @@ impl Guard {
             }
             Err(source) => return Err(Error::File { path: dir.display().to_string(), source }),
         }
+        let guard = Self::map(dir)?;
+        let abi = guard.state.word(offset_of!(GuardState, abi)).load(Ordering::Relaxed);
+        if abi == ABI { Ok(Some(guard)) } else { Err(Error::OtherVersion) }
+    }
+
+    /// The state of the guard whose pins are in a directory, of whatever version.
+    fn map(dir: &Path) -> Result<Self, Error> {
         let Map::Array(data) = pins::map(dir, "GUARD")? else { return Err(Error::Absent("GUARD")) };
-        let state = Shared::new(data.fd(), GUARD_LEN)
+        let state = Shared::new(data.fd(), size_of::<GuardState>())
             .map_err(|source| Error::File { path: "map `GUARD`".to_owned(), source })?;
-        Ok(Some(Self { dir: dir.to_owned(), state }))
+        Ok(Self { dir: dir.to_owned(), state })
     }
 
     /// Puts a policy in force, in place of the one that is loaded or as the first. Whatever is
@@ -163,7 +164,7 @@ impl Guard {
                     missing.push(format!("not judged: {}: {error}", one.purpose));
                 }
             }
-            own.extend(ebpf.program(one.program).and_then(hooks::id).map(|id| id | PROGRAM_BIT));
+            own.extend(ebpf.program(one.program).and_then(hooks::id).map(|id| id | PROGRAM));
         }
         let names: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
         for name in names {
@@ -173,8 +174,9 @@ impl Guard {
         for (name, link) in links {
             pins::pin_link(dir, name, link)?;
         }
-        let guard = Self::open_at(dir)?.ok_or(Error::NotLoaded)?;
-        guard.state.word(ROOM).store(room as u32, Ordering::Relaxed);
+        let guard = Self::map(dir)?;
+        guard.state.word(offset_of!(GuardState, abi)).store(ABI, Ordering::Relaxed);
+        guard.state.word(offset_of!(GuardState, room)).store(room as u32, Ordering::Relaxed);
         guard.set_permissive(options.permissive);
         guard.protect(&own)?;
         Ok((guard, missing))
@@ -205,13 +207,13 @@ impl Guard {
     /// Makes rules hold in a file system that was mounted after the policy was loaded. `tables` are those
     /// of that policy; `device` is what `stat` says of the directory.
     pub fn place(&self, tables: &Tables, dir: &Path, device: u64) -> Result<(), Error> {
-        let mut roots: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
+        let mut roots: HashMap<_, Plain<RootKey>, u32> = pins::typed(&self.dir, "ROOTS")?;
         let Some(known) = roots.keys().flatten().next() else { return Ok(()) };
-        let key = RootKey { device: kernel_device(device), ..known };
+        let key = Plain(RootKey { device: kernel_device(device), ..known.0 });
         let state = tables.at(dir.as_os_str().as_encoded_bytes());
         roots.insert(key, state, 0).map_err(map_error("ROOTS"))?;
         // What was looked up there meanwhile has no place.
-        self.state.word(EPOCH).fetch_add(1, Ordering::SeqCst);
+        self.state.word(offset_of!(GuardState, epoch)).fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -221,20 +223,22 @@ impl Guard {
     }
 
     fn room(&self) -> usize {
-        self.state.word(ROOM).load(Ordering::Relaxed) as usize
+        self.state.word(offset_of!(GuardState, room)).load(Ordering::Relaxed) as usize
     }
 
     /// States of roots first, under the new generation; then the tables; then what is stale goes.
     fn exchange(&self, tables: &Tables, words: Vec<u32>, generation: u32) -> Result<(), Error> {
-        let mut map: HashMap<_, RootKey, u32> = pins::typed(&self.dir, "ROOTS")?;
+        let mut map: HashMap<_, Plain<RootKey>, u32> = pins::typed(&self.dir, "ROOTS")?;
         let mut policy = pins::map(&self.dir, room::NAME)?;
         let put = roots::states(tables)?
             .into_iter()
-            .try_for_each(|(device, state)| map.insert(RootKey { device, generation }, state, 0))
+            .try_for_each(|(device, state)| {
+                map.insert(Plain(RootKey { device, generation }), state, 0)
+            })
             .map_err(map_error("ROOTS"))
             .and_then(|()| room::put_into_map(&mut policy, self.room(), words));
-        let keys: Vec<RootKey> = map.keys().flatten().collect();
-        for key in keys.iter().filter(|key| (key.generation == generation) == put.is_err()) {
+        let keys: Vec<Plain<RootKey>> = map.keys().flatten().collect();
+        for key in keys.iter().filter(|key| (key.0.generation == generation) == put.is_err()) {
             map.remove(key).map_err(map_error("ROOTS"))?;
         }
         put?;
@@ -242,34 +246,43 @@ impl Guard {
         for rule in 0..tables.rules() {
             hits.set(rule, 0, 0).map_err(map_error("HITS"))?;
         }
-        for target in 0..MAX_TARGETS {
-            self.state.long(TARGETS + 8 * target).store(0, Ordering::Relaxed);
+        for target in 0..TARGETS {
+            self.state
+                .long(offset_of!(GuardState, targets) + 8 * target)
+                .store(0, Ordering::Relaxed);
         }
         Ok(())
     }
 
     fn set_permissive(&self, is_permissive: bool) {
-        self.state.word(PERMISSIVE).store(u32::from(is_permissive), Ordering::SeqCst);
+        self.state
+            .word(offset_of!(GuardState, permissive))
+            .store(u32::from(is_permissive), Ordering::SeqCst);
     }
 
     /// True if it reports and lets pass.
     #[must_use]
     pub fn is_permissive(&self) -> bool {
-        self.state.word(PERMISSIVE).load(Ordering::Relaxed) != 0
+        self.state.word(offset_of!(GuardState, permissive)).load(Ordering::Relaxed) != 0
     }
 
     /// What became of calls so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let count = |index: usize| self.state.long(COUNTS + 8 * index).load(Ordering::Relaxed);
-        let [judged, denied, fenced, undecidable, lost] = [0, 1, 2, 3, 4].map(count);
-        Counts { judged, denied, fenced, undecidable, lost }
+        let count = |offset: usize| self.state.long(offset).load(Ordering::Relaxed);
+        Counts {
+            judged: count(offset_of!(GuardState, judged)),
+            denied: count(offset_of!(GuardState, denied)),
+            fenced: count(offset_of!(GuardState, fenced)),
+            undecidable: count(offset_of!(GuardState, undecidable)),
+            lost: count(offset_of!(GuardState, lost)),
+        }
     }
 
     /// Calls to a target, by its index; the guard counts the first 256.
     #[must_use]
     pub fn calls(&self, target: usize) -> Option<u64> {
-        let place = (target < MAX_TARGETS).then_some(TARGETS + 8 * target)?;
+        let place = (target < TARGETS).then_some(offset_of!(GuardState, targets) + 8 * target)?;
         Some(self.state.long(place).load(Ordering::Relaxed))
     }
 
@@ -374,23 +387,24 @@ impl Event {
             let field = bytes.get(at..at + len)?;
             Some(field.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
         };
-        let kind = match word(40)? {
-            1 => Kind::Audited,
-            2 => Kind::Denied,
-            3 => Kind::Fenced,
+        let kind = match word(offset_of!(abi::Event, kind))? {
+            abi::AUDITED => Kind::Audited,
+            abi::DENIED => Kind::Denied,
+            abi::FENCED => Kind::Fenced,
             _ => Kind::Undecidable,
         };
         Some(Self {
-            time: long(0)?,
-            inode: long(8)?,
-            process: word(20)?,
-            user: word(24)?,
-            operation: u8::try_from(word(28)?).ok(),
-            rule: Some(word(32)?).filter(|rule| *rule != hsci_engine::layout::NONE),
-            errno: word(36)?,
+            time: long(offset_of!(abi::Event, time))?,
+            inode: long(offset_of!(abi::Event, inode))?,
+            process: word(offset_of!(abi::Event, process))?,
+            user: word(offset_of!(abi::Event, user))?,
+            operation: u8::try_from(word(offset_of!(abi::Event, operation))?).ok(),
+            rule: Some(word(offset_of!(abi::Event, rule))?)
+                .filter(|rule| *rule != hsci_abi::tables::NONE),
+            errno: word(offset_of!(abi::Event, errno))?,
             kind,
-            command: text(48, 16)?,
-            name: text(64, 256)?,
+            command: text(offset_of!(abi::Event, command), abi::COMMAND_LEN)?,
+            name: text(offset_of!(abi::Event, name), abi::NAME_LEN)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError};
+use hsci_abi::tables::ROOMS;
 use hsci_engine::Tables;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -13,23 +14,20 @@ use crate::sys::Room;
 pub(crate) const NAME: &str = "POLICY";
 
 /// The same object, built for each room.
-pub(crate) type Objects = [&'static [u8]; 4];
+pub(crate) type Objects = [&'static [u8]; ROOMS.len()];
 
-/// The objects of a source, in the order of the rooms. The numbers are those of `build.rs`.
+/// The objects of a source, in the order of the rooms.
 macro_rules! objects {
     ($name:literal) => {
         [
-            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-65536.o")),
-            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-524288.o")),
-            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-4194304.o")),
-            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-16777216.o")),
+            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-0.o")),
+            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-1.o")),
+            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-2.o")),
+            aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name, "-3.o")),
         ]
     };
 }
 pub(crate) use objects;
-
-/// Rooms in words.
-const ROOMS: [usize; 4] = [1 << 14, 1 << 17, 1 << 20, 1 << 22];
 
 /// Which of the objects has room for tables of so many words.
 pub(crate) fn fitting(words: usize) -> Result<usize, Error> {

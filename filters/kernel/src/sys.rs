@@ -10,8 +10,6 @@ use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::evaluate::{Answer, Question};
-
 /// Tables as a map holds them.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -30,21 +28,13 @@ impl<const WORDS: usize> Room<WORDS> {
 
 // SAFETY: an array of numbers, without padding; every bit pattern is one.
 unsafe impl<const WORDS: usize> aya::Pod for Room<WORDS> {}
-// SAFETY: `repr(C)`, made of numbers only, without padding (a test adds the fields up).
-unsafe impl aya::Pod for Question {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Answer {}
+/// A record of both sides, as a map holds it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Plain<R: hsci_abi::Record>(pub(crate) R);
 
-/// Names the root of a file system, for one policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct RootKey {
-    pub(crate) device: u32,
-    pub(crate) generation: u32,
-}
-
-// SAFETY: `repr(C)`, two numbers of the same size.
-unsafe impl aya::Pod for RootKey {}
+// SAFETY: records are `repr(C)`, made of numbers only, without padding (a test adds the fields up).
+unsafe impl<R: hsci_abi::Record + 'static> aya::Pod for Plain<R> {}
 
 /// An order to the guard: an ioctl on a directory, with a number.
 pub(crate) struct Order {
@@ -104,7 +94,7 @@ impl Shared {
     }
 }
 
-impl hsci_engine::handed::Shared for Shared {
+impl hsci_abi::callers::Shared for Shared {
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
         // SAFETY: within the mapping, which lives as long as `self`; aligned, as maps begin with a

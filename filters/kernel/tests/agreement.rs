@@ -32,8 +32,8 @@ fn evaluator() -> Option<Evaluator> {
 fn question(call: &Call) -> Question {
     let Facts { flags, file_type, owner, size } = call.facts;
     let mut question = Question::default();
-    (question.flags, question.owner, question.size) = (flags, owner, size);
-    question.file_type = u32::from(file_type.number());
+    (question.facts.flags, question.facts.owner, question.facts.size) = (flags, owner, size);
+    question.facts.file_type = u32::from(file_type.number());
     question.operation = u32::from(call.operation.number());
     question.uid = call.subject.uid;
     question.pid_namespace = call.subject.pid_namespace;
@@ -47,9 +47,11 @@ fn question(call: &Call) -> Question {
 /// The kernel's answer in the words of the language.
 fn judgement(tables: &Tables, answer: &Answer) -> Judgement {
     let number = |index: Option<u32>| index.map(|index| index as usize);
-    let options = tables.option_set(answer.options);
+    let options = tables.option_set(answer.verdict().options);
     Judgement {
-        denied: u16::try_from(answer.errno).ok().and_then(hsci_language::DenyErrno::from_number),
+        denied: u16::try_from(answer.verdict().errno)
+            .ok()
+            .and_then(hsci_language::DenyErrno::from_number),
         decider: number(answer.rule()),
         auditor: number(answer.audit()),
         options: options
@@ -106,11 +108,11 @@ fn compare(evaluator: &mut Evaluator, seed: u64, sum: &mut Sum) {
         let expected = judge(&policy, &call);
         let rust = tables.judge(&call);
         let answer = evaluator.ask(&question(&call)).expect("a run").expect("a policy");
-        assert_eq!(answer.status, 0, "seed {seed}\n{text}\n{call:?}");
+        assert_eq!(answer.verdict().status, 0, "seed {seed}\n{text}\n{call:?}");
         let kernel = judgement(&tables, &answer);
         assert_eq!(rust, expected, "seed {seed}\n{text}\n{call:?}");
         assert_eq!(kernel, expected, "seed {seed}\n{text}\n{call:?}");
-        assert_eq!(answer.subject, tables.classify(&call.subject));
+        assert_eq!(answer.subject(), tables.classify(&call.subject));
         sum.decided += u64::from(expected.decider.is_some());
         sum.denied += u64::from(expected.denied.is_some());
     }
@@ -170,9 +172,9 @@ fn a_rule_on_unknown_facts_decides_nothing() {
         ("/d", 1, 0),
     ] {
         let mut question = Question::default();
-        question.facts_are_known = known;
+        question.facts.are_known = known;
         question.set_path(path.as_bytes());
         let answer = evaluator.ask(&question).expect("a run").expect("a policy");
-        assert_eq!(answer.status, status, "{path}, known {known}");
+        assert_eq!(answer.verdict().status, status, "{path}, known {known}");
     }
 }

@@ -1,5 +1,7 @@
 //! A call to be judged: who, what, where, and what is known about the object.
 
+pub use hsci_abi::{FileType, OpenFlag};
+
 use crate::operation::Operation;
 
 /// The inode number of the initial pid namespace, which is the same on every Linux.
@@ -34,86 +36,6 @@ impl Default for Subject {
             cgroup: b"/".to_vec(),
             pid_namespace: HOST_PID_NAMESPACE,
         }
-    }
-}
-
-macro_rules! named {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $name:literal;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum $type { $($(#[$vdoc])* $variant = $number,)* }
-
-        impl $type {
-            /// All of them, by number.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The name in a policy.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// The one with a name.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.name() == name)
-            }
-
-            /// The number in compiled tables.
-            #[must_use]
-            pub fn number(self) -> u8 {
-                self as u8
-            }
-        }
-    };
-}
-
-named! {
-    /// What kind of file an object is.
-    FileType {
-        /// A regular file.
-        Regular = 0, "file";
-        /// A directory.
-        Directory = 1, "directory";
-        /// A symbolic link.
-        Symlink = 2, "symlink";
-        /// A FIFO.
-        Fifo = 3, "fifo";
-        /// A socket.
-        Socket = 4, "socket";
-        /// A character device.
-        CharDevice = 5, "char-device";
-        /// A block device.
-        BlockDevice = 6, "block-device";
-    }
-}
-
-named! {
-    /// What an open asks for; the number is a bit of [`Facts::flags`].
-    OpenFlag {
-        /// Opened for reading.
-        Read = 0, "read";
-        /// Opened for writing.
-        Write = 1, "write";
-        /// `O_APPEND`.
-        Append = 2, "append";
-        /// `O_TRUNC`.
-        Truncate = 3, "truncate";
-        /// `O_CREAT`.
-        Create = 4, "create";
-        /// `O_EXCL`.
-        Exclusive = 5, "exclusive";
-        /// `O_DIRECT`.
-        Direct = 6, "direct";
-        /// `O_SYNC` or `O_DSYNC`.
-        Sync = 7, "sync";
-        /// `O_NOFOLLOW`.
-        NoFollow = 8, "nofollow";
-        /// `O_PATH`.
-        Path = 9, "path";
-        /// `O_TMPFILE`.
-        TmpFile = 10, "tmpfile";
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hsci_engine::layout::{NONE, SubjectClass};
+use hsci_abi::tables::{NONE, SubjectClass};
 use hsci_engine::{Spoken, Tables, Uses};
 use hsci_extension::{Call, CallOptions, Errno, Error, Result};
 use hsci_language::{DenyErrno, Facts, Operation, Operations};

@@ -24,7 +24,9 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::NotLoaded => {
             Failure::new(Exit::Missing, "no policy is loaded; `hsci policy load FILE` loads one")
         }
-        Error::OtherCommand => Failure::new(Exit::Impossible, error.to_string()),
+        Error::OtherCommand | Error::OtherVersion => {
+            Failure::new(Exit::Impossible, error.to_string())
+        }
         Error::TooLarge => Failure::new(Exit::No, error.to_string()),
         Error::Types(_) | Error::Object(_) | Error::Program { .. } => {
             Failure::new(Exit::Impossible, format!("{error}; `hsci doctor` tells what is missing"))

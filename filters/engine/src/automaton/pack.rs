@@ -2,7 +2,7 @@
 //! free cells (row displacement: Tarjan and Yao, "Storing a sparse table", 1979).
 
 use super::subsets::Dfa;
-use crate::layout::{Cell, NONE, State};
+use hsci_abi::tables::{Cell, NONE, State};
 
 /// So many shifts are tried before a row goes to the end.
 const MAX_TRIES: usize = 64;

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::rows::Rows;
 use crate::diagram::{Diagram, Diagrams};
-use crate::layout::{
+use crate::tables::Tables;
+use hsci_abi::tables::{
     Edge, LEAF, NONE, Node, OptionEntry, OptionSet, PROBES, Row, Text, VARIABLE_GROUP, hash,
 };
-use crate::tables::Tables;
 
 const FREE: Edge = Edge { value: NONE, next: 0 };
 

@@ -9,8 +9,8 @@ use super::subjects::Subjects;
 use super::{Scopes, emit};
 use crate::Limit;
 use crate::diagram::{Diagram, Diagrams, Join, leaf};
-use crate::layout::{Decision, NONE, PathClass, Row};
 use crate::tables::Tables;
+use hsci_abi::tables::{Decision, NONE, PathClass, Row};
 
 /// The questions that rules answer: fails it, is it reported, with which options.
 const ASPECTS: usize = 3;
@@ -100,7 +100,7 @@ impl<'a> Rows<'a> {
                     self.diagrams.options(set)
                 }
             };
-            let answer = answer & !crate::layout::LEAF;
+            let answer = answer & !hsci_abi::tables::LEAF;
             let name = |value| if value == 0 { 0 } else { answer };
             self.rules.push(self.diagrams.rename(condition, &name, &mut HashMap::new())?);
         }

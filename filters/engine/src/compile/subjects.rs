@@ -10,12 +10,12 @@ use super::reachable;
 use crate::Limit;
 use crate::automaton::{Dfa, Nfa};
 use crate::diagram::{Diagram, Diagrams, Join, leaf};
-use crate::layout::{
+use crate::tables::Tables;
+use hsci_abi::tables::{
     CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, Condition, MAX_CONDITIONS,
     MAX_GROUPS, State, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
     VARIABLE_GROUP, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER,
 };
-use crate::tables::Tables;
 
 /// Numbers, from 1, in the order in which they are named.
 #[derive(Default)]

@@ -2,11 +2,11 @@
 
 use hsci_language::{DenyErrno, Operations};
 
-use crate::layout::{
+use crate::tables::Tables;
+use hsci_abi::tables::{
     CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, LEAF, NONE, Node, PROBES,
     VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP,
 };
-use crate::tables::Tables;
 
 /// What leads nowhere.
 type Fault = &'static str;
@@ -116,10 +116,10 @@ impl Tables {
         for (limit, root) in
             [(self.decisions.len(), 0), (rules as usize + 1, 1), (self.option_sets.len(), 2)]
         {
-            let root = |row: &crate::layout::Row| [row.decision, row.audit, row.options][root];
+            let root = |row: &hsci_abi::tables::Row| [row.decision, row.audit, row.options][root];
             self.check_leaves_below(self.rows.iter().map(root).collect(), limit)?;
         }
-        let is_decision = |decision: &crate::layout::Decision| {
+        let is_decision = |decision: &hsci_abi::tables::Decision| {
             let errno = u16::try_from(decision.errno).ok();
             let is_errno = errno.is_some_and(|n| n == 0 || DenyErrno::from_number(n).is_some());
             is_errno && (decision.rule == NONE || decision.rule < rules)
@@ -135,7 +135,7 @@ impl Tables {
         holds(options.all(|o| is_text(o.key) && is_text(o.value) && o.rule < rules), "options")?;
         let mut texts = self.texts.iter();
         holds(texts.all(|text| fits(text.first, text.len, self.bytes.len())), "texts")?;
-        let is_condition = |condition: &crate::layout::Condition| match condition.kind {
+        let is_condition = |condition: &hsci_abi::tables::Condition| match condition.kind {
             CONDITION_FLAG => condition.argument < 32,
             kind => kind == CONDITION_OWNER_IS_CALLER || kind == CONDITION_SIZE_AT_LEAST,
         };

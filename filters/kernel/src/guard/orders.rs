@@ -9,12 +9,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use hsci_abi::guard::{CLAIM, FENCE, UNFENCE};
+
 use crate::Error;
 use crate::sys::{Order, give};
-
-const CLAIM: u32 = 0x6873_6301;
-const FENCE: u32 = 0x6873_6302;
-const UNFENCE: u32 = 0x6873_6303;
 
 /// Why a directory is not fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 
-use hsci_engine::handed::{self, HANDED_LEN};
-use hsci_engine::layout::SubjectClass;
+use hsci_abi::callers::{self, HANDED_LEN};
+use hsci_abi::tables::SubjectClass;
 use hsci_engine::{Tables, Uses};
 use hsci_extension::Call;
 use hsci_language::Subject;
@@ -28,7 +28,7 @@ impl KernelCallers {
 
     /// Who makes a call, if the kernel has found out.
     pub(super) fn of(&self, call: &Call) -> Option<SubjectClass> {
-        let caller = handed::caller(&self.memory, call.request, call.pid)?;
+        let caller = callers::caller(&self.memory, call.request, call.pid)?;
         // A thread's place may hold its request before this one: by the same user, at least.
         let fits = caller.generation == self.generation && caller.subject.uid == call.uid;
         fits.then_some(caller.subject)

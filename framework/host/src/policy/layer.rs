@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use hsci_abi::numbers::open_flags;
 use hsci_extension::{
     Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, FileSystem, Ino, OFlags,
     Opened, RenameFlags, Result, SetAttr, SetTime, StatVfs, XattrFlags,
@@ -237,18 +238,9 @@ fn opening(flags: OFlags) -> (Vec<Operation>, u32) {
     }
     let access = flags & OFlags::RWMODE;
     let (reads, writes) = (access != OFlags::WRONLY, access != OFlags::RDONLY);
-    let known = [
-        (OpenFlag::Append, OFlags::APPEND),
-        (OpenFlag::Truncate, OFlags::TRUNC),
-        (OpenFlag::Create, OFlags::CREATE),
-        (OpenFlag::Exclusive, OFlags::EXCL),
-        (OpenFlag::Direct, OFlags::DIRECT),
-        (OpenFlag::Sync, OFlags::DSYNC),
-        (OpenFlag::NoFollow, OFlags::NOFOLLOW),
-    ];
     let bit = |flag: OpenFlag| 1_u32 << flag.number();
-    let set = known.iter().filter(|(_, flag)| flags.contains(*flag)).map(|(flag, _)| bit(*flag));
-    let mut bits: u32 = set.sum();
+    // Of the access mode, tables have bits of their own.
+    let mut bits = open_flags(flags.bits()).unwrap_or_default();
     let mut operations = vec![Operation::Open];
     if reads {
         bits |= bit(OpenFlag::Read);

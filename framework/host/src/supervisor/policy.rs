@@ -22,7 +22,7 @@ pub trait Callers: Send {
     fn attach(&self, device: u64);
     /// Marks callers that were classified by the tables it was made for.
     fn generation(&self) -> u32;
-    /// Where they are, [`hsci_engine::handed::HANDED_LEN`] bytes.
+    /// Where they are, [`hsci_abi::callers::HANDED_LEN`] bytes.
     fn memory(&self) -> BorrowedFd<'_>;
 }
 

@@ -48,7 +48,7 @@ impl Shared {
     }
 }
 
-impl hsci_engine::handed::Shared for Shared {
+impl hsci_abi::callers::Shared for Shared {
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "within the map");
         // SAFETY: as in `long`.

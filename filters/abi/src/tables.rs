@@ -1,7 +1,7 @@
-//! The records of compiled tables, the same for Rust and C: arrays of 32-bit words, no pointers.
-//!
-//! `include/hsci_tables.h` is made from this file (a test compares), and what each field means stands
-//! in [`crate::tables`].
+//! The records of compiled tables: arrays of 32-bit words, no pointers. What each field means stands where
+//! tables are read, in the engine.
+
+use crate::record::{Described, Record};
 
 /// In place of an index: there is none.
 pub const NONE: u32 = u32::MAX;
@@ -52,51 +52,38 @@ pub const CONDITION_OWNER_IS_CALLER: u32 = 2;
 /// The size is at least `low + (high << 32)`.
 pub const CONDITION_SIZE_AT_LEAST: u32 = 3;
 
-macro_rules! records {
+macro_rules! words {
     ($($(#[$doc:meta])* $name:ident, $c_name:literal { $($(#[$field_doc:meta])* $field:ident,)* })*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-            #[repr(C)]
-            pub struct $name { $($(#[$field_doc])* pub $field: u32,)* }
+        crate::record::declare! {
+            $($(#[$doc])* #[derive(Default)] $name, $c_name { $($(#[$field_doc])* $field: u32,)* })*
+        }
 
-            impl Record for $name {
-                const NAME: &'static str = $c_name;
-                const FIELDS: &'static [(&'static str, usize)] =
-                    &[$((stringify!($field), std::mem::offset_of!($name, $field)),)*];
-
-                fn write(&self, out: &mut Vec<u8>) {
-                    $(out.extend_from_slice(&self.$field.to_le_bytes());)*
-                }
-
-                fn read(bytes: &[u8]) -> Self {
-                    let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-                    Self { $($field: words.next().unwrap_or_default(),)* }
-                }
+        $(impl Words for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                $(out.extend_from_slice(&self.$field.to_le_bytes());)*
             }
-        )*
 
-        /// Name, size, and fields with offsets of every record, in bytes.
-        #[must_use]
-        pub fn records() -> Vec<(&'static str, usize, &'static [(&'static str, usize)])> {
-            vec![$((<$name as Record>::NAME, size_of::<$name>(), <$name as Record>::FIELDS),)*]
+            fn read(bytes: &[u8]) -> Self {
+                let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+                Self { $($field: words.next().unwrap_or_default(),)* }
+            }
+        })*
+
+        pub(crate) fn records() -> Vec<Described> {
+            vec![$(<$name as Record>::describe(),)*]
         }
     };
 }
 
 /// A record of 32-bit words.
-pub trait Record: Copy {
-    /// Its name in C.
-    const NAME: &'static str;
-    /// Its fields with their offsets in bytes.
-    const FIELDS: &'static [(&'static str, usize)];
+pub trait Words: Record {
     /// Appends it, least significant byte first.
     fn write(&self, out: &mut Vec<u8>);
     /// Reads it from as many bytes as it is long.
     fn read(bytes: &[u8]) -> Self;
 }
 
-records! {
+words! {
     /// A state of the automaton. State 0 is dead: nothing leads out of it.
     State, "hsci_state" {
         /// With the byte added: the cell to look at.
@@ -275,58 +262,30 @@ pub fn hash(value: u32, mask: u32) -> u32 {
     (product ^ (product >> 15)) & mask
 }
 
-/// The C header with these layouts.
-#[must_use]
-pub fn c_header() -> String {
-    use std::fmt::Write as _;
-    let mut text = String::from(
-        "/* SPDX-License-Identifier: MIT OR Apache-2.0 */\n\
-         /* The records of compiled policies. Made from filters/engine/src/layout.rs. */\n\
-         #ifndef HSCI_TABLES_H\n#define HSCI_TABLES_H\n\n\
-         #ifndef __VMLINUX_H__\n#include <linux/types.h>\n#endif\n\n",
-    );
-    for (name, value) in constants() {
-        let _ = writeln!(text, "#define HSCI_{name} {value:#x}u");
-    }
-    for (name, _, fields) in records() {
-        let _ = writeln!(text, "\nstruct {name} {{");
-        for (field, _) in fields {
-            let _ = writeln!(text, "\t__u32 {field};");
-        }
-        text.push_str("};\n");
-    }
-    text.push_str(
-        "\n/* The place of a key in a hash area. */\n\
-         static inline __u32 hsci_hash(__u32 value, __u32 mask)\n{\n\
-         \t__u32 product = value * HSCI_HASH_FACTOR;\n\n\
-         \treturn (product ^ (product >> 15)) & mask;\n}\n\n#endif\n",
-    );
-    text
-}
+/// The room for tables of each object that is built, in words: a policy takes the first that fits.
+pub const ROOMS: [usize; 4] = [1 << 14, 1 << 17, 1 << 20, 1 << 22];
 
-fn constants() -> Vec<(&'static str, u32)> {
-    vec![
-        ("NONE", NONE),
-        ("LEAF", LEAF),
-        ("OPERATIONS", OPERATIONS),
-        ("PROBES", PROBES),
-        ("HASH_FACTOR", HASH_FACTOR),
-        ("MAX_GROUPS", MAX_GROUPS),
-        ("MAX_CONDITIONS", MAX_CONDITIONS),
-        ("MAX_WALK", MAX_WALK),
-        ("VARIABLE_USER", VARIABLE_USER),
-        ("VARIABLE_OWNER", VARIABLE_OWNER),
-        ("VARIABLE_EXECUTABLE", VARIABLE_EXECUTABLE),
-        ("VARIABLE_COMMAND", VARIABLE_COMMAND),
-        ("VARIABLE_CGROUP", VARIABLE_CGROUP),
-        ("VARIABLE_PID_NAMESPACE", VARIABLE_PID_NAMESPACE),
-        ("VARIABLE_TYPE", VARIABLE_TYPE),
-        ("VARIABLE_GROUP", VARIABLE_GROUP),
-        ("VARIABLE_CONDITION", VARIABLE_CONDITION),
-        ("VARIABLE_END", VARIABLE_END),
-        ("LINE_WORDS", LINE_WORDS),
-        ("CONDITION_FLAG", CONDITION_FLAG),
-        ("CONDITION_OWNER_IS_CALLER", CONDITION_OWNER_IS_CALLER),
-        ("CONDITION_SIZE_AT_LEAST", CONDITION_SIZE_AT_LEAST),
-    ]
-}
+pub(crate) const NUMBERS: &[(&str, u64)] = &[
+    ("NONE", NONE as u64),
+    ("LEAF", LEAF as u64),
+    ("OPERATIONS", OPERATIONS as u64),
+    ("PROBES", PROBES as u64),
+    ("HASH_FACTOR", HASH_FACTOR as u64),
+    ("MAX_GROUPS", MAX_GROUPS as u64),
+    ("MAX_CONDITIONS", MAX_CONDITIONS as u64),
+    ("MAX_WALK", MAX_WALK as u64),
+    ("VARIABLE_USER", VARIABLE_USER as u64),
+    ("VARIABLE_OWNER", VARIABLE_OWNER as u64),
+    ("VARIABLE_EXECUTABLE", VARIABLE_EXECUTABLE as u64),
+    ("VARIABLE_COMMAND", VARIABLE_COMMAND as u64),
+    ("VARIABLE_CGROUP", VARIABLE_CGROUP as u64),
+    ("VARIABLE_PID_NAMESPACE", VARIABLE_PID_NAMESPACE as u64),
+    ("VARIABLE_TYPE", VARIABLE_TYPE as u64),
+    ("VARIABLE_GROUP", VARIABLE_GROUP as u64),
+    ("VARIABLE_CONDITION", VARIABLE_CONDITION as u64),
+    ("VARIABLE_END", VARIABLE_END as u64),
+    ("LINE_WORDS", LINE_WORDS as u64),
+    ("CONDITION_FLAG", CONDITION_FLAG as u64),
+    ("CONDITION_OWNER_IS_CALLER", CONDITION_OWNER_IS_CALLER as u64),
+    ("CONDITION_SIZE_AT_LEAST", CONDITION_SIZE_AT_LEAST as u64),
+];

@@ -2,14 +2,59 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::layout::{Record as _, SubjectClass, hash};
+use std::mem::offset_of;
 
-// As in `filters/kernel/bpf/callers.bpf.c`.
-const PLACES: u32 = 4096;
-const PLACE_LEN: usize = 64;
-const SUBJECT: usize = 16;
-const BY_THREAD: u64 = 1 << 62;
-const RESENT: u64 = 1 << 63;
+use crate::record::{Described, Record as _};
+use crate::tables::{SubjectClass, Words as _, hash};
+
+/// Places for callers.
+pub const PLACES: u32 = 4096;
+/// Operation codes that are counted; the last place holds those beyond.
+pub const OPCODES: usize = 64;
+/// In a key: the rest is a thread's id.
+pub const BY_THREAD: u64 = 1 << 62;
+/// In the number of a request: it was sent again.
+pub const RESENT: u64 = 1 << 63;
+
+crate::record::declare! {
+    /// Who made one request.
+    HandedOver, "hsci_handed" {
+        /// The request's number, or [`BY_THREAD`] and the thread's id. 0 while the rest is being written.
+        key: u64,
+        /// Which tables the classes are from.
+        generation: u32,
+        /// Operation code of the request.
+        opcode: u32,
+        /// The classes.
+        subject: SubjectClass,
+        /// 0.
+        reserved: u64,
+    }
+    /// What the caller tracer is told, and counts.
+    TracerState, "hsci_tracer" {
+        /// Device number of the connection, as the kernel writes it; 0 before there is one.
+        device: u32,
+        /// 0.
+        reserved: u32,
+        /// Requests for which it could not be found out who calls.
+        unknown: u64,
+        /// Requests so far of each operation code.
+        requests: [u64; OPCODES],
+    }
+}
+
+pub(crate) fn records() -> Vec<Described> {
+    vec![HandedOver::describe(), TracerState::describe()]
+}
+
+pub(crate) const NUMBERS: &[(&str, u64)] = &[
+    ("PLACES", PLACES as u64),
+    ("OPCODES", OPCODES as u64),
+    ("BY_THREAD", BY_THREAD),
+    ("RESENT", RESENT),
+];
+
+const PLACE_LEN: usize = size_of::<HandedOver>();
 
 /// Length of the memory in bytes.
 pub const HANDED_LEN: usize = PLACES as usize * PLACE_LEN;
@@ -57,9 +102,10 @@ fn handed_over(memory: &impl Shared, key: u64) -> Option<Caller> {
     let word = |offset: usize| memory.word(place + offset).load(Ordering::Relaxed);
     let mut bytes = [0; size_of::<SubjectClass>()];
     for (index, part) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
-        *part = word(SUBJECT + 4 * index).to_le_bytes();
+        *part = word(offset_of!(HandedOver, subject) + 4 * index).to_le_bytes();
     }
-    let (generation, opcode) = (word(8), word(12));
+    let (generation, opcode) =
+        (word(offset_of!(HandedOver, generation)), word(offset_of!(HandedOver, opcode)));
     let subject = SubjectClass::read(&bytes);
     // What was read belongs to the key if the key is still there.
     fence(Ordering::Acquire);

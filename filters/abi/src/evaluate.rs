@@ -1,0 +1,122 @@
+//! Questions to the evaluator by itself, and its answers.
+
+use crate::record::{Described, Record as _};
+use crate::tables::SubjectClass;
+
+/// Longest text that the kernel takes, in bytes.
+pub const TEXT_LEN: usize = 4096;
+/// As long as texts may be, and what masks cannot rule out.
+pub const TEXT_ROOM: usize = TEXT_LEN + 256;
+/// Most groups in a question.
+pub const QUESTION_GROUPS: usize = 64;
+
+/// The call is decided.
+pub const DECIDED: u32 = 0;
+/// A walk did not end.
+pub const BROKEN: u32 = 1;
+/// A rule asks for a fact that is not known here.
+pub const UNKNOWN_FACT: u32 = 2;
+
+crate::record::declare! {
+    /// What is known about an object.
+    ObjectFacts, "hsci_facts" {
+        /// Size in bytes.
+        size: u64,
+        /// Open flags.
+        flags: u32,
+        /// Number of the file type.
+        file_type: u32,
+        /// User id.
+        owner: u32,
+        /// 0 if type, owner and size are not known.
+        are_known: u32,
+    }
+    /// What becomes of a call.
+    RawVerdict, "hsci_verdict" {
+        /// One of the numbers above.
+        status: u32,
+        /// 0 if it passes.
+        errno: u32,
+        /// Index of the rule that decides, or none.
+        rule: u32,
+        /// Index of the rule for which it is reported plus 1, or 0.
+        audit: u32,
+        /// Index of the option set.
+        options: u32,
+        /// Index of the target, or none.
+        target: u32,
+    }
+    /// Room for a text, and after it what masks cannot rule out.
+    TextRoom, "hsci_text_room" {
+        /// The text.
+        bytes: [u8; TEXT_ROOM],
+    }
+    /// A question.
+    RawQuestion, "hsci_question" {
+        /// What is known about the object.
+        facts: ObjectFacts,
+        /// Number of the operation.
+        operation: u32,
+        /// Of the caller.
+        uid: u32,
+        /// Of the caller.
+        pid_namespace: u32,
+        /// Number of groups.
+        groups: u32,
+        /// Length of the path.
+        path_len: u32,
+        /// Length of the executable's path.
+        executable_len: u32,
+        /// Length of the command name.
+        command_len: u32,
+        /// Length of the cgroup's path.
+        cgroup_len: u32,
+        /// How often each part is done, for its time.
+        repeat: u32,
+        /// 0.
+        reserved: u32,
+        /// Of the caller.
+        gids: [u32; QUESTION_GROUPS],
+        /// The path.
+        path: TextRoom,
+        /// Of the caller.
+        executable: TextRoom,
+        /// Of the caller.
+        command: TextRoom,
+        /// Of the caller.
+        cgroup: TextRoom,
+    }
+    /// An answer.
+    RawAnswer, "hsci_answer" {
+        /// The classified caller.
+        subject: SubjectClass,
+        /// What becomes of the call.
+        verdict: RawVerdict,
+        /// State after the path.
+        state: u32,
+        /// Class of the path.
+        class: u32,
+        /// Nanoseconds for all repetitions.
+        step_ns: u64,
+        /// The same.
+        judge_ns: u64,
+    }
+}
+
+pub(crate) fn records() -> Vec<Described> {
+    vec![
+        ObjectFacts::describe(),
+        RawVerdict::describe(),
+        TextRoom::describe(),
+        RawQuestion::describe(),
+        RawAnswer::describe(),
+    ]
+}
+
+pub(crate) const NUMBERS: &[(&str, u64)] = &[
+    ("TEXT_LEN", TEXT_LEN as u64),
+    ("QUESTION_GROUPS", QUESTION_GROUPS as u64),
+    ("DECIDED", DECIDED as u64),
+    ("BROKEN", BROKEN as u64),
+    ("UNKNOWN_FACT", UNKNOWN_FACT as u64),
+];
