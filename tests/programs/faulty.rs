@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsci_extension::options::{OptionKind, OptionSpec};
-use hsci_extension::{Call, Environment, Errno, Error, Extension, FileSystem, Ino, Result};
+use hsci_extension::{Call, Environment, Errno, Error, Extension, Ino, Result, Stack};
 use hsci_host::program::{extension, run};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -30,26 +30,23 @@ impl Extension for Faulty {
             FAULTS.contains(&text).then_some(()).ok_or_else(|| format!("none of {FAULTS:?}"))
         };
         let any = |_: &str| Ok(());
-        let text = |name, help, check, default| OptionSpec {
-            name,
-            help,
-            kind: OptionKind::Text { check, placeholder: "TEXT" },
-            default,
+        let text = |name, help, check, default| {
+            OptionSpec::new(name, help, OptionKind::Text { check, placeholder: "TEXT" }, default)
         };
         vec![
             text("fault", "what goes wrong", known, "panic"),
             text("cgroup", "a control group that limits memory", any, ""),
             text("count", "a file that gets a byte for each fault", any, "/dev/null"),
-            OptionSpec {
-                name: "every",
-                help: "how many requests there are for each fault",
-                kind: OptionKind::Number { min: 1, max: 1 << 32 },
-                default: "5",
-            },
+            OptionSpec::new(
+                "every",
+                "how many requests there are for each fault",
+                OptionKind::Number { min: 1, max: 1 << 32 },
+                "5",
+            ),
         ]
     }
 
-    fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
+    fn start(environment: &Environment) -> Result<Arc<Stack>> {
         let options = &environment.options;
         Ok(Arc::new(Layer {
             below: Arc::clone(&environment.lower),
@@ -64,7 +61,7 @@ impl Extension for Faulty {
 }
 
 struct Layer {
-    below: Arc<dyn FileSystem>,
+    below: Arc<Stack>,
     fault: String,
     cgroup: String,
     count: String,
@@ -110,8 +107,8 @@ fn exhaust_memory(group: &str) -> ! {
     }
 }
 
-impl FileSystem for Layer {
-    fn lower(&self) -> &dyn FileSystem {
+impl hsci_extension::Layer for Layer {
+    fn lower(&self) -> &Stack {
         &*self.below
     }
 

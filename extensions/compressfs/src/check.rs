@@ -18,7 +18,7 @@ pub(crate) fn check(
     let unfinished = recovery::look(&*environment.store)?;
     if !unfinished.is_empty() {
         let text = format!("{} files get a new image at the next mount", unfinished.len());
-        report(Finding { severity: Severity::Notice, place: "journal".to_owned(), text });
+        report(Finding::new(Severity::Notice, "journal", text));
     }
     if let Err(error) = Choices::load(&environment.store) {
         report(unreadable("choices", &error));
@@ -30,7 +30,7 @@ pub(crate) fn check(
             checked.files += 1;
             progress(attr.blocks * 512);
             check_file(environment, &unfinished, ino, &mut |severity, text| {
-                report(Finding { severity, place: place.to_string(), text });
+                report(Finding::new(severity, &*place, text));
             })
         });
         match looked {
@@ -89,5 +89,5 @@ fn severity_of(damage: &Damage, stored: &Stored) -> Result<Severity> {
 }
 
 fn unreadable(place: &str, error: &Error) -> Finding {
-    Finding { severity: Severity::Damage, place: place.to_owned(), text: error.to_string() }
+    Finding::new(Severity::Damage, place, error.to_string())
 }

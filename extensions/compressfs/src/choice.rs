@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hsci_extension::{Errno, Error, Result, Store};
+use hsci_extension::{Credentials, Errno, Error, Result, Store};
 use parking_lot::{Mutex, RwLock};
 
 use crate::algorithm::Algorithm;
@@ -106,7 +106,7 @@ impl Choices {
         let text = encode(&next);
         let file = self.store.open(NEW_NAME, true)?;
         file.set_len(0)?;
-        file.write_at(0, text.as_bytes())?;
+        file.write_at(Credentials::HOST, 0, text.as_bytes())?;
         file.sync(false)?;
         self.store.rename(NEW_NAME, NAME)?;
         self.store.sync_names()?;

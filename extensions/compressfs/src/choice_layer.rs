@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use hsci_extension::{
-    Call, ContentFs, Errno, Error, FileKind, FileSystem, Ino, Result, XattrFlags,
+    Call, ContentFs, Errno, Error, FileKind, Ino, Layer, Result, Stack, XattrFlags,
 };
 
 use hsci_protocol::compression::{Choice, ChoiceSource, GeneralChoices};
@@ -137,8 +137,8 @@ impl ChoiceLayer {
     }
 }
 
-impl FileSystem for ChoiceLayer {
-    fn lower(&self) -> &dyn FileSystem {
+impl Layer for ChoiceLayer {
+    fn lower(&self) -> &Stack {
         &*self.below
     }
 

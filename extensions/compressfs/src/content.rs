@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsci_extension::{
-    Call, Content, Error, FallocateFlags, LowerFile, OpenFile, Result, Settled, Times, Whence,
+    Call, Content, Context, Error, FallocateFlags, OpenFile, Result, Settled, Times, Whence,
 };
 
 use crate::compress::Compress;
@@ -14,16 +14,16 @@ use crate::{ruled, settle, usage};
 impl Content for Compress {
     type File = File;
 
-    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<File> {
-        let form = form_of(&lower, &self.unfinished)?;
-        Ok(File::new(lower, form))
+    fn open(&self, context: &Context) -> Result<File> {
+        let form = form_of(context.lower(), &self.unfinished)?;
+        Ok(File::new(Arc::clone(context.lower()), form))
     }
 
     fn len(&self, file: &File) -> Result<u64> {
         file.len()
     }
 
-    fn read(&self, file: &File, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read(&self, file: &File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         match &file.form {
             Form::Raw => file.lower.read_at(offset, buffer),
             Form::Stored(stored) => stored.read(&*file.lower, &self.cache, offset, buffer),
@@ -38,12 +38,14 @@ impl Content for Compress {
         file.before_change(call)?;
         if matches!(file.form, Form::Raw) {
             if !raw::would_look_sealed(&*file.lower, offset, data)? {
-                return file.lower.write_at(offset, data);
+                return file.lower.write_at(call.credentials(), offset, data);
             }
             settle::escape(self, file)?;
         }
         match &mut file.form {
-            Form::Stored(stored) => stored.write(&*file.lower, &self.cache, offset, data),
+            Form::Stored(stored) => {
+                stored.write(file.lower.acting(call.credentials()), &self.cache, offset, data)
+            }
             Form::Unreadable(error) => Err(error.clone()),
             Form::Raw => Err(Error::Broken("an escaped file is raw".to_owned())),
         }
@@ -99,12 +101,14 @@ impl Content for Compress {
         }
         file.before_change(call)?;
         let stored = match &mut file.form {
-            Form::Raw => return raw::fallocate(&*file.lower, mode, offset, len),
+            Form::Raw => {
+                return raw::fallocate(file.lower.acting(call.credentials()), mode, offset, len);
+            }
             Form::Stored(stored) => stored,
             Form::Unreadable(error) => return Err(error.clone()),
         };
         if mode.intersects(Flags::PUNCH_HOLE | Flags::ZERO_RANGE) {
-            stored.erase(&*file.lower, &self.cache, offset, len)?;
+            stored.erase(file.lower.acting(call.credentials()), &self.cache, offset, len)?;
         }
         // Space for what may be written later cannot be promised: nobody knows how small it gets.
         let end = offset.saturating_add(len);
@@ -133,8 +137,8 @@ impl Content for Compress {
         Ok(())
     }
 
-    fn changed(&self, open: &OpenFile<Self>, file: &mut File) {
-        ruled::keep(file, open);
+    fn changed(&self, context: &Context, file: &mut File) {
+        ruled::keep(file, context);
     }
 
     fn close(&self, file: &mut File) -> Result<()> {

@@ -17,7 +17,7 @@ mod record;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hsci_extension::{LowerFile, Result, Store};
+use hsci_extension::{Credentials, LowerFile, Result, Store};
 use parking_lot::{Condvar, Mutex};
 
 pub(crate) use record::Entry;
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_at(self.end, bytes)?;
+        self.file.write_at(Credentials::HOST, self.end, bytes)?;
         self.end += bytes.len() as u64;
         Ok(())
     }

@@ -51,36 +51,36 @@ impl Extension for CompressFs {
     fn options() -> Vec<OptionSpec> {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
         vec![
-            OptionSpec {
-                name: ALGORITHM,
-                help: "algorithm for users who have chosen none",
-                kind: OptionKind::Text { check, placeholder: "NAME[:LEVEL]" },
-                default: "zstd:3",
-            },
-            OptionSpec {
-                name: "chunk",
-                help: "bytes that are compressed as a unit, a power of two",
-                kind: OptionKind::Size { min: 32 << 10, max: 1 << 20 },
-                default: "256K",
-            },
-            OptionSpec {
-                name: "settle",
-                help: "time without writes after which a file is compressed",
-                kind: OptionKind::Time,
-                default: "5",
-            },
-            OptionSpec {
-                name: "scan",
-                help: "compress files that were there before the mount",
-                kind: OptionKind::Flag,
-                default: "yes",
-            },
-            OptionSpec {
-                name: "threads",
-                help: "threads that compress; 0: one for each core",
-                kind: OptionKind::Number { min: 0, max: 1024 },
-                default: "0",
-            },
+            OptionSpec::new(
+                ALGORITHM,
+                "algorithm for users who have chosen none",
+                OptionKind::Text { check, placeholder: "NAME[:LEVEL]" },
+                "zstd:3",
+            ),
+            OptionSpec::new(
+                "chunk",
+                "bytes that are compressed as a unit, a power of two",
+                OptionKind::Size { min: 32 << 10, max: 1 << 20 },
+                "256K",
+            ),
+            OptionSpec::new(
+                "settle",
+                "time without writes after which a file is compressed",
+                OptionKind::Time,
+                "5",
+            ),
+            OptionSpec::new(
+                "scan",
+                "compress files that were there before the mount",
+                OptionKind::Flag,
+                "yes",
+            ),
+            OptionSpec::new(
+                "threads",
+                "threads that compress; 0: one for each core",
+                OptionKind::Number { min: 0, max: 1024 },
+                "0",
+            ),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! Moving images between a journal and lower files, unseen.
 
-use hsci_extension::{LowerFile, Result, Times};
+use hsci_extension::{Credentials, LowerFile, Result, Times};
 
 /// Bytes copied at a time.
 const COPY_LEN: usize = 1 << 20;
@@ -25,7 +25,7 @@ pub(crate) fn copy(
     while at < len {
         let part = &mut buffer[..(len - at).min(COPY_LEN as u64) as usize];
         journal.read_exact_at(base + at, part)?;
-        lower.write_at(at, part)?;
+        lower.write_at(Credentials::HOST, at, part)?;
         at += part.len() as u64;
     }
     Ok(())

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Environment, Extension, FileSystem, Result};
+use hsci_extension::{Environment, Extension, Layer, Result, Stack};
 
 /// A layer that passes every call on.
-pub struct NullFs(Arc<dyn FileSystem>);
+pub struct NullFs(Arc<Stack>);
 
-impl FileSystem for NullFs {
-    fn lower(&self) -> &dyn FileSystem {
+impl Layer for NullFs {
+    fn lower(&self) -> &Stack {
         &*self.0
     }
 }
@@ -18,7 +18,7 @@ impl Extension for NullFs {
     const ABOUT: &'static str = "passes every call on to the lower directory";
     const FORMAT_VERSION: u32 = 0;
 
-    fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
+    fn start(environment: &Environment) -> Result<Arc<Stack>> {
         Ok(Arc::new(Self(Arc::clone(&environment.lower))))
     }
 }

@@ -12,15 +12,15 @@ const KEY: u8 = 0x5a;
 impl Content for Xor {
     type File = Arc<dyn LowerFile>;
 
-    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<Self::File> {
-        Ok(lower)
+    fn open(&self, context: &Context) -> Result<Self::File> {
+        Ok(Arc::clone(context.lower()))
     }
 
     fn len(&self, file: &Self::File) -> Result<u64> {
         file.len()
     }
 
-    fn read(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read(&self, file: &Self::File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let read = file.read_at(offset, buffer)?;
         buffer[..read].iter_mut().for_each(|byte| *byte ^= KEY);
         Ok(read)
@@ -28,7 +28,8 @@ impl Content for Xor {
 
     fn write(&self, file: &mut Self::File, call: &Call, offset: u64, data: &[u8]) -> Result<()> {
         content::fill_gap(self, file, call, offset)?;
-        file.write_at(offset, &data.iter().map(|byte| byte ^ KEY).collect::<Vec<_>>())
+        let stored: Vec<u8> = data.iter().map(|byte| byte ^ KEY).collect();
+        file.write_at(call.credentials(), offset, &stored)
     }
 
     fn set_len(&self, file: &mut Self::File, call: &Call, len: u64) -> Result<()> {
@@ -46,7 +47,7 @@ impl Extension for Xor {
     const ABOUT: &'static str = "stores every byte XOR-ed; an example, no protection";
     const FORMAT_VERSION: u32 = 1;
 
-    fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
+    fn start(environment: &Environment) -> Result<Arc<Stack>> {
         Ok(ContentFs::new(Arc::new(Self), environment))
     }
 }
@@ -84,7 +85,8 @@ mod tests {
     fn it_stacks() {
         let tree = MemoryTree::new();
         let below = testkit::start::<Xor>(&tree, &[]).expect("start");
-        let environment = Environment { lower: below, ..testkit::environment(&tree) };
+        let mut environment = testkit::environment(&tree);
+        environment.lower = below;
         let layer = Xor::start(&environment).expect("start");
         assert_eq!(conformance::check(&*layer), []);
         layer.shutdown();

@@ -1,7 +1,7 @@
 //! Inodes and their attributes.
 
 use std::ffi::OsString;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// An inode as the kernel and the layers name it.
 ///
@@ -39,6 +39,7 @@ pub enum FileKind {
 
 /// What `stat` tells of an inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attr {
     /// The inode number shown to users.
     pub ino: u64,
@@ -68,12 +69,35 @@ pub struct Attr {
     pub ctime: SystemTime,
 }
 
+impl Attr {
+    /// Attributes of an inode of root's that is empty and was last used in 1970.
+    #[must_use]
+    pub fn new(ino: Ino, kind: FileKind, mode: u32) -> Self {
+        Self {
+            ino: ino.0,
+            kind,
+            mode,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            size: 0,
+            blocks: 0,
+            block_size: 4096,
+            atime: SystemTime::UNIX_EPOCH,
+            mtime: SystemTime::UNIX_EPOCH,
+            ctime: SystemTime::UNIX_EPOCH,
+        }
+    }
+}
+
 /// The answer to a name: an inode, known to the caller from now on.
 ///
 /// Every entry handed out counts as one *lookup* of the inode, until [`forget`] takes it back.
 ///
 /// [`forget`]: crate::FileSystem::forget
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// The inode.
     pub ino: Ino,
@@ -81,10 +105,22 @@ pub struct Entry {
     pub generation: u64,
     /// Its attributes.
     pub attr: Attr,
+    /// How long the kernel may rely on the name leading here, and on these attributes; `None` for as long
+    /// as the mount says.
+    pub ttl: Option<Duration>,
+}
+
+impl Entry {
+    /// An entry that is good for as long as the mount says.
+    #[must_use]
+    pub fn new(ino: Ino, attr: Attr) -> Self {
+        Self { ino, generation: 0, attr, ttl: None }
+    }
 }
 
 /// One name in a directory. It does not count as a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DirEntry {
     /// The name.
     pub name: OsString,
@@ -92,8 +128,56 @@ pub struct DirEntry {
     pub ino: u64,
     /// The type, where the lower file system tells it with the name.
     pub kind: Option<FileKind>,
-    /// The cookie with which the listing goes on behind this entry.
+    /// The cookie with which the listing goes on after this entry.
     pub next: u64,
+}
+
+impl DirEntry {
+    /// A name, with the cookie that goes on after it.
+    #[must_use]
+    pub fn new(name: impl Into<OsString>, ino: u64, kind: Option<FileKind>, next: u64) -> Self {
+        Self { name: name.into(), ino, kind, next }
+    }
+}
+
+/// The answer to an open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opened {
+    /// Comes back with each call through this open ([`Call::handle`](crate::Call::handle)), and at release.
+    pub handle: u64,
+    /// Bypass the page cache for this open file.
+    pub direct_io: bool,
+}
+
+impl Opened {
+    /// An open file that goes by this number.
+    #[must_use]
+    pub fn new(handle: u64) -> Self {
+        Self { handle, direct_io: false }
+    }
+}
+
+/// Size and free space of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatFs {
+    /// Preferred size of an I/O request in bytes.
+    pub block_size: u64,
+    /// Unit of the numbers of blocks, in bytes.
+    pub fragment_size: u64,
+    /// All blocks.
+    pub blocks: u64,
+    /// Free blocks.
+    pub blocks_free: u64,
+    /// Free blocks for users other than root.
+    pub blocks_available: u64,
+    /// All inodes.
+    pub files: u64,
+    /// Free inodes.
+    pub files_free: u64,
+    /// Longest name in bytes.
+    pub name_max: u64,
 }
 
 /// A time to set: now, or a given one.
@@ -107,6 +191,7 @@ pub enum SetTime {
 
 /// The attributes to change; `None` leaves one as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAttr {
     /// Permission bits, `0o7777` at most.
     pub mode: Option<u32>,
@@ -120,4 +205,30 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Time of last change of the content.
     pub mtime: Option<SetTime>,
+}
+
+impl SetAttr {
+    /// Changes the length.
+    #[must_use]
+    pub fn of_size(size: u64) -> Self {
+        Self { size: Some(size), ..Self::default() }
+    }
+
+    /// Changes permission bits.
+    #[must_use]
+    pub fn of_mode(mode: u32) -> Self {
+        Self { mode: Some(mode), ..Self::default() }
+    }
+
+    /// Changes the owner.
+    #[must_use]
+    pub fn of_owner(uid: Option<u32>, gid: Option<u32>) -> Self {
+        Self { uid, gid, ..Self::default() }
+    }
+
+    /// Changes the times of access and of change.
+    #[must_use]
+    pub fn of_times(atime: Option<SetTime>, mtime: Option<SetTime>) -> Self {
+        Self { atime, mtime, ..Self::default() }
+    }
 }

@@ -1,5 +1,6 @@
 //! Content extensions: transform the bytes of regular files, and leave the rest to the host.
 
+mod context;
 mod file;
 mod fs;
 mod open_file;
@@ -11,13 +12,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use context::Context;
 pub use fs::{ContentFs, Scan};
 pub use open_file::OpenFile;
 
-use crate::{Call, Error, FallocateFlags, LowerFile, Result, Times, Whence};
+use crate::{Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};
 
 /// What [`Content::settle`] made of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Settled {
     /// Nothing was left to do.
     Unchanged,
@@ -33,22 +36,24 @@ pub enum Settled {
 ///
 /// For every file in use the host keeps one [`Content::File`] behind a read-write lock: methods
 /// that take `&File` run beside each other, those that take `&mut File` alone. Offsets and
-/// lengths are *logical*, what users see; the [`LowerFile`] stores whatever the extension likes, but
-/// an empty lower file is an empty file, for that is what a new one looks like.
+/// lengths are *logical*, what users see; the lower file stores whatever the extension likes, but an empty
+/// lower file is an empty file, for that is what a new one looks like. No method gets both a locked state
+/// and what can lock it.
 pub trait Content: Send + Sync + Sized + 'static {
     /// The state of one file in use.
     type File: Send + Sync + 'static;
 
     /// Starts to use a file.
-    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<Self::File>;
+    fn open(&self, context: &Context) -> Result<Self::File>;
 
     /// Logical length in bytes.
     fn len(&self, file: &Self::File) -> Result<u64>;
 
     /// Reads at `offset`; returns fewer bytes than asked for only at the end of the file.
-    fn read(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+    fn read(&self, file: &Self::File, call: &Call, offset: u64, buffer: &mut [u8])
+    -> Result<usize>;
 
-    /// Writes all of `data`, which is not empty, at `offset`, or fails. Behind the end, the gap reads
+    /// Writes all of `data`, which is not empty, at `offset`, or fails. Past the end, the gap reads
     /// as zeros.
     fn write(&self, file: &mut Self::File, call: &Call, offset: u64, data: &[u8]) -> Result<()>;
 
@@ -61,8 +66,22 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// Logical length of a file that is not in use; worth overriding where [`Content::open`] costs
     /// more than a look at the first bytes.
-    fn peek_len(&self, lower: Arc<dyn LowerFile>) -> Result<u64> {
-        self.len(&self.open(lower)?)
+    fn peek_len(&self, context: &Context) -> Result<u64> {
+        self.len(&self.open(context)?)
+    }
+
+    /// Somebody opens the file. Called only where opens are dispatched
+    /// ([`Declaration::opens`](crate::Declaration)); calls through this open come with the handle that is
+    /// returned ([`Call::handle`]).
+    fn opened(&self, file: &OpenFile<Self>, call: &Call, flags: OpenFlags) -> Result<Opened> {
+        let (_, _, _) = (file, call, flags);
+        Ok(Opened::default())
+    }
+
+    /// An open has ended. Called only where [`Content::opened`] is.
+    fn released(&self, file: &OpenFile<Self>, handle: u64) -> Result<()> {
+        let (_, _) = (file, handle);
+        Ok(())
     }
 
     /// Allocates a range (flags empty or `KEEP_SIZE`), or makes it read as zeros (`PUNCH_HOLE`,
@@ -78,7 +97,7 @@ pub trait Content: Send + Sync + Sized + 'static {
         fallocate_by_writing(self, file, call, mode, offset, len)
     }
 
-    /// Finds the next data or hole at or behind `offset`, which lies before the end. Unless
+    /// Finds the next data or hole at or after `offset`, which lies before the end. Unless
     /// overridden, everything is data.
     fn seek(&self, file: &Self::File, offset: u64, whence: Whence) -> Result<u64> {
         match whence {
@@ -102,8 +121,8 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// A caller has changed the file, which is still locked: what is to outlive the state, even a power
     /// cut, can go to the file's extended attributes.
-    fn changed(&self, open: &OpenFile<Self>, file: &mut Self::File) {
-        let (_, _) = (open, file);
+    fn changed(&self, context: &Context, file: &mut Self::File) {
+        let (_, _) = (context, file);
     }
 
     /// The file goes out of use, unless somebody uses it again at once: whatever only the state
@@ -141,7 +160,7 @@ pub trait Content: Send + Sync + Sized + 'static {
     fn shutdown(&self) {}
 }
 
-/// Writes zeros from the end of a file up to `offset`, if that lies behind it: for extensions whose
+/// Writes zeros from the end of a file up to `offset`, if that lies past it: for extensions whose
 /// lower holes do not read as zeros.
 pub fn fill_gap<C: Content>(
     content: &C,

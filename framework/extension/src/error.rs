@@ -1,6 +1,6 @@
 //! What can go wrong, and which errno the caller sees.
 
-pub use rustix::io::Errno;
+use crate::Errno;
 
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,13 @@ impl From<Errno> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::Lower(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        Self::Lower(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
+    }
+}
+
+#[cfg(any(test, feature = "rustix-errors"))]
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Lower(errno.into())
     }
 }

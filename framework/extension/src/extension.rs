@@ -1,20 +1,72 @@
 //! An extension as the host sees it before any file is touched.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::options::{OptionSpec, Options};
-use crate::{FileSystem, Ino, Result, Store};
+use crate::{Ino, Result, Stack, Store};
 
-/// The requests that an extension wants to see although the kernel could keep them to itself.
+/// What an extension says about itself before it starts. The host computes from the declarations of a whole
+/// stack which requests the kernel sends, and what it may remember.
 ///
-/// Opens, directory opens and flushes that nobody wants are never sent, which is the largest part
-/// of what makes a mount fast. The host dispatches what any layer of the stack wants.
+/// What nobody declares costs nothing: opens, closes and listings that nobody wants to see are never sent,
+/// which is the largest part of what makes a mount fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dispatch {
-    /// Open and release of files.
-    pub open: bool,
-    /// Each close of a descriptor.
-    pub flush: bool,
+#[non_exhaustive]
+pub struct Declaration {
+    /// It wants to see opens and releases of files.
+    pub opens: bool,
+    /// It wants to see each close of a descriptor.
+    pub flushes: bool,
+    /// Which names there are, where they lead or what a directory lists differs from caller to caller: the kernel
+    /// remembers no name and no listing.
+    pub names_differ: bool,
+    /// How many calls it works on at a time before the host takes them for waiting and starts more
+    /// threads; `None` for as many as the machine has processors, within limits.
+    pub threads: Option<usize>,
+}
+
+impl Declaration {
+    /// Nothing is declared.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { opens: false, flushes: false, names_differ: false, threads: None }
+    }
+
+    /// It wants to see opens and releases of files.
+    #[must_use]
+    pub const fn opens(self) -> Self {
+        Self { opens: true, ..self }
+    }
+
+    /// It wants to see each close of a descriptor.
+    #[must_use]
+    pub const fn flushes(self) -> Self {
+        Self { flushes: true, ..self }
+    }
+
+    /// Names or listings differ from caller to caller.
+    #[must_use]
+    pub const fn names_differ(self) -> Self {
+        Self { names_differ: true, ..self }
+    }
+
+    /// It works on so many calls at a time.
+    #[must_use]
+    pub const fn threads(self, threads: usize) -> Self {
+        Self { threads: Some(threads), ..self }
+    }
+
+    /// What a stack of two declares.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            opens: self.opens | other.opens,
+            flushes: self.flushes | other.flushes,
+            names_differ: self.names_differ | other.names_differ,
+            threads: self.threads.max(other.threads),
+        }
+    }
 }
 
 /// What the host tells the kernel on an extension's behalf.
@@ -24,13 +76,21 @@ pub trait Kernel: Send + Sync {
 
     /// The content of an inode changed behind the kernel's back.
     fn invalidate_content(&self, ino: Ino);
+
+    /// A name leads elsewhere now, or nowhere, or is there where none was; listings of the directory are out of
+    /// date as well.
+    fn invalidate_entry(&self, parent: Ino, name: &OsStr);
+
+    /// A name is gone, and those who watch or use the inode under it are to know.
+    fn deleted(&self, parent: Ino, name: &OsStr, ino: Ino);
 }
 
 /// What an extension is given to start with.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Environment {
-    /// The layer below.
-    pub lower: Arc<dyn FileSystem>,
+    /// The layers below.
+    pub lower: Arc<Stack>,
     /// The extension's own corner of the store.
     pub store: Arc<dyn Store>,
     /// Options, checked against [`Extension::options`].
@@ -39,6 +99,25 @@ pub struct Environment {
     pub kernel: Arc<dyn Kernel>,
     /// True if nothing may be written: `check` and `export` of a store that is not mounted.
     pub read_only: bool,
+}
+
+impl Environment {
+    /// The surroundings of an extension that may write.
+    #[must_use]
+    pub fn new(
+        lower: Arc<Stack>,
+        store: Arc<dyn Store>,
+        options: Options,
+        kernel: Arc<dyn Kernel>,
+    ) -> Self {
+        Self { lower, store, options, kernel, read_only: false }
+    }
+
+    /// The same surroundings, where nothing may be written.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { read_only: true, ..self }
+    }
 }
 
 /// How bad a [`Finding`] is.
@@ -52,6 +131,7 @@ pub enum Severity {
 
 /// Something that a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
@@ -61,8 +141,16 @@ pub struct Finding {
     pub text: String,
 }
 
+impl Finding {
+    /// Something at a place.
+    pub fn new(severity: Severity, place: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { severity, place: place.into(), text: text.into() }
+    }
+}
+
 /// The sum of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checked {
     /// Regular files looked at.
     pub files: u64,
@@ -95,14 +183,14 @@ pub trait Extension: 'static {
         &[]
     }
 
-    /// The requests it wants dispatched although it could do without.
+    /// What it wants to see, and what the kernel must not remember.
     #[must_use]
-    fn dispatch() -> Dispatch {
-        Dispatch::default()
+    fn declaration() -> Declaration {
+        Declaration::new()
     }
 
     /// Brings the store into order after whatever happened to it, and returns the layer to serve.
-    fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>>;
+    fn start(environment: &Environment) -> Result<Arc<Stack>>;
 
     /// Verifies a store that is not mounted, and reports what is wrong with it. `progress` is told
     /// each file's stored size when it is done.

@@ -5,11 +5,11 @@
 //!
 //! * a **content extension**, [`Content`], transforms the bytes of regular files. Names, links,
 //!   attributes, permissions and locking are the host's business;
-//! * a **layer extension**, [`FileSystem`], has one method per file-system operation, each of which
+//! * a **layer extension**, [`Layer`], has one method per file-system operation, each of which
 //!   passes the call on to the layer below unless an extension overrides it.
 //!
-//! A content extension becomes a layer by an adapter ([`ContentFs`]), and layers stack: the
-//! lower layer of an extension is another [`FileSystem`].
+//! A content extension becomes a layer by an adapter ([`ContentFs`]), and layers stack: each is a
+//! [`FileSystem`] above another one.
 //!
 //! [`Extension`] ties an extension to its name, its options and its start. Nothing here knows FUSE,
 //! file descriptors, threads of the host or any concrete extension.
@@ -17,23 +17,25 @@
 mod attr;
 mod call;
 pub mod content;
+mod errno;
 mod error;
 mod extension;
 mod filesystem;
+mod flags;
 mod lower;
 pub mod options;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
-pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, SetAttr, SetTime};
-pub use call::{Call, CallOptions};
-pub use content::{Content, ContentFs, OpenFile, Scan, Settled};
-pub use error::{Errno, Error, Result};
-pub use extension::{Checked, Dispatch, Environment, Extension, Finding, Kernel, Severity};
-pub use filesystem::{FileSystem, Opened, Whence};
-pub use lower::{FileId, LowerFile, Store, Times};
-/// Flags of system calls, under the names that the kernel gives them.
-pub use rustix::fs::{FallocateFlags, OFlags, RenameFlags, StatVfs, StatVfsMountFlags, XattrFlags};
+pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, Opened, SetAttr, SetTime, StatFs};
+pub use call::{Call, CallOptions, Credentials};
+pub use content::{Content, ContentFs, Context, OpenFile, Scan, Settled};
+pub use errno::Errno;
+pub use error::{Error, Result};
+pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
+pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
+pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
+pub use lower::{Acting, FileId, LowerFile, Store, Times};
 
 /// Prefix of the extended attributes that address the file system itself rather than a file:
 /// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never

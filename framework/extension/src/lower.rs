@@ -1,9 +1,10 @@
 //! What lies below a content extension: one file, and the extension's own corner of the store.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{Error, Result, Whence};
+use crate::{Credentials, Error, Result, Whence};
 
 /// A name for a lower file that outlives the process: the same bytes lead to the same file after
 /// a restart, by whatever name it is known then, and to nothing once the file is gone.
@@ -12,11 +13,20 @@ pub struct FileId(pub Vec<u8>);
 
 /// The times of a lower file that programs rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Times {
     /// Time of last access.
     pub accessed: SystemTime,
     /// Time of last change of the content.
     pub modified: SystemTime,
+}
+
+impl Times {
+    /// Both times.
+    #[must_use]
+    pub fn new(accessed: SystemTime, modified: SystemTime) -> Self {
+        Self { accessed, modified }
+    }
 }
 
 /// The content of one lower file: positioned reads and writes and little else.
@@ -27,8 +37,9 @@ pub trait LowerFile: Send + Sync {
     /// Reads at `offset`; returns fewer bytes than asked for only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
 
-    /// Writes all of `data` at `offset`, or fails. After an error any part may be written.
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()>;
+    /// Writes all of `data` at `offset`, or fails. After an error any part may be written. The space is
+    /// taken on behalf of `by`.
+    fn write_at(&self, by: Credentials, offset: u64, data: &[u8]) -> Result<()>;
 
     /// Current length in bytes.
     fn len(&self) -> Result<u64>;
@@ -42,13 +53,13 @@ pub trait LowerFile: Send + Sync {
     /// Makes what was written durable; with `data_only` as `fdatasync` does.
     fn sync(&self, data_only: bool) -> Result<()>;
 
-    /// Allocates blocks for a range without changing the length.
-    fn reserve(&self, offset: u64, len: u64) -> Result<()>;
+    /// Allocates blocks for a range without changing the length, on behalf of `by`.
+    fn reserve(&self, by: Credentials, offset: u64, len: u64) -> Result<()>;
 
     /// Turns a range into a hole. The length stays.
     fn punch(&self, offset: u64, len: u64) -> Result<()>;
 
-    /// The next data or hole at or behind `offset`, as `lseek` finds it; ENXIO if there is none.
+    /// The next data or hole at or after `offset`, as `lseek` finds it; ENXIO if there is none.
     fn seek(&self, offset: u64, whence: Whence) -> Result<u64>;
 
     /// The times, so that they can be put back after a change that is nobody's business.
@@ -95,6 +106,41 @@ pub trait LowerFile: Send + Sync {
     }
 }
 
+impl<'a> dyn LowerFile + 'a {
+    /// This file for code that stores on somebody's behalf.
+    #[must_use]
+    pub fn acting(&self, by: Credentials) -> Acting<'_> {
+        Acting { file: self, by }
+    }
+}
+
+/// A lower file, and on whose behalf it is written.
+#[derive(Clone, Copy)]
+pub struct Acting<'a> {
+    file: &'a (dyn LowerFile + 'a),
+    by: Credentials,
+}
+
+impl Acting<'_> {
+    /// Writes as [`LowerFile::write_at`] does.
+    pub fn write_at(self, offset: u64, data: &[u8]) -> Result<()> {
+        self.file.write_at(self.by, offset, data)
+    }
+
+    /// Allocates as [`LowerFile::reserve`] does.
+    pub fn reserve(self, offset: u64, len: u64) -> Result<()> {
+        self.file.reserve(self.by, offset, len)
+    }
+}
+
+impl<'a> Deref for Acting<'a> {
+    type Target = dyn LowerFile + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        self.file
+    }
+}
+
 /// A flat directory in the reserved part of the store that belongs to one extension.
 pub trait Store: Send + Sync {
     /// Opens a file; with `create` it is made if it is missing (mode 0600), otherwise a missing
@@ -113,7 +159,7 @@ pub trait Store: Send + Sync {
     /// Makes the names durable.
     fn sync_names(&self) -> Result<()>;
 
-    /// Makes everything durable that was written to the lower file system, by whomever.
+    /// Makes everything durable that was written to the lower file system, by anyone.
     fn sync_all(&self) -> Result<()>;
 
     /// Free space of the lower file system that the host may use, in bytes.

@@ -9,6 +9,7 @@ pub type Complaint = String;
 
 /// What an option's value looks like.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum OptionKind {
     /// `yes` or `no`; the bare name means `yes`.
     Flag,
@@ -39,6 +40,7 @@ pub enum OptionKind {
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct OptionSpec {
     /// The name, as in `-o name=value`.
     pub name: &'static str,
@@ -48,6 +50,19 @@ pub struct OptionSpec {
     pub kind: OptionKind,
     /// The value where none is given.
     pub default: &'static str,
+}
+
+impl OptionSpec {
+    /// An option: its name, one line of help, what a value looks like, and the value where none is given.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        help: &'static str,
+        kind: OptionKind,
+        default: &'static str,
+    ) -> Self {
+        Self { name, help, kind, default }
+    }
 }
 
 /// Checked options: every declared name has a value that its kind allows.

@@ -18,6 +18,7 @@ mod store;
 mod tests;
 mod tree;
 
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 pub use failing::{Failing, Fault, Faults};
@@ -35,6 +36,7 @@ use crate::{Environment, Extension, FileSystem, Ino, Kernel, Result};
 pub struct MemoryKernel {
     attributes: Mutex<Vec<Ino>>,
     contents: Mutex<Vec<Ino>>,
+    entries: Mutex<Vec<(Ino, OsString)>>,
 }
 
 impl MemoryKernel {
@@ -49,6 +51,12 @@ impl MemoryKernel {
     pub fn contents(&self) -> Vec<Ino> {
         self.contents.lock().clone()
     }
+
+    /// The names that were invalidated or deleted so far, in order.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(Ino, OsString)> {
+        self.entries.lock().clone()
+    }
 }
 
 impl Kernel for MemoryKernel {
@@ -59,18 +67,21 @@ impl Kernel for MemoryKernel {
     fn invalidate_content(&self, ino: Ino) {
         self.contents.lock().push(ino);
     }
+
+    fn invalidate_entry(&self, parent: Ino, name: &OsStr) {
+        self.entries.lock().push((parent, name.to_owned()));
+    }
+
+    fn deleted(&self, parent: Ino, name: &OsStr, _: Ino) {
+        self.entries.lock().push((parent, name.to_owned()));
+    }
 }
 
 /// An environment in memory, with no options.
 #[must_use]
 pub fn environment(tree: &Arc<MemoryTree>) -> Environment {
-    Environment {
-        lower: Arc::clone(tree) as Arc<dyn FileSystem>,
-        store: tree.store(),
-        options: Options::default(),
-        kernel: Arc::new(MemoryKernel::default()),
-        read_only: false,
-    }
+    let kernel = Arc::new(MemoryKernel::default());
+    Environment::new(Arc::clone(tree) as _, tree.store(), Options::default(), kernel)
 }
 
 /// Starts an extension over a tree in memory, with options as after `-o`.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
-use hsci_extension::{Dispatch, FileSystem};
+use hsci_extension::FileSystem;
 
 use self::adapter::Adapter;
 use crate::lower::LowerTree;
@@ -30,10 +30,12 @@ pub(crate) use self::operations::Requests;
 /// How a mount treats the kernel's requests and caches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Profile {
-    /// The requests that some layer wants although the kernel could keep them to itself.
-    pub(crate) dispatch: Dispatch,
-    /// Opens of directories are wanted as well.
+    /// Opens of files are wanted, although the kernel could keep them to itself; closes; opens of directories.
+    pub(crate) opens: bool,
+    pub(crate) flushes: bool,
     pub(crate) opendirs: bool,
+    /// The kernel must not rely on names and listings: the next caller may see others.
+    pub(crate) names_differ: bool,
     /// How long the kernel may rely on names and attributes without asking again.
     pub(crate) cache: Duration,
     /// Number of event loops.

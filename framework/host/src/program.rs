@@ -14,7 +14,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use hsci_extension::options::{OptionSpec, Options};
 use hsci_extension::{
-    Checked, Dispatch, Environment, Extension, FileSystem, Finding, Result as LayerResult,
+    Checked, Declaration, Environment, Extension, FileSystem, Finding, Result as LayerResult,
 };
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub struct Registration {
     format: u32,
     options: fn() -> Vec<OptionSpec>,
     rule_options: fn() -> &'static [&'static str],
-    dispatch: fn() -> Dispatch,
+    declaration: fn() -> Declaration,
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
 }
@@ -45,7 +45,7 @@ pub fn extension<E: Extension>() -> Registration {
         format: E::FORMAT_VERSION,
         options: E::options,
         rule_options: E::rule_options,
-        dispatch: E::dispatch,
+        declaration: E::declaration,
         start: E::start,
         check: E::check,
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hsci_extension::{Call, Error, LowerFile, Result, Times};
+use hsci_extension::{Call, Credentials, Error, LowerFile, Result, Times};
 
 use super::image::Image;
 use super::log::Log;
@@ -156,7 +156,7 @@ impl File {
     /// Writes down what the file is now, if that is not clear from what is written already.
     pub(crate) fn commit(&mut self) -> Result<()> {
         match &mut self.form {
-            Form::Stored(stored) => stored.log.commit(&*self.lower),
+            Form::Stored(stored) => stored.log.commit(self.lower.acting(Credentials::HOST)),
             _ => Ok(()),
         }
     }

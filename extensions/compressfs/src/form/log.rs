@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hsci_extension::{LowerFile, Result};
+use hsci_extension::{Acting, LowerFile, Result};
 
 use self::erased::Ranges;
 use self::notes::Note;
@@ -126,12 +126,12 @@ impl Log {
 
     pub(crate) fn add_slot(
         &mut self,
-        lower: &dyn LowerFile,
+        lower: Acting<'_>,
         chunk: u64,
         bytes: &[u8],
         chunk_len: u64,
     ) -> Result<()> {
-        self.drop_tail(lower)?;
+        self.drop_tail(&*lower)?;
         let mut item = format::slot(&self.chain, self.seq + 1, chunk);
         let place = self.end + item.len() as u64;
         item.extend_from_slice(bytes);
@@ -140,7 +140,7 @@ impl Log {
         self.slots.insert(chunk, slot);
         self.fresh.insert(chunk);
         self.end = place + chunk_len;
-        self.note(lower, &Note::Slot { chunk, place, valid: slot.valid });
+        self.note(&*lower, &Note::Slot { chunk, place, valid: slot.valid });
         Ok(())
     }
 
@@ -204,14 +204,14 @@ impl Log {
     }
 
     /// Appends a commit if there is something to tell.
-    pub(crate) fn commit(&mut self, lower: &dyn LowerFile) -> Result<()> {
+    pub(crate) fn commit(&mut self, lower: Acting<'_>) -> Result<()> {
         if self.needs_commit() {
             let times = lower.times()?;
             self.append_commits(lower)?;
             // The time of change is that of the write, not that of the commit. An unprivileged
             // host may not set it on another's file, which is no reason to fail.
             let _ = lower.set_times(&times);
-            self.drop_notes(lower);
+            self.drop_notes(&*lower);
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Log {
         Ticket { seq: self.seq, durable: Arc::clone(&self.durable) }
     }
 
-    fn append_commits(&mut self, lower: &dyn LowerFile) -> Result<()> {
+    fn append_commits(&mut self, lower: Acting<'_>) -> Result<()> {
         if self.shortest < self.told_len && self.shortest < self.len {
             // Two lengths to tell: what lies between must not come back.
             self.append(lower, self.shortest, Vec::new(), Vec::new())?;
@@ -267,12 +267,12 @@ impl Log {
     /// Appends one commit.
     fn append(
         &mut self,
-        lower: &dyn LowerFile,
+        lower: Acting<'_>,
         len: u64,
         slots: Vec<format::SlotRecord>,
         erased: Vec<Range<u64>>,
     ) -> Result<()> {
-        self.drop_tail(lower)?;
+        self.drop_tail(&*lower)?;
         let confirms = self.durable.load(Ordering::Acquire);
         let commit = format::Commit { seq: self.seq + 1, len, confirms, slots, erased };
         let (item, chain) = commit.encode(&self.chain);
@@ -292,7 +292,7 @@ impl Log {
     }
 
     /// Makes the disk know that the last commit is there, so that what it covers may change.
-    pub(crate) fn confirm(&mut self, lower: &dyn LowerFile) -> Result<()> {
+    pub(crate) fn confirm(&mut self, lower: Acting<'_>) -> Result<()> {
         if self.durable.load(Ordering::Acquire) < self.seq {
             lower.sync(true)?;
             self.durable.store(self.seq, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Files whose lower bytes are the logical bytes.
 
-use hsci_extension::{Errno, Error, FallocateFlags, LowerFile, Result};
+use hsci_extension::{Acting, Errno, Error, FallocateFlags, LowerFile, Result};
 
 use crate::format::{HEAD_LEN, looks_sealed};
 
@@ -20,7 +20,7 @@ pub(crate) fn would_look_sealed(lower: &dyn LowerFile, offset: u64, data: &[u8])
 
 /// Allocates a range, or makes it zeros.
 pub(crate) fn fallocate(
-    lower: &dyn LowerFile,
+    lower: Acting<'_>,
     mode: FallocateFlags,
     offset: u64,
     len: u64,

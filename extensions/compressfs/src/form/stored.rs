@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Errno, Error, LowerFile, Result, Whence};
+use hsci_extension::{Acting, Errno, Error, LowerFile, Result, Whence};
 
 use super::image::{Image, Source};
 use super::log::Log;
@@ -105,7 +105,7 @@ impl Stored {
 
     pub(crate) fn write(
         &mut self,
-        lower: &dyn LowerFile,
+        lower: Acting<'_>,
         cache: &Cache,
         offset: u64,
         data: &[u8],
@@ -116,13 +116,13 @@ impl Stored {
         for piece in pieces(offset, data.len() as u64, self.chunk_len()) {
             let (part, behind) = rest.split_at(piece.end - piece.start);
             if let Err(error) = self.write_piece(lower, cache, piece, part) {
-                self.log.forget_behind_end(lower, self.image.chunk_len());
+                self.log.forget_behind_end(&*lower, self.image.chunk_len());
                 return Err(error);
             }
             rest = behind;
         }
         if end > self.len() {
-            self.log.set_len(lower, end, self.chunk_len());
+            self.log.set_len(&*lower, end, self.chunk_len());
         }
         if self.log.is_long_noted() {
             self.log.commit(lower)?;
@@ -132,7 +132,7 @@ impl Stored {
 
     fn write_piece(
         &mut self,
-        lower: &dyn LowerFile,
+        lower: Acting<'_>,
         cache: &Cache,
         piece: Piece,
         data: &[u8],
@@ -149,14 +149,14 @@ impl Stored {
             lower.write_at(slot.place + valid as u64, &vec![0; piece.start - valid])?;
         }
         lower.write_at(slot.place + piece.start as u64, data)?;
-        self.log.grow_slot(lower, piece.chunk, piece.end.max(valid));
+        self.log.grow_slot(&*lower, piece.chunk, piece.end.max(valid));
         Ok(())
     }
 
     /// Gives a chunk its slot, with the chunk's current bytes and `data` over them.
     fn add_slot(
         &mut self,
-        lower: &dyn LowerFile,
+        lower: Acting<'_>,
         cache: &Cache,
         piece: Piece,
         data: &[u8],
@@ -182,7 +182,7 @@ impl Stored {
     /// Makes a range read as zeros; the length stays.
     pub(crate) fn erase(
         &mut self,
-        lower: &dyn LowerFile,
+        lower: Acting<'_>,
         cache: &Cache,
         offset: u64,
         len: u64,
@@ -205,7 +205,7 @@ impl Stored {
             }
         }
         if !whole.is_empty() {
-            self.log.erase(lower, whole);
+            self.log.erase(&*lower, whole);
         }
         Ok(())
     }

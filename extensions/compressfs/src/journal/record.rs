@@ -86,7 +86,7 @@ fn decode_entry(fields: &mut Fields<'_>, images_end: u64) -> Result<Entry> {
     if base.checked_add(len).is_none_or(|end| end > images_end) {
         return Err(Error::Damaged("journal: an image lies outside of the journal".to_owned()));
     }
-    let times = Times { accessed: fields.time()?, modified: fields.time()? };
+    let times = Times::new(fields.time()?, fields.time()?);
     Ok(Entry { file, base, len, times })
 }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hsci_extension::{Content, Errno, Error, Result, Settled, Whence};
+use hsci_extension::{Content, Credentials, Errno, Error, Result, Settled, Whence};
 
 use super::answer;
 use super::encode::{self, Encoded};
@@ -216,7 +216,7 @@ impl<'a> Assembly<'a> {
         }
         let builder = std::mem::replace(builder, Builder::new(plan.algorithm, plan.chunk_len));
         let head = builder.finish(plan.len, &mut |bytes| self.journal.append(bytes))?;
-        self.journal.file().write_at(base, &head)?;
+        self.journal.file().write_at(Credentials::HOST, base, &head)?;
         let source = Source::new(self.journal.file().clone(), base);
         let image = Image::open(source)?
             .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;

@@ -1,6 +1,6 @@
 //! One chunk of a file, compressed.
 
-use hsci_extension::{Content, Error, Result};
+use hsci_extension::{Call, Content, Error, Result};
 
 use super::plan::Plan;
 use crate::codec::{self, Kind};
@@ -30,7 +30,7 @@ pub(super) fn encode(
             return Ok(Encoded { record, frame });
         }
         bytes.resize(len, 0);
-        if compress.read(&file, start, bytes)? != len {
+        if compress.read(&file, &Call::internal(), start, bytes)? != len {
             return Err(Error::Busy);
         }
     }

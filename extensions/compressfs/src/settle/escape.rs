@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Error, Result};
+use hsci_extension::{Credentials, Error, Result};
 
 use crate::algorithm::Algorithm;
 use crate::codec;
@@ -72,6 +72,6 @@ fn write_image(compress: &Compress, file: &File, journal: &mut Writer) -> Result
         at += bytes.len() as u64;
     }
     let head = builder.finish(len, &mut |bytes| journal.append(bytes))?;
-    journal.file().write_at(0, &head)?;
+    journal.file().write_at(Credentials::HOST, 0, &head)?;
     Ok(journal.end())
 }

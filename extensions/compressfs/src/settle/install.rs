@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Store, Times, Whence};
+use hsci_extension::{
+    Credentials, Error, LowerFile, OpenFile, Result, Settled, Store, Times, Whence,
+};
 
 use crate::compress::Compress;
 use crate::form::{Form, Image, Pending, Source};
@@ -101,7 +103,7 @@ fn reserve_holes(lower: &dyn LowerFile, image_len: u64, times: &Times) -> Result
     if lower.len()? >= image_len && lower.seek(0, Whence::Hole)? >= image_len {
         return Ok(());
     }
-    lower.reserve(0, image_len)?;
+    lower.reserve(Credentials::HOST, 0, image_len)?;
     restore_times(lower, times);
     Ok(())
 }

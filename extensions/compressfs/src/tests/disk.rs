@@ -302,21 +302,13 @@ impl Disk {
         let mut state = self.0.lock();
         let (links, ctime) = (state.links(ino.0), time(state.clock));
         let inode = state.inode(ino.0)?;
-        Ok(Attr {
-            ino: ino.0,
-            kind: inode.kind,
-            mode: 0o644,
-            nlink: links,
-            uid: inode.uid,
-            gid: inode.uid,
-            rdev: 0,
-            size: inode.now.len,
-            blocks: inode.now.count() * (PAGE as u64 / 512),
-            block_size: PAGE as u32,
-            atime: time(inode.accessed),
-            mtime: time(inode.modified),
-            ctime,
-        })
+        let mut attr = Attr::new(ino, inode.kind, 0o644);
+        (attr.nlink, attr.uid, attr.gid) = (links, inode.uid, inode.uid);
+        attr.size = inode.now.len;
+        attr.blocks = inode.now.count() * (PAGE as u64 / 512);
+        attr.block_size = PAGE as u32;
+        (attr.atime, attr.mtime, attr.ctime) = (time(inode.accessed), time(inode.modified), ctime);
+        Ok(attr)
     }
 }
 

@@ -21,6 +21,8 @@ struct NoKernel;
 impl Kernel for NoKernel {
     fn invalidate_attributes(&self, _: Ino) {}
     fn invalidate_content(&self, _: Ino) {}
+    fn invalidate_entry(&self, _: Ino, _: &OsStr) {}
+    fn deleted(&self, _: Ino, _: &OsStr, _: Ino) {}
 }
 
 /// A running extension. It is shut down when it goes.
@@ -36,13 +38,10 @@ pub(super) fn user(uid: u32) -> Call {
 fn environment(disk: &Disk, given: &[(&str, &str)], read_only: bool) -> Environment {
     let options = [("settle", "3600"), ("scan", "no"), ("threads", "2"), ("chunk", "32K")];
     let options = options.into_iter().chain(given.iter().copied());
-    Environment {
-        lower: Arc::new(disk.clone()),
-        store: Arc::new(disk.clone()),
-        options: Options::check(&CompressFs::options(), options).expect("valid options"),
-        kernel: Arc::new(NoKernel),
-        read_only,
-    }
+    let options = Options::check(&CompressFs::options(), options).expect("valid options");
+    let disk = Arc::new(disk.clone());
+    let environment = Environment::new(disk.clone(), disk, options, Arc::new(NoKernel));
+    if read_only { environment.read_only() } else { environment }
 }
 
 impl Rig {
@@ -89,7 +88,7 @@ impl Rig {
     }
 
     pub(super) fn set_len(&self, ino: Ino, len: u64) -> Result<()> {
-        let changes = SetAttr { size: Some(len), ..SetAttr::default() };
+        let changes = SetAttr::of_size(len);
         self.layer.setattr(&user(1000), ino, &changes).map(drop)
     }
 

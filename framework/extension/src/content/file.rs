@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::fs::Files;
 use crate::{
-    Call, Content, FallocateFlags, FileId, LowerFile, OpenFile, Result, SetAttr, SetTime, Times,
-    Whence,
+    Call, Content, Credentials, FallocateFlags, FileId, LowerFile, OpenFile, Result, SetAttr,
+    SetTime, Times, Whence,
 };
 
 /// The content of one open file.
@@ -18,11 +18,11 @@ pub(super) struct ContentFile<C: Content> {
 
 impl<C: Content> LowerFile for ContentFile<C> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.files.read(&self.open, offset, buffer)
+        self.files.read(&self.open, &Call::internal(), offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.files.write(&self.open, &Call::internal(), offset, data)
+    fn write_at(&self, by: Credentials, offset: u64, data: &[u8]) -> Result<()> {
+        self.files.write(&self.open, &Call::on_behalf_of(by), offset, data)
     }
 
     fn len(&self) -> Result<u64> {
@@ -34,7 +34,7 @@ impl<C: Content> LowerFile for ContentFile<C> {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        let changes = SetAttr { size: Some(len), ..SetAttr::default() };
+        let changes = SetAttr::of_size(len);
         self.files.truncate(&self.open, &Call::internal(), len, &changes)
     }
 
@@ -42,9 +42,9 @@ impl<C: Content> LowerFile for ContentFile<C> {
         self.files.content().sync(&self.open, data_only)
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, by: Credentials, offset: u64, len: u64) -> Result<()> {
         let mode = FallocateFlags::KEEP_SIZE;
-        self.files.fallocate(&self.open, &Call::internal(), mode, offset, len)
+        self.files.fallocate(&self.open, &Call::on_behalf_of(by), mode, offset, len)
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<()> {
@@ -62,11 +62,8 @@ impl<C: Content> LowerFile for ContentFile<C> {
     }
 
     fn set_times(&self, times: &Times) -> Result<()> {
-        let changes = SetAttr {
-            atime: Some(SetTime::At(times.accessed)),
-            mtime: Some(SetTime::At(times.modified)),
-            ..SetAttr::default()
-        };
+        let at = |time| Some(SetTime::At(time));
+        let changes = SetAttr::of_times(at(times.accessed), at(times.modified));
         self.files.set_times(&self.open, &Call::internal(), &changes)
     }
 

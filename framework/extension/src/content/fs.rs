@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use super::context::Context;
 use super::file::ContentFile;
 use super::open_file::Shared;
 use super::open_files::{OpenFiles, Use};
 use super::settler::Settler;
 use crate::{
-    Attr, Call, Content, Entry, Environment, Errno, Error, FallocateFlags, FileKind, FileSystem,
-    Ino, LowerFile, OpenFile, Result, SetAttr, SetTime, Whence,
+    Attr, Call, Content, Entry, Environment, Errno, Error, FallocateFlags, FileKind, Ino, Layer,
+    LowerFile, OpenFile, OpenFlags, Opened, Result, SetAttr, SetTime, Stack, Whence,
 };
 
 /// Bytes that a copy moves at a time, and in one call.
@@ -46,7 +47,7 @@ impl<C: Content> ContentFs<C> {
     /// As [`ContentFs::new`], with a choice about existing files.
     #[must_use]
     pub fn with_scan(content: Arc<C>, environment: &Environment, scan: Scan) -> Arc<Self> {
-        let shared = Shared::new(Arc::clone(&environment.lower));
+        let shared = Shared::new(Arc::clone(&environment.lower), Arc::clone(&environment.store));
         let open_files = Arc::new(OpenFiles::new(content, shared));
         let settler = match open_files.content.quiet_time() {
             Some(quiet) if !environment.read_only => {
@@ -68,7 +69,7 @@ impl<C: Content> ContentFs<C> {
         self.files.open_files.count()
     }
 
-    fn lower(&self) -> &dyn FileSystem {
+    fn lower(&self) -> &Stack {
         &*self.files.open_files.shared.lower
     }
 
@@ -116,7 +117,7 @@ impl<C: Content> Files<C> {
         &self.open_files.content
     }
 
-    fn lower(&self) -> &dyn FileSystem {
+    fn lower(&self) -> &Stack {
         &*self.open_files.shared.lower
     }
 
@@ -137,7 +138,8 @@ impl<C: Content> Files<C> {
         if attr.kind != FileKind::Regular || attr.size == 0 {
             return Ok(());
         }
-        let len = self.content().peek_len(self.lower().file(ino)?);
+        let context = Context::new(&self.open_files.shared, ino)?;
+        let len = self.content().peek_len(&context);
         set_size(attr, len, || format!("inode {}", ino.0))
     }
 
@@ -146,11 +148,9 @@ impl<C: Content> Files<C> {
     fn change(
         &self,
         open: &OpenFile<C>,
-        call: &Call,
         change: impl FnOnce(&mut C::File) -> Result<()>,
     ) -> Result<()> {
         let mut state = open.write();
-        self.lower().act_as(call);
         let changed = change(&mut state);
         self.content().changed(open, &mut state);
         drop(state);
@@ -162,8 +162,14 @@ impl<C: Content> Files<C> {
         changed
     }
 
-    pub(super) fn read(&self, open: &OpenFile<C>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.content().read(&open.read(), offset, buffer)
+    pub(super) fn read(
+        &self,
+        open: &OpenFile<C>,
+        call: &Call,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        self.content().read(&open.read(), call, offset, buffer)
     }
 
     pub(super) fn write(
@@ -176,7 +182,7 @@ impl<C: Content> Files<C> {
         if data.is_empty() {
             return Ok(());
         }
-        self.change(open, call, |state| self.content().write(state, call, offset, data))
+        self.change(open, |state| self.content().write(state, call, offset, data))
     }
 
     /// Sets the length, and then the other attributes.
@@ -187,7 +193,7 @@ impl<C: Content> Files<C> {
         len: u64,
         changes: &SetAttr,
     ) -> Result<()> {
-        self.change(open, call, |state| {
+        self.change(open, |state| {
             self.content().set_len(state, call, len)?;
             if call.uid != 0 && !call.anonymous {
                 // As for any truncation by somebody without privileges.
@@ -223,7 +229,7 @@ impl<C: Content> Files<C> {
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.change(open, call, |state| {
+        self.change(open, |state| {
             self.content().fallocate(state, call, mode, offset, len)?;
             self.touch(open)?;
             self.content().times_set(state)
@@ -232,7 +238,7 @@ impl<C: Content> Files<C> {
 
     /// Sets the time of change: the content changed, be the lower file written or not.
     fn touch(&self, open: &OpenFile<C>) -> Result<()> {
-        let changes = SetAttr { mtime: Some(SetTime::Now), ..SetAttr::default() };
+        let changes = SetAttr::of_times(None, Some(SetTime::Now));
         match self.lower().setattr(&Call::internal(), open.ino(), &changes) {
             // An unprivileged host may write others' files without being allowed to set times.
             Err(Error::Lower(Errno::PERM | Errno::ACCESS)) | Ok(_) => Ok(()),
@@ -261,12 +267,13 @@ impl<C: Content> Files<C> {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(COPY_PIECE) as usize;
-            let moved = self.read(source, from + done, &mut buffer[..piece]).and_then(|read| {
-                if read > 0 {
-                    self.write(target, call, to + done, &buffer[..read])?;
-                }
-                Ok(read as u64)
-            });
+            let moved =
+                self.read(source, call, from + done, &mut buffer[..piece]).and_then(|read| {
+                    if read > 0 {
+                        self.write(target, call, to + done, &buffer[..read])?;
+                    }
+                    Ok(read as u64)
+                });
             match moved {
                 Ok(0) => break,
                 Ok(moved) => done += moved,
@@ -297,8 +304,8 @@ fn set_size(attr: &mut Attr, len: Result<u64>, name: impl FnOnce() -> String) ->
     Ok(())
 }
 
-impl<C: Content> FileSystem for ContentFs<C> {
-    fn lower(&self) -> &dyn FileSystem {
+impl<C: Content> Layer for ContentFs<C> {
+    fn lower(&self) -> &Stack {
         self.lower()
     }
 
@@ -358,8 +365,16 @@ impl<C: Content> FileSystem for ContentFs<C> {
         self.show(self.lower().link(call, ino, parent, name)?)
     }
 
-    fn read(&self, _: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.files.read(&*self.open_file(ino)?, offset, buffer)
+    fn open(&self, call: &Call, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        self.content().opened(&*self.open_file(ino)?, call, flags)
+    }
+
+    fn release(&self, ino: Ino, handle: u64) -> Result<()> {
+        self.content().released(&*self.open_file(ino)?, handle)
+    }
+
+    fn read(&self, call: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.files.read(&*self.open_file(ino)?, call, offset, buffer)
     }
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {

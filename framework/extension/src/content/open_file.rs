@@ -1,18 +1,19 @@
-//! One file in use, as a content extension meets it outside of a call.
+//! One file in use: its state behind the inode's lock.
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{Attr, Call, Content, Error, FileSystem, Ino, Result};
+use crate::content::Context;
+use crate::{Content, FileSystem, Ino, Result, Store};
 
 /// What all open files of a layer have in common.
 pub(super) struct Shared {
     pub(super) lower: Arc<dyn FileSystem>,
+    pub(super) store: Arc<dyn Store>,
     /// Times of use count from here.
     start: Instant,
     /// The mount ends: nobody starts long work any more.
@@ -20,8 +21,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(lower: Arc<dyn FileSystem>) -> Arc<Self> {
-        Arc::new(Self { lower, start: Instant::now(), stopping: AtomicBool::new(false) })
+    pub(super) fn new(lower: Arc<dyn FileSystem>, store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { lower, store, start: Instant::now(), stopping: AtomicBool::new(false) })
     }
 
     pub(super) fn stop(&self) {
@@ -64,9 +65,10 @@ impl Drop for Hold {
     }
 }
 
-/// A file in use: its state behind the inode's lock, and its surroundings.
+/// A file in use: its state behind the inode's lock, and, by dereference, its [`Context`].
 pub struct OpenFile<C: Content> {
-    hold: Hold,
+    context: Context,
+    _hold: Hold,
     state: RwLock<C::File>,
     waiting: AtomicUsize,
     /// When it was last used and last written, in milliseconds since the start; 0 for never.
@@ -77,10 +79,11 @@ pub struct OpenFile<C: Content> {
 }
 
 impl<C: Content> OpenFile<C> {
-    pub(super) fn new(hold: Hold, state: C::File) -> Self {
-        let used = AtomicU64::new(hold.shared.now());
+    pub(super) fn new(hold: Hold, context: Context, state: C::File) -> Self {
+        let used = AtomicU64::new(context.shared.now());
         Self {
-            hold,
+            context,
+            _hold: hold,
             state: RwLock::new(state),
             waiting: AtomicUsize::new(0),
             used,
@@ -89,16 +92,8 @@ impl<C: Content> OpenFile<C> {
         }
     }
 
-    pub(super) fn ino(&self) -> Ino {
-        self.hold.ino
-    }
-
-    fn lower(&self) -> &dyn FileSystem {
-        &*self.hold.shared.lower
-    }
-
     pub(super) fn note_use(&self) {
-        self.used.store(self.hold.shared.now(), Ordering::Relaxed);
+        self.used.store(self.context.shared.now(), Ordering::Relaxed);
     }
 
     pub(super) fn last_use(&self) -> u64 {
@@ -107,7 +102,7 @@ impl<C: Content> OpenFile<C> {
 
     /// Notes that it was written; true if it has yet to be queued for settling.
     pub(super) fn note_write(&self) -> bool {
-        self.written.store(self.hold.shared.now(), Ordering::Relaxed);
+        self.written.store(self.context.shared.now(), Ordering::Relaxed);
         !self.queued.swap(true, Ordering::AcqRel)
     }
 
@@ -116,7 +111,7 @@ impl<C: Content> OpenFile<C> {
     pub(super) fn take_from_queue(&self) -> Option<Duration> {
         self.queued.swap(false, Ordering::AcqRel);
         let written = self.written.load(Ordering::Relaxed);
-        let now = self.hold.shared.now();
+        let now = self.context.shared.now();
         (written > 0).then(|| Duration::from_millis(now.saturating_sub(written)))
     }
 
@@ -148,60 +143,14 @@ impl<C: Content> OpenFile<C> {
     /// be left for later.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0 || self.hold.shared.is_stopping()
-    }
-
-    /// Attributes as the lower layer has them; size and blocks are the stored ones.
-    pub fn lower_attr(&self) -> Result<Attr> {
-        self.lower().getattr(&Call::internal(), self.ino())
-    }
-
-    /// An extended attribute of this file.
-    pub fn xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        xattr(self.lower(), self.ino(), name)
-    }
-
-    /// Sets an extended attribute of this file, as the host.
-    pub fn set_xattr(&self, name: &str, value: &[u8]) -> Result<()> {
-        let flags = crate::XattrFlags::empty();
-        self.lower().setxattr(&Call::internal(), self.ino(), OsStr::new(name), value, flags)
-    }
-
-    /// An extended attribute of the nearest directory above this file that has it. Of several
-    /// hard links, the name by which the file was last met counts.
-    pub fn inherited_xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let mut ino = self.ino();
-        while ino != Ino::ROOT {
-            ino = match self.lower().parent(ino) {
-                Ok((parent, _)) => parent,
-                Err(Error::Lower(_)) => break,
-                Err(error) => return Err(error),
-            };
-            if let Some(value) = xattr(self.lower(), ino, name)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The path below the root by which this file was last met, for messages.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        let mut names: Vec<OsString> = Vec::new();
-        let mut ino = self.ino();
-        while let Ok((parent, name)) = self.lower().parent(ino) {
-            names.push(name);
-            ino = parent;
-        }
-        names.iter().rev().collect()
+        self.waiting.load(Ordering::Relaxed) > 0 || self.context.shared.is_stopping()
     }
 }
 
-fn xattr(lower: &dyn FileSystem, ino: Ino, name: &str) -> Result<Option<Vec<u8>>> {
-    use crate::Errno;
-    match lower.getxattr(&Call::internal(), ino, OsStr::new(name)) {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::NoAttribute | Error::Lower(Errno::NODATA | Errno::OPNOTSUPP)) => Ok(None),
-        Err(error) => Err(error),
+impl<C: Content> Deref for OpenFile<C> {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
     }
 }

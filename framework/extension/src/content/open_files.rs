@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::open_file::{Hold, Shared};
+use crate::content::Context;
 use crate::{Content, Ino, OpenFile, Result};
 
 /// How many files stay in use although nobody uses them.
@@ -65,8 +66,9 @@ impl<C: Content> OpenFiles<C> {
             }
             Use::AtRest(_guard) => {
                 let hold = Hold::new(&self.shared, ino)?;
-                let state = self.content.open(self.shared.lower.file(ino)?)?;
-                let open = Arc::new(OpenFile::new(hold, state));
+                let context = Context::new(&self.shared, ino)?;
+                let state = self.content.open(&context)?;
+                let open = Arc::new(OpenFile::new(hold, context, state));
                 self.open.insert(ino, Arc::clone(&open));
                 open
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::content::Context;
 use crate::testkit::{self, MemoryKernel, MemoryTree};
 use crate::{
     Call, Content, ContentFs, Environment, Error, FileSystem, Ino, LowerFile, OpenFile, Result,
@@ -65,10 +66,11 @@ impl Fake {
 impl Content for Fake {
     type File = File;
 
-    fn open(&self, lower: Arc<dyn LowerFile>) -> Result<File> {
+    fn open(&self, context: &Context) -> Result<File> {
         if self.damaged.load(Ordering::Relaxed) {
             return Err(Error::Damaged("on purpose".to_owned()));
         }
+        let lower = Arc::clone(context.lower());
         let mut bytes = vec![0; lower.len()? as usize];
         lower.read_exact_at(0, &mut bytes)?;
         Ok(File { lower, bytes })
@@ -78,7 +80,7 @@ impl Content for Fake {
         Ok(file.bytes.len() as u64)
     }
 
-    fn read(&self, file: &File, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read(&self, file: &File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let bytes = file.bytes.get(offset as usize..).unwrap_or_default();
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
@@ -89,7 +91,7 @@ impl Content for Fake {
         let end = offset as usize + data.len();
         self.set_len(file, call, file.bytes.len().max(end) as u64)?;
         file.bytes[offset as usize..end].copy_from_slice(data);
-        file.lower.write_at(offset, data)
+        file.lower.write_at(call.credentials(), offset, data)
     }
 
     fn set_len(&self, file: &mut File, _: &Call, len: u64) -> Result<()> {

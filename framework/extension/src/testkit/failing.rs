@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::{Errno, FileId, LowerFile, Result, Times, Whence};
+use crate::{Credentials, Errno, FileId, LowerFile, Result, Times, Whence};
 
 /// What shall go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +78,12 @@ impl LowerFile for Failing {
         self.inner.read_at(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    fn write_at(&self, by: Credentials, offset: u64, data: &[u8]) -> Result<()> {
         if let Some(fault) = self.faults.next() {
-            self.inner.write_at(offset, &data[..fault.partial.min(data.len())])?;
+            self.inner.write_at(by, offset, &data[..fault.partial.min(data.len())])?;
             return Err(fault.errno.into());
         }
-        self.inner.write_at(offset, data)
+        self.inner.write_at(by, offset, data)
     }
 
     fn len(&self) -> Result<u64> {
@@ -104,9 +104,9 @@ impl LowerFile for Failing {
         self.inner.sync(data_only)
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, by: Credentials, offset: u64, len: u64) -> Result<()> {
         self.faults.check()?;
-        self.inner.reserve(offset, len)
+        self.inner.reserve(by, offset, len)
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<()> {

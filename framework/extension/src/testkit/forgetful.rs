@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::MemoryFile;
-use crate::{FileId, LowerFile, Result, Times, Whence};
+use crate::{Credentials, FileId, LowerFile, Result, Times, Whence};
 
 /// A change that was not synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +83,9 @@ impl Forgetful {
 
 fn apply(file: &MemoryFile, change: &Change) {
     let done = match change {
-        Change::Write(offset, data) => file.write_at(*offset, data),
+        Change::Write(offset, data) => file.write_at(Credentials::HOST, *offset, data),
         Change::SetLen(len) => file.set_len(*len),
-        Change::Reserve(offset, len) => file.reserve(*offset, *len),
+        Change::Reserve(offset, len) => file.reserve(Credentials::HOST, *offset, *len),
         Change::Punch(offset, len) => file.punch(*offset, *len),
         Change::SetTimes(times) => file.set_times(times),
         Change::Name => Ok(()),
@@ -98,7 +98,7 @@ impl LowerFile for Forgetful {
         self.now.read_at(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    fn write_at(&self, _: Credentials, offset: u64, data: &[u8]) -> Result<()> {
         self.change(Change::Write(offset, data.to_vec()));
         Ok(())
     }
@@ -123,7 +123,7 @@ impl LowerFile for Forgetful {
         Ok(())
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, _: Credentials, offset: u64, len: u64) -> Result<()> {
         self.change(Change::Reserve(offset, len));
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use crate::{Errno, FileId, LowerFile, Result, Times, Whence};
+use crate::{Credentials, Errno, FileId, LowerFile, Result, Times, Whence};
 
 const PAGE: u64 = 4096;
 
@@ -139,7 +139,7 @@ impl LowerFile for MemoryFile {
         Ok(self.content.lock().read(offset, buffer))
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    fn write_at(&self, _: Credentials, offset: u64, data: &[u8]) -> Result<()> {
         self.content.lock().write(offset, data);
         Ok(())
     }
@@ -162,7 +162,7 @@ impl LowerFile for MemoryFile {
         Ok(())
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, _: Credentials, offset: u64, len: u64) -> Result<()> {
         let Content { pages, reserved, .. } = &mut *self.content.lock();
         let range = offset / PAGE..(offset + len).div_ceil(PAGE);
         reserved.extend(range.filter(|page| !pages.contains_key(page)));

@@ -1,7 +1,7 @@
 //! The test kit itself.
 
 use super::*;
-use crate::{Call, Errno, LowerFile, Store};
+use crate::{Call, Credentials, Errno, LowerFile, Store};
 
 fn bytes(file: &dyn LowerFile) -> Vec<u8> {
     let mut bytes = vec![0; file.len().expect("length") as usize];
@@ -12,11 +12,11 @@ fn bytes(file: &dyn LowerFile) -> Vec<u8> {
 #[test]
 fn a_crash_leaves_what_was_synced_and_chosen_changes() {
     let file = Forgetful::new(MemoryFile::with_bytes(1, b"durable"));
-    file.write_at(0, b"SYNCED").expect("write");
+    file.write_at(Credentials::HOST, 0, b"SYNCED").expect("write");
     file.sync(true).expect("sync");
-    file.write_at(0, b"first").expect("write");
+    file.write_at(Credentials::HOST, 0, b"first").expect("write");
     file.set_len(5).expect("set_len");
-    file.write_at(5, b" and last").expect("write");
+    file.write_at(Credentials::HOST, 5, b" and last").expect("write");
     assert_eq!(bytes(&file), b"first and last");
 
     assert_eq!(file.crash(&mut |_| Kept::Lost).bytes(), b"SYNCEDe");
@@ -43,8 +43,8 @@ fn the_planned_call_fails_after_a_part_of_its_bytes() {
     let file = Failing { inner: inner.clone(), faults: Arc::clone(&faults) };
     let fault = Fault { partial: 3, ..Fault::once(1, Errno::NOSPC) };
     faults.plan(Some(fault));
-    assert_eq!(file.write_at(0, b"first"), Ok(()));
-    assert_eq!(file.write_at(5, b"second"), Err(Errno::NOSPC.into()));
+    assert_eq!(file.write_at(Credentials::HOST, 0, b"first"), Ok(()));
+    assert_eq!(file.write_at(Credentials::HOST, 5, b"second"), Err(Errno::NOSPC.into()));
     assert_eq!(inner.bytes(), b"firstsec");
     assert_eq!(file.sync(false), Ok(()), "only one call fails");
     assert_eq!(faults.calls(), 3);
@@ -61,7 +61,7 @@ fn names_of_a_store_are_lost_from_the_last_on() {
     let tree = MemoryTree::new();
     let store = tree.store();
     let kept = store.open("kept", true).expect("a new file");
-    kept.write_at(0, b"text").expect("write");
+    kept.write_at(Credentials::HOST, 0, b"text").expect("write");
     store.sync_all().expect("sync_all");
     store.open("lost", true).expect("a new file");
     store.rename("kept", "renamed").expect("rename");

@@ -14,7 +14,7 @@ use fuser::{
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use hsci_extension::{
-    Attr, Call, Entry, Error, FallocateFlags, FileSystem, Ino, OFlags, Opened,
+    Attr, Call, Entry, Error, FallocateFlags, FileSystem, Ino, OpenFlags as Flags, Opened,
     Result as LayerResult, SetAttr, Whence, XattrFlags,
 };
 
@@ -52,8 +52,12 @@ impl Adapter {
         Self { top, tree, takeover, profile, answers, status }
     }
 
-    pub(super) fn ttl(&self) -> Duration {
-        self.profile.cache
+    /// How long the kernel may rely on a name, of which a layer says `asked`.
+    pub(super) fn name_ttl(&self, asked: Option<Duration>) -> Duration {
+        match self.profile.names_differ {
+            true => Duration::ZERO,
+            false => asked.unwrap_or(self.profile.cache),
+        }
     }
 
     fn entry(&self, entry: Result<Entry, Errno>, reply: ReplyEntry) {
@@ -61,7 +65,8 @@ impl Adapter {
             Ok(entry) => {
                 self.tree.tell(entry.ino);
                 let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
-                reply.entry(&self.ttl(), &attr, Generation(entry.generation));
+                let ttl = self.name_ttl(entry.ttl);
+                reply.entry(&ttl, &attr, Generation(entry.generation));
             }
             Err(errno) => reply.error(errno),
         }
@@ -69,7 +74,7 @@ impl Adapter {
 
     fn attributes(&self, attr: Result<Attr, Errno>, reply: ReplyAttr) {
         match attr {
-            Ok(attr) => reply.attr(&self.ttl(), &file_attr(INodeNo(attr.ino), &attr)),
+            Ok(attr) => reply.attr(&self.profile.cache, &file_attr(INodeNo(attr.ino), &attr)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -121,14 +126,16 @@ impl Filesystem for Adapter {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let entry = self.answer(request, Operation::Lookup, parent, |call, ino| {
             match self.top.lookup(&call, ino, name) {
-                Err(Error::Lower(hsci_extension::Errno::NOENT)) => Ok(None),
-                other => other.map(Some),
+                Err(Error::Lower(hsci_extension::Errno::NOENT)) => {
+                    Ok(Err(self.top.absent_ttl(&call, ino, name)))
+                }
+                other => other.map(Ok),
             }
         });
         match entry {
-            Ok(Some(entry)) => self.entry(Ok(entry), reply),
+            Ok(Ok(entry)) => self.entry(Ok(entry), reply),
             // Inode 0 with a time: the kernel remembers that there is no such name.
-            Ok(None) => reply.entry(&self.ttl(), &NO_ATTR, Generation(0)),
+            Ok(Err(ttl)) => reply.entry(&self.name_ttl(ttl), &NO_ATTR, Generation(0)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -166,14 +173,9 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let changes = SetAttr {
-            mode: mode.map(|mode| mode & 0o7777),
-            uid,
-            gid,
-            size,
-            atime: atime.map(set_time),
-            mtime: mtime.map(set_time),
-        };
+        let mut changes = SetAttr::of_times(atime.map(set_time), mtime.map(set_time));
+        changes.mode = mode.map(|mode| mode & 0o7777);
+        (changes.uid, changes.gid, changes.size) = (uid, gid, size);
         let attr = self.answer(request, Operation::Setattr, number, |call, ino| {
             self.top.setattr(&call, ino, &changes)
         });
@@ -288,7 +290,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if !self.profile.dispatch.open {
+        if !self.profile.opens {
             // On purpose: from now on the kernel keeps opens to itself.
             self.answers.count(Operation::Open);
             return reply.error(Errno::ENOSYS);
@@ -312,7 +314,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        if !self.profile.dispatch.open {
+        if !self.profile.opens {
             // On purpose: MKNOD costs one request less, for no RELEASE follows.
             self.answers.count(Operation::Create);
             return reply.error(Errno::ENOSYS);
@@ -334,7 +336,7 @@ impl Filesystem for Adapter {
             Ok((entry, opened)) => {
                 self.tree.tell(entry.ino);
                 reply.created(
-                    &self.ttl(),
+                    &self.name_ttl(entry.ttl),
                     &file_attr(INodeNo(entry.ino.0), &entry.attr),
                     Generation(entry.generation),
                     FileHandle(opened.handle),
@@ -368,7 +370,7 @@ impl Filesystem for Adapter {
         _: LockOwner,
         reply: ReplyEmpty,
     ) {
-        if !self.profile.dispatch.flush {
+        if !self.profile.flushes {
             // On purpose: from now on closes are the kernel's own business.
             self.answers.count(Operation::Flush);
             return reply.error(Errno::ENOSYS);
@@ -456,6 +458,9 @@ impl Filesystem for Adapter {
         let opened = self
             .answer(request, Operation::Opendir, number, |call, ino| self.top.opendir(&call, ino));
         match opened {
+            Ok(()) if self.profile.names_differ => {
+                reply.opened(FileHandle(0), FopenFlags::empty());
+            }
             Ok(()) => reply.opened(FileHandle(0), CACHED_DIRECTORY),
             Err(errno) => reply.error(errno),
         }
@@ -522,14 +527,14 @@ impl Filesystem for Adapter {
             .answer(request, Operation::Statfs, number, |call, ino| self.top.statfs(&call, ino));
         match stat {
             Ok(stat) => reply.statfs(
-                stat.f_blocks,
-                stat.f_bfree,
-                stat.f_bavail,
-                stat.f_files,
-                stat.f_ffree,
-                stat.f_bsize as u32,
-                stat.f_namemax as u32,
-                stat.f_frsize as u32,
+                stat.blocks,
+                stat.blocks_free,
+                stat.blocks_available,
+                stat.files,
+                stat.files_free,
+                stat.block_size as u32,
+                stat.name_max as u32,
+                stat.fragment_size as u32,
             ),
             Err(errno) => reply.error(errno),
         }
@@ -686,8 +691,8 @@ const MOST_COPY: u64 = 1 << 30;
 const CACHED_DIRECTORY: FopenFlags =
     FopenFlags::FOPEN_CACHE_DIR.union(FopenFlags::FOPEN_KEEP_CACHE);
 
-fn open_flags(flags: i32) -> OFlags {
-    OFlags::from_bits_retain(flags as u32)
+fn open_flags(flags: i32) -> Flags {
+    Flags::from_bits_retain(flags as u32)
 }
 
 fn fopen_flags(opened: Opened) -> FopenFlags {

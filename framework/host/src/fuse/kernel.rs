@@ -1,5 +1,6 @@
 //! Telling the kernel that what it caches is out of date.
 
+use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
@@ -9,6 +10,8 @@ use hsci_extension::{Ino, Kernel};
 enum Notice {
     Attributes(Ino),
     Content(Ino),
+    Entry(Ino, OsString),
+    Deleted(Ino, OsString, Ino),
 }
 
 /// The kernel's caches of one mount. Notices are sent by a thread of their own: the kernel may
@@ -27,6 +30,11 @@ impl KernelCaches {
                     // A negative offset means attributes only.
                     Notice::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), -1, 0),
                     Notice::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
+                    // The kernel drops what it has of the directory's listing as well.
+                    Notice::Entry(parent, name) => notifier.inval_entry(INodeNo(parent.0), &name),
+                    Notice::Deleted(parent, name, ino) => {
+                        notifier.delete(INodeNo(parent.0), INodeNo(ino.0), &name)
+                    }
                 };
             }
         };
@@ -53,5 +61,13 @@ impl Kernel for KernelCaches {
 
     fn invalidate_content(&self, ino: Ino) {
         self.send(Notice::Content(ino));
+    }
+
+    fn invalidate_entry(&self, parent: Ino, name: &OsStr) {
+        self.send(Notice::Entry(parent, name.to_owned()));
+    }
+
+    fn deleted(&self, parent: Ino, name: &OsStr, ino: Ino) {
+        self.send(Notice::Deleted(parent, name.to_owned(), ino));
     }
 }

@@ -29,7 +29,7 @@ impl Adapter {
             let (attr, generation, ttl) = match &found {
                 Some(entry) => {
                     let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
-                    (attr, Generation(entry.generation), self.ttl())
+                    (attr, Generation(entry.generation), self.name_ttl(entry.ttl))
                 }
                 // The kernel takes nothing but the name from `.` and `..`. What cannot be looked
                 // up is listed all the same, good for no time: its user gets the error.

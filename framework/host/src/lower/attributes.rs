@@ -3,13 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
-use hsci_extension::{
-    Attr, Call, Errno, FileKind, Ino, RESERVED_NAME, Result, SetAttr, SetTime, Times,
-};
+use hsci_extension::{Attr, Call, FileKind, Ino, RESERVED_NAME, Result, SetAttr, SetTime, Times};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid,
     statx,
 };
+use rustix::io::Errno;
 
 use super::descriptors::Access;
 use super::inodes::Inode;
@@ -93,7 +92,7 @@ impl LowerTree {
 
     pub(super) fn times_of(&self, inode: &Inode) -> Result<Times> {
         let stat = stat_of(&*self.path_of(inode)?)?;
-        Ok(Times { accessed: time(&stat.stx_atime), modified: time(&stat.stx_mtime) })
+        Ok(Times::new(time(&stat.stx_atime), time(&stat.stx_mtime)))
     }
 
     pub(super) fn set_times_of(&self, inode: &Inode, times: &Times) -> Result<()> {
@@ -124,21 +123,19 @@ pub(super) fn stat_of(path: &OwnedFd) -> Result<Statx> {
 /// Attributes as users see them. Only the root is known above by a number that is not its own.
 pub(super) fn attr_of(ino: Ino, stat: &Statx) -> Attr {
     let mode = u32::from(stat.stx_mode);
-    Attr {
-        ino: if ino == Ino::ROOT { stat.stx_ino } else { ino.0 },
-        kind: kind_of(FileType::from_raw_mode(mode)).unwrap_or(FileKind::Regular),
-        mode: mode & 0o7777,
-        nlink: stat.stx_nlink,
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
-        size: stat.stx_size,
-        blocks: stat.stx_blocks,
-        block_size: stat.stx_blksize,
-        atime: time(&stat.stx_atime),
-        mtime: time(&stat.stx_mtime),
-        ctime: time(&stat.stx_ctime),
+    let kind = kind_of(FileType::from_raw_mode(mode)).unwrap_or(FileKind::Regular);
+    let mut attr = Attr::new(ino, kind, mode & 0o7777);
+    if ino == Ino::ROOT {
+        attr.ino = stat.stx_ino;
     }
+    (attr.nlink, attr.uid, attr.gid) = (stat.stx_nlink, stat.stx_uid, stat.stx_gid);
+    attr.rdev = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
+    (attr.size, attr.blocks) = (stat.stx_size, stat.stx_blocks);
+    attr.block_size = stat.stx_blksize;
+    attr.atime = time(&stat.stx_atime);
+    attr.mtime = time(&stat.stx_mtime);
+    attr.ctime = time(&stat.stx_ctime);
+    attr
 }
 
 pub(super) fn kind_of(kind: FileType) -> Option<FileKind> {

@@ -3,11 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::{
-    Errno, FallocateFlags, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence,
-};
-use rustix::fs::SeekFrom;
-use rustix::io::{pread, pwrite};
+use hsci_extension::{Credentials, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence};
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::{Errno, pread, pwrite};
 
 use super::LowerTree;
 use super::attributes::stat_of;
@@ -75,8 +73,9 @@ impl LowerFile for TreeFile {
         read_at(&*self.open(Access::Read)?, offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    fn write_at(&self, by: Credentials, offset: u64, data: &[u8]) -> Result<()> {
         let file = self.open(Access::Write)?;
+        self.tree.credentials.act_as(by);
         self.tree.patiently(|| write_at(&file, offset, data))
     }
 
@@ -96,8 +95,9 @@ impl LowerFile for TreeFile {
         sync(&*self.open(Access::Read)?, data_only)
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, by: Credentials, offset: u64, len: u64) -> Result<()> {
         let content = self.open(Access::Write)?;
+        self.tree.credentials.act_as(by);
         let mode = FallocateFlags::KEEP_SIZE;
         self.tree.patiently(|| Ok(rustix::fs::fallocate(&*content, mode, offset, len)?))
     }

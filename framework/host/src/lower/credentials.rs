@@ -44,9 +44,9 @@ impl Credentials {
         Self { switches }
     }
 
-    /// Makes this thread create names as the caller. It stays so until the next call.
+    /// Makes this thread create names as the caller.
     pub(super) fn create_as(self, call: &Call) {
-        self.act_as(call);
+        self.act_as(call.credentials());
         if UMASK.get() == Some(call.umask) {
             return;
         }
@@ -59,12 +59,12 @@ impl Credentials {
         UMASK.set(Some(call.umask));
     }
 
-    /// Makes this thread own, and take space, as the caller: the file system's reserve is for
-    /// root alone. It stays so until the next call; capabilities do not change.
-    pub(super) fn act_as(self, call: &Call) {
-        let wanted = Some((call.uid, call.gid));
+    /// Makes this thread own, and take space, as somebody: the file system's reserve is for root alone.
+    /// Whatever takes space or makes a name says first as whom; capabilities do not change.
+    pub(super) fn act_as(self, by: hsci_extension::Credentials) {
+        let wanted = Some((by.uid, by.gid));
         if self.switches && ACTING.get() != wanted {
-            set_filesystem_ids(call.uid, call.gid);
+            set_filesystem_ids(by.uid, by.gid);
             ACTING.set(wanted);
         }
     }

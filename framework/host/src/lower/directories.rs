@@ -33,12 +33,8 @@ impl LowerTree {
                 break;
             }
             if !is_reserved(ino, name) {
-                entries.push(DirEntry {
-                    name: name.to_owned(),
-                    ino: entry.ino(),
-                    kind: kind_of(entry.file_type()),
-                    next: entry.next_entry_cookie(),
-                });
+                let kind = kind_of(entry.file_type());
+                entries.push(DirEntry::new(name, entry.ino(), kind, entry.next_entry_cookie()));
             }
         }
         Ok(entries)

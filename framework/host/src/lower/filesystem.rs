@@ -1,11 +1,12 @@
-//! The operations of the base layer. Nothing is below it, so every method is overridden.
+//! The operations of the base layer. Nothing is below it.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hsci_extension::{
-    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileSystem, Ino, LowerFile, OFlags,
-    Opened, RenameFlags, Result, SetAttr, StatVfs, Whence, XattrFlags,
+    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileSystem, Ino, LowerFile,
+    OpenFlags, Opened, RenameFlags, Result, SetAttr, StatFs, Whence, XattrFlags,
 };
 use rustix::fs::AtFlags;
 
@@ -14,12 +15,12 @@ use super::content::{read_at, seek, write_at};
 use super::descriptors::Access;
 
 impl FileSystem for LowerTree {
-    fn lower(&self) -> &dyn FileSystem {
-        self
-    }
-
     fn lookup(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
         self.find(parent, name)
+    }
+
+    fn absent_ttl(&self, _: &Call, _: Ino, _: &OsStr) -> Option<Duration> {
+        None
     }
 
     fn retain(&self, ino: Ino) -> Result<()> {
@@ -42,10 +43,6 @@ impl FileSystem for LowerTree {
 
     fn setattr(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
         self.set_attributes(call, ino, changes)
-    }
-
-    fn act_as(&self, call: &Call) {
-        self.credentials.act_as(call);
     }
 
     fn drop_privileges(&self, ino: Ino) -> Result<()> {
@@ -94,7 +91,7 @@ impl FileSystem for LowerTree {
         Ok(())
     }
 
-    fn open(&self, _: &Call, _: Ino, _: OFlags) -> Result<Opened> {
+    fn open(&self, _: &Call, _: Ino, _: OpenFlags) -> Result<Opened> {
         Ok(Opened::default())
     }
 
@@ -111,7 +108,7 @@ impl FileSystem for LowerTree {
     }
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        self.act_as(call);
+        self.credentials.act_as(call.credentials());
         let file = self.content_of(ino, Access::Write)?;
         self.patiently(|| write_at(&file, offset, data))
     }
@@ -128,8 +125,9 @@ impl FileSystem for LowerTree {
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.act_as(call);
+        self.credentials.act_as(call.credentials());
         let content = self.content_of(ino, Access::Write)?;
+        let mode = rustix::fs::FallocateFlags::from_bits_retain(mode.bits());
         self.patiently(|| Ok(rustix::fs::fallocate(&*content, mode, offset, len)?))
     }
 
@@ -144,7 +142,7 @@ impl FileSystem for LowerTree {
         to: (Ino, u64),
         len: u64,
     ) -> Result<u64> {
-        self.act_as(call);
+        self.credentials.act_as(call.credentials());
         self.copy(from, to, len)
     }
 
@@ -156,8 +154,15 @@ impl FileSystem for LowerTree {
         self.sync_names(ino, data_only)
     }
 
-    fn statfs(&self, _: &Call, _: Ino) -> Result<StatVfs> {
-        Ok(rustix::fs::fstatvfs(&self.root)?)
+    fn statfs(&self, _: &Call, _: Ino) -> Result<StatFs> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        let mut answer = StatFs::default();
+        (answer.block_size, answer.fragment_size) = (stat.f_bsize, stat.f_frsize);
+        (answer.blocks, answer.blocks_free) = (stat.f_blocks, stat.f_bfree);
+        answer.blocks_available = stat.f_bavail;
+        (answer.files, answer.files_free) = (stat.f_files, stat.f_ffree);
+        answer.name_max = stat.f_namemax;
+        Ok(answer)
     }
 
     fn setxattr(

@@ -28,7 +28,9 @@ impl LowerTree {
             Ok(Inode::new(ino, device_of(&stat), stat.stx_ino, handle))
         })?;
         self.met(&inode, parent, name);
-        Ok(Entry { ino, generation: inode.generation(), attr: attr_of(ino, &stat) })
+        let mut entry = Entry::new(ino, attr_of(ino, &stat));
+        entry.generation = inode.generation();
+        Ok(entry)
     }
 
     pub(super) fn make_node(
@@ -86,7 +88,7 @@ impl LowerTree {
         let directory = self.path(parent)?;
         match rustix::fs::linkat(&*from, "", &*directory, name, AtFlags::EMPTY_PATH) {
             // Without CAP_DAC_READ_SEARCH the way leads through /proc.
-            Err(Errno::NOENT) => rustix::fs::linkat(
+            Err(rustix::io::Errno::NOENT) => rustix::fs::linkat(
                 rustix::fs::CWD,
                 &*proc_path(&from),
                 &*directory,
@@ -134,7 +136,8 @@ impl LowerTree {
         } else {
             self.keep_alive(&new, to.1)?
         };
-        if let Err(errno) = rustix::fs::renameat_with(&*old, from.1, &*new, to.1, flags) {
+        let system = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
+        if let Err(errno) = rustix::fs::renameat_with(&*old, from.1, &*new, to.1, system) {
             if let Some(victim) = victim {
                 self.stays(&victim);
             }

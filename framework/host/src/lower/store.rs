@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use hsci_extension::{Call, Errno, FileId, LowerFile, RESERVED_NAME, Result, Store};
+use hsci_extension::{Credentials, Errno, FileId, LowerFile, RESERVED_NAME, Result, Store};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, StatxFlags, statx};
 
 use super::inodes::Inode;
@@ -42,7 +42,7 @@ impl LowerStore {
 
 impl Store for LowerStore {
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>> {
-        self.tree.credentials.act_as(&Call::internal());
+        self.tree.credentials.act_as(Credentials::HOST);
         let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if create {
             flags |= OFlags::CREATE;
@@ -122,7 +122,7 @@ fn search(tree: &LowerTree, wanted: &Handle) -> Result<OwnedFd> {
 fn open_directory(parent: &OwnedFd, name: &str, create: bool) -> Result<OwnedFd> {
     if create {
         match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use hsci_extension::{Errno, Error, Ino, Result, XattrFlags};
+use hsci_extension::{Error, Ino, Result, XattrFlags};
+use rustix::io::Errno;
 
 use super::{LowerTree, proc_path};
 
@@ -36,6 +37,7 @@ impl LowerTree {
         value: &[u8],
         flags: XattrFlags,
     ) -> Result<()> {
+        let flags = rustix::fs::XattrFlags::from_bits_retain(flags.bits());
         Ok(rustix::fs::setxattr(&*proc_path(&*self.path(ino)?), name, value, flags)?)
     }
 

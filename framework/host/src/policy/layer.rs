@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hsci_abi::numbers::open_flags;
 use hsci_extension::{
-    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, FileSystem, Ino, OFlags,
-    Opened, RenameFlags, Result, SetAttr, SetTime, StatVfs, XattrFlags,
+    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, FileSystem, Ino, Layer,
+    OpenFlags, Opened, RenameFlags, Result, SetAttr, SetTime, Stack, StatFs, XattrFlags,
 };
 use hsci_language::{Facts, FileType, OpenFlag, Operation, Operations};
 
@@ -232,12 +232,11 @@ fn made(mode: u32) -> (Operation, FileType) {
 }
 
 /// What a descriptor may do that is opened so, and the flags as rules know them.
-fn opening(flags: OFlags) -> (Vec<Operation>, u32) {
+fn opening(flags: OpenFlags) -> (Vec<Operation>, u32) {
     if flags.bits() & OPEN_TO_EXECUTE != 0 {
         return (vec![Operation::Open, Operation::Exec], 1);
     }
-    let access = flags & OFlags::RWMODE;
-    let (reads, writes) = (access != OFlags::WRONLY, access != OFlags::RDONLY);
+    let (reads, writes) = (flags.reads(), flags.writes());
     let bit = |flag: OpenFlag| 1_u32 << flag.number();
     // Of the access mode, tables have bits of their own.
     let mut bits = open_flags(flags.bits()).unwrap_or_default();
@@ -266,8 +265,8 @@ fn changing(changes: &SetAttr) -> Vec<Operation> {
     known.iter().filter(|(is_asked, _)| *is_asked).map(|(_, operation)| *operation).collect()
 }
 
-impl FileSystem for Judged {
-    fn lower(&self) -> &dyn FileSystem {
+impl Layer for Judged {
+    fn lower(&self) -> &Stack {
         &*self.below
     }
 
@@ -331,7 +330,7 @@ impl FileSystem for Judged {
         self.below.link(&call, ino, parent, name)
     }
 
-    fn open(&self, call: &Call, ino: Ino, flags: OFlags) -> Result<Opened> {
+    fn open(&self, call: &Call, ino: Ino, flags: OpenFlags) -> Result<Opened> {
         let (operations, known) = opening(flags);
         let call = self.pass(call, &operations, |policy| self.object(policy, ino, known))?;
         self.below.open(&call, ino, flags)
@@ -392,7 +391,7 @@ impl FileSystem for Judged {
         self.below.fsyncdir(&call, ino, data_only)
     }
 
-    fn statfs(&self, call: &Call, ino: Ino) -> Result<StatVfs> {
+    fn statfs(&self, call: &Call, ino: Ino) -> Result<StatFs> {
         let call = self.on(call, &[Operation::Statfs], ino)?;
         self.below.statfs(&call, ino)
     }

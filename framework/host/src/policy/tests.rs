@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_engine::compile;
 use hsci_extension::testkit::MemoryTree;
-use hsci_extension::{Call, Errno, Error, FileSystem, Ino, OFlags, RenameFlags, Result, SetAttr};
+use hsci_extension::{
+    Call, Errno, Error, FileSystem, Ino, OpenFlags, RenameFlags, Result, SetAttr, Stack,
+};
 use hsci_language::names::FixedNames;
 use parking_lot::Mutex;
 
@@ -31,8 +33,8 @@ fn in_force(policy: Handed) -> InForce {
 /// Keeps the options that calls came with.
 struct Listening(Arc<MemoryTree>, Mutex<Vec<Option<String>>>);
 
-impl FileSystem for Listening {
-    fn lower(&self) -> &dyn FileSystem {
+impl hsci_extension::Layer for Listening {
+    fn lower(&self) -> &Stack {
         &*self.0
     }
 
@@ -95,12 +97,12 @@ fn calls_are_denied_by_path_user_and_operation() {
     let new = OsStr::new("new");
     assert_eq!(errno(rig.top.write(&by(BOB), f, 0, b"x")), Some(Errno::ACCESS));
     assert_eq!(errno(rig.top.write(&by(ALICE), f, 0, b"x")), None);
-    let cut = SetAttr { size: Some(0), ..SetAttr::default() };
+    let cut = SetAttr::of_size(0);
     assert_eq!(errno(rig.top.setattr(&by(BOB), f, &cut)), Some(Errno::ACCESS));
     assert_eq!(errno(rig.top.mknod(&by(BOB), a, new, 0o100_600, 0)), Some(Errno::ACCESS));
     assert_eq!(errno(rig.top.mknod(&by(BOB), b, new, 0o100_600, 0)), None);
     assert_eq!(errno(rig.top.unlink(&by(BOB), a, name)), Some(Errno::ACCESS));
-    let mode = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+    let mode = SetAttr::of_mode(0o600);
     let g = rig.find("b/f");
     assert_eq!(errno(rig.top.setattr(&by(ALICE), g, &mode)), Some(Errno::PERM));
     assert_eq!(errno(rig.top.unlink(&by(BOB), b, name)), None);
@@ -143,12 +145,12 @@ fn rights_are_judged_where_they_are_acquired() {
     assert!(!needs_opens(&handed(text, true), Path::new("/srv/t")), "the guard sees opens");
     let rig = Rig::new(policy.clone(), true);
     let f = rig.find("a/f");
-    let executing = OFlags::from_bits_retain(0o40);
-    assert_eq!(errno(rig.top.open(&by(BOB), f, OFlags::RDONLY)), Some(Errno::ACCESS));
-    assert_eq!(errno(rig.top.open(&by(BOB), f, OFlags::RDWR)), Some(Errno::ACCESS));
+    let executing = OpenFlags::from_bits_retain(0o40);
+    assert_eq!(errno(rig.top.open(&by(BOB), f, OpenFlags::RDONLY)), Some(Errno::ACCESS));
+    assert_eq!(errno(rig.top.open(&by(BOB), f, OpenFlags::RDWR)), Some(Errno::ACCESS));
     assert_eq!(errno(rig.top.open(&by(BOB), f, executing)), Some(Errno::ACCESS));
-    assert_eq!(errno(rig.top.open(&by(BOB), f, OFlags::WRONLY)), None);
-    assert_eq!(errno(rig.top.open(&by(ALICE), f, OFlags::RDONLY)), None);
+    assert_eq!(errno(rig.top.open(&by(BOB), f, OpenFlags::WRONLY)), None);
+    assert_eq!(errno(rig.top.open(&by(ALICE), f, OpenFlags::RDONLY)), None);
     assert_eq!(errno(rig.top.read(&by(BOB), f, 0, &mut [0])), None, "judged before");
     assert_eq!(errno(rig.top.opendir(&by(ALICE), rig.find("b"))), Some(Errno::NOENT));
     assert_eq!(errno(rig.top.opendir(&by(ALICE), rig.find("a"))), None);

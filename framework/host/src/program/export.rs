@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence, XattrFlags};
+use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
 
 use crate::failure::{Exit, Failure};
@@ -163,7 +163,7 @@ impl Export<'_> {
     /// As with owners: what the caller may not set, or the destination cannot hold, is left out.
     fn xattr(&self, ino: Ino, name: &OsStr, dest: &Path) {
         if let Ok(value) = self.top.getxattr(&Call::internal(), ino, name) {
-            let _ = rustix::fs::lsetxattr(dest, name, &value, XattrFlags::empty());
+            let _ = rustix::fs::lsetxattr(dest, name, &value, rustix::fs::XattrFlags::empty());
         }
     }
 }

@@ -32,14 +32,10 @@ pub(super) fn check(
         &(Arc::new(KernelCaches::default()) as _),
         true,
     )?;
-    let environment = Environment {
-        lower: bare.top,
-        store: stack::store_of(registration, &bare.tree, true)
-            .map_err(|error| stack::failure("the store", &error))?,
-        options,
-        kernel: Arc::new(KernelCaches::default()),
-        read_only: true,
-    };
+    let store = stack::store_of(registration, &bare.tree, true)
+        .map_err(|error| stack::failure("the store", &error))?;
+    let kernel = Arc::new(KernelCaches::default());
+    let environment = Environment::new(bare.top, store, options, kernel).read_only();
     let mut damaged = false;
     let mut report = |finding: Finding| {
         damaged |= finding.severity == Severity::Damage;

@@ -119,22 +119,24 @@ fn prepare(
     let tree = LowerTree::inherit(lower, ways, &inherited, unlinked)
         .map_err(|error| stack::failure("the lower directory", &error))?;
     let mut stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
-    let opens_reason = match (stack.dispatch.open, start.opens) {
+    let opens_reason = match (stack.declared.opens, start.opens) {
         (true, _) => "an extension of the stack wants to see opens",
         (false, true) => "the policy judges what is opened, and no guard does",
         (false, false) => "nobody needs to see opens",
     };
-    stack.dispatch.open |= start.opens;
-    let policy = Arc::new(Policy::new(stack.dispatch.open, start.opens));
+    let opens = stack.declared.opens || start.opens;
+    let policy = Arc::new(Policy::new(opens, start.opens));
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
     stack.top = Arc::new(Judged::new(stack.top, Arc::clone(&policy)));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
-        dispatch: stack.dispatch,
-        opendirs: start.opens,
+        opens,
+        flushes: stack.declared.flushes,
+        opendirs: start.opens || stack.declared.names_differ,
+        names_differ: stack.declared.names_differ,
         cache: options.time("cache"),
-        threads: cores.clamp(2, 8),
+        threads: stack.declared.threads.unwrap_or_else(|| cores.clamp(2, 8)).max(1),
         deadline: options.time("deadline"),
     };
     Ok(Worker { stack, profile, opens_reason, takeover, policy })
@@ -171,7 +173,7 @@ impl Worker {
     ) -> Box<dyn Fn() -> String + Send + Sync> {
         let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
         let policy = Arc::clone(&self.policy);
-        let profile = if self.profile.dispatch.open { "dispatch-opens" } else { "no-open" };
+        let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
         let supervisor = SupervisorStatus {
             extensions: start.request.extensions.clone(),
             read_only: start.request.flags & MountFlags::RDONLY.bits() != 0,

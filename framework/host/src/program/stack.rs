@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Dispatch, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile,
+    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile,
     Result as LayerResult, Store,
 };
 
@@ -17,25 +17,25 @@ use crate::lower::LowerTree;
 
 /// The options of the host itself.
 pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
-    OptionSpec {
-        name: "cache",
-        help: "seconds for which the kernel relies on names and attributes without asking again",
-        kind: OptionKind::Time,
-        default: "3600",
-    },
-    OptionSpec {
-        name: "deadline",
-        help: "time after which an extension that does not answer is restarted; 0 for never",
-        kind: OptionKind::Time,
-        default: "5m",
-    },
+    OptionSpec::new(
+        "cache",
+        "seconds for which the kernel relies on names and attributes without asking again",
+        OptionKind::Time,
+        "3600",
+    ),
+    OptionSpec::new(
+        "deadline",
+        "time after which an extension that does not answer is restarted; 0 for never",
+        OptionKind::Time,
+        "5m",
+    ),
 ];
 
 /// Layers over a lower directory.
 pub(super) struct Stack {
     pub(super) tree: Arc<LowerTree>,
     pub(super) top: Arc<dyn FileSystem>,
-    pub(super) dispatch: Dispatch,
+    pub(super) declared: Declaration,
 }
 
 /// Finds the extensions of the given names.
@@ -82,23 +82,17 @@ pub(super) fn build(
     read_only: bool,
 ) -> Result<Stack, Failure> {
     let mut top: Arc<dyn FileSystem> = Arc::clone(&tree) as _;
-    let mut dispatch = Dispatch::default();
+    let mut declared = Declaration::new();
     for registration in registrations.iter().rev() {
         let named = |error: Error| failure(&format!("extension `{}`", registration.name), &error);
         let store = store_of(*registration, &tree, read_only).map_err(named)?;
-        let environment = Environment {
-            lower: top,
-            store,
-            options: options.clone(),
-            kernel: Arc::clone(kernel),
-            read_only,
-        };
+        let kernel = Arc::clone(kernel);
+        let environment = Environment::new(top, store, options.clone(), kernel);
+        let environment = if read_only { environment.read_only() } else { environment };
         top = (registration.start)(&environment).map_err(named)?;
-        let wanted = (registration.dispatch)();
-        dispatch.open |= wanted.open;
-        dispatch.flush |= wanted.flush;
+        declared = declared.and((registration.declaration)());
     }
-    Ok(Stack { tree, top, dispatch })
+    Ok(Stack { tree, top, declared })
 }
 
 /// The corner of the store that belongs to an extension. Nothing is made where nothing may be written.

@@ -14,7 +14,7 @@ fn a_file_in_use_outlives_its_lookups_and_its_names() {
         rig.tree.unlink(&me(), ROOT, OsStr::new("file")).expect("unlink");
         let mut buffer = [0; 8];
         assert_eq!(file.read_at(0, &mut buffer).expect("read"), 4);
-        file.write_at(4, b" on").expect("write");
+        file.write_at(hsci_extension::Credentials::HOST, 4, b" on").expect("write");
         assert_eq!(file.len().expect("length"), 7);
         drop(file);
         assert_eq!(rig.tree.counts(), (1, 1), "the root, and its descriptor");
@@ -60,10 +60,10 @@ fn holes_are_found_and_truncation_by_a_user_clears_set_user_id() {
         rig.tree.write(&me(), entry.ino, 1 << 20, b"end").expect("write");
         let data = rig.tree.lseek(&me(), entry.ino, 0, Whence::Data).expect("data");
         assert!((1..=1 << 20).contains(&data), "data found at {data}");
-        let mode = SetAttr { mode: Some(0o6755), ..Default::default() };
+        let mode = SetAttr::of_mode(0o6755);
         assert_eq!(rig.tree.setattr(&me(), entry.ino, &mode).expect("chmod").mode, 0o6755);
         let user = Call::new(1000, 1000, 0);
-        let size = SetAttr { size: Some(3), ..Default::default() };
+        let size = SetAttr::of_size(3);
         let attr = rig.tree.setattr(&user, entry.ino, &size).expect("truncate");
         assert_eq!((attr.size, attr.mode), (3, 0o755));
     });
@@ -74,7 +74,7 @@ fn times_are_set_one_by_one_to_the_nanosecond() {
     both(|rig| {
         let entry = rig.file(ROOT, "file", b"");
         let time = SystemTime::UNIX_EPOCH - Duration::new(1, 999_999_999);
-        let changes = SetAttr { mtime: Some(SetTime::At(time)), ..Default::default() };
+        let changes = SetAttr::of_times(None, Some(SetTime::At(time)));
         let attr = rig.tree.setattr(&me(), entry.ino, &changes).expect("set a time");
         assert_eq!((attr.mtime, attr.atime), (time, entry.attr.atime));
     });

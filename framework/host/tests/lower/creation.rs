@@ -45,7 +45,11 @@ fn a_set_group_id_directory_gives_its_group() {
     as_root(|rig| {
         let dir = rig.dir(ROOT, "shared");
         let root = Call::new(0, 0, 0);
-        let changes = SetAttr { gid: Some(GROUP), mode: Some(0o2777), ..Default::default() };
+        let changes = {
+            let mut changes = SetAttr::of_mode(0o2777);
+            changes.gid = Some(GROUP);
+            changes
+        };
         rig.tree.setattr(&root, dir, &changes).expect("set the group");
         assert_eq!(owner(&make(rig, dir, "file", 0o022)), (USER, GROUP, 0o644));
         let call = Call::new(USER, USER, 0);

@@ -128,7 +128,7 @@ fn a_directory_that_may_be_read_but_not_searched_is_listed() {
     both(|rig| {
         let dir = rig.dir(ROOT, "dir");
         rig.file(dir, "inside", b"");
-        let changes = hsci_extension::SetAttr { mode: Some(0o400), ..Default::default() };
+        let changes = hsci_extension::SetAttr::of_mode(0o400);
         rig.tree.setattr(&me(), dir, &changes).expect("chmod");
         let listed = rig.tree.readdir(&me(), dir, 0, 4096).expect("list");
         assert!(listed.iter().any(|entry| entry.name == "inside"));

@@ -63,7 +63,7 @@ fn a_store_holds_files_of_the_hosts_own() {
         }
         assert_eq!(errno(store.open("journal", false)), Some(Errno::NOENT));
         let journal = store.open("journal", true).expect("a file");
-        journal.write_at(0, b"entry").expect("write");
+        journal.write_at(hsci_extension::Credentials::HOST, 0, b"entry").expect("write");
         let metadata = std::fs::metadata(rig.path().join(".hsci/test/journal")).expect("stat");
         assert_eq!((metadata.uid(), metadata.mode() & 0o777), (me().uid, 0o600));
         store.rename("journal", "done").expect("rename");

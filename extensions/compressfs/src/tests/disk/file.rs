@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Errno, Error, FileId, Ino, LowerFile, Result, Times, Whence};
+use hsci_extension::{Credentials, Errno, Error, FileId, Ino, LowerFile, Result, Times, Whence};
 
 use super::{Carried, Change, Covers, Disk, Event, PAGE, clock, time};
 
@@ -29,7 +29,7 @@ impl LowerFile for DiskFile {
         failed.map_or(Ok(read), Err)
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    fn write_at(&self, _: Credentials, offset: u64, data: &[u8]) -> Result<()> {
         let mut state = self.disk.0.lock();
         let failed = state.begin().err();
         let mut usable = match (&failed, state.fate.carried) {
@@ -79,7 +79,7 @@ impl LowerFile for DiskFile {
         Ok(())
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, _: Credentials, offset: u64, len: u64) -> Result<()> {
         let mut state = self.disk.0.lock();
         state.begin()?;
         state.check_room(self.ino, offset, len)?;
@@ -104,7 +104,7 @@ impl LowerFile for DiskFile {
         let mut state = self.disk.0.lock();
         state.look()?;
         let inode = state.inode(self.ino)?;
-        Ok(Times { accessed: time(inode.accessed), modified: time(inode.modified) })
+        Ok(Times::new(time(inode.accessed), time(inode.modified)))
     }
 
     fn set_times(&self, times: &Times) -> Result<()> {

@@ -4,15 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use hsci_extension::{
-    Attr, Call, DirEntry, Entry, Errno, Error, FileKind, FileSystem, Ino, LowerFile, RenameFlags,
-    Result, SetAttr, SetTime, XattrFlags,
+    Attr, Call, DirEntry, Entry, Errno, Error, FileKind, Ino, Layer, LowerFile, Nothing,
+    RenameFlags, Result, SetAttr, SetTime, Stack, XattrFlags,
 };
 
 use super::{Change, Covers, Disk, Event, ROOT, STORE, clock};
 
 impl Disk {
     fn entry(&self, ino: u64) -> Result<Entry> {
-        Ok(Entry { ino: Ino(ino), generation: 0, attr: self.attr(Ino(ino))? })
+        Ok(Entry::new(Ino(ino), self.attr(Ino(ino))?))
     }
 
     fn make(&self, call: &Call, parent: Ino, name: &OsStr, kind: FileKind) -> Result<Entry> {
@@ -25,9 +25,9 @@ impl Disk {
     }
 }
 
-impl FileSystem for Disk {
-    fn lower(&self) -> &dyn FileSystem {
-        self
+impl Layer for Disk {
+    fn lower(&self) -> &Stack {
+        &Nothing
     }
 
     fn lookup(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
@@ -74,8 +74,6 @@ impl FileSystem for Disk {
         drop(state);
         self.attr(ino)
     }
-
-    fn act_as(&self, _: &Call) {}
 
     fn drop_privileges(&self, _: Ino) -> Result<()> {
         Ok(())
@@ -141,11 +139,8 @@ impl FileSystem for Disk {
         let mut state = self.0.lock();
         state.look()?;
         debug_assert!(dir.0 != STORE, "nobody walks through the store");
-        let entry = |(next, (name, ino)): (u64, (&OsString, u64))| DirEntry {
-            name: name.clone(),
-            ino,
-            kind: Some(state.inodes[&ino].kind),
-            next,
+        let entry = |(next, (name, ino)): (u64, (&OsString, u64))| {
+            DirEntry::new(name, ino, Some(state.inodes[&ino].kind), next)
         };
         Ok((1..).zip(state.names_in(dir.0)).skip(cookie as usize).map(entry).collect())
     }

@@ -75,6 +75,7 @@ impl Subject for Directory<'_> {
     }
 
     fn allocate(&self, file: &File, mode: FallocateFlags, offset: u64, len: u64) -> Result<()> {
+        let mode = rustix::fs::FallocateFlags::from_bits_retain(mode.bits());
         Ok(rustix::fs::fallocate(file, mode, offset, len)?)
     }
 
@@ -112,6 +113,7 @@ impl Subject for Directory<'_> {
 
     fn rename(&self, from: &str, to: &str, flags: RenameFlags) -> Result<()> {
         let (from, to) = (self.path.join(from), self.path.join(to));
+        let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
         Ok(rustix::fs::renameat_with(CWD, from, CWD, to, flags)?)
     }
 

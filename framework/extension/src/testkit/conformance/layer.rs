@@ -78,16 +78,13 @@ impl<'a> Subject for Layer<'a> {
     }
 
     fn set_len(&self, file: &Known<'a>, len: u64) -> Result<()> {
-        let changes = SetAttr { size: Some(len), ..SetAttr::default() };
+        let changes = SetAttr::of_size(len);
         self.top.setattr(&self.call, file.ino, &changes).map(drop)
     }
 
     fn set_times(&self, file: &Known<'a>, times: &Times) -> Result<()> {
-        let changes = SetAttr {
-            atime: Some(SetTime::At(times.accessed)),
-            mtime: Some(SetTime::At(times.modified)),
-            ..SetAttr::default()
-        };
+        let at = |time| Some(SetTime::At(time));
+        let changes = SetAttr::of_times(at(times.accessed), at(times.modified));
         self.top.setattr(&self.call, file.ino, &changes).map(drop)
     }
 

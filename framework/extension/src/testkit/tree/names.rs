@@ -19,7 +19,7 @@ impl Nodes {
         let node = self.named(ino)?;
         node.lookups += 1;
         node.name = Some((parent, name.to_owned()));
-        Ok(Entry { ino, generation: 0, attr: node.attr(ino)? })
+        Ok(Entry::new(ino, node.attr(ino)?))
     }
 
     pub(super) fn make(

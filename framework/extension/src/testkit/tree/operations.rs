@@ -2,25 +2,25 @@
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::node::{Body, Node};
 use super::{MemoryTree, names};
 use crate::{
-    Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, FileSystem, Ino,
-    LowerFile, OFlags, Opened, RenameFlags, Result, SetAttr, StatVfs, StatVfsMountFlags, Whence,
-    XattrFlags,
+    Attr, Call, Credentials, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, FileSystem,
+    Ino, LowerFile, OpenFlags, Opened, RenameFlags, Result, SetAttr, StatFs, Whence, XattrFlags,
 };
 
 /// What an entry takes beside its name.
 const FIXED: usize = 24;
 
 impl FileSystem for MemoryTree {
-    fn lower(&self) -> &dyn FileSystem {
-        self
-    }
-
     fn lookup(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
         self.nodes.lock().look_up(parent, name)
+    }
+
+    fn absent_ttl(&self, _: &Call, _: Ino, _: &OsStr) -> Option<Duration> {
+        None
     }
 
     fn retain(&self, ino: Ino) -> Result<()> {
@@ -55,8 +55,6 @@ impl FileSystem for MemoryTree {
         node.change(changes)?;
         node.attr(ino)
     }
-
-    fn act_as(&self, _: &Call) {}
 
     fn drop_privileges(&self, ino: Ino) -> Result<()> {
         self.nodes.lock().get(ino)?.clear_privileges();
@@ -113,7 +111,7 @@ impl FileSystem for MemoryTree {
         Ok(())
     }
 
-    fn open(&self, _: &Call, _: Ino, _: OFlags) -> Result<Opened> {
+    fn open(&self, _: &Call, _: Ino, _: OpenFlags) -> Result<Opened> {
         Ok(Opened::default())
     }
 
@@ -130,7 +128,7 @@ impl FileSystem for MemoryTree {
     }
 
     fn write(&self, _: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        self.content(ino)?.write_at(offset, data)
+        self.content(ino)?.write_at(Credentials::HOST, offset, data)
     }
 
     fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
@@ -148,8 +146,8 @@ impl FileSystem for MemoryTree {
         use FallocateFlags as Flags;
         let file = self.content(ino)?;
         let keep = mode.contains(Flags::KEEP_SIZE);
-        match mode - Flags::KEEP_SIZE {
-            kind if kind.is_empty() => file.reserve(offset, len)?,
+        match mode.difference(Flags::KEEP_SIZE) {
+            kind if kind.is_empty() => file.reserve(Credentials::HOST, offset, len)?,
             Flags::PUNCH_HOLE if keep => file.punch(offset, len)?,
             Flags::ZERO_RANGE => file.punch(offset, len)?,
             _ => return Err(Errno::OPNOTSUPP.into()),
@@ -168,19 +166,15 @@ impl FileSystem for MemoryTree {
         let (source, target) = (self.content(from.0)?, self.content(to.0)?);
         let mut bytes = vec![0; len.min(1 << 20) as usize];
         let read = source.read_at(from.1, &mut bytes)?;
-        target.write_at(to.1, &bytes[..read])?;
+        target.write_at(Credentials::HOST, to.1, &bytes[..read])?;
         Ok(read as u64)
     }
 
     fn readdir(&self, _: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
         let mut nodes = self.nodes.lock();
         let (above, entries) = nodes.get(ino)?.entries()?;
-        let dot = |name: &str, ino: Ino, next| DirEntry {
-            name: name.into(),
-            ino: ino.0,
-            kind: Some(FileKind::Directory),
-            next,
-        };
+        let directory = Some(FileKind::Directory);
+        let dot = |name: &str, ino: Ino, next| DirEntry::new(name, ino.0, directory, next);
         let dots = [dot(".", ino, 1), dot("..", above, 2)];
         let dots = dots.into_iter().filter(|entry| entry.next > cookie);
         let mut used = 0;
@@ -195,20 +189,17 @@ impl FileSystem for MemoryTree {
         Ok(())
     }
 
-    fn statfs(&self, _: &Call, _: Ino) -> Result<StatVfs> {
+    fn statfs(&self, _: &Call, _: Ino) -> Result<StatFs> {
         let free = 1 << 28;
-        Ok(StatVfs {
-            f_bsize: 4096,
-            f_frsize: 4096,
-            f_blocks: free,
-            f_bfree: free,
-            f_bavail: free,
-            f_files: free,
-            f_ffree: free,
-            f_favail: free,
-            f_fsid: 0,
-            f_flag: StatVfsMountFlags::empty(),
-            f_namemax: 255,
+        Ok(StatFs {
+            block_size: 4096,
+            fragment_size: 4096,
+            blocks: free,
+            blocks_free: free,
+            blocks_available: free,
+            files: free,
+            files_free: free,
+            name_max: 255,
         })
     }
 
