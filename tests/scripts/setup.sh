@@ -12,7 +12,7 @@ bench_needs=(
 )
 test_needs=(
     "${lint_needs[@]}" mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs mount:mount setfattr:attr setfacl:acl
-    gzip:gzip lz4:lz4 tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils
+    gzip:gzip lz4:lz4 man:man-db tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils
 )
 # Oldest Rust that builds the project.
 rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -77,3 +77,5 @@ need_tool() {
 need_pjdfstest() { need_tool pjdfstest 0.2.2; }
 
 need_mdbook() { need_tool mdbook 0.5.4 --no-default-features --features search; }
+
+need_deny() { need_tool cargo-deny 0.20.2; }

@@ -14,18 +14,20 @@ run_unit_tests() {
     cargo test --profile checked --locked --quiet --workspace --exclude hsci-tests
 }
 
-run_shellcheck() { shellcheck -x -a run .ci/run tests/scripts/demo.sh tests/vm/{attempts,cost}.sh; }
+run_shellcheck() {
+    shellcheck -x -a run .ci/run tests/scripts/{demo,try-package}.sh tests/vm/{attempts,cost}.sh packaging/debian/p*
+}
 
 run_clippy() { cargo clippy --locked --quiet --workspace --all-targets -- -D warnings; }
 
 # Licences and advisories; without cargo-deny, a test of the suite looks at the licences.
-run_deny() { cargo deny --offline check bans licenses sources; }
+deny_everything() { cargo deny --offline check bans licenses sources; }
 
 lint_everything() {
     cargo fmt --all --check
     run_clippy
     run_shellcheck
-    ! has_program cargo-deny || run_deny
+    ! has_program cargo-deny || deny_everything
 }
 
 # Figures for whoever reads the log; only a bench that does not run at all fails.
@@ -80,7 +82,7 @@ test_everything() {
     check lint::rustfmt cargo fmt --all --check
     check lint::clippy run_clippy
     check lint::shellcheck run_shellcheck
-    ! has_program cargo-deny || check lint::cargo_deny run_deny
+    ! has_program cargo-deny || check lint::cargo_deny deny_everything
     count run_unit_tests
     count run_suite
     [ $# = 0 ] || { count "$@" && check bench::runs bench_quickly; }
