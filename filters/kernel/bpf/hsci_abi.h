@@ -1,0 +1,1 @@
+../../abi/include/hsci_abi.h
