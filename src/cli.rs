@@ -11,6 +11,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
+use crate::completion;
+
 pub(crate) use policy::{
     Down, Enforcement, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyTest,
     Trace, Up,
@@ -28,7 +30,7 @@ pub(crate) const ALGORITHMS: &str =
 /// Mounts a directory through extensions. The extension `compressfs`, which is used unless another
 /// one is named, stores files compressed, each user with an algorithm of their own.
 #[derive(Debug, Parser)]
-#[command(name = "hsci", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "hsci", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -79,7 +81,7 @@ pub(crate) struct Mount {
     #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
     paths: Vec<PathBuf>,
     /// Extensions to stack, the topmost first; compressfs unless one is named
-    #[arg(short = 'x', long = "extension", value_name = "NAME", value_delimiter = ',')]
+    #[arg(short = 'x', long = "extension", value_name = "NAME", value_delimiter = ',', add = completion::extensions())]
     pub(crate) extensions: Vec<String>,
     /// Mount options, separated by commas; may be repeated
     #[arg(short, value_name = "KEY=VALUE,...")]
@@ -116,6 +118,7 @@ impl Mount {
   hsci unmount --force /mnt    detach now, although somebody uses it")]
 pub(crate) struct Unmount {
     /// Where it is mounted
+    #[arg(add = completion::mounts())]
     pub(crate) dir: PathBuf,
     /// Detach although it is in use
     #[arg(long)]
@@ -131,6 +134,7 @@ pub(crate) struct Unmount {
   hsci upgrade ~/logs")]
 pub(crate) struct Upgrade {
     /// Where it is mounted
+    #[arg(add = completion::mounts())]
     pub(crate) dir: PathBuf,
 }
 
@@ -141,6 +145,7 @@ pub(crate) struct Upgrade {
   hsci status ~/logs --json   one, for a script")]
 pub(crate) struct Status {
     /// Where it is mounted; all mounts if omitted
+    #[arg(add = completion::mounts())]
     pub(crate) dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -154,7 +159,11 @@ pub(crate) struct Status {
 ///
 /// Algorithms: zstd, zstd:-7 to zstd:22, lz4, deflate:1 to deflate:9 (also gzip), none.
 #[derive(Debug, Args)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Algorithm {
     #[command(subcommand)]
     pub(crate) command: AlgorithmCommand,
@@ -202,7 +211,7 @@ pub(crate) struct AlgorithmSet {
     #[arg(value_name = "ALGORITHM", allow_hyphen_values = true)]
     pub(crate) algorithm: String,
     /// The mount for which this is your own choice
-    #[arg(value_name = "DIR", required_unless_present = "paths", conflicts_with = "paths")]
+    #[arg(value_name = "DIR", required_unless_present = "paths", conflicts_with = "paths", add = completion::mounts())]
     pub(crate) mount: Option<PathBuf>,
     /// Set the choice of these files or directories instead of your own
     #[arg(long = "for", value_name = "PATH", num_args = 1..)]
@@ -215,6 +224,7 @@ pub(crate) struct AlgorithmSet {
   hsci algorithm list ~/logs")]
 pub(crate) struct AlgorithmList {
     /// A directory inside a mount
+    #[arg(add = completion::mounts())]
     pub(crate) dir: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -227,6 +237,7 @@ pub(crate) struct AlgorithmList {
   hsci settle ~/logs")]
 pub(crate) struct Settle {
     /// Where it is mounted
+    #[arg(add = completion::mounts())]
     pub(crate) dir: PathBuf,
 }
 
@@ -259,6 +270,9 @@ pub(crate) struct Usage {
 pub(crate) struct Check {
     /// The directory that stores the files
     pub(crate) lower: PathBuf,
+    /// The extension that made the store, where `.hsci` is lost
+    #[arg(short = 'x', long, value_name = "NAME", add = completion::extensions())]
+    pub(crate) extension: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -329,6 +343,9 @@ pub(crate) struct Supervise {
 pub(crate) struct Generate {
     /// A `share` directory, such as `/usr/local/share`
     pub(crate) share: PathBuf,
+    /// Where this program is going to be, for the units
+    #[arg(long)]
+    pub(crate) program: Option<PathBuf>,
 }
 
 /// The complete definition, with the texts that are computed.

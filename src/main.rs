@@ -2,9 +2,13 @@
 //!
 //! Called as `mount.fuse.hsci` it takes the arguments of a mount helper instead.
 
+// Printing panics where nobody reads: functions that cope with that do it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod callers;
 mod cli;
 mod commands;
+mod completion;
 mod control;
 mod extension_program;
 mod fence;
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
     if mount_helper::is_meant(&arguments) {
         return mount_helper::main(&arguments);
     }
+    completion::answer_shell();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => complain("hsci", &failure),
@@ -55,7 +60,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
 fn complain(program: &str, failure: &Failure) -> ExitCode {
     // A program that ran on our behalf may have said it already.
     if !failure.text.is_empty() {
-        eprintln!("{program}: {failure}");
+        ui::warn(&format!("{program}: {failure}"));
     }
     ExitCode::from(failure.exit.code())
 }

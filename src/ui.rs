@@ -2,23 +2,39 @@
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use hsci_host::failure::{Exit, Failure};
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::Result;
 
 /// Writes to standard output. A reader that has seen enough is no failure.
 pub(crate) fn print(text: &str) -> Result<()> {
+    print_on(text).map(drop)
+}
+
+/// The same for output without end, which ends with its reader.
+pub(crate) fn print_on(text: &str) -> Result<ControlFlow<()>> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Internal, format!("standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::new(Exit::Internal, format!("standard output: {error}"))),
     }
+}
+
+/// Writes a line to standard error. Nobody can be told that nobody reads it.
+pub(crate) fn warn(line: &str) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Writes a path in JSON, which has no bytes that are not UTF-8.
+pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Writes JSON to standard output.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::completion;
+
 /// How a policy is put in force.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Enforcement {
@@ -23,7 +25,11 @@ const POLICY_DIR: &str = "/etc/hsci";
 /// A policy says which directories are redirected to which extension, what the extension is told, and
 /// which calls are refused or reported. hsci-policy(5) explains the language.
 #[derive(Debug, Args)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Policy {
     #[command(subcommand)]
     pub(crate) command: PolicyCommand,
@@ -85,7 +91,7 @@ pub(crate) struct PolicyExplain {
     /// The path, absolute
     pub(crate) path: PathBuf,
     /// What is done: open, read-data, write-data, unlink, rename and so on
-    #[arg(long = "op", value_name = "OPERATION")]
+    #[arg(long = "op", value_name = "OPERATION", add = completion::operations())]
     pub(crate) operation: String,
     /// By whom: a name or a number
     #[arg(long, value_name = "USER")]
@@ -106,10 +112,10 @@ pub(crate) struct PolicyExplain {
     #[arg(long = "pidns", value_name = "INODE")]
     pub(crate) pid_namespace: Option<u32>,
     /// With which open flag; may be repeated
-    #[arg(long = "flag", value_name = "FLAG")]
+    #[arg(long = "flag", value_name = "FLAG", add = completion::open_flags())]
     pub(crate) flags: Vec<String>,
     /// To what: file, directory, symlink and so on
-    #[arg(long = "type", value_name = "TYPE", default_value = "file")]
+    #[arg(long = "type", value_name = "TYPE", default_value = "file", add = completion::file_types())]
     pub(crate) file_type: String,
     /// Whose object it is; the user's own if omitted
     #[arg(long, value_name = "USER")]
@@ -199,6 +205,7 @@ pub(crate) struct PolicyList {
   hsci trace --count 1 --json")]
 pub(crate) struct Trace {
     /// A mount; the whole machine if omitted
+    #[arg(add = completion::mounts())]
     pub(crate) dir: Option<PathBuf>,
     /// End after so many reports
     #[arg(long, value_name = "NUMBER")]

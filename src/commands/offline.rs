@@ -15,19 +15,21 @@ use serde::Serialize;
 use crate::cli::{Check, DEFAULT_EXTENSION, Export};
 use crate::{Result, control, extension_program, ui};
 
-/// The extension that made a store. Files say themselves how they are stored, so that a directory
-/// which has lost its mark can still be read.
-fn extension_of(lower: &Path) -> Result<String> {
+/// The extension that made a store; nothing if the directory has no mark of a store.
+fn extension_of(lower: &Path) -> Result<Option<String>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(lower, flags, Mode::empty()).map_err(|errno| control::of_path(lower, errno))?;
+    if control::is_mount(lower) {
+        let text = format!("{}: is mounted; `hsci unmount` it first", lower.display());
+        return Err(Failure::new(Exit::InUse, text));
+    }
     let store = StoreFile::read(&root).map_err(|failure| failure.of(lower))?;
-    Ok(store.map_or_else(|| DEFAULT_EXTENSION.to_owned(), |store| store.extension))
+    Ok(store.map(|store| store.extension))
 }
 
 /// The program that works on a store, with the first of its arguments.
-fn program(task: &str, lower: &Path) -> Result<Command> {
-    let extension = extension_of(lower)?;
-    let program = extension_program::find(&extension)
+fn program(task: &str, lower: &Path, extension: &str) -> Result<Command> {
+    let program = extension_program::find(extension)
         .map_err(|failure| Failure::new(Exit::Store, format!("{}: {failure}", lower.display())))?;
     let mut command = Command::new(program);
     command.arg(task).arg(lower).arg(extension);
@@ -52,7 +54,9 @@ fn judge(command: &Command, status: ExitStatus) -> Result<()> {
 pub(crate) fn export(args: &Export) -> Result<()> {
     let (lower, path, dest) = args.parts();
     refuse_inside(lower, dest)?;
-    let mut command = program("export", lower)?;
+    // Files say themselves how they are stored: a store that has lost its mark can still be read.
+    let extension = extension_of(lower)?.unwrap_or_else(|| DEFAULT_EXTENSION.to_owned());
+    let mut command = program("export", lower, &extension)?;
     command.arg(path.unwrap_or(Path::new("."))).arg(dest);
     let progress = ui::spinner("exporting");
     let status = command.stdin(Stdio::null()).status();
@@ -79,6 +83,7 @@ fn resolve(path: &Path) -> Result<PathBuf> {
 /// The result of a check, as `--json` prints it.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "ui::lossy")]
     lower: &'a Path,
     /// False if the check ended early.
     complete: bool,
@@ -109,7 +114,9 @@ impl Report<'_> {
 /// Verifies a store, and prints what was found.
 pub(crate) fn check(args: &Check) -> Result<()> {
     let lower = args.lower.as_path();
-    let mut command = program("check", lower)?;
+    let found = extension_of(lower)?;
+    let extension = args.extension.as_ref().or(found.as_ref()).ok_or_else(|| no_store(lower))?;
+    let mut command = program("check", lower, extension)?;
     let (report, status) =
         listen(&mut command, lower).map_err(|error| not_run(&command, &error))?;
     if report.complete {
@@ -130,6 +137,15 @@ pub(crate) fn check(args: &Check) -> Result<()> {
             Err(Failure::new(Exit::No, text))
         }
     }
+}
+
+fn no_store(lower: &Path) -> Failure {
+    let text = format!(
+        "{}: no store, for it has no `.hsci`; name the directory that stores the files, or with \
+         --extension what made a store that has lost it",
+        lower.display()
+    );
+    Failure::new(Exit::Missing, text)
 }
 
 /// Runs the check and gathers what it says.

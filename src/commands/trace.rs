@@ -113,11 +113,12 @@ pub(super) fn run(args: &Trace) -> Result<()> {
         }
         last = Instant::now();
         for line in lines.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-            if args.json {
-                let text = serde_json::to_string(line).expect("our own types are valid JSON");
-                ui::print(&format!("{text}\n"))?;
-            } else {
-                ui::print(&line.text())?;
+            let text = match args.json {
+                true => serde_json::to_string(line).expect("our own types are valid JSON") + "\n",
+                false => line.text(),
+            };
+            if ui::print_on(&text)?.is_break() {
+                return Ok(());
             }
             left -= 1;
         }

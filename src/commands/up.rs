@@ -95,7 +95,7 @@ fn first_of(failed: Vec<Failure>) -> Result<()> {
     let mut failed = failed.into_iter();
     let Some(first) = failed.next() else { return Ok(()) };
     for other in failed {
-        eprintln!("hsci: {other}");
+        ui::warn(&format!("hsci: {other}"));
     }
     Err(first)
 }

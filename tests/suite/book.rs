@@ -116,7 +116,7 @@ impl Page {
                 }
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(_)) => {
-                    anchors.extend(heading.take().map(|text| slug(&text)))
+                    anchors.extend(heading.take().map(|text| slug(&text)));
                 }
                 Event::Text(text) | Event::Code(text) => {
                     if let Some(heading) = &mut heading {

@@ -6,6 +6,7 @@ mod big_tree;
 mod book;
 mod callers;
 mod clients;
+mod command;
 mod conformance;
 mod damage;
 mod database;
@@ -32,6 +33,7 @@ const AREAS: &[&[Test]] = &[
     big_tree::TESTS,
     book::TESTS,
     clients::TESTS,
+    command::TESTS,
     conformance::TESTS,
     damage::TESTS,
     callers::TESTS,

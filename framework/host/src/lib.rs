@@ -1,5 +1,8 @@
 //! Serves one lower directory through a stack of extensions as a mounted file system.
 
+// Printing panics where nobody reads: functions that cope with that do it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod fuse;
 pub mod lower;
 mod passing;

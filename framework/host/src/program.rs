@@ -7,6 +7,7 @@ mod offline;
 mod serve;
 mod stack;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -120,11 +121,16 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                eprintln!("hsci: {failure}");
+                warn(&failure.to_string());
             }
             ExitCode::from(failure.exit.code())
         }
     }
+}
+
+/// Writes a line to standard error. Nobody can be told that nobody reads it.
+fn warn(line: &str) {
+    let _ = writeln!(std::io::stderr(), "hsci: {line}");
 }
 
 /// Sends the log to standard error; `HSCI_LOG` sets how much of it.

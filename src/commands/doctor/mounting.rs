@@ -16,7 +16,7 @@ const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
 
 pub(super) fn look() -> Vec<Finding> {
-    let mut findings = vec![device(), helper(), allow_other()];
+    let mut findings = vec![kernel(), device(), helper(), allow_other()];
     match Protocol::ask() {
         Ok(protocol) => findings.extend(protocol.findings()),
         Err(Errno::PERM | Errno::ACCESS) => findings.push(Finding::unknown(
@@ -32,6 +32,31 @@ pub(super) fn look() -> Vec<Finding> {
     }
     findings.extend([ring(), descriptors(), extensions(), mount_helper()]);
     findings
+}
+
+/// The first kernel that sends requests again (FUSE_NOTIFY_RESEND), as [`FEATURES`] tests for it.
+const RESTARTS_SINCE: (u32, u32) = (6, 9);
+
+/// The kernel's version, which everybody may ask, unlike its features.
+fn kernel() -> Finding {
+    const NAME: &str = "kernel";
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let found = format!("Linux {release}");
+    match version(&release) {
+        Some(version) if version < RESTARTS_SINCE => Finding::missing(
+            NAME,
+            found,
+            "directories can be mounted, but a mount ends if the process that serves it dies",
+            "Linux 6.9 or later has another process take over",
+        ),
+        _ => Finding::ok(NAME, found),
+    }
+}
+
+/// Major and minor number of a release such as `6.1.0-35-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn device() -> Finding {
@@ -132,7 +157,7 @@ fn extensions() -> Finding {
             NAME,
             "no program hsci-extension-NAME next to hsci or on PATH",
             "nothing can be mounted",
-            "install hsci anew, with all of its programs",
+            "install hsci again, with all of its programs",
         )
         .needed();
     }
@@ -223,6 +248,14 @@ impl Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_are_compared_by_their_numbers() {
+        assert_eq!(version("6.1.0-35-amd64"), Some((6, 1)));
+        assert_eq!(version("6.18.5"), Some((6, 18)));
+        assert!(version("6.18.5") > Some(RESTARTS_SINCE));
+        assert_eq!(version("unknown"), None);
+    }
 
     #[test]
     fn a_first_request_is_taken_apart() {

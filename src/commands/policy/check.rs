@@ -13,6 +13,7 @@ use crate::{Result, ui};
 /// What a check found in one file, as `--json` prints it.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "ui::lossy")]
     file: &'a Path,
     /// True if the policy can be used.
     usable: bool,

@@ -17,6 +17,7 @@ use crate::{Result, control, ui};
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "ui::lossy")]
     file: &'a Path,
     permissive: bool,
     table_bytes: usize,

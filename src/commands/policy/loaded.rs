@@ -7,7 +7,7 @@ use hsci_host::failure::{Exit, Failure};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, control};
+use crate::{Result, control, ui};
 
 /// What was loaded: only for people, the kernel has the tables.
 pub(super) const NOTE: &str = "/run/hsci/policy.json";
@@ -16,6 +16,7 @@ pub(super) const NOTE: &str = "/run/hsci/policy.json";
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Loaded {
     /// Its file.
+    #[serde(serialize_with = "ui::lossy")]
     pub(crate) file: PathBuf,
     /// Names of its targets.
     pub(super) targets: Vec<String>,

@@ -41,7 +41,7 @@ impl Export<'_> {
     /// Copies one inode and what is below it; what fails is named, and the rest goes on.
     fn inode(&mut self, ino: Ino, dest: &Path) {
         if let Err(error) = self.try_inode(ino, dest) {
-            eprintln!("hsci: {}: {error}", dest.display());
+            super::warn(&format!("{}: {error}", dest.display()));
             self.failed += 1;
         }
     }
@@ -82,7 +82,7 @@ impl Export<'_> {
                         self.top.forget(found.ino, 1);
                     }
                     Err(error) => {
-                        eprintln!("hsci: {}: {error}", below.display());
+                        super::warn(&format!("{}: {error}", below.display()));
                         self.failed += 1;
                     }
                 }

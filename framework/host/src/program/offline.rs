@@ -49,7 +49,7 @@ pub(super) fn check(
         }));
     };
     let checked = (registration.check)(&environment, &mut report, &mut |bytes| {
-        print(&CheckEvent::Progress(bytes))
+        print(&CheckEvent::Progress(bytes));
     })
     .map_err(|error| stack::failure("the check did not end", &error))?;
     print(&CheckEvent::Checked(check::Checked {

@@ -1,0 +1,181 @@
+//! The command as people use it: in pipes, from inside of a mount, on any name, with a shell's help.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use hsci_tests::{Mount, Run, Test, machine, mount};
+use serde_json::Value;
+
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "command::ends_quietly_where_nobody_reads", seconds: 60, body: nobody_reads },
+    Test { name: "command::unmounts_the_directory_it_is_in", seconds: 60, body: from_inside },
+    Test { name: "command::checks_nothing_but_stores_at_rest", seconds: 60, body: no_store },
+    Test { name: "command::takes_every_name_that_the_kernel_takes", seconds: 60, body: raw_names },
+    Test { name: "command::completes_what_is_there", seconds: 60, body: completion },
+    Test { name: "command::has_pages_in_the_manual", seconds: 60, body: manual },
+    Test { name: "command::options_of_extensions_are_on_their_pages", seconds: 60, body: options },
+];
+
+/// Documented exit codes are below this; a panic has another.
+const CODES: i32 = 8;
+
+fn nobody_reads(dir: &Path) {
+    let mount = Mount::new(dir, "files", "compressfs", "");
+    let root = mount.dir().to_str().expect("UTF-8");
+    let program = |name: &str| machine::programs().join(name);
+    let hsci = |arguments: &[&str]| {
+        let mut command = Command::new(machine::hsci());
+        command.args(arguments);
+        command
+    };
+    let mut describe = Command::new(program("hsci-extension-compressfs"));
+    describe.arg("describe");
+    let mut usage = Command::new(program("hsci-extension-compressfs"));
+    usage.args(["check", "/nonexistent", "compressfs"]);
+    let commands = [
+        hsci(&[]),
+        hsci(&["--help"]),
+        hsci(&["mout"]),
+        hsci(&["status"]),
+        hsci(&["status", "--json", root]),
+        hsci(&["usage", root]),
+        hsci(&["doctor"]),
+        hsci(&["check", root]),
+        hsci(&["export", "/nonexistent", "/nonexistent/x"]),
+        hsci(&["completions", "bash"]),
+        hsci(&["policy", "check", "/nonexistent"]),
+        hsci(&["down", "/nonexistent"]),
+        describe,
+        usage,
+    ];
+    for mut command in commands {
+        let code = code_without_reader(&mut command);
+        assert!((0..CODES).contains(&code), "{command:?} ended with {code}");
+    }
+}
+
+/// The exit code of a program both of whose outputs are pipes that nobody reads.
+fn code_without_reader(command: &mut Command) -> i32 {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let both = writer.try_clone().expect("a descriptor");
+    command.stdin(Stdio::null()).stdout(both).stderr(writer);
+    command.status().expect("it starts").code().unwrap_or(-1)
+}
+
+fn from_inside(dir: &Path) {
+    let mut mount = Mount::new(dir, "files", "compressfs", "");
+    Run::new(machine::hsci()).args(["unmount", "."]).dir(mount.dir()).ok();
+    mount::hsci(["status"], mount.dir()).fails(4, &["not inside a mount"]);
+    mount.mount();
+}
+
+fn no_store(dir: &Path) {
+    let mount = Mount::new(dir, "files", "compressfs", "");
+    mount::hsci(["check"], mount.dir()).fails(5, &["mounted", "unmount"]);
+    let export = Run::new(machine::hsci()).arg("export").arg(mount.dir()).arg(dir.join("copy"));
+    export.done().fails(5, &["mounted"]);
+    let plain = dir.join("plain");
+    fs::create_dir(&plain).expect("a directory");
+    fs::write(plain.join("file"), "content").expect("a file");
+    mount::hsci(["check"], &plain).fails(4, &["no store", "--extension"]);
+    mount::hsci(["check", "--extension", "compressfs"], &plain).ok();
+}
+
+fn raw_names(dir: &Path) {
+    let name = |text: &[u8]| dir.join(OsStr::from_bytes(text));
+    let (lower, point, policy) = (name(b"lower-\xff"), name(b"mo\xfeunt"), name(b"\xff.policy"));
+    fs::create_dir(&lower).expect("a directory");
+    fs::create_dir(&point).expect("a directory");
+    fs::write(&policy, "target t = \"/srv/a\" via compressfs\n").expect("a policy");
+    let hsci = |arguments: &[&str], paths: &[&PathBuf]| {
+        Run::new(machine::hsci()).args(arguments).args(paths)
+    };
+    let mount = Mount::at(&lower, &point, "compressfs", "");
+    fs::write(mount.dir().join(OsStr::from_bytes(b"fi\xffle")), "content").expect("a file");
+    for arguments in [["status", "--json"], ["usage", "--json"]] {
+        let text = hsci(&arguments, &[&point]).ok();
+        serde_json::from_str::<Value>(&text).expect("JSON");
+    }
+    hsci(&["algorithm", "list", "--json"], &[&point]).ok();
+    drop(mount);
+    let text = hsci(&["check", "--json"], &[&lower]).ok();
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["files"], 1);
+    let copy = name(b"co\xffpy");
+    hsci(&["export"], &[&lower, &copy]).ok();
+    assert_eq!(fs::read(copy.join(OsStr::from_bytes(b"fi\xffle"))).expect("a copy"), b"content");
+    hsci(&["policy", "check", "--json"], &[&policy]).ok();
+}
+
+fn completion(dir: &Path) {
+    let mount = Mount::new(dir, "files", "compressfs", "");
+    let root = mount.dir().to_str().expect("UTF-8");
+    let begun = &root[..root.len() - 2];
+    assert_eq!(offered(&["unmount", begun]), [root]);
+    assert_eq!(offered(&["status", begun]), [root]);
+    let extensions = offered(&["mount", "--extension", ""]);
+    assert!(extensions.contains(&"compressfs".to_owned()), "{extensions:?}");
+    let stacked = offered(&["mount", "--extension", "nullfs,compr"]);
+    assert_eq!(stacked, ["nullfs,compressfs"]);
+    let operations = offered(&["policy", "explain", "--op", "un"]);
+    assert_eq!(operations, ["unlink"]);
+    let commands = offered(&[""]);
+    assert!(commands.contains(&"mount".to_owned()), "{commands:?}");
+    for internal in ["supervise", "generate"] {
+        assert!(!commands.contains(&internal.to_owned()), "{commands:?}");
+    }
+}
+
+/// What bash would offer for the last of the words after `hsci`.
+fn offered(words: &[&str]) -> Vec<String> {
+    let run = Run::new(machine::hsci()).env("HSCI_COMPLETE", "bash").env("_CLAP_IFS", "\n");
+    let run = run.env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+    let text = run.args(["--", "hsci"]).args(words).ok();
+    text.lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn manual(dir: &Path) {
+    Run::new(machine::hsci()).arg("generate").arg(dir).ok();
+    let pages = Run::shell("cd man && find . -type f | sort").dir(dir).ok();
+    for page in [
+        "man1/hsci.1",
+        "man1/hsci-mount.1",
+        "man1/hsci-policy-explain.1",
+        "man5/hsci-compressfs.5",
+        "man5/hsci-policy.5",
+        "man8/mount.fuse.hsci.8",
+    ] {
+        assert!(pages.contains(page), "{page} is not in {pages}");
+    }
+    assert!(!pages.contains("supervise"), "{pages}");
+    machine::need("man");
+    let checked =
+        "for page in man/*/*; do man --warnings -E UTF-8 -l -Tutf8 -Z \"$page\"; done > all";
+    let complaints = Run::shell(checked).env("MANWIDTH", "80").dir(dir).done();
+    assert_eq!(complaints.err, "");
+    let text = Run::new("man").args(["-l", "man/man5/hsci-policy.5"]).dir(dir).ok();
+    assert!(text.contains("GRAMMAR") || text.contains("Grammar"), "{text}");
+}
+
+/// Every option with its default stands in the table of its extension's page.
+fn options(_: &Path) {
+    let program = machine::programs().join("hsci-extension-compressfs");
+    let described: Value =
+        serde_json::from_str(&Run::new(program).arg("describe").ok()).expect("JSON");
+    let all = described.as_array().expect("extensions");
+    let compressfs = all.iter().find(|one| one["name"] == "compressfs").expect("compressfs");
+    let page = machine::project().join("docs/src/reference/compressfs.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let options = compressfs["options"].as_array().expect("options");
+    let text = |option: &Value, key: &str| option[key].as_str().unwrap_or_default().to_owned();
+    for option in options {
+        let (name, default) = (text(option, "name"), text(option, "default"));
+        let row = format!("| `{name}` | `{default}` |");
+        assert!(page.contains(&row), "compressfs.md has no row {row}");
+    }
+    assert!(options.len() > 3);
+}
