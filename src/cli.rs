@@ -53,8 +53,9 @@ pub(crate) enum Command {
     Trace(Trace),
     Doctor(Doctor),
     Completions(Completions),
+    /// Supervise a mount, as standard input says (started by `hsci mount`)
     #[command(hide = true)]
-    Supervise(Supervise),
+    Supervise,
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -111,16 +112,17 @@ impl Mount {
 /// Unmount a directory
 ///
 /// Waits until everything that was written is in the lower directory. A directory that somebody
-/// uses is not unmounted; with --force it disappears at once and goes when it is no longer used.
+/// uses is not unmounted; with --force it disappears at once, those who use it get errors, and it
+/// ends within a limited time, also if its processes are stopped or hang.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci unmount ~/logs
-  hsci unmount --force /mnt    detach now, although somebody uses it")]
+  hsci unmount --force /mnt    end it now, although somebody uses it")]
 pub(crate) struct Unmount {
     /// Where it is mounted
     #[arg(add = completion::mounts())]
     pub(crate) dir: PathBuf,
-    /// Detach although it is in use
+    /// End it although it is in use
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -329,13 +331,6 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: Shell,
-}
-
-/// Supervise a mount (started by `hsci mount`)
-#[derive(Debug, Args)]
-pub(crate) struct Supervise {
-    /// What to mount, as the mounting process wrote it
-    pub(crate) job: String,
 }
 
 /// Write man pages, completion scripts and a unit of systemd below a directory

@@ -37,7 +37,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Trace(args) => trace::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => generate::completions(args),
-        Command::Supervise(args) => mount::supervise(args),
+        Command::Supervise => mount::supervise(),
         Command::Generate(args) => generate::generate(args),
     }
 }

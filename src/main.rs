@@ -14,6 +14,7 @@ mod extension_program;
 mod fence;
 mod mount_helper;
 mod mount_options;
+mod option_values;
 
 mod ui;
 mod usage_error;

@@ -29,7 +29,7 @@ fn extension_of(lower: &Path) -> Result<Option<String>> {
 
 /// The program that works on a store, with the first of its arguments.
 fn program(task: &str, lower: &Path, extension: &str) -> Result<Command> {
-    let program = extension_program::find(extension)
+    let program = extension_program::find_for_store(extension)
         .map_err(|failure| Failure::new(Exit::Store, format!("{}: {failure}", lower.display())))?;
     let mut command = Command::new(program);
     command.arg(task).arg(lower).arg(extension);

@@ -6,16 +6,17 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use hsci_host::control::mounts;
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::supervisor::{self, table};
+use hsci_host::supervisor;
 use hsci_language::glob::{Component, Pattern};
 use hsci_language::policy::Target;
-use hsci_protocol::mount::{Job, MountOption, MountRequest};
+use hsci_protocol::mount::{Job, MountRequest};
 
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
 use crate::cli::{Down, Up};
-use crate::{Result, extension_program, ui};
+use crate::{Result, extension_program, option_values, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
 pub(crate) fn up(args: &Up) -> Result<()> {
@@ -69,7 +70,7 @@ pub(crate) fn down(args: &Down) -> Result<()> {
 }
 
 fn mounted() -> Result<BTreeSet<PathBuf>> {
-    Ok(table::all()?.into_iter().map(|mounted| mounted.dir).collect())
+    Ok(mounts::all()?.into_iter().map(|mounted| mounted.dir).collect())
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
@@ -79,12 +80,10 @@ fn mount(target: &Target, dir: &Path) -> Result<()> {
         dir: dir.to_owned(),
         extensions: vec![target.extension.clone()],
         flags: 0,
-        options: target
-            .options
-            .iter()
-            .cloned()
-            .map(|(name, value)| MountOption(name, value))
-            .collect(),
+        options: option_values::resolve(
+            target.options.clone(),
+            &extension_program::describe(&program),
+        )?,
         foreground: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)

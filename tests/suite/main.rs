@@ -8,6 +8,7 @@ mod callers;
 mod clients;
 mod command;
 mod conformance;
+mod control;
 mod damage;
 mod database;
 mod exerciser;
@@ -35,6 +36,7 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     command::TESTS,
     conformance::TESTS,
+    control::TESTS,
     damage::TESTS,
     callers::TESTS,
     exerciser::TESTS,

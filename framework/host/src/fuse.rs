@@ -52,8 +52,6 @@ pub(crate) struct Mounted {
     pub(crate) tree: Arc<LowerTree>,
     pub(crate) profile: Profile,
     pub(crate) requests: Arc<Requests>,
-    /// Answers the question of the same name.
-    pub(crate) status: Box<dyn Fn() -> String + Send + Sync>,
     pub(crate) takeover: Arc<TakeoverState>,
     /// How the worker before has died, if there was one.
     pub(crate) death: Death,

@@ -3,6 +3,8 @@
 // Printing panics where nobody reads: functions that cope with that do it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod caller;
+pub mod control;
 mod fuse;
 pub mod lower;
 mod passing;
@@ -12,4 +14,5 @@ pub mod supervisor;
 mod sys;
 mod takeover;
 
+pub use caller::ENVIRONMENT;
 pub use hsci_protocol::failure;

@@ -3,9 +3,12 @@
 //! Its `main` is one call of [`run`]. The command and the supervisor start it; people do not.
 
 mod export;
+mod link;
 mod offline;
 mod serve;
 mod stack;
+
+pub(crate) use self::stack::HOST_OPTIONS;
 
 use std::io::Write as _;
 use std::path::PathBuf;

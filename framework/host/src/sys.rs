@@ -4,5 +4,6 @@
 pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;
+pub(crate) mod process;
 pub(crate) mod shared;
 pub(crate) mod writeback;

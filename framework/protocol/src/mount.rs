@@ -69,6 +69,9 @@ pub struct Start {
     pub unlinked: u64,
     /// The policy at the time of the mount needs opens to be seen: the kernel cannot be asked later.
     pub opens: bool,
+    /// The mount has ended, and the worker before could not bring into the store all that it had
+    /// acknowledged: do that, and end.
+    pub finish: bool,
 }
 
 /// How a worker has died.
@@ -77,10 +80,15 @@ pub enum Death {
     /// By its own doing.
     #[default]
     Own,
+    /// It has ended itself because a request was not answered within the deadline.
+    Hung,
     /// It was killed, or the machine ran out of memory: hardly the fault of a request, and a slow
     /// one may be under way many times.
     Killed,
 }
+
+/// Exit code of a worker that ends itself because a request was not answered within the deadline.
+pub const HUNG: i32 = 70;
 
 /// Whether the guard keeps everybody but the host from the store, or why not.
 pub type Fenced = Result<(), String>;

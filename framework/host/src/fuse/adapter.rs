@@ -42,14 +42,13 @@ pub(super) struct Adapter {
     takeover: Arc<TakeoverState>,
     profile: Profile,
     answers: Answers,
-    status: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Adapter {
     pub(super) fn new(mounted: Mounted) -> Self {
-        let Mounted { top, tree, profile, requests, status, takeover, death } = mounted;
+        let Mounted { top, tree, profile, requests, takeover, death } = mounted;
         let answers = Answers::new(requests, Arc::clone(&takeover), death);
-        Self { top, tree, takeover, profile, answers, status }
+        Self { top, tree, takeover, profile, answers }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -97,9 +96,8 @@ impl Adapter {
         number: INodeNo,
         name: &str,
     ) -> Result<Vec<u8>, Errno> {
-        self.answer(request, Operation::Control, number, |call, ino| match name {
-            "status" => Ok((self.status)().into_bytes()),
-            _ => self.top.control_get(&call, ino, name),
+        self.answer(request, Operation::Control, number, |call, ino| {
+            self.top.control_get(&call, ino, name)
         })
     }
 }

@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hsci_extension::Kernel;
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
-use hsci_protocol::mount::{Fenced, Start};
-use hsci_protocol::status::{Status, SupervisorStatus, WorkerStatus};
+use hsci_protocol::mount::Start;
+use hsci_protocol::status::WorkerStatus;
 use parking_lot::Mutex;
-use rustix::io::Errno;
 use rustix::mount::MountFlags;
-use rustix::net::{RecvFlags, recv};
 
 use super::Registration;
+use super::link::{self, Knowledge, leave_signals_to_supervisor};
 use super::stack::{self, Stack};
+use crate::control::mounts::{self, Device};
 use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
 use crate::lower::{LowerTree, Takeover};
 use crate::passing::receive_descriptor;
@@ -26,6 +28,7 @@ use crate::takeover::{DescriptorSender, TakeoverState};
 
 /// Serves until the mount ends.
 pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> Result<(), Failure> {
+    crate::caller::leave(&[lower, control]);
     let unusable = |errno| {
         Failure::new(Exit::Usage, format!("descriptors: {errno}; hsci starts this program"))
     };
@@ -35,21 +38,43 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
+    if start.version != hsci_protocol::VERSION {
+        let text = format!("its supervisor is of another version of hsci; mount it again");
+        return answer(&control, Err(Failure::new(Exit::Impossible, text)));
+    }
+    let supervised = Arc::new(AtomicBool::new(true));
+    let (dir, connection) = (start.request.dir.clone(), Arc::new(Mutex::new(None)));
+    let device = Arc::clone(&connection);
+    leave_signals_to_supervisor(Arc::clone(&supervised), move || end(&dir, *device.lock()))
+        .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
     let received = Received::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
     let prepared = prepare(registrations, &start, lower, received, &(Arc::clone(&caches) as _));
     let worker = answer(&control, prepared)?;
+    let top = Arc::clone(&worker.stack.top);
+    if start.finish {
+        top.shutdown();
+        return Ok(());
+    }
     let (_, device) = receive_descriptor(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("no FUSE descriptor: {error}")))?;
-    let top = Arc::clone(&worker.stack.top);
-    let line = control
-        .try_clone()
+    let requests = Arc::new(Requests::new());
+    let knowledge = worker.knowledge(&requests);
+    let serving = answer(&control, worker.begin(device, &start, &caches, requests))?;
+    *connection.lock() = mounts::find_by_name(&start.request.dir);
+    link::answer(control, knowledge, supervised)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
-    let serving = worker.begin(line, device, &start, &caches);
-    let serving = answer(&control, serving)?;
     let ended = serving.run();
     top.shutdown();
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
+}
+
+/// Ends the connection of a mount that nobody supervises.
+fn end(dir: &Path, device: Option<Device>) {
+    let ended = device.is_some_and(crate::control::force_end);
+    if !ended {
+        log::error!("{}: unmount it; its supervisor is gone and cannot", dir.display());
+    }
 }
 
 /// What outlives a worker, as it comes from the supervisor.
@@ -145,14 +170,12 @@ fn prepare(
 impl Worker {
     fn begin(
         self,
-        control: UnixStream,
         device: OwnedFd,
         start: &Start,
         caches: &KernelCaches,
+        requests: Arc<Requests>,
     ) -> Result<fuse::Serving, Failure> {
-        let requests = Arc::new(Requests::new());
         let mounted = Mounted {
-            status: self.status(control, start, &requests),
             top: self.stack.top,
             tree: self.stack.tree,
             profile: self.profile,
@@ -164,26 +187,9 @@ impl Worker {
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
     }
 
-    /// The answer to the question `status`.
-    fn status(
-        &self,
-        control: UnixStream,
-        start: &Start,
-        requests: &Arc<Requests>,
-    ) -> Box<dyn Fn() -> String + Send + Sync> {
-        let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
-        let policy = Arc::clone(&self.policy);
+    fn knowledge(&self, requests: &Arc<Requests>) -> Knowledge {
         let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
-        let supervisor = SupervisorStatus {
-            extensions: start.request.extensions.clone(),
-            read_only: start.request.flags & MountFlags::RDONLY.bits() != 0,
-            supervisor_pid: start.supervisor_pid,
-            workers: start.workers + 1,
-            since: start.since,
-            log: start.log.clone(),
-            ..SupervisorStatus::default()
-        };
-        let worker = WorkerStatus {
+        let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             worker_pid: std::process::id(),
             program: std::env::current_exe().ok(),
@@ -191,106 +197,11 @@ impl Worker {
             profile_reason: self.opens_reason.to_owned(),
             ..WorkerStatus::default()
         };
-        let fixed = Status {
-            dir: start.request.dir.clone(),
-            lower: start.request.lower.clone(),
-            supervisor: Some(supervisor),
-            worker: Some(worker),
-            ..Status::default()
-        };
-        let line = Mutex::new(Line::new(control, start));
-        Box::new(move || {
-            let mut status = fixed.clone();
-            let mut line = line.lock();
-            if let Some(supervisor) = &mut status.supervisor {
-                supervisor.supervised = line.read();
-                supervisor.fenced = line.fenced.is_ok();
-                supervisor.fenced_reason = line.reason();
-            }
-            if let Some(worker) = &mut status.worker {
-                let (inodes, descriptors) = tree.counts();
-                (worker.inodes, worker.descriptors) = (inodes as u64, descriptors as u64);
-                worker.requests = requests.counts();
-                worker.policy = policy.status();
-            }
-            serde_json::to_string(&status).expect("texts and numbers are JSON")
-        })
-    }
-}
-
-/// What the supervisor says while the worker serves.
-struct Line {
-    control: UnixStream,
-    /// What has no end of line yet.
-    rest: Vec<u8>,
-    fenced: Fenced,
-    over_itself: bool,
-}
-
-impl Line {
-    fn new(control: UnixStream, start: &Start) -> Self {
-        let over_itself = start.request.dir == start.request.lower;
-        Self { control, rest: Vec::new(), fenced: Err(String::new()), over_itself }
-    }
-
-    /// Takes what has been said; true while the supervisor holds the other end.
-    fn read(&mut self) -> bool {
-        let mut buffer = [0; 1024];
-        loop {
-            match recv(&self.control, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return false,
-                Ok((len, _)) => self.take(&buffer[..len]),
-                Err(Errno::INTR) => {}
-                Err(errno) => return errno == Errno::AGAIN,
-            }
+        Knowledge {
+            fixed,
+            tree: Arc::clone(&self.stack.tree),
+            requests: Arc::clone(requests),
+            policy: Arc::clone(&self.policy),
         }
-    }
-
-    fn take(&mut self, said: &[u8]) {
-        self.rest.extend(said);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
-                Ok(fenced) => self.fenced = fenced,
-                Err(error) => log::warn!("the supervisor is not understood: {error}"),
-            }
-        }
-    }
-
-    /// What keeps users from the store. A process whose working directory was in it before the mount
-    /// is kept from it by a seal only.
-    fn reason(&self) -> String {
-        let without = if self.over_itself {
-            "mounted over itself, so no name leads to the store"
-        } else {
-            "the lower directory is open to whom its permissions admit"
-        };
-        match &self.fenced {
-            Ok(()) => "the guard keeps everybody but the host from the store".to_owned(),
-            Err(why) if why.is_empty() => without.to_owned(),
-            Err(why) => format!("{without}; {why}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_of_the_supervisor_counts() {
-        let (control, supervisor) = UnixStream::pair().expect("sockets");
-        let mut line =
-            Line { control, rest: Vec::new(), fenced: Err(String::new()), over_itself: false };
-        assert!(line.read(), "it is there");
-        assert!(!line.reason().contains(';'), "and has said nothing");
-        send(&supervisor, &Fenced::Ok(())).expect("sent");
-        assert!(line.read() && line.fenced.is_ok());
-        for why in ["first", "last"] {
-            send(&supervisor, &Fenced::Err(why.to_owned())).expect("sent");
-        }
-        drop(supervisor);
-        assert!(!line.read(), "it is gone");
-        assert!(line.reason().ends_with("; last"), "{}", line.reason());
     }
 }

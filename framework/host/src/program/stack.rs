@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::lower::LowerTree;
 
 /// The options of the host itself.
-pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -28,6 +28,12 @@ pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
         "time after which an extension that does not answer is restarted; 0 for never",
         OptionKind::Time,
         "5m",
+    ),
+    OptionSpec::new(
+        "start-deadline",
+        "time after which an extension that has not started is given up; 0 for never",
+        OptionKind::Time,
+        "2m",
     ),
 ];
 

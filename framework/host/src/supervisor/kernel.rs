@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::geteuid;
 
+use crate::control::mounts::TYPE;
 use crate::failure::{Exit, Failure};
 use crate::passing::receive_descriptor;
 
@@ -22,8 +23,6 @@ const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
 /// Two of the largest requests that FUSE makes.
 const READAHEAD_KIB: u32 = 2048;
-/// Type of the mount, as the mount table shows it.
-pub(super) const TYPE: &str = "fuse.hsci";
 
 /// Makes the mount; returns the descriptor on which it is served.
 pub(super) fn mount(request: &MountRequest) -> Result<OwnedFd, Failure> {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
-use super::{is_read_only, kernel, table};
+use super::{is_read_only, kernel};
+use crate::control::mounts;
 use crate::failure::{Exit, Failure};
 use hsci_protocol::mount::MountRequest;
 
@@ -22,7 +23,7 @@ pub(super) fn check(request: &MountRequest) -> Result<MountRequest, Failure> {
         );
         return Err(Failure::new(Exit::Usage, text));
     }
-    if table::find(&dir)?.is_some() {
+    if mounts::find(&dir)?.is_some() {
         let text = format!("{shown}: mounted already; `hsci unmount {shown}` first");
         return Err(Failure::new(Exit::InUse, text));
     }
@@ -49,7 +50,7 @@ pub(super) fn is_dead(dir: &Path) -> bool {
 /// Takes a mount away that nobody serves any more, as after `kill -9` of all its processes. What
 /// still uses it keeps getting ENOTCONN.
 fn clear_if_dead(dir: &Path) -> Result<(), Failure> {
-    while is_dead(dir) && table::find(dir)?.is_some() {
+    while is_dead(dir) && mounts::find(dir)?.is_some() {
         log::warn!("{}: a mount that nobody serves is cleared away", dir.display());
         kernel::unmount(dir, true)?;
     }

@@ -35,6 +35,8 @@ const MOST_WEIGHT: u64 = 30;
 fn weight(death: Death) -> u64 {
     match death {
         Death::Own => MOST_WEIGHT / 3,
+        // Each costs its callers the whole deadline.
+        Death::Hung => MOST_WEIGHT / 2,
         Death::Killed => 1,
     }
 }
