@@ -91,6 +91,11 @@ fn describe(status: &Value) -> String {
     {
         line("inodes", &format!("{inodes} known, {open} descriptors open"));
     }
+    for one in status["quarantined"].as_array().into_iter().flatten() {
+        let of = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let way_out = "several workers died of it; `hsci upgrade` tries again";
+        line("refused", &format!("{} of /{}: {way_out}", of("operation"), of("path")));
+    }
     line("log", word("log"));
     text
 }

@@ -80,6 +80,8 @@ pub enum Death {
     /// It was killed, or the machine ran out of memory: hardly the fault of a request, and a slow
     /// one may be under way many times.
     Killed,
+    /// It was ended for a program that was installed since.
+    Upgrade,
 }
 
 /// Whether the guard keeps everybody but the host from the store, or why not.

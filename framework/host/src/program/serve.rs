@@ -165,12 +165,7 @@ impl Worker {
     }
 
     /// The answer to the question `status`.
-    fn status(
-        &self,
-        control: UnixStream,
-        start: &Start,
-        requests: &Arc<Requests>,
-    ) -> Box<dyn Fn() -> String + Send + Sync> {
+    fn status(&self, control: UnixStream, start: &Start, requests: &Arc<Requests>) -> fuse::Status {
         let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
         let policy = Arc::clone(&self.policy);
         let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
@@ -199,7 +194,7 @@ impl Worker {
             ..Status::default()
         };
         let line = Mutex::new(Line::new(control, start));
-        Box::new(move || {
+        Arc::new(move |quarantined| {
             let mut status = fixed.clone();
             let mut line = line.lock();
             if let Some(supervisor) = &mut status.supervisor {
@@ -210,6 +205,7 @@ impl Worker {
             if let Some(worker) = &mut status.worker {
                 let (inodes, descriptors) = tree.counts();
                 (worker.inodes, worker.descriptors) = (inodes as u64, descriptors as u64);
+                worker.quarantined = quarantined;
                 worker.requests = requests.counts();
                 worker.policy = policy.status();
             }

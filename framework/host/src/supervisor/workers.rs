@@ -13,7 +13,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::fence::Fence;
 use super::worker::{Lasting, Program, Worker};
 use crate::failure::{Exit, Failure};
-use hsci_protocol::mount::Start;
+use hsci_protocol::mount::{Death, Start};
 
 /// A worker that ends sooner than this was not worth starting.
 const SOON: Duration = Duration::from_millis(100);
@@ -105,6 +105,7 @@ impl Workers {
                     log::warn!("{failure}; another one takes over");
                     self.pause(&failure)?;
                 } else {
+                    self.start.death = Death::Upgrade;
                     self.take_new_program();
                 }
                 match self.replace() {
