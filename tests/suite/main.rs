@@ -7,6 +7,7 @@ mod book;
 mod callers;
 mod clients;
 mod conformance;
+mod contract;
 mod damage;
 mod database;
 mod exerciser;
@@ -33,6 +34,7 @@ const AREAS: &[&[Test]] = &[
     book::TESTS,
     clients::TESTS,
     conformance::TESTS,
+    contract::TESTS,
     damage::TESTS,
     callers::TESTS,
     exerciser::TESTS,
