@@ -116,6 +116,11 @@ fn add_worker(lines: &mut Lines, worker: &WorkerStatus, calls: Option<u64>) {
     lines.add("requests", &format!("{calls}{sum} dispatched"));
     let (inodes, open) = (worker.inodes, worker.descriptors);
     lines.add("inodes", &format!("{inodes} known, {open} descriptors open"));
+    for refused in &worker.quarantined {
+        let what = format!("{} of /{}", refused.operation, refused.path.display());
+        let why = "several workers died of it; `hsci upgrade` tries again";
+        lines.add("refused", &format!("{what}: {why}"));
+    }
 }
 
 /// What the policy in force does on a mount; nothing if none of its rules applies there.

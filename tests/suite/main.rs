@@ -9,6 +9,7 @@ mod clients;
 mod command;
 mod conformance;
 mod control;
+mod contract;
 mod damage;
 mod database;
 mod exerciser;
@@ -37,6 +38,7 @@ const AREAS: &[&[Test]] = &[
     command::TESTS,
     conformance::TESTS,
     control::TESTS,
+    contract::TESTS,
     damage::TESTS,
     callers::TESTS,
     exerciser::TESTS,

@@ -7,12 +7,13 @@ mod kernel;
 mod listing;
 mod negotiate;
 mod operations;
+mod pool;
 mod replay;
 mod resume;
 mod watchdog;
 mod xattr;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use fuser::{Config, Session, SessionACL};
 use hsci_extension::FileSystem;
 
 use self::adapter::Adapter;
+use self::pool::Pool;
 use crate::lower::LowerTree;
 use crate::takeover::TakeoverState;
 use hsci_protocol::mount::Death;
+use hsci_protocol::status::Quarantined;
 
 pub(crate) use self::kernel::KernelCaches;
 pub(crate) use self::operations::Requests;
@@ -44,6 +47,9 @@ pub(crate) struct Profile {
     pub(crate) deadline: Duration,
 }
 
+/// Lists the requests that are refused because workers died of them.
+pub(crate) type ListQuarantined = Box<dyn Fn() -> Vec<Quarantined> + Send + Sync>;
+
 /// What is mounted.
 pub(crate) struct Mounted {
     /// The topmost layer.
@@ -58,7 +64,11 @@ pub(crate) struct Mounted {
 }
 
 /// A mount whose first request has been answered.
-pub(crate) struct Serving(Session<Adapter>);
+pub(crate) struct Serving {
+    session: Session<Adapter>,
+    pool: Arc<Pool>,
+    adapter: Adapter,
+}
 
 /// Answers the kernel's first request on a FUSE descriptor, or goes on where the worker before has
 /// died. `caches` is told how to reach the kernel.
@@ -76,20 +86,42 @@ pub(crate) fn begin(
     if !deadline.is_zero() {
         watchdog::watch(&mounted.takeover, deadline);
     }
-    let begun = mounted.takeover.offer();
+    let takeover = Arc::clone(&mounted.takeover);
+    let begun = takeover.offer();
+    let more = device.try_clone()?;
     let adapter = Adapter::new(mounted);
+    let (pool, for_more) = (Arc::clone(&adapter.pool), adapter.clone());
+    let asked = adapter.clone();
     let session = match begun {
-        Some(offer) => resume::session(adapter, &device, config, &offer)?,
+        Some(offer) => resume::session(adapter, &device, config.clone(), &offer)?,
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
-        None => Session::from_fd(adapter, device, SessionACL::All, config)?,
+        None => Session::from_fd(adapter, device, SessionACL::All, config.clone())?,
     };
     caches.connect(session.notifier());
-    Ok(Serving(session))
+    let start = move |loops| {
+        let mut config = config.clone();
+        config.n_threads = Some(loops);
+        let offer = takeover.offer().expect("the connection has begun");
+        let session = resume::join(for_more.clone(), more.as_fd(), config, &offer)?;
+        // How they end is how the mount ends, which the first loops say.
+        let run = move || drop(session.run());
+        std::thread::Builder::new().name("loops".to_owned()).spawn(run)
+    };
+    pool.grow(Box::new(start))?;
+    Ok(Serving { session, pool, adapter: asked })
 }
 
 impl Serving {
+    /// Lists the requests that are refused because workers died of them.
+    pub(crate) fn quarantined(&self) -> ListQuarantined {
+        let adapter = self.adapter.clone();
+        Box::new(move || adapter.quarantined())
+    }
+
     /// Serves requests until the mount ends.
     pub(crate) fn run(self) -> std::io::Result<()> {
-        self.0.run()
+        let ended = self.session.run();
+        self.pool.end();
+        ended
     }
 }

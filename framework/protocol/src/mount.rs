@@ -85,6 +85,8 @@ pub enum Death {
     /// It was killed, or the machine ran out of memory: hardly the fault of a request, and a slow
     /// one may be under way many times.
     Killed,
+    /// It was ended for a program that was installed since.
+    Upgrade,
 }
 
 /// Exit code of a worker that ends itself because a request was not answered within the deadline.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::convert;
 use super::operations::{Operation, Requests};
-use crate::takeover::{Suspects, TakeoverState};
+use crate::takeover::{Subject, Suspects, TakeoverState};
 
 /// Runs the layers' code for one request after the other.
 pub(super) struct Answers {
@@ -42,16 +43,16 @@ impl Answers {
         &self,
         unique: u64,
         operation: Operation,
-        ino: Ino,
+        (ino, name): (Ino, Option<&OsStr>),
         run: impl FnOnce() -> Result<T>,
     ) -> Result<T, Errno> {
         self.requests.count(operation);
-        let (number, file) = (operation as u64, ino.0);
-        let outcome = if self.suspects.refuse(number, file) {
+        let subject = Subject::new(operation as u64, ino.0, name);
+        let outcome = if self.suspects.refuse(subject, name) {
             Err(Error::Broken("no worker survives this".to_owned()))
         } else {
             let _turn = self.suspects.turn(unique);
-            let _at_work = self.takeover.begin(unique, number, file);
+            let _at_work = self.takeover.begin(unique, subject);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(broken(&*panic)))
         };
         outcome.map_err(|error| {
@@ -60,6 +61,12 @@ impl Answers {
             }
             convert::errno(error.errno())
         })
+    }
+
+    /// What is not tried any more: operation, inode, and name in it.
+    pub(super) fn quarantined(&self) -> Vec<(&'static str, Ino, Option<OsString>)> {
+        let listed = self.suspects.quarantined().into_iter();
+        listed.map(|(of, name)| (Operation::name_of(of.operation), Ino(of.ino), name)).collect()
     }
 
     fn complain(&self, operation: Operation, ino: Ino, error: &Error) {
@@ -96,8 +103,8 @@ mod tests {
     fn a_panic_fails_its_own_request_only() {
         let answers = answers();
         let broken = || -> Result<u8> { panic!("an extension's mistake") };
-        assert_eq!(errno(answers.to(1, Operation::Read, Ino(5), broken)), libc::EIO);
-        assert_eq!(answers.to(1, Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
+        assert_eq!(errno(answers.to(1, Operation::Read, (Ino(5), None), broken)), libc::EIO);
+        assert_eq!(answers.to(1, Operation::Read, (Ino(5), None), || Ok(1)).ok(), Some(1));
         assert_eq!(answers.requests.counts()["read"], 2);
     }
 
@@ -107,8 +114,11 @@ mod tests {
         let damaged = || -> Result<u8> { Err(Error::Damaged("chunk 3".to_owned())) };
         let missing = || -> Result<u8> { Err(hsci_extension::Errno::NOENT.into()) };
         for ino in [5, 5, 6] {
-            assert_eq!(errno(answers.to(1, Operation::Read, Ino(ino), damaged)), libc::EIO);
-            assert_eq!(errno(answers.to(1, Operation::Lookup, Ino(ino), missing)), libc::ENOENT);
+            assert_eq!(errno(answers.to(1, Operation::Read, (Ino(ino), None), damaged)), libc::EIO);
+            assert_eq!(
+                errno(answers.to(1, Operation::Lookup, (Ino(ino), None), missing)),
+                libc::ENOENT
+            );
         }
         let complained = answers.complained.into_inner();
         assert_eq!(complained, HashSet::from([("read", Ino(5)), ("read", Ino(6))]));

@@ -11,7 +11,7 @@ use hsci_protocol::status::WorkerStatus;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::fuse::Requests;
+use crate::fuse::{ListQuarantined, Requests};
 use crate::lower::LowerTree;
 use crate::policy::Policy;
 
@@ -22,6 +22,7 @@ pub(super) struct Knowledge {
     pub(super) tree: Arc<LowerTree>,
     pub(super) requests: Arc<Requests>,
     pub(super) policy: Arc<Policy>,
+    pub(super) quarantined: ListQuarantined,
 }
 
 impl Knowledge {
@@ -39,6 +40,7 @@ impl Knowledge {
         WorkerStatus {
             inodes: inodes as u64,
             descriptors: descriptors as u64,
+            quarantined: (self.quarantined)(),
             requests: self.requests.counts(),
             policy: self.policy.status(),
             ..self.fixed.clone()

@@ -19,7 +19,7 @@ use super::Registration;
 use super::link::{self, Knowledge, leave_signals_to_supervisor};
 use super::stack::{self, Stack};
 use crate::control::mounts::{self, Device};
-use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
+use crate::fuse::{self, ListQuarantined, KernelCaches, Mounted, Profile, Requests};
 use crate::lower::{LowerTree, Takeover};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
@@ -61,6 +61,7 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     let requests = Arc::new(Requests::new());
     let knowledge = worker.knowledge(&requests);
     let serving = answer(&control, worker.begin(device, &start, &caches, requests))?;
+    let knowledge = knowledge(serving.quarantined());
     *connection.lock() = mounts::find_by_name(&start.request.dir);
     link::answer(control, knowledge, supervised)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
@@ -187,7 +188,7 @@ impl Worker {
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
     }
 
-    fn knowledge(&self, requests: &Arc<Requests>) -> Knowledge {
+    fn knowledge(&self, requests: &Arc<Requests>) -> impl FnOnce(ListQuarantined) -> Knowledge {
         let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
         let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -197,11 +198,8 @@ impl Worker {
             profile_reason: self.opens_reason.to_owned(),
             ..WorkerStatus::default()
         };
-        Knowledge {
-            fixed,
-            tree: Arc::clone(&self.stack.tree),
-            requests: Arc::clone(requests),
-            policy: Arc::clone(&self.policy),
-        }
+        let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
+        let policy = Arc::clone(&self.policy);
+        move |quarantined| Knowledge { fixed, tree, requests, policy, quarantined }
     }
 }

@@ -10,7 +10,7 @@ use super::serving::Serving;
 use super::starting::Starts;
 use super::worker::{Lasting, Program, Worker};
 use crate::failure::{Exit, Failure};
-use hsci_protocol::mount::Start;
+use hsci_protocol::mount::{Death, Start};
 
 /// A worker that ends sooner than this was not worth starting.
 const SOON: Duration = Duration::from_millis(100);
@@ -76,6 +76,7 @@ impl Workers {
                     return self.finish(&failure);
                 }
                 if self.serving.take_upgrade() {
+                    self.start.death = Death::Upgrade;
                     self.take_new_program();
                 } else {
                     log::warn!("{failure}; another one takes over");
