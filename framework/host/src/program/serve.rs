@@ -188,7 +188,7 @@ impl Worker {
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
     }
 
-    fn knowledge(&self, requests: &Arc<Requests>) -> impl FnOnce(ListQuarantined) -> Knowledge {
+    fn knowledge(&self, requests: &Arc<Requests>) -> impl FnOnce(ListQuarantined) -> Knowledge + use<> {
         let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
         let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
