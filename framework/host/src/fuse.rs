@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
-use hsci_extension::FileSystem;
 
 use self::adapter::Adapter;
 use crate::lower::LowerTree;
+use crate::policy::Judged;
 use crate::takeover::TakeoverState;
 use hsci_protocol::mount::Death;
 
@@ -47,7 +47,7 @@ pub(crate) struct Profile {
 /// What is mounted.
 pub(crate) struct Mounted {
     /// The topmost layer.
-    pub(crate) top: Arc<dyn FileSystem>,
+    pub(crate) top: Arc<Judged>,
     /// The lowest layer.
     pub(crate) tree: Arc<LowerTree>,
     pub(crate) profile: Profile,

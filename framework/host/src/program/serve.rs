@@ -93,6 +93,8 @@ fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Fai
 
 struct Worker {
     stack: Stack,
+    /// The stack as callers see it: under the policy in force.
+    top: Arc<Judged>,
     profile: Profile,
     opens_reason: &'static str,
     takeover: Arc<TakeoverState>,
@@ -128,7 +130,7 @@ fn prepare(
     let policy = Arc::new(Policy::new(opens, start.opens));
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
-    stack.top = Arc::new(Judged::new(stack.top, Arc::clone(&policy)));
+    let top = Arc::new(Judged::new(Arc::clone(&stack.top), Arc::clone(&policy)));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         opens,
@@ -139,7 +141,7 @@ fn prepare(
         threads: stack.declared.threads.unwrap_or_else(|| cores.clamp(2, 8)).max(1),
         deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, profile, opens_reason, takeover, policy })
+    Ok(Worker { stack, top, profile, opens_reason, takeover, policy })
 }
 
 impl Worker {
@@ -153,7 +155,7 @@ impl Worker {
         let requests = Arc::new(Requests::new());
         let mounted = Mounted {
             status: self.status(control, start, &requests),
-            top: self.stack.top,
+            top: self.top,
             tree: self.stack.tree,
             profile: self.profile,
             requests,
