@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
-use hsci_extension::FileSystem;
 
 use self::adapter::Adapter;
 use self::pool::Pool;
 use crate::lower::LowerTree;
+use crate::policy::Judged;
 use crate::takeover::TakeoverState;
 use hsci_protocol::mount::Death;
 use hsci_protocol::status::Quarantined;
@@ -53,7 +53,7 @@ pub(crate) type ListQuarantined = Box<dyn Fn() -> Vec<Quarantined> + Send + Sync
 /// What is mounted.
 pub(crate) struct Mounted {
     /// The topmost layer.
-    pub(crate) top: Arc<dyn FileSystem>,
+    pub(crate) top: Arc<Judged>,
     /// The lowest layer.
     pub(crate) tree: Arc<LowerTree>,
     pub(crate) profile: Profile,

@@ -30,6 +30,7 @@ use super::replay::{unless_gone, unless_set, unless_unset};
 use super::xattr::{control_name, sized, terminated};
 use super::{Mounted, Profile};
 use crate::lower::LowerTree;
+use crate::policy::Judged;
 use crate::takeover::TakeoverState;
 
 /// Bytes of names asked for at a time: what fits the kernel's buffer.
@@ -41,7 +42,7 @@ const FILE_TYPE: u32 = 0o170_000;
 /// Each event loop has one; all share what is in it.
 #[derive(Clone)]
 pub(super) struct Adapter {
-    pub(super) top: Arc<dyn FileSystem>,
+    pub(super) top: Arc<Judged>,
     /// The lowest layer, which writes down what the kernel is told.
     pub(super) tree: Arc<LowerTree>,
     takeover: Arc<TakeoverState>,
@@ -386,9 +387,11 @@ impl Filesystem for Adapter {
         let created = self.answer_name(request, Operation::Create, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let mode = mode & !FILE_TYPE | REGULAR_FILE;
+            let flags = open_flags(flags);
+            let judged = self.top.before_create(&call, ino, name, flags)?;
             let made = self.top.mknod(&call, ino, name, mode, 0);
             let entry = self.unless_made(request, made, ino, name)?;
-            match self.top.open(&call, entry.ino, open_flags(flags)) {
+            match self.top.open_made(&judged, entry.ino, flags) {
                 Ok(opened) => Ok((entry, opened)),
                 Err(error) => {
                     self.top.forget(entry.ino, 1);

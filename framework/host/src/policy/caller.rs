@@ -1,7 +1,8 @@
 //! Who makes a call: as the kernel handed it over, or as `/proc` tells.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 
 use hsci_abi::callers::{self, HANDED_LEN};
@@ -69,7 +70,11 @@ fn executable(link: &str) -> Option<Vec<u8>> {
     if path.ends_with(DELETED) && fs::metadata(link).is_ok_and(|meta| meta.nlink() == 0) {
         path.truncate(path.len() - DELETED.len());
     }
-    Some(path)
+    // The path is one of the caller's own mount namespace, where anybody can mount anything over it.
+    let file = fs::metadata(link).ok()?;
+    let is_here = |here: fs::Metadata| (here.dev(), here.ino()) == (file.dev(), file.ino());
+    let is_machine_s = fs::metadata(OsStr::from_bytes(&path)).is_ok_and(is_here);
+    Some(if is_machine_s || file.nlink() == 0 { path } else { Vec::new() })
 }
 
 fn cgroup(text: &[u8]) -> Option<Vec<u8>> {

@@ -112,6 +112,25 @@ impl Judged {
         self.pass(call, &[operation], |policy| Ok(self.place(policy, parent, Some(name), 0, facts)))
     }
 
+    /// Judges opening a file that is about to be made, before it is: a denied open leaves nothing. Returns
+    /// the call for [`Judged::open_made`].
+    pub(crate) fn before_create(
+        &self,
+        call: &Call,
+        parent: Ino,
+        name: &OsStr,
+        flags: OpenFlags,
+    ) -> Result<Call> {
+        let (operations, known) = opening(flags);
+        let facts = Facts { flags: known, ..Facts::of_owner(call.uid) };
+        self.pass(call, &operations, |policy| Ok(self.place(policy, parent, Some(name), 0, facts)))
+    }
+
+    /// Opens a file that was made for a call that was judged.
+    pub(crate) fn open_made(&self, call: &Call, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        self.below.open(call, ino, flags)
+    }
+
     /// What lies at a name in a directory, or may soon; nothing if no path leads there.
     fn place(
         &self,
@@ -178,8 +197,8 @@ impl Judged {
         Ok(call)
     }
 
-    /// A new name is judged at both paths. A directory that no rule speaks of may lead to some that
-    /// rules speak of, and does not take them elsewhere.
+    /// A new name is judged at both paths. A directory that leads to paths of other rules does not take
+    /// what is there elsewhere.
     fn on_rename(
         &self,
         call: &Call,
@@ -196,9 +215,9 @@ impl Judged {
         };
         self.judge(&policy, call, &[Operation::Rename], &source)?;
         let call = self.judge(&policy, call, &[Operation::Rename], &target)?;
-        let leads_on = source.state != 0 && policy.tables.class(source.state) == 0;
         let is_directory = source.facts.file_type == FileType::Directory;
-        if is_directory && leads_on && source.state != target.state && !policy.head.permissive {
+        let may_move = policy.tables.may_move(source.state, target.state);
+        if is_directory && !may_move && !policy.head.permissive {
             return Err(Errno::XDEV.into());
         }
         Ok(call)

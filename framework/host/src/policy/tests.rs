@@ -176,6 +176,49 @@ fn names_do_not_lead_around_rules() {
 }
 
 #[test]
+fn a_directory_that_leads_to_paths_of_rules_is_not_renamed_away_from_them() {
+    let text = "in t: deny read-data on \"top/deep/secret/**\", \"**/x/*.key\"\n\
+                in t: deny write-data on \"b/**\"";
+    let rig = Rig::new(handed(text, false), false);
+    let call = by(ALICE);
+    let make = |parent: Ino, name: &str| {
+        rig.heard.mkdir(&Call::internal(), parent, OsStr::new(name), 0o777).expect("directory").ino
+    };
+    let top = make(Ino::ROOT, "top");
+    let deep = make(top, "deep");
+    make(deep, "secret");
+    let rename = |from: (Ino, &str), to: (Ino, &str)| {
+        let [(from, old), (to, new)] = [from, to].map(|(ino, name)| (ino, OsStr::new(name)));
+        errno(rig.top.rename(&call, (from, old), (to, new), RenameFlags::empty()))
+    };
+    assert_eq!(rename((top, "deep"), (top, "d2")), Some(Errno::XDEV));
+    assert_eq!(rename((Ino::ROOT, "top"), (Ino::ROOT, "t2")), Some(Errno::XDEV));
+    assert_eq!(rename((Ino::ROOT, "top"), (rig.find("a"), "top")), Some(Errno::XDEV));
+    // Nor does one take the place: what it holds would be judged by rules that are not about it.
+    let away = make(Ino::ROOT, "away");
+    assert_eq!(rename((Ino::ROOT, "away"), (top, "deep")), Some(Errno::XDEV));
+    // Where the same rules hold below, a directory moves.
+    make(away, "y");
+    assert_eq!(rename((away, "y"), (away, "z")), None);
+    assert_eq!(rename((Ino::ROOT, "away"), (Ino::ROOT, "else")), None);
+    // One whose rules hold for itself is the business of `rename`.
+    assert_eq!(rename((Ino::ROOT, "b"), (Ino::ROOT, "c")), None);
+}
+
+#[test]
+fn a_denied_open_makes_nothing() {
+    let text = "in t: deny write-data on \"a/*\" when user 1001";
+    let rig = Rig::new(handed(text, false), true);
+    let (a, new) = (rig.find("a"), OsStr::new("new"));
+    let before = |user, flags| rig.top.before_create(&by(user), a, new, flags).map(drop);
+    let create = OFlags::CREATE;
+    assert_eq!(errno(before(BOB, create | OFlags::WRONLY)), Some(Errno::ACCESS));
+    assert_eq!(errno(before(BOB, create | OFlags::RDWR)), Some(Errno::ACCESS));
+    assert_eq!(errno(before(BOB, create | OFlags::RDONLY)), None);
+    assert_eq!(errno(before(ALICE, create | OFlags::WRONLY)), None);
+}
+
+#[test]
 fn unknown_callers_are_refused_where_rules_ask_who_they_are() {
     let text = "in t: deny unlink on \"a/*\" unless exe \"/usr/bin/rm*\"";
     let rig = Rig::new(handed(text, false), false);

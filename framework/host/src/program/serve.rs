@@ -119,6 +119,8 @@ fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Fai
 
 struct Worker {
     stack: Stack,
+    /// The stack as callers see it: under the policy in force.
+    top: Arc<Judged>,
     profile: Profile,
     opens_reason: &'static str,
     takeover: Arc<TakeoverState>,
@@ -144,7 +146,7 @@ fn prepare(
     let ways = Takeover { state: Arc::clone(&takeover), descriptors };
     let tree = LowerTree::inherit(lower, ways, &inherited, unlinked)
         .map_err(|error| stack::failure("the lower directory", &error))?;
-    let mut stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
+    let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
     let opens_reason = match (stack.declared.opens, start.opens) {
         (true, _) => "an extension of the stack wants to see opens",
         (false, true) => "the policy judges what is opened, and no guard does",
@@ -154,7 +156,7 @@ fn prepare(
     let policy = Arc::new(Policy::new(opens, start.opens));
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
-    stack.top = Arc::new(Judged::new(stack.top, Arc::clone(&policy)));
+    let top = Arc::new(Judged::new(Arc::clone(&stack.top), Arc::clone(&policy)));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         opens,
@@ -165,7 +167,7 @@ fn prepare(
         threads: stack.declared.threads.unwrap_or_else(|| cores.clamp(2, 8)).max(1),
         deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, profile, opens_reason, takeover, policy })
+    Ok(Worker { stack, top, profile, opens_reason, takeover, policy })
 }
 
 impl Worker {
@@ -177,7 +179,7 @@ impl Worker {
         requests: Arc<Requests>,
     ) -> Result<fuse::Serving, Failure> {
         let mounted = Mounted {
-            top: self.stack.top,
+            top: self.top,
             tree: self.stack.tree,
             profile: self.profile,
             requests,
