@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsci_extension::{
-    Call, Content, Context, Error, FallocateFlags, OpenFile, Result, Settled, Times, Whence,
+    Attr, Call, Content, Context, Error, FallocateFlags, OpenFile, Result, Settled, Times, Whence,
 };
 
 use crate::compress::Compress;
 use crate::form::{File, Form, form_of, raw};
+use crate::format::HEAD_LEN;
+use crate::summary::Summary;
 use crate::{ruled, settle, usage};
 
 impl Content for Compress {
@@ -21,6 +23,22 @@ impl Content for Compress {
 
     fn len(&self, file: &File) -> Result<u64> {
         file.len()
+    }
+
+    fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {
+        // No image is so short.
+        if attr.size < HEAD_LEN as u64 && self.unfinished.is_empty() {
+            return Ok(attr.size);
+        }
+        let summary = match self.unfinished.is_empty() {
+            true => Summary::read(&**context.lower())?,
+            // Recovery could not install some image, which may be this file's.
+            false => None,
+        };
+        match summary {
+            Some(summary) if summary.fits(attr) => Ok(summary.len),
+            _ => self.len(&self.open(context)?),
+        }
     }
 
     fn read(&self, file: &File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {

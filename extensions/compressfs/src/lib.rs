@@ -18,6 +18,7 @@ mod journal;
 mod recovery;
 mod ruled;
 mod settle;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod transfer;

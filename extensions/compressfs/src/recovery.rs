@@ -7,6 +7,7 @@ use hsci_extension::{Errno, Error, LowerFile, Result, Store};
 use crate::choice;
 use crate::form::{Source, Stored, Unfinished};
 use crate::journal::{self, Entry, Found};
+use crate::summary;
 use crate::transfer::{copy, restore_times};
 
 /// Carries out what committed journals say and removes all journals, and what else was never
@@ -65,6 +66,8 @@ fn is_gone(error: &Error) -> bool {
 /// Installs one image; doing so twice is the same as once.
 fn redo(store: &dyn Store, journal: &Arc<dyn LowerFile>, entry: &Entry) -> Result<()> {
     let lower = store.reopen(&entry.file)?;
+    // Whatever it says, it is not of this image.
+    summary::remove(&*lower)?;
     let before = lower.times()?;
     copy(&**journal, entry.base, &*lower, entry.len)?;
     // What was written to the file's log before the crash stands behind the image. Anything else

@@ -16,7 +16,7 @@ pub use context::Context;
 pub use fs::{ContentFs, Scan};
 pub use open_file::OpenFile;
 
-use crate::{Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};
+use crate::{Attr, Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};
 
 /// What [`Content::settle`] made of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +64,11 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// choose: it takes the lock itself.
     fn sync(&self, file: &OpenFile<Self>, data_only: bool) -> Result<()>;
 
-    /// Logical length of a file that is not in use; worth overriding where [`Content::open`] costs
-    /// more than a look at the first bytes.
-    fn peek_len(&self, context: &Context) -> Result<u64> {
+    /// Logical length of a file that is not in use and not empty, whose attributes below are `attr`.
+    /// Worth overriding where an extension knows it without opening the file, as from an [extended
+    /// attribute](Context::xattr) that fits the inode: a stat then reads inodes alone.
+    fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {
+        let _ = attr;
         self.len(&self.open(context)?)
     }
 

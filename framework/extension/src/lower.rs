@@ -90,6 +90,24 @@ pub trait LowerFile: Send + Sync {
         let _ = about;
     }
 
+    /// An extended attribute of the file; `None` if it has none of that name.
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// Sets an extended attribute, as the host.
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        let (_, _) = (name, value);
+        Err(Error::Unsupported)
+    }
+
+    /// Removes an extended attribute; [`Error::NoAttribute`] if there is none of that name.
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Err(Error::Unsupported)
+    }
+
     /// True if the file is empty.
     fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)

@@ -122,5 +122,6 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
         stored.image.move_to(Source::new(Arc::clone(&lower), 0))?;
     }
     file.release_times();
+    file.summarize(None);
     Ok(())
 }

@@ -74,6 +74,8 @@ pub(super) struct State {
     next_ino: u64,
     clock: u64,
     pub(super) calls: u64,
+    /// Reads of content.
+    pub(super) reads: u64,
     pub(super) fate: Fate,
     record: Option<Record>,
 }
@@ -105,6 +107,7 @@ impl Default for State {
             next_ino: ROOT + 1,
             clock: 0,
             calls: 0,
+            reads: 0,
             fate: Fate::default(),
             record: None,
         }

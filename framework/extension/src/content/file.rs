@@ -71,6 +71,18 @@ impl<C: Content> LowerFile for ContentFile<C> {
         self.lower.id()
     }
 
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.lower.attribute(name)
+    }
+
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.lower.set_attribute(name, value)
+    }
+
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        self.lower.remove_attribute(name)
+    }
+
     fn note(&self, about: u64, note: &[u8]) {
         self.lower.note(about, note);
     }

@@ -139,7 +139,7 @@ impl<C: Content> Files<C> {
             return Ok(());
         }
         let context = Context::new(&self.open_files.shared, ino)?;
-        let len = self.content().peek_len(&context);
+        let len = self.content().peek_len(&context, attr);
         set_size(attr, len, || format!("inode {}", ino.0))
     }
 

@@ -1,9 +1,12 @@
 //! The content of regular files.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::{Credentials, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence};
+use hsci_extension::{
+    Credentials, Error, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence, XattrFlags,
+};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::{Errno, pread, pwrite};
 
@@ -11,6 +14,7 @@ use super::LowerTree;
 use super::attributes::stat_of;
 use super::descriptors::Access;
 use super::inodes::Inode;
+use super::xattrs;
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
@@ -117,6 +121,27 @@ impl LowerFile for TreeFile {
 
     fn set_times(&self, times: &Times) -> Result<()> {
         self.tree.set_times_of(&self.inode, times)
+    }
+
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.tree.path_of(&self.inode)?;
+        match xattrs::get(&path, OsStr::new(name)) {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::NoAttribute | Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        let path = self.tree.path_of(&self.inode)?;
+        xattrs::set(&path, OsStr::new(name), value, XattrFlags::empty())
+    }
+
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        match xattrs::remove(&*self.tree.path_of(&self.inode)?, OsStr::new(name)) {
+            Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),
+            other => other,
+        }
     }
 
     fn note(&self, about: u64, note: &[u8]) {

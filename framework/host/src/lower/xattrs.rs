@@ -1,6 +1,7 @@
 //! Extended attributes, ACLs among them.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use hsci_extension::{Error, Ino, Result, XattrFlags};
@@ -13,21 +14,7 @@ const MOST: usize = 64 << 10;
 
 impl LowerTree {
     pub(super) fn xattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        let inode = self.path(ino)?;
-        let path = proc_path(&inode);
-        let mut value = Vec::with_capacity(256);
-        let read = |value: &mut Vec<u8>| {
-            rustix::fs::getxattr(&*path, name, rustix::buffer::spare_capacity(value))
-        };
-        match read(&mut value) {
-            Err(Errno::RANGE) => {
-                value.reserve(MOST);
-                read(&mut value)
-            }
-            other => other,
-        }
-        .map_err(none_as_no_attribute)?;
-        Ok(value)
+        get(&*self.path(ino)?, name)
     }
 
     pub(super) fn set_xattr(
@@ -37,8 +24,7 @@ impl LowerTree {
         value: &[u8],
         flags: XattrFlags,
     ) -> Result<()> {
-        let flags = rustix::fs::XattrFlags::from_bits_retain(flags.bits());
-        Ok(rustix::fs::setxattr(&*proc_path(&*self.path(ino)?), name, value, flags)?)
+        set(&*self.path(ino)?, name, value, flags)
     }
 
     pub(super) fn xattrs(&self, ino: Ino) -> Result<Vec<OsString>> {
@@ -60,10 +46,37 @@ impl LowerTree {
     }
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
-        let inode = self.path(ino)?;
-        let path = proc_path(&inode);
-        rustix::fs::removexattr(&*path, name.as_bytes()).map_err(none_as_no_attribute)
+        remove(&*self.path(ino)?, name)
     }
+}
+
+/// Reads an extended attribute of what a descriptor refers to.
+pub(super) fn get(inode: &OwnedFd, name: &OsStr) -> Result<Vec<u8>> {
+    let path = proc_path(inode);
+    let mut value = Vec::with_capacity(256);
+    let read = |value: &mut Vec<u8>| {
+        rustix::fs::getxattr(&*path, name, rustix::buffer::spare_capacity(value))
+    };
+    match read(&mut value) {
+        Err(Errno::RANGE) => {
+            value.reserve(MOST);
+            read(&mut value)
+        }
+        other => other,
+    }
+    .map_err(none_as_no_attribute)?;
+    Ok(value)
+}
+
+/// Sets an extended attribute.
+pub(super) fn set(inode: &OwnedFd, name: &OsStr, value: &[u8], flags: XattrFlags) -> Result<()> {
+    let flags = rustix::fs::XattrFlags::from_bits_retain(flags.bits());
+    Ok(rustix::fs::setxattr(&*proc_path(inode), name, value, flags)?)
+}
+
+/// Removes an extended attribute.
+pub(super) fn remove(inode: &OwnedFd, name: &OsStr) -> Result<()> {
+    rustix::fs::removexattr(&*proc_path(inode), name.as_bytes()).map_err(none_as_no_attribute)
 }
 
 fn none_as_no_attribute(errno: Errno) -> Error {

@@ -1,5 +1,6 @@
 //! One file of the disk.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use hsci_extension::{Credentials, Errno, Error, FileId, Ino, LowerFile, Result, Times, Whence};
@@ -22,6 +23,7 @@ impl DiskFile {
 impl LowerFile for DiskFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let mut state = self.disk.0.lock();
+        state.reads += 1;
         let failed = state.look().err();
         // A read that fails may have filled a part of the buffer.
         let usable = if failed.is_some() { buffer.len() / 2 } else { buffer.len() };
@@ -110,6 +112,27 @@ impl LowerFile for DiskFile {
     fn set_times(&self, times: &Times) -> Result<()> {
         let (accessed, modified) = (clock(times.accessed), clock(times.modified));
         self.change(Change::Times { ino: self.ino, accessed, modified })
+    }
+
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let mut state = self.disk.0.lock();
+        state.look()?;
+        Ok(state.inode(self.ino)?.xattrs.get(OsStr::new(name)).cloned())
+    }
+
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.change(Change::Attribute {
+            ino: self.ino,
+            name: name.into(),
+            value: Some(value.to_vec()),
+        })
+    }
+
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        if self.attribute(name)?.is_none() {
+            return Err(Error::NoAttribute);
+        }
+        self.change(Change::Attribute { ino: self.ino, name: name.into(), value: None })
     }
 
     fn note(&self, about: u64, note: &[u8]) {
