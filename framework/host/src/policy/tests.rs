@@ -211,11 +211,11 @@ fn a_denied_open_makes_nothing() {
     let rig = Rig::new(handed(text, false), true);
     let (a, new) = (rig.find("a"), OsStr::new("new"));
     let before = |user, flags| rig.top.before_create(&by(user), a, new, flags).map(drop);
-    let create = OFlags::CREATE;
-    assert_eq!(errno(before(BOB, create | OFlags::WRONLY)), Some(Errno::ACCESS));
-    assert_eq!(errno(before(BOB, create | OFlags::RDWR)), Some(Errno::ACCESS));
-    assert_eq!(errno(before(BOB, create | OFlags::RDONLY)), None);
-    assert_eq!(errno(before(ALICE, create | OFlags::WRONLY)), None);
+    let create = OpenFlags::CREATE;
+    assert_eq!(errno(before(BOB, create | OpenFlags::WRONLY)), Some(Errno::ACCESS));
+    assert_eq!(errno(before(BOB, create | OpenFlags::RDWR)), Some(Errno::ACCESS));
+    assert_eq!(errno(before(BOB, create | OpenFlags::RDONLY)), None);
+    assert_eq!(errno(before(ALICE, create | OpenFlags::WRONLY)), None);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::Registration;
 use super::link::{self, Knowledge, leave_signals_to_supervisor};
 use super::stack::{self, Stack};
 use crate::control::mounts::{self, Device};
-use crate::fuse::{self, ListQuarantined, KernelCaches, Mounted, Profile, Requests};
+use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Requests};
 use crate::lower::{LowerTree, Takeover};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
@@ -190,7 +190,10 @@ impl Worker {
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
     }
 
-    fn knowledge(&self, requests: &Arc<Requests>) -> impl FnOnce(ListQuarantined) -> Knowledge + use<> {
+    fn knowledge(
+        &self,
+        requests: &Arc<Requests>,
+    ) -> impl FnOnce(ListQuarantined) -> Knowledge + use<> {
         let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
         let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
