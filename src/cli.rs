@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Policy(Box<Policy>),
     Trace(Trace),
     Doctor(Doctor),
+    New(New),
     Completions(Completions),
     /// Supervise a mount, as standard input says (started by `hsci mount`)
     #[command(hide = true)]
@@ -319,6 +320,42 @@ pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Make the crate of an extension, ready to be changed
+///
+/// It builds, passes its tests (conformance, a power cut, a real mount and the death of its worker)
+/// and mounts as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci new shout                            changes the bytes of files
+  hsci new keep --kind layer                changes any operation
+  hsci new shout --bundle compressfs        its program also holds compressfs, to stack them
+  hsci new shout --sources ~/hsci           built with the sources of HSCI that are there")]
+pub(crate) struct New {
+    /// What `--extension` is going to call it
+    pub(crate) name: String,
+    /// What it changes
+    #[arg(long, value_enum, default_value_t = NewKind::Content)]
+    pub(crate) kind: NewKind,
+    /// Extensions that its program is to hold as well
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) bundle: Vec<String>,
+    /// Where to make it; a directory of its name if omitted
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Sources of HSCI to build with, in place of the published crates
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sources: Option<PathBuf>,
+}
+
+/// What a new extension changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NewKind {
+    /// The bytes of regular files
+    Content,
+    /// Any operation
+    Layer,
 }
 
 /// Print a completion script for a shell
