@@ -6,6 +6,8 @@ package=$1 root=$2 suite=$3
 passed=0
 
 finish() {
+    # Its host ends with it.
+    umount "$root/tmp/files" 2> /dev/null || true
     umount -l "$root/proc" "$root/dev" 2> /dev/null || true
     # Nothing of this machine may be reached through it any more.
     if ! grep -q " $root/" /proc/self/mountinfo; then
