@@ -90,8 +90,9 @@ pub(crate) fn begin(
     let begun = takeover.offer();
     let more = device.try_clone()?;
     let adapter = Adapter::new(mounted);
-    let (pool, for_more) = (Arc::clone(&adapter.pool), adapter.clone());
-    let asked = adapter.clone();
+    let pool = Arc::clone(&adapter.pool);
+    let extra = adapter.extra();
+    let asked = extra.clone();
     let session = match begun {
         Some(offer) => resume::session(adapter, &device, config.clone(), &offer)?,
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
@@ -102,7 +103,7 @@ pub(crate) fn begin(
         let mut config = config.clone();
         config.n_threads = Some(loops);
         let offer = takeover.offer().expect("the connection has begun");
-        let session = resume::join(for_more.clone(), more.as_fd(), config, &offer)?;
+        let session = resume::join(extra.clone(), more.as_fd(), config, &offer)?;
         // How they end is how the mount ends, which the first loops say.
         let run = move || drop(session.run());
         std::thread::Builder::new().name("loops".to_owned()).spawn(run)

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use hsci_extension::options::{OptionSpec, Options};
+use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
     Checked, Declaration, Environment, Extension, FileSystem, Finding, Result as LayerResult,
 };
@@ -170,12 +170,17 @@ impl Registration {
             help: spec.help.to_owned(),
             default: spec.default.to_owned(),
             by_call: (self.rule_options)().contains(&spec.name),
-            kind: ValueKind::Plain,
+            kind: match spec.kind {
+                OptionKind::Secret => ValueKind::Secret,
+                OptionKind::Path => ValueKind::Path,
+                _ => ValueKind::Plain,
+            },
         };
         Description {
             name: self.name.to_owned(),
             about: self.about.to_owned(),
             format: self.format,
+            contract: hsci_extension::VERSION,
             options: (self.options)().iter().map(describe).collect(),
             verbs: Vec::new(),
         }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,12 +20,12 @@ use hsci_extension::{
 
 use hsci_protocol::status::Quarantined;
 
-use super::answer::Answers;
+use super::answer::{Answers, path_of};
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
-use super::pool::Pool;
+use super::pool::{Pool, Turn};
 use super::replay::{unless_gone, unless_set, unless_unset};
 use super::xattr::{control_name, sized, terminated};
 use super::{Mounted, Profile};
@@ -49,14 +49,17 @@ pub(super) struct Adapter {
     profile: Profile,
     answers: Arc<Answers>,
     pub(super) pool: Arc<Pool>,
+    /// It may be parked: the loop was started because others waited.
+    is_extra: bool,
 }
 
 impl Adapter {
     pub(super) fn new(mounted: Mounted) -> Self {
         let Mounted { top, tree, profile, requests, takeover, death } = mounted;
-        let answers = Arc::new(Answers::new(requests, Arc::clone(&takeover), death));
+        let answers =
+            Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
-        Self { top, tree, takeover, profile, answers, pool }
+        Self { top, tree, takeover, profile, answers, pool, is_extra: false }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -123,6 +126,16 @@ impl Adapter {
         self.answer(request, operation, number, |call, ino| run(call.with_handle(handle), ino))
     }
 
+    /// The same for loops that are started because others wait.
+    pub(super) fn extra(&self) -> Self {
+        Self { is_extra: true, ..self.clone() }
+    }
+
+    /// This loop has read a request.
+    fn turn(&self) -> Turn<'_> {
+        self.pool.turn(self.is_extra)
+    }
+
     /// Requests that are refused because workers died of them.
     pub(super) fn quarantined(&self) -> Vec<Quarantined> {
         let named = |(operation, ino, name): (&str, Ino, Option<OsString>)| {
@@ -150,17 +163,6 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The path of an inode below the root of the mount, by the name by which it was last met.
-fn path_of(top: &dyn FileSystem, ino: Ino) -> PathBuf {
-    let mut names = Vec::new();
-    let mut at = ino;
-    while let Ok((parent, name)) = top.parent(at) {
-        names.push(name);
-        at = parent;
-    }
-    names.iter().rev().collect()
-}
-
 fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
     match outcome {
         Ok(()) => reply.ok(),
@@ -176,7 +178,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let entry = self.answer_name(request, Operation::Lookup, (parent, name), |call, ino| {
             match self.top.lookup(&call, ino, name) {
                 Err(Error::Lower(hsci_extension::Errno::NOENT)) => {
@@ -203,7 +205,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let attr = self
             .answer(request, Operation::Getattr, number, |call, ino| self.top.getattr(&call, ino));
         self.attributes(attr, reply);
@@ -227,7 +229,7 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let mut changes = SetAttr::of_times(atime.map(set_time), mtime.map(set_time));
         changes.mode = mode.map(|mode| mode & 0o7777);
         (changes.uid, changes.gid, changes.size) = (uid, gid, size);
@@ -238,7 +240,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let target = self.answer(request, Operation::Readlink, number, |call, ino| {
             self.top.readlink(&call, ino)
         });
@@ -258,7 +260,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let entry = self.answer_name(request, Operation::Mknod, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let made = self.top.mknod(&call, ino, name, mode, decode_device(rdev));
@@ -276,7 +278,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let entry = self.answer_name(request, Operation::Mkdir, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let made = self.top.mkdir(&call, ino, name, mode);
@@ -286,7 +288,7 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome = self.answer_name(request, Operation::Unlink, (parent, name), |call, ino| {
             unless_gone(request, self.top.unlink(&call, ino, name))
         });
@@ -294,7 +296,7 @@ impl Filesystem for Adapter {
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome = self.answer_name(request, Operation::Rmdir, (parent, name), |call, ino| {
             unless_gone(request, self.top.rmdir(&call, ino, name))
         });
@@ -309,7 +311,7 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let entry = self.answer_name(request, Operation::Symlink, (parent, name), |call, ino| {
             let made = self.top.symlink(&call, ino, name, target.as_os_str());
             self.unless_made(request, made, ino, name)
@@ -327,7 +329,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let flags = hsci_extension::RenameFlags::from_bits_retain(flags.bits());
         let outcome = self.answer_name(request, Operation::Rename, (parent, name), |_, _| {
             let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
@@ -344,7 +346,7 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let entry = self.answer(request, Operation::Link, number, |call, _| {
             let made = self.top.link(&call, ino(number), ino(parent), name);
             self.unless_made(request, made, ino(parent), name)
@@ -353,7 +355,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         if !self.profile.opens {
             // On purpose: from now on the kernel keeps opens to itself.
             self.answers.count(Operation::Open);
@@ -378,7 +380,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         if !self.profile.opens {
             // On purpose: MKNOD costs one request less, for no RELEASE follows.
             self.answers.count(Operation::Create);
@@ -424,7 +426,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome = self
             .answer(request, Operation::Release, number, |_, ino| self.top.release(ino, handle.0));
         empty(outcome, reply);
@@ -438,7 +440,7 @@ impl Filesystem for Adapter {
         _: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         if !self.profile.flushes {
             // On purpose: from now on closes are the kernel's own business.
             self.answers.count(Operation::Flush);
@@ -462,7 +464,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -470,7 +472,8 @@ impl Filesystem for Adapter {
             }
             let read =
                 self.answer_handle(request, Operation::Read, (number, handle), |call, ino| {
-                    let read = self.top.read(&call, ino, offset, &mut buffer[..size])?;
+                    let read = self.top.read(&call, ino, offset, &mut buffer[..size]);
+                    let read = read.map_err(|error| error.at(offset))?;
                     let broken = || Error::Broken(format!("{read} bytes read where {size} fit"));
                     (read <= size).then_some(read).ok_or_else(broken)
                 });
@@ -493,7 +496,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let written =
             self.answer_handle(request, Operation::Write, (number, handle), |call, ino| {
                 let mut call = call;
@@ -502,7 +505,7 @@ impl Filesystem for Adapter {
                 if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
                     self.top.drop_privileges(ino)?;
                 }
-                self.top.write(&call, ino, offset, data)
+                self.top.write(&call, ino, offset, data).map_err(|error| error.at(offset))
             });
         match written {
             Ok(()) => reply.written(data.len() as u32),
@@ -518,7 +521,7 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome =
             self.answer_handle(request, Operation::Fsync, (number, handle), |call, ino| {
                 self.top.fsync(&call, ino, data_only)
@@ -527,7 +530,7 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, request: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         if !self.profile.opendirs {
             // On purpose: from now on the kernel opens directories itself, and caches what is in them.
             self.answers.count(Operation::Opendir);
@@ -552,7 +555,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let entries = self.answer(request, Operation::Readdir, number, |call, ino| {
             self.top.readdir(&call, ino, cookie, NAMES_BUDGET)
         });
@@ -578,7 +581,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome = self.answer(request, Operation::Readdirplus, number, |_, ino| {
             self.list_with_attributes(request, ino, cookie, &mut reply)
         });
@@ -596,7 +599,7 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome = self.answer(request, Operation::Fsyncdir, number, |call, ino| {
             self.top.fsyncdir(&call, ino, data_only)
         });
@@ -604,7 +607,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let stat = self
             .answer(request, Operation::Statfs, number, |call, ino| self.top.statfs(&call, ino));
         match stat {
@@ -632,7 +635,7 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let outcome = match control_name(name) {
             Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
@@ -653,7 +656,7 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let value = match control_name(name) {
             Some(name) => self.control_get(request, number, name),
             None => self.answer(request, Operation::Getxattr, number, |call, ino| {
@@ -664,7 +667,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let names = self.answer(request, Operation::Listxattr, number, |call, ino| {
             self.top.listxattr(&call, ino)
         });
@@ -672,7 +675,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let outcome = match control_name(name) {
             // Taking an order back is giving an empty one.
             Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
@@ -716,7 +719,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let mode = FallocateFlags::from_bits_retain(mode as u32);
         let outcome =
             self.answer_handle(request, Operation::Fallocate, (number, handle), |call, ino| {
@@ -734,7 +737,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let found = self.answer_handle(request, Operation::Lseek, (number, handle), |call, ino| {
             let offset = u64::try_from(offset).map_err(|_| hsci_extension::Errno::NXIO)?;
             let whence = match whence {
@@ -763,7 +766,7 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let _turn = self.pool.turn();
+        let _turn = self.turn();
         let copied =
             self.answer_handle(request, Operation::CopyFileRange, (from, handle), |call, _| {
                 let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));

@@ -4,10 +4,11 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fuser::Errno;
-use hsci_extension::{Error, Ino, Result};
+use hsci_extension::{Error, FileSystem, Ino, Result};
 use hsci_protocol::mount::Death;
 use parking_lot::Mutex;
 
@@ -17,6 +18,8 @@ use crate::takeover::{Subject, Suspects, TakeoverState};
 
 /// Runs the layers' code for one request after the other.
 pub(super) struct Answers {
+    /// Knows the paths of inodes.
+    top: Arc<dyn FileSystem>,
     requests: Arc<Requests>,
     takeover: Arc<TakeoverState>,
     /// Requests that earlier workers did not survive.
@@ -28,9 +31,14 @@ pub(super) struct Answers {
 const MOST_COMPLAINTS: usize = 4096;
 
 impl Answers {
-    pub(super) fn new(requests: Arc<Requests>, takeover: Arc<TakeoverState>, death: Death) -> Self {
+    pub(super) fn new(
+        top: Arc<dyn FileSystem>,
+        requests: Arc<Requests>,
+        takeover: Arc<TakeoverState>,
+        death: Death,
+    ) -> Self {
         let suspects = takeover.count(death);
-        Self { requests, takeover, suspects, complained: Mutex::default() }
+        Self { top, requests, takeover, suspects, complained: Mutex::default() }
     }
 
     pub(super) fn count(&self, operation: Operation) {
@@ -57,7 +65,7 @@ impl Answers {
         };
         outcome.map_err(|error| {
             if matches!(error, Error::Damaged(_) | Error::Broken(_) | Error::Newer(_)) {
-                self.complain(operation, ino, &error);
+                self.complain(operation, (ino, name), &error);
             }
             convert::errno(error.errno())
         })
@@ -69,12 +77,25 @@ impl Answers {
         listed.map(|(of, name)| (Operation::name_of(of.operation), Ino(of.ino), name)).collect()
     }
 
-    fn complain(&self, operation: Operation, ino: Ino, error: &Error) {
+    fn complain(&self, operation: Operation, (ino, name): (Ino, Option<&OsStr>), error: &Error) {
         let mut complained = self.complained.lock();
         if complained.len() < MOST_COMPLAINTS && complained.insert((operation.name(), ino)) {
-            log::error!("{} of inode {}: {error}", operation.name(), ino.0);
+            let mut path = path_of(&*self.top, ino);
+            path.extend(name);
+            log::error!("{} of /{}: {error}", operation.name(), path.display());
         }
     }
+}
+
+/// The path of an inode below the root of the mount, by the name by which it was last met.
+pub(super) fn path_of(top: &dyn FileSystem, ino: Ino) -> PathBuf {
+    let mut names = Vec::new();
+    let mut at = ino;
+    while let Ok((parent, name)) = top.parent(at) {
+        names.push(name);
+        at = parent;
+    }
+    names.iter().rev().collect()
 }
 
 /// What a panic says.
@@ -92,7 +113,12 @@ mod tests {
     fn answers() -> Answers {
         let file = takeover::create().expect("a file");
         let (state, _) = TakeoverState::open(file).expect("usable");
-        Answers::new(Arc::new(Requests::new()), Arc::new(state), Death::default())
+        Answers::new(
+            Arc::new(hsci_extension::Nothing),
+            Arc::new(Requests::new()),
+            Arc::new(state),
+            Death::default(),
+        )
     }
 
     fn errno<T: std::fmt::Debug>(outcome: Result<T, Errno>) -> i32 {

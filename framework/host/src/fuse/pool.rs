@@ -1,8 +1,8 @@
 //! Event loops: as many as it takes for calls that wait to stall no others.
 //!
 //! A loop reads a request, has it worked on and answered, and reads the next. When all of them are busy for
-//! longer than a moment, more are started; when the rush is over, those that are too many stay parked between
-//! two requests.
+//! longer than a moment, more are started; when the rush is over, those stay parked between two requests. The
+//! first ones never are: their end is how the end of the mount is noticed.
 
 use std::io;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub(super) type Start = Box<dyn Fn(usize) -> io::Result<JoinHandle<()>> + Send>;
 /// A request that a loop works on, until its answer is given.
 pub(super) struct Turn<'a> {
     pool: &'a Pool,
+    may_park: bool,
 }
 
 impl Pool {
@@ -74,12 +75,12 @@ impl Pool {
     }
 
     /// This loop has read a request.
-    pub(super) fn turn(&self) -> Turn<'_> {
+    pub(super) fn turn(&self, may_park: bool) -> Turn<'_> {
         let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
         if busy >= self.active.load(Ordering::Relaxed) && !self.watched.load(Ordering::Relaxed) {
             self.watch();
         }
-        Turn { pool: self }
+        Turn { pool: self, may_park }
     }
 
     #[cold]
@@ -196,7 +197,8 @@ impl Pool {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.pool.busy.fetch_sub(1, Ordering::Relaxed);
-        if self.pool.active.load(Ordering::Relaxed) > self.pool.wanted.load(Ordering::Relaxed) {
+        let (active, wanted) = (&self.pool.active, &self.pool.wanted);
+        if self.may_park && active.load(Ordering::Relaxed) > wanted.load(Ordering::Relaxed) {
             self.pool.park();
         }
     }

@@ -110,9 +110,22 @@ fn keeper(job: &Job) -> Result<Option<StoreFile>, Failure> {
     }
     let held: Vec<Description> =
         serde_json::from_slice(&output.stdout).map_err(|error| fail(&error.to_string()))?;
+    check_contract(&held).map_err(|reason| fail(&reason))?;
     let describe = |name: &String| held.iter().find(|description| description.name == *name);
     let keeper = names.iter().filter_map(describe).find(|description| description.format > 0);
     Ok(keeper.map(|keeper| StoreFile { extension: keeper.name.clone(), format: keeper.format }))
+}
+
+/// A program that was built for a newer contract may rely on what this host does not do.
+fn check_contract(held: &[Description]) -> Result<(), String> {
+    let known = hsci_extension::VERSION;
+    match held.iter().find(|one| one.contract > known) {
+        None => Ok(()),
+        Some(newer) => Err(format!(
+            "it was built for version {} of the contract, and this hsci knows {known}: install a newer hsci",
+            newer.contract
+        )),
+    }
 }
 
 const DIRECTORY: OFlags =
@@ -182,5 +195,15 @@ mod tests {
             let failure = StoreFile::read(&lower).expect_err(text);
             assert_eq!(failure.exit, Exit::Store, "{failure}");
         }
+    }
+
+    #[test]
+    fn a_program_for_a_newer_contract_is_refused_with_the_way_out() {
+        let mut held = vec![Description { contract: 0, ..Description::default() }];
+        held.push(Description { contract: hsci_extension::VERSION, ..Description::default() });
+        assert_eq!(check_contract(&held), Ok(()));
+        held.push(Description { contract: hsci_extension::VERSION + 1, ..Description::default() });
+        let refused = check_contract(&held).expect_err("newer");
+        assert!(refused.ends_with("install a newer hsci"), "{refused}");
     }
 }
