@@ -12,6 +12,7 @@ mod contract;
 mod control;
 mod damage;
 mod database;
+mod everyday;
 mod exerciser;
 mod full_disk;
 mod fuzz;
@@ -41,6 +42,7 @@ const AREAS: &[&[Test]] = &[
     contract::TESTS,
     damage::TESTS,
     callers::TESTS,
+    everyday::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,

@@ -76,7 +76,7 @@ impl Content for Compress {
         }
         match &mut file.form {
             Form::Raw => file.lower.set_len(len),
-            Form::Stored(stored) => stored.set_len(&*file.lower, len),
+            Form::Stored(stored) => stored.set_len(file.lower.acting(call.credentials()), len),
             Form::Unreadable(error) => Err(error.clone()),
         }
     }
@@ -131,7 +131,7 @@ impl Content for Compress {
         // Space for what may be written later cannot be promised: nobody knows how small it gets.
         let end = offset.saturating_add(len);
         if !mode.intersects(Flags::KEEP_SIZE | Flags::PUNCH_HOLE) && end > stored.len() {
-            stored.set_len(&*file.lower, end)?;
+            stored.set_len(file.lower.acting(call.credentials()), end)?;
         }
         Ok(())
     }
@@ -157,6 +157,14 @@ impl Content for Compress {
 
     fn changed(&self, context: &Context, file: &mut File) {
         ruled::keep(file, context);
+    }
+
+    fn commit_time(&self) -> Option<Duration> {
+        Some(self.settings.commit).filter(|time| !time.is_zero())
+    }
+
+    fn commit(&self, file: &mut File) -> Result<()> {
+        file.commit()
     }
 
     fn close(&self, file: &mut File) -> Result<()> {

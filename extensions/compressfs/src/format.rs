@@ -10,7 +10,8 @@
 //! index           the same once more
 //! seek table      zstd only
 //! ```
-//! Behind it, from the next multiple of [`log::ALIGNMENT`] on, lies the log.
+//! After it, from the next multiple of [`log::ALIGNMENT`] on, lies the log: a block of [`notes`], then
+//! slots and commits.
 //!
 //! Nothing here locks, sleeps or writes; reading goes through a positioned file that is passed
 //! in. Every number read from a file is checked before it is used: damage is an
@@ -22,6 +23,7 @@ mod header;
 mod image;
 mod index;
 pub(crate) mod log;
+pub(crate) mod notes;
 mod seek_table;
 #[cfg(test)]
 mod tests;

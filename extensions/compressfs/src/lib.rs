@@ -47,7 +47,7 @@ impl Extension for CompressFs {
     const NAME: &'static str = "compressfs";
     const ABOUT: &'static str =
         "compresses files that are not being written, each user as they like";
-    const FORMAT_VERSION: u32 = 1;
+    const FORMAT_VERSION: u32 = 2;
 
     fn options() -> Vec<OptionSpec> {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
@@ -67,6 +67,12 @@ impl Extension for CompressFs {
             OptionSpec::new(
                 "settle",
                 "time without writes after which a file is compressed",
+                OptionKind::Time,
+                "5",
+            ),
+            OptionSpec::new(
+                "commit",
+                "time after which a change is found again once it is synced, by whomever; 0 for never",
                 OptionKind::Time,
                 "5",
             ),
@@ -126,5 +132,6 @@ fn settings(environment: &Environment) -> Result<Settings> {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
-    Ok(Settings { algorithm, chunk_len, quiet: options.time("settle"), threads })
+    let (quiet, commit) = (options.time("settle"), options.time("commit"));
+    Ok(Settings { algorithm, chunk_len, quiet, commit, threads })
 }

@@ -1,5 +1,6 @@
 //! Content extensions: transform the bytes of regular files, and leave the rest to the host.
 
+mod committer;
 mod context;
 mod file;
 mod fs;
@@ -125,6 +126,19 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// cut, can go to the file's extended attributes.
     fn changed(&self, context: &Context, file: &mut Self::File) {
         let (_, _) = (context, file);
+    }
+
+    /// How long a change may wait before [`Content::commit`] is called for the file, whether it is being
+    /// written still or not; `None`: never.
+    fn commit_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whatever only the state knows goes to the lower file, which need not be synced, so that `sync` or
+    /// a power cut a while later saves it.
+    fn commit(&self, file: &mut Self::File) -> Result<()> {
+        let _ = file;
+        Ok(())
     }
 
     /// The file goes out of use, unless somebody uses it again at once: whatever only the state

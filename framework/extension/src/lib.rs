@@ -36,7 +36,7 @@ pub use error::{Cause, Error, Result};
 pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
-pub use lower::{Acting, FileId, LowerFile, Store, Times};
+pub use lower::{Acting, FileId, Lifetime, LowerFile, Store, Times};
 
 /// Version of this contract. Goes up with what an older host could not serve; a program says it at its start.
 pub const VERSION: u32 = 1;

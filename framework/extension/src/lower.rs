@@ -29,6 +29,24 @@ impl Times {
     }
 }
 
+/// Tells since when nothing that was written below can have been lost, synced or not: where both numbers
+/// are what they were, everything is there. Zeros where nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Another one for each start of the machine.
+    pub machine: u64,
+    /// Another one for each time that the lower file system was mounted.
+    pub mount: u64,
+}
+
+impl Lifetime {
+    /// False where nobody knows.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// The content of one lower file: positioned reads and writes and little else.
 ///
 /// A handle stays good when the file is renamed or unlinked. All methods may be called from
@@ -106,6 +124,11 @@ pub trait LowerFile: Send + Sync {
     fn remove_attribute(&self, name: &str) -> Result<()> {
         let _ = name;
         Err(Error::Unsupported)
+    }
+
+    /// Since when everything that was written to the file is there, also what was never synced.
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::default()
     }
 
     /// True if the file is empty.

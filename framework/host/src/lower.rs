@@ -8,6 +8,7 @@ mod descriptors;
 mod directories;
 mod filesystem;
 mod inodes;
+mod lifetime;
 mod names;
 mod store;
 mod takeover;
@@ -19,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hsci_extension::{Errno, Error, Ino, RESERVED_NAME, Result};
+use hsci_extension::{Errno, Error, Ino, Lifetime, RESERVED_NAME, Result};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -44,6 +45,7 @@ pub struct LowerTree {
     /// Inodes can be opened by handle, which needs `CAP_DAC_READ_SEARCH` and a file system that
     /// makes handles.
     by_handle: bool,
+    lifetime: Lifetime,
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
     /// Absent where no other worker will go on from here.
@@ -98,6 +100,7 @@ impl LowerTree {
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
+        let lifetime = lifetime::of(&root);
         let bound = raise_descriptor_limit().unwrap_or(u64::MAX) / 4;
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
@@ -106,6 +109,7 @@ impl LowerTree {
             descriptors: Descriptors::new(bound.min(MOST_DESCRIPTORS) as usize),
             credentials: Credentials::prepare(),
             by_handle,
+            lifetime,
             released: Mutex::new(None),
             takeover,
         }))

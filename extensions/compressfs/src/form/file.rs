@@ -113,8 +113,6 @@ impl File {
                 return Err(error);
             }
         }
-        // Before anything of the log goes: its image counts no more, with or without this process.
-        self.drop_notes();
         // The log goes behind the image: what lies there of the old form has to leave first.
         let image_end = pending.image.stored_len();
         match self.cut_to(image_end) {
@@ -130,12 +128,6 @@ impl File {
         let log = Log::new(&image);
         self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)
-    }
-
-    fn drop_notes(&mut self) {
-        if let Form::Stored(stored) = &mut self.form {
-            stored.log.drop_notes(&*self.lower);
-        }
     }
 
     /// Cuts the lower file; returns the times it had before.
@@ -185,10 +177,10 @@ impl File {
     pub(crate) fn clear(&mut self) -> Result<()> {
         match &mut self.form {
             // A crash would bring the image back, so the log has to tell that it is empty.
-            Form::Stored(stored) if stored.is_held() => stored.set_len(&*self.lower, 0),
+            Form::Stored(stored) if stored.is_held() => {
+                stored.set_len(self.lower.acting(Credentials::HOST), 0)
+            }
             _ => {
-                // An image like this one may come again, and must not find them.
-                self.drop_notes();
                 self.lower.set_len(0)?;
                 self.form = Form::Raw;
                 Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::fs::Files;
 use crate::{
-    Call, Content, Credentials, FallocateFlags, FileId, LowerFile, OpenFile, Result, SetAttr,
-    SetTime, Times, Whence,
+    Call, Content, Credentials, FallocateFlags, FileId, Lifetime, LowerFile, OpenFile, Result,
+    SetAttr, SetTime, Times, Whence,
 };
 
 /// The content of one open file.
@@ -89,6 +89,10 @@ impl<C: Content> LowerFile for ContentFile<C> {
 
     fn notes(&self, about: u64) -> Vec<u8> {
         self.lower.notes(about)
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        self.lower.lifetime()
     }
 
     fn drop_notes(&self, about: u64) {

@@ -76,6 +76,8 @@ pub struct OpenFile<C: Content> {
     written: AtomicU64,
     /// It waits to be settled, or is about to.
     queued: AtomicBool,
+    /// It waits to be committed.
+    uncommitted: AtomicBool,
 }
 
 impl<C: Content> OpenFile<C> {
@@ -89,6 +91,7 @@ impl<C: Content> OpenFile<C> {
             used,
             written: AtomicU64::new(0),
             queued: AtomicBool::new(false),
+            uncommitted: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +107,16 @@ impl<C: Content> OpenFile<C> {
     pub(super) fn note_write(&self) -> bool {
         self.written.store(self.context.shared.now(), Ordering::Relaxed);
         !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that it was changed; true if it has yet to be queued for a commit.
+    pub(super) fn note_uncommitted(&self) -> bool {
+        !self.uncommitted.swap(true, Ordering::AcqRel)
+    }
+
+    /// Later changes queue it again.
+    pub(super) fn take_uncommitted(&self) {
+        self.uncommitted.store(false, Ordering::Release);
     }
 
     /// Notes that it is not queued any more; returns how long ago it was last written, `None` if it

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use hsci_extension::{
-    Credentials, Error, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence, XattrFlags,
+    Credentials, Error, FileId, FileSystem, Ino, Lifetime, LowerFile, Result, Times, Whence,
+    XattrFlags,
 };
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::{Errno, pread, pwrite};
@@ -152,6 +153,10 @@ impl LowerFile for TreeFile {
 
     fn notes(&self, about: u64) -> Vec<u8> {
         self.inode.notes.lock().get(&about).cloned().unwrap_or_default()
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        self.tree.lifetime
     }
 
     fn drop_notes(&self, about: u64) {

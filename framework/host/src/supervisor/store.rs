@@ -88,7 +88,13 @@ impl StoreFile {
 pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
     let Some(registration) = keeper(job)? else { return Ok(()) };
     match StoreFile::read(lower)? {
-        Some(found) => found.admit(&registration),
+        Some(found) => found.admit(&registration).and_then(|()| {
+            // What is written from now on is not for older programs.
+            match found.format < registration.format && !is_read_only(&job.request) {
+                true => registration.write(lower).map_err(unusable),
+                false => Ok(()),
+            }
+        }),
         None if is_read_only(&job.request) => Ok(()),
         None => registration.write(lower).map_err(unusable),
     }

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use hsci_extension::{Credentials, Errno, Error, FileId, Ino, LowerFile, Result, Times, Whence};
+use hsci_extension::{
+    Credentials, Errno, Error, FileId, Ino, Lifetime, LowerFile, Result, Times, Whence,
+};
 
 use super::{Carried, Change, Covers, Disk, Event, PAGE, clock, time};
 
@@ -135,23 +137,8 @@ impl LowerFile for DiskFile {
         self.change(Change::Attribute { ino: self.ino, name: name.into(), value: None })
     }
 
-    fn note(&self, about: u64, note: &[u8]) {
-        let mut state = self.disk.0.lock();
-        if !state.is_over() {
-            state.notes.entry((self.ino, about)).or_default().extend_from_slice(note);
-        }
-    }
-
-    fn notes(&self, about: u64) -> Vec<u8> {
-        let state = self.disk.0.lock();
-        state.notes.get(&(self.ino, about)).cloned().unwrap_or_default()
-    }
-
-    fn drop_notes(&self, about: u64) {
-        let mut state = self.disk.0.lock();
-        if !state.is_over() {
-            state.notes.remove(&(self.ino, about));
-        }
+    fn lifetime(&self) -> Lifetime {
+        self.disk.0.lock().lifetime
     }
 
     fn id(&self) -> Result<FileId> {
