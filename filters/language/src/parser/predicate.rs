@@ -59,6 +59,12 @@ impl Parser<'_> {
         if name.value == "size" {
             return self.size();
         }
+        if !matches!(self.peek().kind, Kind::Word(_) | Kind::Text(_) | Kind::List(_))
+            && !matches!(self.peek().kind, Kind::Sign("{"))
+            || ["and", "or", "when", "unless"].iter().any(|word| self.is_word(word))
+        {
+            return self.without_value(&name.value);
+        }
         let mut values = Vec::new();
         if self.accept_sign("{") {
             loop {
@@ -72,6 +78,19 @@ impl Parser<'_> {
             values.push(self.one_value()?);
         }
         Ok(Predicate::Atom { name, values })
+    }
+
+    /// `user alice and bob`, `uid == 1000`: what was meant is near.
+    fn without_value<T>(&mut self, name: &str) -> Parsed<T> {
+        if matches!(self.peek().kind, Kind::Sign("=")) {
+            let hint = "a value follows its word without `=`: `user 1000`; only sizes are compared";
+            return self.unexpected("a value", hint);
+        }
+        let hint = format!(
+            "each side of `and` and `or` is a whole predicate, such as `user {name}`; one of several \
+             values is `user {{alice, {name}}}`"
+        );
+        self.unexpected(&format!("a value of `{name}`"), &hint)
     }
 
     fn size(&mut self) -> Parsed<Predicate> {
