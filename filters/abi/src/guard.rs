@@ -20,6 +20,8 @@ pub const DENIED: u32 = 2;
 pub const FENCED: u32 = 3;
 /// Something did not fit, or was not to be found out.
 pub const UNDECIDABLE: u32 = 4;
+/// A rule would have denied it, under a policy that only reports.
+pub const WOULD_DENY: u32 = 5;
 
 /// Order, an ioctl on the directory of the pins: the caller is the command from now on. Once.
 pub const CLAIM: u32 = 0x6873_6301;
@@ -123,6 +125,7 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("DENIED", DENIED as u64),
     ("FENCED", FENCED as u64),
     ("UNDECIDABLE", UNDECIDABLE as u64),
+    ("WOULD_DENY", WOULD_DENY as u64),
     ("CLAIM", CLAIM as u64),
     ("FENCE", FENCE as u64),
     ("UNFENCE", UNFENCE as u64),

@@ -92,7 +92,7 @@ static long judge_operation(__u32 operation, struct call *call)
 		return 0;
 	__sync_fetch_and_add(&call->guard->denied, 1);
 	hsci_report(call->guard, call->dentry, generation, operation, verdict.rule, verdict.errno,
-		    HSCI_DENIED);
+		    call->guard->permissive ? HSCI_WOULD_DENY : HSCI_DENIED);
 	call->result = refuse(call, verdict.errno);
 	return 1;
 }

@@ -330,6 +330,8 @@ pub enum Kind {
     Audited,
     /// A rule denied it.
     Denied,
+    /// A rule would have denied it, and the policy only reports.
+    WouldDeny,
     /// It was refused to protect a store.
     Fenced,
     /// Something did not fit, or was not to be found out.
@@ -386,6 +388,7 @@ impl Event {
         let kind = match word(offset_of!(abi::Event, kind))? {
             abi::AUDITED => Kind::Audited,
             abi::DENIED => Kind::Denied,
+            abi::WOULD_DENY => Kind::WouldDeny,
             abi::FENCED => Kind::Fenced,
             _ => Kind::Undecidable,
         };

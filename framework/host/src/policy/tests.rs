@@ -129,6 +129,8 @@ fn extensions_get_what_rules_set() {
         rig.top.write(&by(5), f, 0, b"x").expect("written");
         // With a guard in the kernel the host decides nothing.
         assert_eq!(rig.top.write(&by(BOB), f, 0, b"x").is_ok(), guarded);
+        let told = if guarded { [2, 1, 0] } else { [1, 1, 1] };
+        assert_eq!(rig.policy.hits(0), told, "rules that set count what they decided");
         let mut expected = vec![Some("zstd:9".to_owned()), Some("lz4".to_owned())];
         expected.extend(guarded.then(|| Some("lz4".to_owned())));
         assert_eq!(*rig.heard.1.lock(), expected);
@@ -201,8 +203,14 @@ fn a_directory_that_leads_to_paths_of_rules_is_not_renamed_away_from_them() {
     make(away, "y");
     assert_eq!(rename((away, "y"), (away, "z")), None);
     assert_eq!(rename((Ino::ROOT, "away"), (Ino::ROOT, "else")), None);
-    // One whose rules hold for itself is the business of `rename`.
-    assert_eq!(rename((Ino::ROOT, "b"), (Ino::ROOT, "c")), None);
+}
+
+/// What the rules of a directory itself do not say is for `rename` to say.
+#[test]
+fn a_directory_whose_rules_hold_for_all_below_is_renamed() {
+    let rig = Rig::new(handed("in t: deny write-data on \"b/**\"", false), false);
+    let (from, to) = ((Ino::ROOT, OsStr::new("b")), (Ino::ROOT, OsStr::new("c")));
+    assert_eq!(errno(rig.top.rename(&by(ALICE), from, to, RenameFlags::empty())), None);
 }
 
 #[test]
@@ -242,7 +250,7 @@ fn a_policy_that_only_reports_refuses_nothing() {
     let reports = rig.policy.reports(0);
     let reported: Vec<_> =
         reports.reports.iter().map(|one| (one.kind.name(), one.path.as_str())).collect();
-    assert_eq!(reported, [("denied", "/a/f"), ("audited", "/b/d")]);
+    assert_eq!(reported, [("would deny", "/a/f"), ("audited", "/b/d")]);
     assert!(rig.policy.reports(2).reports.is_empty());
 }
 
