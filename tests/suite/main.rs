@@ -22,6 +22,7 @@ mod pjdfstest;
 mod policies;
 mod power;
 mod requests;
+mod sandbox;
 mod survival;
 mod users;
 
@@ -51,6 +52,7 @@ const AREAS: &[&[Test]] = &[
     policies::TESTS,
     power::TESTS,
     requests::TESTS,
+    sandbox::TESTS,
     survival::TESTS,
     users::TESTS,
 ];

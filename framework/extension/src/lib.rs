@@ -23,6 +23,7 @@ mod extension;
 mod filesystem;
 mod flags;
 mod lower;
+mod needs;
 pub mod options;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -36,6 +37,7 @@ pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kerne
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
 pub use lower::{Acting, FileId, LowerFile, Store, Times};
+pub use needs::Needs;
 
 /// Prefix of the extended attributes that address the file system itself rather than a file:
 /// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never
