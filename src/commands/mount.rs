@@ -19,12 +19,22 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         extensions.push(DEFAULT_EXTENSION.to_owned());
     }
     let program = extension_program::find(&extensions[0])?;
+    let described = extension_program::describe(&program);
+    for one in
+        described.iter().filter(|one| extensions.contains(&one.name) && !one.needs.is_empty())
+    {
+        eprintln!(
+            "hsci: extension `{}` uses more than the store: {}",
+            one.name,
+            one.needs.join(", ")
+        );
+    }
     let request = MountRequest {
         lower: args.lower().to_owned(),
         dir: args.dir().to_owned(),
         extensions,
         flags: options.flags.bits(),
-        options: option_values::resolve(options.own, &extension_program::describe(&program))?,
+        options: option_values::resolve(options.own, &described)?,
         foreground: args.foreground,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hsci_host::control::{self as channel, mounts};
 use hsci_host::failure::{Exit, Failure};
 use hsci_protocol::policy::PolicyStatus;
-use hsci_protocol::status::{Status, SupervisorStatus, WorkerStatus};
+use hsci_protocol::status::{SandboxStatus, Status, SupervisorStatus, WorkerStatus};
 use indicatif::HumanDuration;
 
 use super::policy;
@@ -110,6 +110,7 @@ fn add_supervisor(lines: &mut Lines, supervisor: &SupervisorStatus) {
 
 fn add_worker(lines: &mut Lines, worker: &WorkerStatus, calls: Option<u64>) {
     lines.add("profile", &with_reason(&worker.profile, &worker.profile_reason));
+    lines.add("sandbox", &sandbox(&worker.sandbox));
     lines.add("policy", &worker.policy.as_ref().map(judgement).unwrap_or_default());
     let calls = calls.map(|calls| format!("{calls} calls, ")).unwrap_or_default();
     let sum: u64 = worker.requests.values().sum();
@@ -121,6 +122,18 @@ fn add_worker(lines: &mut Lines, worker: &WorkerStatus, calls: Option<u64>) {
         let why = "several workers died of it; `hsci upgrade` tries again";
         lines.add("refused", &format!("{what}: {why}"));
     }
+}
+
+/// What may be used beside the store.
+fn sandbox(sandbox: &SandboxStatus) -> String {
+    let mut text = "the store".to_owned();
+    if !sandbox.needs.is_empty() {
+        let _ = write!(text, ", and as the extension asks: {}", sandbox.needs.join(", "));
+    }
+    if !sandbox.kept.is_empty() {
+        let _ = write!(text, "; not given up: {}", sandbox.kept.join(", "));
+    }
+    text
 }
 
 /// What the policy in force does on a mount; nothing if none of its rules applies there.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsci_extension::options::{OptionKind, OptionSpec};
-use hsci_extension::{Call, Environment, Errno, Error, Extension, Ino, Result, Stack};
+use hsci_extension::{Call, Environment, Errno, Error, Extension, Ino, Needs, Result, Stack};
 use hsci_host::program::{extension, run};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -51,6 +51,10 @@ impl Extension for Faulty {
                 "5",
             ),
         ]
+    }
+
+    fn needs() -> Needs {
+        Needs { files: true, ..Needs::default() }
     }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {

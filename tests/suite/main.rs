@@ -23,6 +23,7 @@ mod pjdfstest;
 mod policies;
 mod power;
 mod requests;
+mod sandbox;
 mod survival;
 mod users;
 
@@ -53,6 +54,7 @@ const AREAS: &[&[Test]] = &[
     policies::TESTS,
     power::TESTS,
     requests::TESTS,
+    sandbox::TESTS,
     survival::TESTS,
     users::TESTS,
 ];

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::options::{OptionSpec, Options};
-use crate::{Ino, Result, Stack, Store};
+use crate::{Ino, Needs, Result, Stack, Store};
 
 /// What an extension says about itself before it starts. The host computes from the declarations of a whole
 /// stack which requests the kernel sends, and what it may remember.
@@ -187,6 +187,12 @@ pub trait Extension: 'static {
     #[must_use]
     fn declaration() -> Declaration {
         Declaration::new()
+    }
+
+    /// What it needs beyond what every worker may do.
+    #[must_use]
+    fn needs() -> Needs {
+        Needs::default()
     }
 
     /// Brings the store into order after whatever happened to it, and returns the layer to serve.

@@ -24,6 +24,7 @@ mod filesystem;
 mod flags;
 pub mod journal;
 mod lower;
+mod needs;
 pub mod options;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -36,10 +37,15 @@ pub use error::{Cause, Error, Result};
 pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
+<<<<<<< HEAD
 pub use lower::{Acting, FileId, Lifetime, LowerFile, Store, Times};
 
 /// Version of this contract. Goes up with what an older host could not serve; a program says it at its start.
 pub const VERSION: u32 = 1;
+=======
+pub use lower::{Acting, FileId, LowerFile, Store, Times};
+pub use needs::Needs;
+>>>>>>> r-sandbox
 
 /// Prefix of the extended attributes that address the file system itself rather than a file:
 /// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never

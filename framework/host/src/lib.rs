@@ -10,6 +10,7 @@ pub mod lower;
 mod passing;
 pub mod policy;
 pub mod program;
+mod sandbox;
 pub mod supervisor;
 mod sys;
 mod takeover;

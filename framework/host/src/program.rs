@@ -18,12 +18,13 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Checked, Declaration, Environment, Extension, FileSystem, Finding, Result as LayerResult,
+    Checked, Declaration, Environment, Extension, FileSystem, Finding, Needs, Result as LayerResult,
 };
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
+use crate::sandbox;
 
 /// An extension that a program holds.
 #[derive(Clone, Copy)]
@@ -34,6 +35,7 @@ pub struct Registration {
     options: fn() -> Vec<OptionSpec>,
     rule_options: fn() -> &'static [&'static str],
     declaration: fn() -> Declaration,
+    needs: fn() -> Needs,
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
 }
@@ -50,6 +52,7 @@ pub fn extension<E: Extension>() -> Registration {
         options: E::options,
         rule_options: E::rule_options,
         declaration: E::declaration,
+        needs: E::needs,
         start: E::start,
         check: E::check,
     }
@@ -182,6 +185,7 @@ impl Registration {
             format: self.format,
             contract: hsci_extension::VERSION,
             options: (self.options)().iter().map(describe).collect(),
+            needs: sandbox::words(&(self.needs)()),
             verbs: Vec::new(),
         }
     }

@@ -16,6 +16,9 @@ pub struct Description {
     pub contract: u32,
     /// Its options.
     pub options: Vec<OptionDescription>,
+    /// What it needs beyond what every worker may do.
+    #[serde(default)]
+    pub needs: Vec<String>,
     /// Commands that its program carries out: `hsci VERB`.
     #[serde(default)]
     pub verbs: Vec<VerbDescription>,

@@ -69,6 +69,15 @@ pub struct Quarantined {
     pub inode: u64,
 }
 
+/// What a worker may do beyond what every worker may.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// What its extensions ask for.
+    pub needs: Vec<String>,
+    /// What it could not give up on this machine, and why.
+    pub kept: Vec<String>,
+}
+
 /// What the worker of a mount knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
@@ -79,6 +88,9 @@ pub struct WorkerStatus {
     /// Its program.
     #[serde(with = "path::optional")]
     pub program: Option<PathBuf>,
+    /// What it may do.
+    #[serde(default)]
+    pub sandbox: SandboxStatus,
     /// `no-open` or `dispatch-opens`.
     pub profile: String,
     /// Why.

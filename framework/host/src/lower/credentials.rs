@@ -31,10 +31,14 @@ impl Credentials {
     pub(super) fn prepare() -> Self {
         let fixup = CapabilitiesSecureBits::NO_SETUID_FIXUP;
         let switches = rustix::process::geteuid().is_root()
-            && rustix::thread::capabilities_secure_bits()
-                .and_then(|bits| rustix::thread::set_capabilities_secure_bits(bits | fixup))
-                .is_ok();
-        if switches && let Ok(mut sets) = rustix::thread::capabilities(None) {
+            && rustix::thread::capabilities_secure_bits().is_ok_and(|bits| {
+                bits.contains(fixup)
+                    || rustix::thread::set_capabilities_secure_bits(bits | fixup).is_ok()
+            });
+        if switches
+            && let Ok(mut sets) = rustix::thread::capabilities(None)
+            && sets.permitted.contains(CapabilitySet::SYS_RESOURCE)
+        {
             sets.effective.remove(CapabilitySet::SYS_RESOURCE);
             sets.permitted.remove(CapabilitySet::SYS_RESOURCE);
             if let Err(error) = rustix::thread::set_capabilities(None, sets) {

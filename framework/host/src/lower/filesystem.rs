@@ -180,8 +180,8 @@ impl FileSystem for LowerTree {
         self.xattr(ino, name)
     }
 
-    fn listxattr(&self, _: &Call, ino: Ino) -> Result<Vec<OsString>> {
-        self.xattrs(ino)
+    fn listxattr(&self, call: &Call, ino: Ino) -> Result<Vec<OsString>> {
+        self.xattrs(call, ino)
     }
 
     fn removexattr(&self, _: &Call, ino: Ino, name: &OsStr) -> Result<()> {

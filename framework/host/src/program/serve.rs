@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use hsci_extension::Kernel;
 use hsci_protocol::failure::{Answer, Exit, Failure};
@@ -23,6 +23,7 @@ use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Request
 use crate::lower::{LowerTree, Takeover};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
+use crate::sandbox::{Sandbox, broker};
 use crate::sys::descriptors::inherited;
 use crate::takeover::{DescriptorSender, TakeoverState};
 
@@ -42,16 +43,27 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         let text = format!("its supervisor is of another version of hsci; mount it again");
         return answer(&control, Err(Failure::new(Exit::Impossible, text)));
     }
+    // Before other threads are started, and before anything of the store is read.
+    let confined = match Confined::enter(registrations, &start, &lower) {
+        Ok(confined) => confined,
+        Err(failure) => return answer(&control, Err(failure)),
+    };
     let supervised = Arc::new(AtomicBool::new(true));
     let (dir, connection) = (start.request.dir.clone(), Arc::new(Mutex::new(None)));
     let device = Arc::clone(&connection);
-    leave_signals_to_supervisor(Arc::clone(&supervised), move || end(&dir, *device.lock()))
-        .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
+    let serving = Arc::new(OnceLock::new());
+    let shown = Arc::clone(&serving);
+    leave_signals_to_supervisor(Arc::clone(&supervised), move || {
+        end(&dir, *device.lock(), shown.get());
+    })
+    .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
     let received = Received::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
-    let prepared = prepare(registrations, &start, lower, received, &(Arc::clone(&caches) as _));
+    let kernel = Arc::clone(&caches) as _;
+    let prepared = prepare(registrations, &start, lower, (received, confined), &kernel);
     let worker = answer(&control, prepared)?;
     let top = Arc::clone(&worker.stack.top);
+    let _ = serving.set(Arc::clone(&top));
     if start.finish {
         top.shutdown();
         return Ok(());
@@ -71,10 +83,39 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
 }
 
 /// Ends the connection of a mount that nobody supervises.
-fn end(dir: &Path, device: Option<Device>) {
-    let ended = device.is_some_and(crate::control::force_end);
-    if !ended {
-        log::error!("{}: unmount it; its supervisor is gone and cannot", dir.display());
+fn end(dir: &Path, device: Option<Device>, top: Option<&Arc<hsci_extension::Stack>>) {
+    if device.is_some_and(crate::control::force_end) {
+        return;
+    }
+    log::warn!("{}: unmount it; its supervisor is gone, and its worker ends", dir.display());
+    if let Some(top) = top {
+        top.shutdown();
+    }
+    // With the last descriptor of the connection the kernel ends it.
+    crate::sys::process::exit_now(0);
+}
+
+/// The process inside its sandbox, and what it found out before it went there.
+struct Confined {
+    sandbox: Sandbox,
+    cores: usize,
+    program: Option<PathBuf>,
+}
+
+impl Confined {
+    fn enter(
+        registrations: &[Registration],
+        start: &Start,
+        lower: &OwnedFd,
+    ) -> Result<Self, Failure> {
+        let stack = stack::find(registrations, &start.request.extensions)?;
+        let needs: Vec<_> = stack.iter().map(|registration| (registration.needs)()).collect();
+        // Files that are out of reach inside.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let program = std::env::current_exe().ok();
+        let sandbox =
+            Sandbox::enter(&needs, lower).map_err(|why| Failure::new(Exit::Usage, why))?;
+        Ok(Self { sandbox, cores, program })
     }
 }
 
@@ -85,6 +126,8 @@ struct Received {
     descriptors: OwnedFd,
     /// Where the supervisor tells of policies.
     policy: UnixStream,
+    /// Where the supervisor does what a worker may not.
+    broker: OwnedFd,
     /// Unlinked files, by number.
     unlinked: HashMap<u64, OwnedFd>,
 }
@@ -97,8 +140,9 @@ impl Received {
         };
         let (takeover, descriptors) = (receive()?.1, receive()?.1);
         let policy = UnixStream::from(receive()?.1);
+        let broker = receive()?.1;
         let unlinked = (0..start.unlinked).map(|_| receive()).collect::<Result<_, _>>()?;
-        Ok(Self { takeover, descriptors, policy, unlinked })
+        Ok(Self { takeover, descriptors, policy, broker, unlinked })
     }
 }
 
@@ -125,20 +169,23 @@ struct Worker {
     opens_reason: &'static str,
     takeover: Arc<TakeoverState>,
     policy: Arc<Policy>,
+    confined: Confined,
 }
 
 fn prepare(
     registrations: &[Registration],
     start: &Start,
     lower: OwnedFd,
-    received: Received,
+    (received, confined): (Received, Confined),
     kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
     let registrations = stack::find(registrations, &start.request.extensions)?;
     let options = stack::check_options(&registrations, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let Received { takeover, descriptors, policy: line, unlinked } = received;
+    let Received { takeover, descriptors, policy: line, broker, unlinked } = received;
+    broker::connect(broker)
+        .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
     let (takeover, inherited) =
         TakeoverState::open(takeover).map_err(|text| Failure::new(Exit::Internal, text))?;
     let takeover = Arc::new(takeover);
@@ -157,17 +204,16 @@ fn prepare(
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
     let top = Arc::new(Judged::new(Arc::clone(&stack.top), Arc::clone(&policy)));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let profile = Profile {
         opens,
         flushes: stack.declared.flushes,
         opendirs: start.opens || stack.declared.names_differ,
         names_differ: stack.declared.names_differ,
         cache: options.time("cache"),
-        threads: stack.declared.threads.unwrap_or_else(|| cores.clamp(2, 8)).max(1),
+        threads: stack.declared.threads.unwrap_or_else(|| confined.cores.clamp(2, 8)).max(1),
         deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, top, profile, opens_reason, takeover, policy })
+    Ok(Worker { stack, top, profile, opens_reason, takeover, policy, confined })
 }
 
 impl Worker {
@@ -198,7 +244,8 @@ impl Worker {
         let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             worker_pid: std::process::id(),
-            program: std::env::current_exe().ok(),
+            program: self.confined.program.clone(),
+            sandbox: self.confined.sandbox.status(),
             profile: profile.to_owned(),
             profile_reason: self.opens_reason.to_owned(),
             ..WorkerStatus::default()

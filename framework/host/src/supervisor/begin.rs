@@ -26,6 +26,7 @@ use super::workers::Workers;
 use super::{KernelSide, internal, kernel, notify, paths, store};
 use crate::control::mounts;
 use crate::program::HOST_OPTIONS;
+use crate::sandbox::files::apart;
 use crate::takeover::{self, DescriptorStore};
 
 /// A mount with the workers that serve it, one after the other.
@@ -35,6 +36,8 @@ pub(super) struct Supervisor {
     signals: Handle,
     /// Its socket goes with the mount.
     _listener: Listener,
+    /// The lower directory in the mount table: its file system stays mounted.
+    _outside: OwnedFd,
 }
 
 /// What the signals of this process mean: at first that the start is called off, then that the mount
@@ -54,7 +57,7 @@ impl Supervisor {
         let signals = obey(&starts, &obeying)?;
         let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
-        let lower = open_lower(request)?;
+        let (outside, lower) = open_lower(request)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
         store::claim(&lower, job)?;
         let takeover =
@@ -116,7 +119,7 @@ impl Supervisor {
         });
         let shared = (starts, serving.clone());
         let workers = Workers::new(program, lasting, device, start, worker, shared);
-        Ok(Self { workers, serving, signals, _listener: listener })
+        Ok(Self { workers, serving, signals, _listener: listener, _outside: outside })
     }
 
     /// Returns when the mount has ended.
@@ -173,11 +176,13 @@ fn raise_descriptor_limit() -> u64 {
     holds.unwrap_or(u64::MAX)
 }
 
-fn open_lower(request: &MountRequest) -> Result<OwnedFd, Failure> {
+/// Opens the lower directory twice: in the mount table, and where only its host comes.
+fn open_lower(request: &MountRequest) -> Result<(OwnedFd, OwnedFd), Failure> {
     let lower = &request.lower;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(lower, flags, Mode::empty())
+    let outside = rustix::fs::open(lower, flags, Mode::empty())
         .map_err(|errno| paths::failure(lower, errno))?;
+    let root = apart(&outside).map_err(|errno| paths::failure(lower, errno))?;
     let mut tries = 0;
     while flock(&root, FlockOperation::NonBlockingLockExclusive).is_err() {
         // After umount(8) the host that served it finishes its work, and then lets go.
@@ -188,7 +193,7 @@ fn open_lower(request: &MountRequest) -> Result<OwnedFd, Failure> {
         tries += 1;
         std::thread::sleep(LOCK_PAUSE);
     }
-    Ok(root)
+    Ok((outside, root))
 }
 
 /// Who serves a lower directory already, and since when.

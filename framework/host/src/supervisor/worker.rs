@@ -24,6 +24,7 @@ use super::policy::PolicyLine;
 use super::starting::{self, Starts};
 use crate::caller::filter_environment;
 use crate::passing::send_descriptor;
+use crate::sandbox::broker;
 use crate::takeover::DescriptorStore;
 
 /// The program of an extension, kept open: it can be started again whatever happens to its name.
@@ -140,11 +141,13 @@ impl Worker {
     fn send_start(&self, lasting: &mut Lasting, start: &Start) -> std::io::Result<()> {
         let descriptors = lasting.descriptors.open()?;
         let policy = lasting.policy.open()?;
+        let broker = broker::open()?;
         let unlinked = lasting.descriptors.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
         send_descriptor(&self.control, 0, lasting.takeover.as_fd())?;
         send_descriptor(&self.control, 0, descriptors.as_fd())?;
         send_descriptor(&self.control, 0, policy.as_fd())?;
+        send_descriptor(&self.control, 0, broker.as_fd())?;
         // The worker changes nothing in the descriptor store before it has them all.
         lasting.descriptors.each(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
