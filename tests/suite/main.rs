@@ -15,6 +15,7 @@ mod database;
 mod exerciser;
 mod full_disk;
 mod fuzz;
+mod hostile;
 mod licences;
 mod model;
 mod mounting;
@@ -65,5 +66,5 @@ fn main() -> ExitCode {
         survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    runner::main(&AREAS.concat())
+    runner::main(&[AREAS, hostile::TESTS].concat().concat())
 }

@@ -35,7 +35,7 @@ pub use error::{Error, Result};
 pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
-pub use lower::{Acting, FileId, LowerFile, Store, Times};
+pub use lower::{Acting, FileId, LowerFile, Reopened, Store, Times};
 
 /// Prefix of the extended attributes that address the file system itself rather than a file:
 /// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never

@@ -60,7 +60,7 @@ pub struct KernelSide {
 /// In the background, `hsci supervise` is started from the calling program's own file. What to do
 /// comes on its standard input, for options may be secret and arguments are for all to read.
 pub fn mount(job: &Job, side: KernelSide) -> Result<(), Failure> {
-    let job = Job { request: paths::check(&job.request)?, ..job.clone() };
+    let job = Job { request: paths::open(&job.request)?.request, ..job.clone() };
     if job.request.foreground {
         crate::caller::leave(&[]);
         crate::program::start_log();

@@ -73,6 +73,8 @@ pub(super) struct State {
     notes: BTreeMap<(u64, u64), Vec<u8>>,
     next_ino: u64,
     clock: u64,
+    /// How often the power was cut.
+    cuts: u64,
     pub(super) calls: u64,
     /// Reads of content.
     pub(super) reads: u64,
@@ -106,6 +108,7 @@ impl Default for State {
             notes: BTreeMap::new(),
             next_ino: ROOT + 1,
             clock: 0,
+            cuts: 0,
             calls: 0,
             reads: 0,
             fate: Fate::default(),

@@ -130,6 +130,7 @@ impl Platter {
             }
         }
         state.notes.clear();
+        state.cuts += 1;
         state.forget_unreachable();
         (state.calls, state.fate) = (0, super::Fate::default());
         Disk::of(state)
