@@ -284,10 +284,10 @@ pub(crate) struct Check {
 /// Copy files out of a store without mounting it
 ///
 /// Reads LOWER, or only PATH inside of it, and writes plain files to DEST, which must not exist
-/// yet.
+/// yet. What would give rights is left out unless --privileged is given: a store may be prepared.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "hsci export LOWER [PATH] DEST",
+    override_usage = "hsci export [OPTIONS] LOWER [PATH] DEST",
     after_help = "Examples:
   hsci export /srv/store /tmp/all
   hsci export /srv/store 2025/app.log /tmp/app.log"
@@ -296,6 +296,10 @@ pub(crate) struct Export {
     /// The store, a path relative to it, and where to write
     #[arg(value_names = ["LOWER", "DEST"], required = true, num_args = 2..=3)]
     paths: Vec<PathBuf>,
+    /// Copy devices, set-user-id and set-group-id bits, and the attributes `security.*` and
+    /// `trusted.*` as well
+    #[arg(long)]
+    pub(crate) privileged: bool,
 }
 
 impl Export {

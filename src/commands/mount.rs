@@ -34,6 +34,7 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         dir: args.dir().to_owned(),
         extensions,
         flags: options.flags.bits(),
+        allowed: options.allowed.bits(),
         options: option_values::resolve(options.own, &described)?,
         foreground: args.foreground,
     };

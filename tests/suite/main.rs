@@ -16,6 +16,7 @@ mod everyday;
 mod exerciser;
 mod full_disk;
 mod fuzz;
+mod hostile;
 mod licences;
 mod model;
 mod mounting;
@@ -69,5 +70,5 @@ fn main() -> ExitCode {
         survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    runner::main(&AREAS.concat())
+    runner::main(&[AREAS, hostile::TESTS].concat().concat())
 }

@@ -12,7 +12,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hsci_extension::journal::{Change, Journal};
 use hsci_extension::options::{OptionKind, OptionSpec};
 use hsci_extension::{
-    Call, Content, ContentFs, Context, Credentials, Environment, Error, Extension, LowerFile,
+    Attr, Call, Content, ContentFs, Context, Credentials, Environment, Error, Extension, LowerFile,
     OpenFile, Result, Stack, content,
 };
 
@@ -119,7 +119,7 @@ impl Content for Crypt {
         Ok(logical(file.lower.len()?))
     }
 
-    fn peek_len(&self, context: &Context) -> Result<u64> {
+    fn peek_len(&self, context: &Context, _: &Attr) -> Result<u64> {
         Ok(logical(context.lower().len()?))
     }
 

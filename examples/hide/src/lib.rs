@@ -5,32 +5,35 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use hsci_extension::{
-    Attr, Call, Declaration, DirEntry, Entry, Environment, Errno, Error, Extension, Ino, Layer,
-    RenameFlags, Result, Stack,
+    Attr, Call, Declaration, DirEntry, Entry, Environment, Errno, Error, Extension, Ino, Kernel,
+    Layer, RenameFlags, Result, Stack,
 };
 
 /// The extension.
-pub struct Hide(Arc<Stack>);
+pub struct Hide {
+    lower: Arc<Stack>,
+    kernel: Arc<dyn Kernel>,
+}
 
 /// May read, or search.
 const USE: u32 = 0o5;
 
-fn shows(call: &Call, attr: &Attr) -> bool {
-    let may_use = |class: u32| attr.mode >> class & USE != 0;
-    call.anonymous
-        || call.uid == 0
-        || call.uid == attr.uid
-        || may_use(0)
-        || may_use(3) && (call.gid == attr.gid || call.groups().contains(&attr.gid))
-}
-
 impl Hide {
+    fn shows(&self, call: &Call, attr: &Attr) -> bool {
+        let may_use = |class: u32| attr.mode >> class & USE != 0;
+        call.anonymous
+            || call.uid == 0
+            || call.uid == attr.uid
+            || may_use(0)
+            || may_use(3) && (call.gid == attr.gid || self.kernel.groups(call).contains(&attr.gid))
+    }
+
     /// True if there is such a name and the caller must not learn of it.
     fn hides(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<bool> {
-        match self.0.lookup(&Call::internal(), parent, name) {
+        match self.lower.lookup(&Call::internal(), parent, name) {
             Ok(entry) => {
-                self.0.forget(entry.ino, 1);
-                Ok(!shows(call, &entry.attr))
+                self.lower.forget(entry.ino, 1);
+                Ok(!self.shows(call, &entry.attr))
             }
             Err(Error::Lower(Errno::NOENT)) => Ok(false),
             Err(error) => Err(error),
@@ -45,15 +48,15 @@ impl Hide {
 
 impl Layer for Hide {
     fn lower(&self) -> &Stack {
-        &*self.0
+        &*self.lower
     }
 
     fn lookup(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
-        let entry = self.0.lookup(call, parent, name)?;
-        if shows(call, &entry.attr) {
+        let entry = self.lower.lookup(call, parent, name)?;
+        if self.shows(call, &entry.attr) {
             return Ok(entry);
         }
-        self.0.forget(entry.ino, 1);
+        self.lower.forget(entry.ino, 1);
         Err(Errno::NOENT.into())
     }
 
@@ -65,7 +68,7 @@ impl Layer for Hide {
         budget: usize,
     ) -> Result<Vec<DirEntry>> {
         loop {
-            let mut listed = self.0.readdir(call, ino, cookie, budget)?;
+            let mut listed = self.lower.readdir(call, ino, cookie, budget)?;
             let Some(last) = listed.last() else { return Ok(listed) };
             cookie = last.next;
             // What is gone meanwhile is listed: a lookup says so.
@@ -83,22 +86,22 @@ impl Layer for Hide {
 
     fn mknod(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32, rdev: u64) -> Result<Entry> {
         self.refuse_hidden(call, parent, name)?;
-        self.0.mknod(call, parent, name, mode, rdev)
+        self.lower.mknod(call, parent, name, mode, rdev)
     }
 
     fn mkdir(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32) -> Result<Entry> {
         self.refuse_hidden(call, parent, name)?;
-        self.0.mkdir(call, parent, name, mode)
+        self.lower.mkdir(call, parent, name, mode)
     }
 
     fn symlink(&self, call: &Call, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Entry> {
         self.refuse_hidden(call, parent, name)?;
-        self.0.symlink(call, parent, name, target)
+        self.lower.symlink(call, parent, name, target)
     }
 
     fn link(&self, call: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
         self.refuse_hidden(call, parent, name)?;
-        self.0.link(call, ino, parent, name)
+        self.lower.link(call, ino, parent, name)
     }
 
     fn rename(
@@ -109,7 +112,7 @@ impl Layer for Hide {
         flags: RenameFlags,
     ) -> Result<()> {
         self.refuse_hidden(call, to.0, to.1)?;
-        self.0.rename(call, from, to, flags)
+        self.lower.rename(call, from, to, flags)
     }
 }
 
@@ -123,7 +126,8 @@ impl Extension for Hide {
     }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
-        Ok(Arc::new(Self(Arc::clone(&environment.lower))))
+        let (lower, kernel) = (Arc::clone(&environment.lower), Arc::clone(&environment.kernel));
+        Ok(Arc::new(Self { lower, kernel }))
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) use self::builder::Builder;
 pub(crate) use self::header::{HEAD_LEN, Header, looks_sealed};
 pub(crate) use self::image::Image;
 pub(crate) use self::index::{ChunkRecord, Extent, PAGE_CHUNKS, Page};
-pub(crate) use self::verify::{Damage, verify};
+pub(crate) use self::verify::{Damage, require_whole, verify};
 
 use std::ops::RangeInclusive;
 

@@ -98,7 +98,7 @@ impl Extension for CompressFs {
     fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
         let unfinished = match environment.read_only {
             true => recovery::look(&*environment.store)?,
-            false => recovery::recover(&*environment.store)?,
+            false => recovery::recover(&environment.store)?,
         };
         let choices = Arc::new(Choices::load(&environment.store)?);
         let settings = settings(environment)?;

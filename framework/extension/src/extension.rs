@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::options::{OptionSpec, Options};
-use crate::{Ino, Needs, Result, Stack, Store};
+use crate::{Call, Ino, Needs, Result, Stack, Store};
 
 /// What an extension says about itself before it starts. The host computes from the declarations of a whole
 /// stack which requests the kernel sends, and what it may remember.
@@ -83,6 +83,13 @@ pub trait Kernel: Send + Sync {
 
     /// A name is gone, and those who watch or use the inode under it are to know.
     fn deleted(&self, parent: Ino, name: &OsStr, ino: Ino);
+
+    /// The supplementary groups of a caller, found out when asked for; empty if the caller is gone or is
+    /// nobody in particular.
+    fn groups(&self, call: &Call) -> Vec<u32> {
+        let _ = call;
+        Vec::new()
+    }
 }
 
 /// What an extension is given to start with.

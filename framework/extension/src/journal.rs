@@ -103,7 +103,7 @@ impl Journal {
 
 impl State {
     fn redo(&mut self, store: &dyn Store, body: Body<'_>) -> Result<()> {
-        let file = match store.reopen(&body.id) {
+        let file = match store.reopen_one(&body.id) {
             Ok(file) => file,
             // It was removed since.
             Err(Error::Lower(Errno::STALE | Errno::NOENT)) => return Ok(()),

@@ -37,15 +37,11 @@ pub use error::{Cause, Error, Result};
 pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
-<<<<<<< HEAD
-pub use lower::{Acting, FileId, Lifetime, LowerFile, Store, Times};
+pub use lower::{Acting, FileId, Lifetime, LowerFile, Reopened, Store, Times};
+pub use needs::Needs;
 
 /// Version of this contract. Goes up with what an older host could not serve; a program says it at its start.
 pub const VERSION: u32 = 1;
-=======
-pub use lower::{Acting, FileId, LowerFile, Store, Times};
-pub use needs::Needs;
->>>>>>> r-sandbox
 
 /// Prefix of the extended attributes that address the file system itself rather than a file:
 /// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never

@@ -8,6 +8,7 @@ pub mod control;
 mod fuse;
 pub mod lower;
 mod passing;
+pub mod place;
 pub mod policy;
 pub mod program;
 mod sandbox;

@@ -10,6 +10,7 @@ mod filesystem;
 mod inodes;
 mod lifetime;
 mod names;
+mod search;
 mod store;
 mod takeover;
 mod xattrs;
@@ -133,6 +134,11 @@ impl LowerTree {
 
     fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// True if an inode is on the file system of the root.
+    fn is_at_home(&self, ino: Ino) -> bool {
+        self.inodes.find(ino).is_some_and(|inode| self.inodes.is_at_home(&inode))
     }
 
     /// An `O_PATH` descriptor of an inode.

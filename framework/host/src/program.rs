@@ -23,7 +23,7 @@ use hsci_extension::{
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
 use serde::Serialize;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{self, Exit, Failure};
 use crate::sandbox;
 
 /// An extension that a program holds.
@@ -103,6 +103,9 @@ enum Command {
         path: PathBuf,
         /// Where to write; must not exist
         dest: PathBuf,
+        /// Copy what gives rights as well
+        #[arg(long)]
+        privileged: bool,
     },
 }
 
@@ -119,8 +122,8 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
             serve::run(registrations, lower, control)
         }
         Command::Check { lower, extension } => offline::check(registrations, &lower, &extension),
-        Command::Export { lower, extension, path, dest } => {
-            offline::export(registrations, &lower, &extension, &path, &dest)
+        Command::Export { lower, extension, path, dest, privileged } => {
+            offline::export(registrations, &lower, &extension, &path, (&dest, privileged))
         }
     };
     match outcome {
@@ -136,7 +139,7 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
 
 /// Writes a line to standard error. Nobody can be told that nobody reads it.
 fn warn(line: &str) {
-    let _ = writeln!(std::io::stderr(), "hsci: {line}");
+    let _ = writeln!(std::io::stderr(), "hsci: {}", failure::printable(line));
 }
 
 /// Sends the log to standard error; `HSCI_LOG` sets how much of it.

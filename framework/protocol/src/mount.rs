@@ -20,6 +20,9 @@ pub struct MountRequest {
     pub extensions: Vec<String>,
     /// Flags of mount(2), `MS_*`.
     pub flags: u32,
+    /// Flags of mount(2) that were turned off by name, so that no default sets them.
+    #[serde(default)]
+    pub allowed: u32,
     /// Options for the host and the extensions: names and values.
     pub options: Vec<MountOption>,
     /// Serve from the calling process, and log to its standard error.

@@ -60,6 +60,10 @@ fn try_plan<'a>(
     if file.is_held() {
         return Err(Error::Busy);
     }
+    // On a file system that is mounted below, a journal could not name it.
+    if file.lower.id().is_err() {
+        return Ok(None);
+    }
     let len = file.len()?;
     let raw_space = match &file.form {
         Form::Raw if len <= BLOCK => {

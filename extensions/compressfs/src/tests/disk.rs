@@ -72,6 +72,8 @@ pub(super) struct State {
     lifetime: Lifetime,
     next_ino: u64,
     clock: u64,
+    /// How often the power was cut.
+    cuts: u64,
     pub(super) calls: u64,
     /// Reads of content.
     pub(super) reads: u64,
@@ -105,6 +107,7 @@ impl Default for State {
             lifetime: Lifetime { machine: 1, mount: 1 },
             next_ino: ROOT + 1,
             clock: 0,
+            cuts: 0,
             calls: 0,
             reads: 0,
             fate: Fate::default(),

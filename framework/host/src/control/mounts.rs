@@ -1,12 +1,12 @@
 //! The mounts of this program in the kernel's mount table.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 use crate::failure::{Exit, Failure};
@@ -39,8 +39,30 @@ pub struct Mounted {
     pub user: u32,
 }
 
+/// A line of the table.
+pub(crate) struct Line {
+    pub(crate) id: u64,
+    pub(crate) device: Device,
+    pub(crate) dir: PathBuf,
+    pub(crate) kind: String,
+    lower: PathBuf,
+    user: u32,
+}
+
 /// All mounts of this program that the calling process can see.
 pub fn all() -> Result<Vec<Mounted>, Failure> {
+    let own = lines()?.into_iter().filter(|line| line.kind == TYPE);
+    Ok(own.map(Mounted::from).collect())
+}
+
+impl From<Line> for Mounted {
+    fn from(Line { id, device, dir, lower, user, .. }: Line) -> Self {
+        Self { id, device, dir, lower, user }
+    }
+}
+
+/// All mounts that the calling process can see.
+pub(crate) fn lines() -> Result<Vec<Line>, Failure> {
     let text = std::fs::read(TABLE)
         .map_err(|error| Failure::new(Exit::Internal, format!("{TABLE}: {error}")))?;
     Ok(parse(&text))
@@ -88,6 +110,17 @@ pub(crate) fn mount_id(descriptor: impl AsFd) -> Option<u64> {
     info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
+/// The number of the topmost mount at a name in a directory, without asking its server.
+pub(crate) fn id_at(directory: impl AsFd, name: &OsStr) -> Result<u64, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(directory, name, flags, StatxFlags::MNT_ID)?;
+    match stat.stx_mask & StatxFlags::MNT_ID.bits() {
+        // A kernel before 5.8.
+        0 => Err(Errno::OPNOTSUPP),
+        _ => Ok(stat.stx_mnt_id),
+    }
+}
+
 /// The process that holds a lock of flock(2) on an open file, as the kernel says, and since when it
 /// runs, in seconds since 1970.
 pub(crate) fn lock_holder(file: impl AsFd) -> Option<(u32, u64)> {
@@ -111,27 +144,25 @@ fn since(pid: u32) -> Option<u64> {
 }
 
 /// Lines of proc_pid_mountinfo(5).
-fn parse(table: &[u8]) -> Vec<Mounted> {
+fn parse(table: &[u8]) -> Vec<Line> {
     table.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
 }
 
-fn parse_line(line: &[u8]) -> Option<Mounted> {
+fn parse_line(line: &[u8]) -> Option<Line> {
     let mut fields = line.split(|byte| *byte == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
     let id = text()?.parse().ok()?;
     let _parent = text()?;
     let (major, minor) = text()?.split_once(':')?;
     let device = Device { major: major.parse().ok()?, minor: minor.parse().ok()? };
-    let dir = fields.nth(1)?;
+    let dir = unescape(fields.nth(1)?);
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
-    if rest.next()? != TYPE.as_bytes() {
-        return None;
-    }
+    let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let lower = unescape(rest.next()?);
-    let options = std::str::from_utf8(rest.next()?).ok()?;
+    let options = String::from_utf8_lossy(rest.next()?);
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id="));
     let user = user.and_then(|user| user.parse().ok()).unwrap_or(u32::MAX);
-    Some(Mounted { id, device, dir: unescape(dir), lower, user })
+    Some(Line { id, device, dir, kind, lower, user })
 }
 
 /// Space, tab, newline and backslash stand as a backslash and three octal digits.
@@ -163,7 +194,9 @@ mod tests {
             lower: "/srv/a\\b".into(),
             user: 7,
         };
-        assert_eq!(parse(table), [expected]);
+        let lines = parse(table);
+        assert_eq!(lines.iter().map(|line| line.kind.as_str()).collect::<Vec<_>>(), [TYPE, "ext4"]);
+        assert_eq!(lines.into_iter().next().map(Mounted::from), Some(expected));
     }
 
     #[test]

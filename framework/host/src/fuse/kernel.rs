@@ -5,7 +5,10 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use fuser::{INodeNo, Notifier};
-use hsci_extension::{Ino, Kernel};
+use hsci_extension::{Call, Ino, Kernel};
+
+use crate::sandbox::broker;
+use crate::sandbox::callers::Wanted;
 
 enum Notice {
     Attributes(Ino),
@@ -55,6 +58,11 @@ impl KernelCaches {
 }
 
 impl Kernel for KernelCaches {
+    fn groups(&self, call: &Call) -> Vec<u32> {
+        let wanted = Wanted { groups: true, ..Wanted::default() };
+        broker::caller(call.pid, wanted).map(|caller| caller.groups).unwrap_or_default()
+    }
+
     fn invalidate_attributes(&self, ino: Ino) {
         self.send(Notice::Attributes(ino));
     }

@@ -166,7 +166,10 @@ impl LowerFile for TreeFile {
     }
 
     fn id(&self) -> Result<FileId> {
-        let handle = self.inode.handle.as_ref().ok_or(Errno::OPNOTSUPP)?;
+        // A handle says nothing of its file system: on another one it would name something else.
+        let handle =
+            self.inode.handle.as_ref().filter(|_| self.tree.inodes.is_at_home(&self.inode));
+        let handle = handle.ok_or(Errno::OPNOTSUPP)?;
         Ok(FileId(handle.bytes().to_vec()))
     }
 }

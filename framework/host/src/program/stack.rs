@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile,
+    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile, Reopened,
     Result as LayerResult, Store,
 };
 
@@ -137,6 +137,10 @@ impl Store for NoStore {
         Err(if create { Error::Unsupported } else { Errno::NOENT.into() })
     }
 
+    fn create(&self, _: &str) -> LayerResult<Arc<dyn LowerFile>> {
+        Err(Error::Unsupported)
+    }
+
     fn names(&self) -> LayerResult<Vec<String>> {
         Ok(Vec::new())
     }
@@ -161,7 +165,13 @@ impl Store for NoStore {
         Ok(0)
     }
 
-    fn reopen(&self, _: &FileId) -> LayerResult<Arc<dyn LowerFile>> {
-        Err(Error::Unsupported)
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
+        for place in 0..ids.len() {
+            visit(place, Err(Error::Unsupported));
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        0
     }
 }

@@ -9,7 +9,7 @@ use hsci_extension::options::Options;
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::mount::{Death, Job, MountOption, MountRequest, Start};
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -17,6 +17,7 @@ use signal_hook::iterator::{Handle, Signals};
 use super::desk::Desk;
 use super::fence::Fence;
 use super::listener::Listener;
+use super::paths::Places;
 use super::policy::PolicyLine;
 use super::serving::Serving;
 use super::starting::Starts;
@@ -25,6 +26,7 @@ use super::worker::{Lasting, Program, Worker};
 use super::workers::Workers;
 use super::{KernelSide, internal, kernel, notify, paths, store};
 use crate::control::mounts;
+use crate::place;
 use crate::program::HOST_OPTIONS;
 use crate::sandbox::files::apart;
 use crate::takeover::{self, DescriptorStore};
@@ -51,15 +53,17 @@ impl Supervisor {
         log: Option<PathBuf>,
         side: KernelSide,
     ) -> Result<Self, Failure> {
-        let request = &job.request;
-        let starts = Starts::new(start_deadline(request)?);
+        let starts = Starts::new(start_deadline(&job.request)?);
         let obeying = Obeying::default();
         let signals = obey(&starts, &obeying)?;
         let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
-        let (outside, lower) = open_lower(request)?;
+        let Places { lower: outside, dir, request } = paths::open(&job.request)?;
+        let request = &request;
+        let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
+        lock(&lower, request)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
-        store::claim(&lower, job)?;
+        store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
         let takeover =
             takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
         let (policy, opens) = PolicyLine::new(side, &request.dir)?;
@@ -87,7 +91,9 @@ impl Supervisor {
             fence: Arc::clone(&fence),
         };
         let mut worker = Worker::start(&program, &mut lasting, &start, &starts)?;
-        let device = kernel::mount(request)?;
+        let device = kernel::mount(request, &dir)?;
+        // It would keep the mount's directory, and what that lies on, in use.
+        drop(dir);
         let serving = Serving::new();
         let serve = || {
             let link = worker.serve(device.as_fd(), &lasting)?;
@@ -176,24 +182,19 @@ fn raise_descriptor_limit() -> u64 {
     holds.unwrap_or(u64::MAX)
 }
 
-/// Opens the lower directory twice: in the mount table, and where only its host comes.
-fn open_lower(request: &MountRequest) -> Result<(OwnedFd, OwnedFd), Failure> {
+fn lock(root: &OwnedFd, request: &MountRequest) -> Result<(), Failure> {
     let lower = &request.lower;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let outside = rustix::fs::open(lower, flags, Mode::empty())
-        .map_err(|errno| paths::failure(lower, errno))?;
-    let root = apart(&outside).map_err(|errno| paths::failure(lower, errno))?;
     let mut tries = 0;
-    while flock(&root, FlockOperation::NonBlockingLockExclusive).is_err() {
+    while flock(root, FlockOperation::NonBlockingLockExclusive).is_err() {
         // After umount(8) the host that served it finishes its work, and then lets go.
         let mounted = mounts::all()?.iter().any(|mounted| mounted.lower == *lower);
         if mounted || tries == LOCK_TRIES {
-            return Err(in_use(request, &root));
+            return Err(in_use(request, root));
         }
         tries += 1;
         std::thread::sleep(LOCK_PAUSE);
     }
-    Ok((outside, root))
+    Ok(())
 }
 
 /// Who serves a lower directory already, and since when.

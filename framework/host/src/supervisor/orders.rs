@@ -77,10 +77,16 @@ pub fn upgrade(dir: &Path) -> Result<Status, Failure> {
 pub(super) const UPGRADE_LIMIT: Duration = UPGRADE;
 
 fn at(dir: &Path) -> Result<Mounted, Failure> {
-    mounts::find(dir)?.ok_or_else(|| {
-        let text = format!("{}: no mount of hsci; `hsci status` lists them", dir.display());
-        Failure::new(Exit::Missing, text)
-    })
+    if let Some(mounted) = mounts::find(dir)? {
+        return Ok(mounted);
+    }
+    // One that something else covers cannot be looked up, but is named in the table.
+    let name = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    if let Some(covered) = mounts::all()?.iter().find(|mounted| mounted.dir == name) {
+        kernel::require_uncovered(covered)?;
+    }
+    let text = format!("{}: no mount of hsci; `hsci status` lists them", dir.display());
+    Err(Failure::new(Exit::Missing, text))
 }
 
 /// Has all mounts take the policy in force, which has this number, or none. Returns those that have

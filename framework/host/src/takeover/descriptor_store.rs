@@ -11,15 +11,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+/// How long a supervisor may take for one message.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The worker's side: a message with a descriptor keeps it, one without gives it back.
 ///
-/// It waits for nobody: messages that a supervisor does not take at once, because it is stopped, wait
-/// in this process.
+/// What a busy supervisor does not take at once is waited for, as until then a worker's death would lose
+/// it. A supervisor that takes nothing for [`PATIENCE`] is stopped: from then on messages wait in this
+/// process, and calls go on.
 pub(crate) struct DescriptorSender {
     socket: Arc<OwnedFd>,
     state: Arc<Mutex<Sending>>,
@@ -35,6 +40,10 @@ struct Sending {
 impl DescriptorSender {
     /// `kept` are the numbers of the inodes that are kept already.
     pub(crate) fn new(socket: OwnedFd, kept: impl IntoIterator<Item = u64>) -> Self {
+        // Without the limit a stopped supervisor would stop callers, too.
+        if let Err(errno) = set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)) {
+            log::warn!("the descriptor store: {errno}");
+        }
         let kept = kept.into_iter().collect();
         let state = Sending { kept, waiting: VecDeque::new(), is_late: false };
         Self { socket: Arc::new(socket), state: Arc::new(Mutex::new(state)) }
@@ -68,8 +77,8 @@ impl DescriptorSender {
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), Errno> {
         if !state.is_late {
-            match send(&self.socket, ino, descriptor, SendFlags::DONTWAIT) {
-                // Full, or the kernel's limit of descriptors under way is reached.
+            match send(&self.socket, ino, descriptor) {
+                // Full all the time, or the kernel's limit of descriptors under way is reached.
                 Err(Errno::AGAIN | Errno::TOOMANYREFS) => {}
                 outcome => return outcome,
             }
@@ -97,7 +106,8 @@ fn send_waiting(socket: &OwnedFd, state: &Mutex<Sending>) {
         };
         let Some((ino, descriptor)) = next else { return };
         loop {
-            match send(socket, ino, descriptor.as_ref().map(AsFd::as_fd), SendFlags::empty()) {
+            match send(socket, ino, descriptor.as_ref().map(AsFd::as_fd)) {
+                Err(Errno::AGAIN) => {}
                 Err(Errno::TOOMANYREFS) => std::thread::sleep(Duration::from_millis(10)),
                 Err(errno) => break log::debug!("inode {ino}: {errno}"),
                 Ok(()) => break,
@@ -182,7 +192,6 @@ pub(super) fn send(
     socket: &OwnedFd,
     ino: u64,
     descriptor: Option<BorrowedFd<'_>>,
-    flags: SendFlags,
 ) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -192,8 +201,7 @@ pub(super) fn send(
     }
     loop {
         let bytes = ino.to_ne_bytes();
-        match sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, flags | SendFlags::NOSIGNAL)
-        {
+        match sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
             sent => return sent.map(drop),
         }

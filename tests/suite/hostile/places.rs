@@ -1,0 +1,184 @@
+//! Paths through directories that others own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use hsci_tests::{Run, Test, machine};
+
+use super::{Victim, alice, alices, ended, is_mounted, limited, unmount};
+
+pub(crate) const TESTS: &[Test] = &[
+    Test {
+        name: "hostile::links_in_others_directories_are_not_followed",
+        seconds: 120,
+        body: links,
+    },
+    Test { name: "hostile::links_that_root_made_are_followed", seconds: 60, body: roots_links },
+    Test {
+        name: "hostile::a_target_does_not_lead_through_a_users_link",
+        seconds: 60,
+        body: targets,
+    },
+    Test { name: "hostile::unmount_takes_off_its_own_only", seconds: 120, body: own_only },
+    Test { name: "hostile::a_mount_has_the_flags_of_what_is_below", seconds: 120, body: flags },
+];
+
+/// Alice's directory with `mail`, and a link to a directory of root's, as a part and as the end.
+fn links(dir: &Path) {
+    machine::need_root();
+    let home = alices(&dir.join("home"));
+    let victim = Victim::new(dir);
+    let outside = victim.path.parent().expect("directory");
+    fs::create_dir(outside.join("mail")).expect("directory");
+    alice(&format!(
+        "cd '{}'; mkdir mail real; ln -s '{2}' end; ln -s '{2}' part; ln -s ../outside relative; ln -s mail ours; ln -s '{1}' around",
+        home.display(),
+        home.display(),
+        outside.display()
+    ));
+    let mail = home.join("mail");
+    let mut attempts = 0;
+    for trap in [
+        "end",
+        "part/mail",
+        "relative",
+        "relative/mail",
+        "ours",
+        "around/mail",
+        "real/../end",
+        "part/../outside",
+    ] {
+        let path = home.join(trap);
+        let exported = dir.join("exported");
+        let tries: [(&str, Vec<&str>, Vec<&Path>); 6] = [
+            ("lower", vec!["mount"], vec![&path, &mail]),
+            ("mount point", vec!["mount"], vec![&mail, &path]),
+            ("itself", vec!["mount"], vec![&path, &path]),
+            ("read-only", vec!["mount", "-o", "ro"], vec![&path, &path]),
+            ("check", vec!["check"], vec![&path]),
+            ("export from", vec!["export"], vec![&path, &exported]),
+        ];
+        for (what, arguments, paths) in tries {
+            let attempt = format!("{what} {trap}");
+            let run = Run::new("timeout").args(["30"]).arg(machine::hsci()).args(arguments);
+            let done = run.args(&paths).done();
+            ended(&attempt, &done, paths.last().expect("a path"));
+            if paths.len() == 2 && what != "export from" {
+                done.fails(3, &[trap.split('/').next().expect("a part"), "others than root"]);
+            }
+            victim.check(&attempt);
+            assert!(!outside.join(".hsci").exists(), "{attempt}: a store was made");
+            assert!(!outside.join("mail/.hsci").exists(), "{attempt}: a store was made");
+            attempts += 1;
+            let _ = fs::remove_dir_all(&exported);
+        }
+    }
+    println!("{attempts} attempts");
+}
+
+/// What root has made is meant.
+fn roots_links(dir: &Path) {
+    machine::need_root();
+    for name in ["lower", "point"] {
+        fs::create_dir(dir.join(name)).expect("directory");
+        symlink(dir.join(name), dir.join(format!("{name}-link"))).expect("link");
+    }
+    let (lower, point) = (dir.join("lower-link"), dir.join("point-link"));
+    limited(["mount"], &[&lower, &point]).ok();
+    assert!(is_mounted(&dir.join("point")));
+    limited(["unmount"], &[&point]).ok();
+    assert!(!is_mounted(&dir.join("point")));
+}
+
+/// A policy's glob meets a user's link to a directory of root's.
+fn targets(dir: &Path) {
+    machine::need_root();
+    let homes = dir.join("homes");
+    let (a, b) = (alices(&homes.join("a")), alices(&homes.join("b")));
+    let etc = dir.join("etc");
+    fs::create_dir(&etc).expect("directory");
+    alice(&format!(
+        "mkdir '{}/mail'; ln -s '{}' '{}/mail'",
+        a.display(),
+        etc.display(),
+        b.display()
+    ));
+    let policy = dir.join("mail.policy");
+    let text = format!("target mail = \"{}/*/mail\" via nullfs\n", homes.display());
+    fs::write(&policy, text).expect("write");
+    let done = limited(["up"], &[&policy]);
+    let mounted = (is_mounted(&a.join("mail")), is_mounted(&etc));
+    limited(["down"], &[&policy]).ok();
+    assert_eq!(mounted, (true, false), "{}", done.err);
+    done.fails(3, &["symbolic link"]);
+    assert!(!is_mounted(&a.join("mail")), "down takes off what up has made");
+}
+
+/// Something else lies on top, or covers the way, or shows a part elsewhere.
+fn own_only(dir: &Path) {
+    machine::need_root();
+    hsci_tests::sys::own_mounts();
+    let places = ["lower", "point", "elsewhere", "parent", "parent/child", "other"];
+    for name in places {
+        fs::create_dir(dir.join(name)).expect("directory");
+    }
+    let [lower, point, elsewhere, parent, child, other] = places.map(|name| dir.join(name));
+    limited(["mount", "--extension", "nullfs"], &[&lower, &point]).ok();
+    Run::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&point).ok();
+    for force in [&[][..], &["--force"]] {
+        let done = Run::new(machine::hsci()).arg("unmount").args(force).arg(&point).done();
+        done.fails(5, &["tmpfs", "mounted over it"]);
+    }
+    Run::new("umount").arg(&point).ok();
+    assert!(is_mounted(&point), "only the other was taken off");
+
+    Run::new("mount").arg("--bind").args([&point, &elsewhere]).ok();
+    limited(["unmount"], &[&point]).fails(5, &["bind mount", &elsewhere.display().to_string()]);
+    Run::new("umount").arg(&elsewhere).ok();
+    limited(["unmount"], &[&point]).ok();
+
+    limited(["mount", "--extension", "nullfs"], &[&lower, &child]).ok();
+    Run::new("mount").arg("--bind").args([&other, &parent]).ok();
+    fs::create_dir(parent.join("child")).expect("directory");
+    limited(["unmount"], &[&child]).fails(5, &["covered", &parent.display().to_string()]);
+    Run::new("umount").arg(&parent).ok();
+    limited(["unmount"], &[&child]).ok();
+}
+
+/// nosuid, nodev, noexec and read-only hold through the mount; alice's directory gives no rights.
+fn flags(dir: &Path) {
+    machine::need_root();
+    hsci_tests::sys::own_mounts();
+    let (below, point) = (dir.join("below"), dir.join("point"));
+    for path in [&below, &point] {
+        fs::create_dir(path).expect("directory");
+    }
+    for flag in ["nosuid", "nodev", "noexec", "ro"] {
+        Run::new("mount").args(["-t", "tmpfs", "-o", flag, "tmpfs"]).arg(&below).ok();
+        limited(["mount", "--extension", "nullfs"], &[&below, &point]).ok();
+        let options = options(&point);
+        unmount(&point);
+        Run::new("umount").arg(&below).ok();
+        assert!(options.iter().any(|option| option == flag), "{flag}: {options:?}");
+    }
+    let has = |wanted: &str| options(&point).iter().any(|option| option == wanted);
+    let lower = alices(&dir.join("alice"));
+    fs::copy("/usr/bin/id", lower.join("id")).expect("copy");
+    Run::new("chown").arg("0:0").arg(lower.join("id")).ok();
+    fs::set_permissions(lower.join("id"), fs::Permissions::from_mode(0o4755)).expect("chmod");
+    limited(["mount", "--extension", "nullfs"], &[&lower, &point]).ok();
+    let euid = Run::as_user(1, point.join("id")).arg("-u").ok();
+    let closed = has("nosuid") && has("nodev");
+    unmount(&point);
+    assert!(closed && euid.trim() == "1", "a program of alice's directory ran as {euid}");
+    limited(["mount", "--extension", "nullfs", "-o", "suid"], &[&lower, &point]).ok();
+    let (suid, nodev) = (has("nosuid"), has("nodev"));
+    unmount(&point);
+    assert!(!suid && nodev, "root may say so, for each");
+}
+
+fn options(point: &Path) -> Vec<String> {
+    let run = Run::new("findmnt").args(["-n", "-o", "VFS-OPTIONS"]).arg(point);
+    run.ok().trim().split(',').map(str::to_owned).collect()
+}
