@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hsci_extension::Kernel;
+use hsci_extension::{FileSystem, Kernel};
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::Start;
@@ -24,6 +24,7 @@ use crate::lower::{LowerTree, Takeover};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
 use crate::sys::descriptors::inherited;
+use crate::sys::process::exit_now;
 use crate::takeover::{DescriptorSender, TakeoverState};
 
 /// Serves until the mount ends.
@@ -39,13 +40,13 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
     if start.version != hsci_protocol::VERSION {
-        let text = format!("its supervisor is of another version of hsci; mount it again");
+        let text = "its supervisor is of another version of hsci; mount it again";
         return answer(&control, Err(Failure::new(Exit::Impossible, text)));
     }
     let supervised = Arc::new(AtomicBool::new(true));
     let (dir, connection) = (start.request.dir.clone(), Arc::new(Mutex::new(None)));
     let device = Arc::clone(&connection);
-    leave_signals_to_supervisor(Arc::clone(&supervised), move || end(&dir, *device.lock()))
+    leave_signals_to_supervisor(Arc::clone(&supervised), move || end(&dir, &device.lock().clone()))
         .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
     let received = Received::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
@@ -62,7 +63,7 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     let knowledge = worker.knowledge(&requests);
     let serving = answer(&control, worker.begin(device, &start, &caches, requests))?;
     let knowledge = knowledge(serving.quarantined());
-    *connection.lock() = mounts::find_by_name(&start.request.dir);
+    *connection.lock() = Some((mounts::find_by_name(&start.request.dir), Arc::clone(&top)));
     link::answer(control, knowledge, supervised)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
     let ended = serving.run();
@@ -70,11 +71,18 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
 }
 
-/// Ends the connection of a mount that nobody supervises.
-fn end(dir: &Path, device: Option<Device>) {
-    let ended = device.is_some_and(crate::control::force_end);
-    if !ended {
-        log::error!("{}: unmount it; its supervisor is gone and cannot", dir.display());
+/// What a worker serves, once it does.
+type Served = Option<(Option<Device>, Arc<dyn FileSystem>)>;
+
+/// Ends a mount that nobody supervises. Where the connection cannot be ended first, so that nothing comes
+/// after what is written now, its end is that of this process.
+fn end(dir: &Path, served: &Served) {
+    log::warn!("{}: ended by a signal, for its supervisor is gone", dir.display());
+    if let Some((device, top)) = served
+        && !device.is_some_and(crate::control::force_end)
+    {
+        top.shutdown();
+        exit_now(0);
     }
 }
 
