@@ -2,7 +2,7 @@
 //! secrets are read, so that they stand in no argument and in no table of mounts.
 
 use std::fs::File;
-use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
@@ -82,12 +82,12 @@ fn ask(name: &str) -> Result<String> {
     let before = tcgetattr(&input).map_err(|errno| fail(errno.into()))?;
     let mut quiet = before.clone();
     quiet.local_flags.remove(LocalFlags::ECHO);
-    eprint!("{name}: ");
+    let _ = write!(std::io::stderr(), "{name}: ");
     tcsetattr(&input, SetArg::TCSAFLUSH, &quiet).map_err(|errno| fail(errno.into()))?;
     let mut line = String::new();
     let read = input.lock().read_line(&mut line);
     let restored = tcsetattr(&input, SetArg::TCSAFLUSH, &before);
-    eprintln!();
+    let _ = writeln!(std::io::stderr());
     read.map_err(fail)?;
     restored.map_err(|errno| fail(errno.into()))?;
     Ok(line)
@@ -113,7 +113,8 @@ mod tests {
             option("level", ValueKind::Plain),
         ];
         let (name, about) = ("crypt".to_owned(), String::new());
-        vec![Description { name, about, format: 1, options, verbs: Vec::new() }]
+        let (verbs, needs) = (Vec::new(), Vec::new());
+        vec![Description { name, about, format: 1, contract: 1, options, needs, verbs }]
     }
 
     fn one(name: &str, value: &str) -> Result<String> {

@@ -19,7 +19,7 @@ pub(super) fn take_nothing(dir: &Path) {
     }
     let lock = dir.join("lock");
     let line = format!(
-        "trap '' HUP XFSZ USR1; ulimit -f 64; exec 7> '{0}' 8< /etc/passwd; flock 7; \
+        "trap '' HUP XFSZ USR1; ulimit -S -f 64; exec 7> '{0}' 8< /etc/passwd; flock 7; \
          EVIL=1 LD_LIBRARY_PATH=/tmp '{1}' mount '{2}' '{3}'; exec 7>&- 8>&-",
         lock.display(),
         machine::hsci().display(),

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
 use hsci_protocol::control::{Command, Reply, Request};
@@ -13,7 +13,7 @@ use hsci_protocol::status::{Status, SupervisorStatus};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::mounts::Mounted;
 use super::{place, prefix};
@@ -27,8 +27,8 @@ const QUICK: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct Channel {
     socket: UnixStream,
-    /// The supervisor's process.
-    process: OwnedFd,
+    /// The supervisor's.
+    process: Process,
 }
 
 /// Why a mount cannot be asked.
@@ -102,11 +102,7 @@ impl Channel {
         if peer.uid.as_raw() != user {
             return Ok(None);
         }
-        let process = Pid::from_raw(peer.pid.as_raw_nonzero().get());
-        let Some(process) = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-        else {
-            return Ok(None);
-        };
+        let Some(process) = Process::open(peer.pid.as_raw_nonzero().get()) else { return Ok(None) };
         let socket = UnixStream::from(socket);
         socket.set_nonblocking(false).map_err(|error| Silence::Broken(error.to_string()))?;
         Ok(Some(Self { socket, process }))
@@ -114,33 +110,75 @@ impl Channel {
 
     /// Asks, and waits as long as `limit` for the answer.
     pub fn ask(&self, command: Command, limit: Duration) -> Result<Reply, Silence> {
-        let outcome = self
+        let sent = self
             .socket
-            .set_read_timeout(Some(limit))
-            .and_then(|()| self.socket.set_write_timeout(Some(QUICK)))
-            .and_then(|()| send(&self.socket, &Request::new(command)))
-            .and_then(|()| receive(&self.socket));
-        match outcome {
+            .set_write_timeout(Some(QUICK))
+            .and_then(|()| send(&self.socket, &Request::new(command)));
+        sent.map_err(|error| self.silence(&error, QUICK))?;
+        self.answer(limit)
+    }
+
+    /// Waits as long as `limit` for the answer to what was asked.
+    pub(crate) fn answer(&self, limit: Duration) -> Result<Reply, Silence> {
+        let answer = self.socket.set_read_timeout(Some(limit)).and_then(|()| receive(&self.socket));
+        match answer {
             Ok(Some(reply)) => Ok(reply),
-            Ok(None) => Err(Silence::Broken("it has ended".to_owned())),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Err(Silence::Late(limit))
-            }
-            Err(error) => Err(Silence::Broken(error.to_string())),
+            Ok(None) => Err(self.silence(&ErrorKind::ConnectionReset.into(), limit)),
+            Err(error) => Err(self.silence(&error, limit)),
         }
     }
 
-    /// Kills its supervisor.
-    pub(crate) fn kill(&self) {
-        // It may have ended by itself.
-        let _ = rustix::process::pidfd_send_signal(&self.process, rustix::process::Signal::KILL);
+    fn silence(&self, error: &std::io::Error, limit: Duration) -> Silence {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Silence::Late(limit),
+            // It has ended after the connection was made.
+            _ if self.wait_for_end(Duration::from_secs(1)) => Silence::Gone,
+            _ => Silence::Broken(error.to_string()),
+        }
+    }
+
+    /// Sends its supervisor a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// True if its supervisor has ended within `limit`.
-    pub fn wait_for_end(&self, limit: Duration) -> bool {
+    pub(crate) fn wait_for_end(&self, limit: Duration) -> bool {
+        self.process.wait_for_end(limit)
+    }
+
+    /// The children of its supervisor: its worker.
+    pub(crate) fn children(&self) -> Vec<Process> {
+        let pid = self.process.pid;
+        let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let listed = listed.unwrap_or_default();
+        listed.split_whitespace().filter_map(|pid| Process::open(pid.parse().ok()?)).collect()
+    }
+}
+
+/// A process, whatever happens to its number.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: i32,
+    descriptor: OwnedFd,
+}
+
+impl Process {
+    fn open(pid: i32) -> Option<Self> {
+        let descriptor = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        Some(Self { pid, descriptor })
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(&self.descriptor, signal);
+    }
+
+    /// True if it has ended within `limit`.
+    pub(crate) fn wait_for_end(&self, limit: Duration) -> bool {
         let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: 0 };
         loop {
-            match poll(&mut [PollFd::new(&self.process, PollFlags::IN)], Some(&limit)) {
+            match poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&limit)) {
                 Err(Errno::INTR) => {}
                 polled => return polled.is_ok_and(|ready| ready > 0),
             }
@@ -204,7 +242,7 @@ fn gone(mounted: &Mounted) -> Failure {
 /// Whether anything answers requests of a mount. The question is put by a process of its own, for who
 /// asks a hanging file system may not come back.
 pub(crate) fn is_served(mounted: &Mounted) -> bool {
-    let mut probe = Process::new("stat");
+    let mut probe = Program::new("stat");
     probe.args(["-f", "-c", "", "--"]).arg(&mounted.dir).env("LC_ALL", "C");
     probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut probe) = probe.spawn() else { return false };

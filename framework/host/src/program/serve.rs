@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
-use hsci_extension::Kernel;
+use hsci_extension::{FileSystem, Kernel};
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::Start;
@@ -25,6 +25,7 @@ use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
 use crate::sandbox::{Sandbox, broker};
 use crate::sys::descriptors::inherited;
+use crate::sys::process::exit_now;
 use crate::takeover::{DescriptorSender, TakeoverState};
 
 /// Serves until the mount ends.
@@ -40,7 +41,7 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
     if start.version != hsci_protocol::VERSION {
-        let text = format!("its supervisor is of another version of hsci; mount it again");
+        let text = "its supervisor is of another version of hsci; mount it again";
         return answer(&control, Err(Failure::new(Exit::Impossible, text)));
     }
     // Before other threads are started, and before anything of the store is read.
@@ -51,19 +52,14 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     let supervised = Arc::new(AtomicBool::new(true));
     let (dir, connection) = (start.request.dir.clone(), Arc::new(Mutex::new(None)));
     let device = Arc::clone(&connection);
-    let serving = Arc::new(OnceLock::new());
-    let shown = Arc::clone(&serving);
-    leave_signals_to_supervisor(Arc::clone(&supervised), move || {
-        end(&dir, *device.lock(), shown.get());
-    })
-    .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
+    leave_signals_to_supervisor(Arc::clone(&supervised), move || end(&dir, &device.lock().clone()))
+        .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
     let received = Received::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
     let kernel = Arc::clone(&caches) as _;
     let prepared = prepare(registrations, &start, lower, (received, confined), &kernel);
     let worker = answer(&control, prepared)?;
     let top = Arc::clone(&worker.stack.top);
-    let _ = serving.set(Arc::clone(&top));
     if start.finish {
         top.shutdown();
         return Ok(());
@@ -74,7 +70,7 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     let knowledge = worker.knowledge(&requests);
     let serving = answer(&control, worker.begin(device, &start, &caches, requests))?;
     let knowledge = knowledge(serving.quarantined());
-    *connection.lock() = mounts::find_by_name(&start.request.dir);
+    *connection.lock() = Some((mounts::find_by_name(&start.request.dir), Arc::clone(&top)));
     link::answer(control, knowledge, supervised)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
     let ended = serving.run();
@@ -82,17 +78,19 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
 }
 
-/// Ends the connection of a mount that nobody supervises.
-fn end(dir: &Path, device: Option<Device>, top: Option<&Arc<hsci_extension::Stack>>) {
-    if device.is_some_and(crate::control::force_end) {
-        return;
-    }
-    log::warn!("{}: unmount it; its supervisor is gone, and its worker ends", dir.display());
-    if let Some(top) = top {
+/// What a worker serves, once it does.
+type Served = Option<(Option<Device>, Arc<dyn FileSystem>)>;
+
+/// Ends a mount that nobody supervises. Where the connection cannot be ended first, so that nothing comes
+/// after what is written now, its end is that of this process.
+fn end(dir: &Path, served: &Served) {
+    log::warn!("{}: ended by a signal, for its supervisor is gone", dir.display());
+    if let Some((device, top)) = served
+        && !device.is_some_and(crate::control::force_end)
+    {
         top.shutdown();
+        exit_now(0);
     }
-    // With the last descriptor of the connection the kernel ends it.
-    crate::sys::process::exit_now(0);
 }
 
 /// The process inside its sandbox, and what it found out before it went there.

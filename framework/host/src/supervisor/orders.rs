@@ -6,6 +6,7 @@ use std::time::Duration;
 use hsci_protocol::control::{Command, Reply};
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::status::Status;
+use rustix::process::Signal;
 
 use super::kernel;
 use crate::control::mounts::{self, Mounted};
@@ -28,7 +29,8 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
     let mounted = at(dir)?;
     let channel = Channel::open(&mounted);
     let reply = match &channel {
-        Ok(channel) => channel.ask(Command::Unmount { force }, if force { FORCE } else { UNMOUNT }),
+        Ok(channel) if force => force_by(channel),
+        Ok(channel) => channel.ask(Command::Unmount { force }, UNMOUNT),
         Err(silence) => Err(silence.clone()),
     };
     match reply {
@@ -49,13 +51,31 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
     Err(Failure::new(Exit::Internal, text))
 }
 
+/// Has the supervisor end a mount. One that is stopped goes on for that.
+fn force_by(channel: &Channel) -> Result<Reply, Silence> {
+    match channel.ask(Command::Unmount { force: true }, FORCE) {
+        Err(Silence::Late(_)) => {
+            channel.signal(Signal::CONT);
+            channel.answer(FORCE)
+        }
+        answer => answer,
+    }
+}
+
 /// Takes a mount off whose supervisor does not do it, and ends its connection and its processes.
 fn force_off(mounted: &Mounted, channel: Option<&Channel>) -> Result<(), Failure> {
     kernel::unmount(&mounted.dir, true)?;
     force_end(mounted.device);
-    if let Some(channel) = channel {
-        channel.kill();
-        channel.wait_for_end(FORCE);
+    let Some(channel) = channel else { return Ok(()) };
+    // Without a supervisor, its worker ends in order at SIGTERM.
+    let workers = channel.children();
+    channel.signal(Signal::KILL);
+    channel.wait_for_end(FORCE);
+    for (signal, limit) in [(Signal::TERM, FORCE), (Signal::KILL, FORCE)] {
+        workers.iter().for_each(|worker| worker.signal(signal));
+        if workers.iter().all(|worker| worker.wait_for_end(limit)) {
+            break;
+        }
     }
     Ok(())
 }

@@ -168,6 +168,12 @@ impl Worker {
         Ok(link)
     }
 
+    /// Waits for one that has to bring the store into order and no more, however long it takes.
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        self.start = None;
+        self.wait()
+    }
+
     /// A descriptor that names its process, whatever happens to the number.
     pub(super) fn process(&self) -> std::io::Result<OwnedFd> {
         self.process.try_clone()

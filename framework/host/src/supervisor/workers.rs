@@ -105,7 +105,7 @@ impl Workers {
         self.start.finish = true;
         self.start.workers += 1;
         let finished = Worker::start(&self.program, &mut self.lasting, &self.start, &self.starts)
-            .and_then(|mut worker| worker.wait());
+            .and_then(Worker::finish);
         finished.map_err(|why| {
             let text = format!(
                 "{}: it has ended, and what was written last may be missing: {why}",

@@ -32,6 +32,8 @@ pub(crate) fn reset_signals() {
     for signal in 1..=libc::SIGRTMAX() {
         let handler = match signal {
             libc::SIGKILL | libc::SIGSTOP => continue,
+            // The runtime reports stack overflows by these.
+            libc::SIGSEGV | libc::SIGBUS => continue,
             libc::SIGPIPE | libc::SIGXFSZ => libc::SIG_IGN,
             _ => libc::SIG_DFL,
         };
