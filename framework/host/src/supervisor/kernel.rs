@@ -15,7 +15,7 @@ use hsci_protocol::mount::MountRequest;
 use rustix::mount::MountFlags;
 use rustix::process::geteuid;
 
-use crate::control::mounts;
+use crate::control::mounts::{self, Mounted};
 use crate::failure::{Exit, Failure};
 use crate::passing::receive_descriptor;
 use crate::place::Place;
@@ -64,7 +64,9 @@ pub(super) fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
     } else {
         unmount_by_helper(dir, force)?;
     }
-    match mounts::all()?.iter().any(|other| other.id == mounted.id) {
+    // The kernel gives numbers again at once, so the place counts as well.
+    let is_same = |other: &Mounted| (other.id, &other.dir) == (mounted.id, &mounted.dir);
+    match mounts::all()?.iter().any(is_same) {
         true => Err(not_unmounted(dir, "something was mounted on top of it meanwhile")),
         false => Ok(()),
     }
