@@ -41,8 +41,8 @@ pub(super) fn open(request: &MountRequest) -> Result<Places, Failure> {
         ..request.clone()
     };
     if !is_read_only(&request) {
-        let flags = AtFlags::EACCESS | AtFlags::EMPTY_PATH;
-        accessat(&lower, "", Access::WRITE_OK | Access::EXEC_OK, flags).map_err(|_| {
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        accessat(&lower, ".", wanted, AtFlags::EACCESS).map_err(|_| {
             let text = format!(
                 "{}: not writable; mount it with -o ro, or as its owner",
                 request.lower.display()
