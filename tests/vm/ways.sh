@@ -4,26 +4,26 @@
 # Ways around rules that are not about the object itself: names above it, other programs under the name of one
 # that may, what a denied call leaves behind, the loader.
 prepare_ways() {
-    mkdir -p $arena/top/deep/secret $arena/shut $arena/bin $arena/away/inner
+    mkdir -p $arena/top/deep/kept $arena/shut $arena/bin $arena/away/inner
     chmod 755 $arena
-    chmod 777 $arena/top $arena/top/deep $arena/top/deep/secret $arena/shut $arena/away
-    echo secret-key > $arena/top/deep/secret/key
+    chmod 777 $arena/top $arena/top/deep $arena/top/deep/kept $arena/shut $arena/away
+    echo secret-key > $arena/top/deep/kept/key
     cp "$(readlink -f "$(command -v cat)")" $arena/bin/archiver
     cp /bin/true $arena/shut/program
     cat > $arena/ways.policy <<EOF
-deny read-data "$arena/top/deep/secret/**" unless exe "$arena/bin/archiver"
+deny read-data "$arena/top/deep/kept/**" unless exe "$arena/bin/archiver"
 deny exec "$arena/shut/program"
 deny write-data "$arena/shut/*"
 EOF
 }
 
-key=$arena/top/deep/secret/key
+key=$arena/top/deep/kept/key
 
 ways() {
     local whom
     for whom in "" as_user; do
         refuses "rename_of_the_parent $whom" $whom python3 "$here/helper.py" rename "$arena/top/deep:$arena/top/d2"
-        prevents "content_after_it $whom" $whom cat $arena/top/d2/secret/key $key
+        prevents "content_after_it $whom" $whom cat $arena/top/d2/kept/key $key
         refuses "open_that_creates $whom" $whom bash -c "echo x > $arena/shut/new"
         prevents "what_it_leaves $whom" bash -c "[ ! -e $arena/shut/new ] || echo secret"
     done
