@@ -77,6 +77,7 @@ pub(crate) fn begin(
     mounted: Mounted,
     caches: &KernelCaches,
 ) -> std::io::Result<Serving> {
+    crate::sys::memory::take_large_pieces_from_the_kernel();
     let mut config = Config::default();
     config.n_threads = Some(mounted.profile.threads);
     // The kernel fails what was read from a copy of the descriptor when the copy is closed, so

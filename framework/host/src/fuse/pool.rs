@@ -16,10 +16,12 @@ use crate::takeover::{THREADS, TakeoverState};
 
 /// Most loops of a mount; with so many calls that wait, further ones wait for them.
 const MOST: usize = THREADS;
+/// Fewest loops that are started at a time.
+const LEAST: usize = 16;
 /// A call that takes longer waits for something.
-const PATIENCE: Duration = Duration::from_millis(4);
+const PATIENCE: Duration = Duration::from_millis(2);
 /// The time between two looks while all loops are busy, and while they are not.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(2);
 const SLOW_TICK: Duration = Duration::from_millis(200);
 /// How long the rush must be over before loops are parked, and before nobody looks any more.
 const CALM: Duration = Duration::from_secs(2);
@@ -103,7 +105,8 @@ impl Pool {
         if active.saturating_sub(waiting) >= self.base {
             return 0;
         }
-        (2 * waiting).max(self.base).min(MOST - active)
+        // A queue of calls that wait must be taken over whole before others get through.
+        (4 * waiting).max(LEAST).min(MOST - active)
     }
 
     /// Lets parked loops go on; returns how many more are needed.
@@ -159,7 +162,12 @@ impl Pool {
     fn look_while_busy(&self, start: &Start, started: &mut Vec<JoinHandle<()>>) {
         let mut rush = Instant::now();
         while rush.elapsed() < CALM && !self.parked.lock().ended {
-            std::thread::sleep(if rush.elapsed() < SLOW_TICK { TICK } else { SLOW_TICK });
+            if rush.elapsed() > SLOW_TICK {
+                // Whoever finds all loops busy meanwhile ends this sleep.
+                self.watched.store(false, Ordering::Release);
+                std::thread::park_timeout(SLOW_TICK);
+            }
+            std::thread::sleep(TICK);
             if self.busy.load(Ordering::Relaxed) < self.active.load(Ordering::Relaxed) {
                 continue;
             }
