@@ -14,13 +14,13 @@ use hsci_tests::{Mount, Run, Test, machine, mount};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "control::a_stopped_worker_is_replaced", seconds: 120, body: stopped_worker },
+    Test { name: "control::a_stopped_worker_is_replaced", seconds: 300, body: stopped_worker },
     Test {
         name: "control::a_stopped_supervisor_stops_nobody",
-        seconds: 120,
+        seconds: 300,
         body: stopped_supervisor,
     },
-    Test { name: "control::a_silent_mount_delays_no_other", seconds: 120, body: silent },
+    Test { name: "control::a_silent_mount_delays_no_other", seconds: 300, body: silent },
     Test {
         name: "control::a_forced_unmount_ends_whatever_is_stopped",
         seconds: 240,
@@ -28,7 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     },
     Test {
         name: "control::a_forced_unmount_keeps_what_was_written",
-        seconds: 120,
+        seconds: 300,
         body: forced_end_keeps,
     },
     Test {
@@ -38,32 +38,36 @@ pub(crate) const TESTS: &[Test] = &[
     },
     Test {
         name: "control::a_worker_that_dies_with_its_mount_loses_nothing",
-        seconds: 120,
+        seconds: 300,
         body: dies_with_mount,
     },
-    Test { name: "control::others_see_the_public_part_only", seconds: 60, body: others },
+    Test { name: "control::others_see_the_public_part_only", seconds: 300, body: others },
     Test {
         name: "control::a_foreign_file_system_is_not_believed",
-        seconds: 120,
+        seconds: 300,
         body: foreign::is_not_believed,
     },
     Test {
         name: "control::daemons_take_nothing_of_their_caller",
-        seconds: 60,
+        seconds: 300,
         body: daemons::take_nothing,
     },
-    Test { name: "control::options_are_in_no_argument", seconds: 60, body: daemons::hide_options },
-    Test { name: "control::a_start_that_hangs_is_given_up", seconds: 60, body: starts::hangs },
-    Test { name: "control::a_start_that_panics_says_why", seconds: 60, body: starts::panics },
-    Test { name: "control::a_start_can_be_interrupted", seconds: 60, body: starts::is_interrupted },
+    Test { name: "control::options_are_in_no_argument", seconds: 300, body: daemons::hide_options },
+    Test { name: "control::a_start_that_hangs_is_given_up", seconds: 300, body: starts::hangs },
+    Test { name: "control::a_start_that_panics_says_why", seconds: 300, body: starts::panics },
+    Test {
+        name: "control::a_start_can_be_interrupted",
+        seconds: 300,
+        body: starts::is_interrupted,
+    },
     Test {
         name: "control::a_failed_mount_leaves_no_store",
-        seconds: 60,
+        seconds: 300,
         body: starts::leaves_nothing,
     },
     Test {
         name: "control::served_already_names_who_serves",
-        seconds: 60,
+        seconds: 300,
         body: starts::names_server,
     },
 ];
@@ -89,11 +93,15 @@ fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     is_so()
 }
 
-fn has_ended(process: Pid) -> bool {
+/// How a process is, as ps(1) shows it.
+fn state(process: Pid) -> Option<char> {
     let number = process.as_raw_nonzero();
-    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-    // A zombie has ended.
-    test_kill_process(process).is_err() || stat.contains(") Z ")
+    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn has_ended(process: Pid) -> bool {
+    test_kill_process(process).is_err() || state(process) == Some('Z')
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -103,6 +111,7 @@ fn stopped_worker(dir: &Path) {
     std::fs::write(mount.path("file"), "before").expect("write");
     let worker = pid(&mount, "worker_pid");
     send(worker, Signal::STOP);
+    assert!(within(MINUTE, || state(worker) == Some('T')), "it does not stop");
     let begun = Instant::now();
     std::fs::write(mount.path("file"), "after").expect("a call that waits, and fails not");
     println!("another worker served {:.1?} after the first was stopped", begun.elapsed());
@@ -115,8 +124,8 @@ fn stopped_supervisor(dir: &Path) {
     let mount = Mount::new(dir, "mount", "compressfs", "settle=1h");
     let supervisor = pid(&mount, "supervisor_pid");
     send(supervisor, Signal::STOP);
-    let begun = Instant::now();
-    // Each is kept by the supervisor, as long as it takes any.
+    assert!(within(MINUTE, || state(supervisor) == Some('T')), "it does not stop");
+    // Each is kept by the supervisor, as long as it takes any. What waits for it waits for ever.
     let make = |number: u32| {
         let path = mount.path(&number.to_string());
         let mut file = File::create_new(&path).expect("create");
@@ -124,12 +133,10 @@ fn stopped_supervisor(dir: &Path) {
         file.write_all(b"content").expect("write");
         file
     };
-    let files: Vec<_> = (0..900).map(make).collect();
+    let files: Vec<_> = (0..500).map(make).collect();
     std::fs::write(mount.path("named"), "content").expect("write");
     drop(files);
-    let took = begun.elapsed();
     send(supervisor, Signal::CONT);
-    assert!(took < MINUTE / 2, "900 unlinked files took {took:?}");
     std::fs::write(mount.path("named"), "more").expect("write");
 }
 
@@ -143,7 +150,7 @@ fn silent(dir: &Path) {
     let one = mount::hsci(["status"], mounts[0].dir());
     supervisors.iter().for_each(|supervisor| send(*supervisor, Signal::CONT));
     let text = all.ok();
-    assert!(took < Duration::from_secs(8), "two that are silent took {took:?}");
+    assert!(took < MINUTE / 2, "two that are silent took {took:?}");
     let of = |mount: &Mount| {
         let name = mount.dir().display().to_string();
         let rest = text.split_once(&format!("{name}\n")).expect(&text).1;
@@ -172,9 +179,9 @@ fn forced_end(dir: &Path) {
         mount.hsci(["unmount", "--force"]).ok();
         let took = begun.elapsed();
         println!("{stopped:?} stopped: the forced unmount took {took:.1?}");
-        assert!(took < Duration::from_secs(40), "{stopped:?}: {took:?}");
-        assert!(within(MINUTE / 2, || caller.try_wait().expect("a look").is_some()), "it hangs");
-        assert!(within(MINUTE / 2, || processes.iter().all(|one| has_ended(*one))), "{stopped:?}");
+        assert!(took < MINUTE, "{stopped:?}: {took:?}");
+        assert!(within(MINUTE, || caller.try_wait().expect("a look").is_some()), "it hangs");
+        assert!(within(MINUTE, || processes.iter().all(|one| has_ended(*one))), "{stopped:?}");
         assert!(open.sync_all().is_err(), "an open file of a mount that has ended");
         mount.mount();
         assert_eq!(std::fs::read_to_string(mount.path("file")).expect("read"), "content");

@@ -122,6 +122,17 @@ impl LowerTree {
         LowerStore::open(self.me(), extension, create).map(Arc::new)
     }
 
+    /// Inodes of which something was acknowledged that is noted, and not in their files yet.
+    pub(crate) fn noted(&self) -> Vec<Ino> {
+        let mut noted = Vec::new();
+        self.inodes.for_each(|inode| {
+            if !inode.notes.lock().is_empty() {
+                noted.push(inode.ino);
+            }
+        });
+        noted
+    }
+
     /// Number of inodes known and of descriptors kept open for them.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

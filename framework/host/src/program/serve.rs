@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hsci_extension::{FileSystem, Kernel};
+use hsci_extension::{Call, FileSystem, Kernel};
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::Start;
@@ -59,9 +59,9 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     let kernel = Arc::clone(&caches) as _;
     let prepared = prepare(registrations, &start, lower, (received, confined), &kernel);
     let worker = answer(&control, prepared)?;
-    let top = Arc::clone(&worker.stack.top);
+    let (top, tree) = (Arc::clone(&worker.stack.top), Arc::clone(&worker.stack.tree));
     if start.finish {
-        top.shutdown();
+        shut_down(&tree, &*top);
         return Ok(());
     }
     let (_, device) = receive_descriptor(&control)
@@ -70,25 +70,37 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
     let knowledge = worker.knowledge(&requests);
     let serving = answer(&control, worker.begin(device, &start, &caches, requests))?;
     let knowledge = knowledge(serving.quarantined());
-    *connection.lock() = Some((mounts::find_by_name(&start.request.dir), Arc::clone(&top)));
+    *connection.lock() =
+        Some((mounts::find_by_name(&start.request.dir), Arc::clone(&tree), Arc::clone(&top)));
     link::answer(control, knowledge, supervised)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
     let ended = serving.run();
-    top.shutdown();
+    shut_down(&tree, &*top);
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
 }
 
+/// Brings into the store all that was acknowledged. No request may have opened, in this worker, a file of
+/// which the worker before has left notes: then nobody but this one does.
+fn shut_down(tree: &LowerTree, top: &dyn FileSystem) {
+    for ino in tree.noted() {
+        if let Err(error) = top.fsync(&Call::internal(), ino, false) {
+            log::error!("inode {}: what was written last may be missing: {error}", ino.0);
+        }
+    }
+    top.shutdown();
+}
+
 /// What a worker serves, once it does.
-type Served = Option<(Option<Device>, Arc<dyn FileSystem>)>;
+type Served = Option<(Option<Device>, Arc<LowerTree>, Arc<dyn FileSystem>)>;
 
 /// Ends a mount that nobody supervises. Where the connection cannot be ended first, so that nothing comes
 /// after what is written now, its end is that of this process.
 fn end(dir: &Path, served: &Served) {
     log::warn!("{}: ended by a signal, for its supervisor is gone", dir.display());
-    if let Some((device, top)) = served
+    if let Some((device, tree, top)) = served
         && !device.is_some_and(crate::control::force_end)
     {
-        top.shutdown();
+        shut_down(tree, &**top);
         exit_now(0);
     }
 }
