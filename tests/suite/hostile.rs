@@ -7,6 +7,7 @@
 //! Each protection was taken out once, and then an attempt succeeded; `docs/src/explanation/security.md`
 //! lists which.
 
+mod bits;
 mod forger;
 mod journals;
 mod places;
@@ -20,7 +21,8 @@ use std::path::{Path, PathBuf};
 use hsci_tests::command::{ALICE, Done};
 use hsci_tests::{Run, Test, machine};
 
-pub(crate) const TESTS: &[&[Test]] = &[journals::TESTS, places::TESTS, races::TESTS, stores::TESTS];
+pub(crate) const TESTS: &[&[Test]] =
+    &[bits::TESTS, journals::TESTS, places::TESTS, races::TESTS, stores::TESTS];
 
 /// What must not change.
 struct Victim {

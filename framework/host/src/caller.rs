@@ -43,6 +43,12 @@ pub(crate) fn filter_environment(command: &mut Command) {
             command.env(name, value);
         }
     }
+    // Only builds with assertions have points to stop at.
+    if cfg!(debug_assertions)
+        && let Some(pause) = std::env::var_os("HSCI_PAUSE")
+    {
+        command.env("HSCI_PAUSE", pause);
+    }
     match std::env::var_os("PATH") {
         Some(path) if !geteuid().is_root() => command.env("PATH", path),
         _ => command.env("PATH", PATH),

@@ -10,6 +10,7 @@ mod operations;
 mod pool;
 mod replay;
 mod resume;
+mod rights;
 mod watchdog;
 mod xattr;
 
@@ -100,6 +101,7 @@ pub(crate) fn begin(
         None => Session::from_fd(adapter, device, SessionACL::All, config.clone())?,
     };
     caches.connect(session.notifier());
+    let _ = asked.notifier.set(session.notifier());
     let start = move |loops| {
         let mut config = config.clone();
         config.n_threads = Some(loops);

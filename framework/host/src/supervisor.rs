@@ -13,6 +13,7 @@ mod listener;
 mod log_file;
 mod notify;
 mod orders;
+mod overlap;
 mod paths;
 mod policy;
 mod serving;

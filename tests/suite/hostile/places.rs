@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
         body: targets,
     },
     Test { name: "hostile::unmount_takes_off_its_own_only", seconds: 120, body: own_only },
+    Test { name: "hostile::stores_do_not_overlap", seconds: 60, body: overlaps },
     Test { name: "hostile::a_mount_has_the_flags_of_what_is_below", seconds: 120, body: flags },
 ];
 
@@ -181,4 +182,31 @@ fn flags(dir: &Path) {
 fn options(point: &Path) -> Vec<String> {
     let run = Run::new("findmnt").args(["-n", "-o", "VFS-OPTIONS"]).arg(point);
     run.ok().trim().split(',').map(str::to_owned).collect()
+}
+
+/// A store in another one, either way round, also through a bind mount.
+fn overlaps(dir: &Path) {
+    machine::need_root();
+    hsci_tests::sys::own_mounts();
+    for name in ["store/sub/deeper", "bound", "one", "two", "beside"] {
+        fs::create_dir_all(dir.join(name)).expect("directory");
+    }
+    let at = |name: &str| dir.join(name);
+    Run::new("mount").arg("--bind").args([at("store/sub"), at("bound")]).ok();
+    let parts = ["store", "store/sub", "bound", "store/sub/deeper", "bound/deeper"];
+    for served in parts {
+        limited(["mount"], &[&at(served), &at("one")]).ok();
+        for other in parts {
+            let same = at(served).canonicalize().ok() == at(other).canonicalize().ok();
+            let done = limited(["mount"], &[&at(other), &at("two")]);
+            ended(&format!("{other} beside {served}"), &done, &at("two"));
+            if !same {
+                assert_eq!(done.code, 5, "{other} beside {served}: {}", done.err);
+            }
+        }
+        limited(["mount"], &[&at("beside"), &at("two")]).ok();
+        unmount(&at("two"));
+        unmount(&at("one"));
+        Run::new("rm").arg("-rf").arg(at(served).join(".hsci")).ok();
+    }
 }

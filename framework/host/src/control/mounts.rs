@@ -43,6 +43,8 @@ pub struct Mounted {
 pub(crate) struct Line {
     pub(crate) id: u64,
     pub(crate) device: Device,
+    /// Which part of the file system is mounted.
+    pub(crate) root: PathBuf,
     pub(crate) dir: PathBuf,
     pub(crate) kind: String,
     lower: PathBuf,
@@ -155,14 +157,14 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     let _parent = text()?;
     let (major, minor) = text()?.split_once(':')?;
     let device = Device { major: major.parse().ok()?, minor: minor.parse().ok()? };
-    let dir = unescape(fields.nth(1)?);
+    let (root, dir) = (unescape(fields.next()?), unescape(fields.next()?));
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let lower = unescape(rest.next()?);
     let options = String::from_utf8_lossy(rest.next()?);
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id="));
     let user = user.and_then(|user| user.parse().ok()).unwrap_or(u32::MAX);
-    Some(Line { id, device, dir, kind, lower, user })
+    Some(Line { id, device, root, dir, kind, lower, user })
 }
 
 /// Space, tab, newline and backslash stand as a backslash and three octal digits.

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use hsci_extension::{
     Attr, Call, Entry, Error, FallocateFlags, FileSystem, Ino, OpenFlags as Flags, Opened,
@@ -51,6 +52,8 @@ pub(super) struct Adapter {
     pub(super) pool: Arc<Pool>,
     /// It may be parked: the loop was started because others waited.
     is_extra: bool,
+    /// Tells the kernel something, once the connection has begun.
+    pub(super) notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Adapter {
@@ -59,7 +62,8 @@ impl Adapter {
         let answers =
             Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
-        Self { top, tree, takeover, profile, answers, pool, is_extra: false }
+        let notifier = Arc::default();
+        Self { top, tree, takeover, profile, answers, pool, is_extra: false, notifier }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -503,7 +507,7 @@ impl Filesystem for Adapter {
                 // Dirty pages of a mapping, written back by whoever came along.
                 call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
                 if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                    self.top.drop_privileges(ino)?;
+                    self.take_rights(ino)?;
                 }
                 self.top.write(&call, ino, offset, data).map_err(|error| error.at(offset))
             });
@@ -642,7 +646,8 @@ impl Filesystem for Adapter {
                 self.top.control_set(&call, ino, name, value)
             }),
             None => self.answer(request, Operation::Setxattr, number, |call, ino| {
-                unless_set(request, self.top.setxattr(&call, ino, name, value, flags))
+                unless_set(request, self.top.setxattr(&call, ino, name, value, flags))?;
+                self.after_acl(&call, ino, name)
             }),
         };
         empty(outcome, reply);
@@ -723,6 +728,7 @@ impl Filesystem for Adapter {
         let mode = FallocateFlags::from_bits_retain(mode as u32);
         let outcome =
             self.answer_handle(request, Operation::Fallocate, (number, handle), |call, ino| {
+                self.before_change(&call, ino)?;
                 self.top.fallocate(&call, ino, mode, offset, len)
             });
         empty(outcome, reply);
@@ -770,6 +776,7 @@ impl Filesystem for Adapter {
         let copied =
             self.answer_handle(request, Operation::CopyFileRange, (from, handle), |call, _| {
                 let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
+                self.before_change(&call, to.0)?;
                 // The answer has 32 bits.
                 self.top.copy_file_range(&call, from, to, len.min(MOST_COPY))
             });

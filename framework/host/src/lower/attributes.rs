@@ -10,6 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::credentials::keeps_set_id;
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::{LowerTree, proc_path};
@@ -70,7 +71,7 @@ impl LowerTree {
         let content = self.content(inode, Access::Write)?;
         rustix::fs::ftruncate(&*content, size)?;
         // The host's own capabilities keep the bits that the caller's truncation must clear.
-        if call.uid != 0 && !call.anonymous {
+        if !keeps_set_id(call) {
             self.clear_set_id(inode.ino)?;
         }
         Ok(())

@@ -73,3 +73,16 @@ impl Credentials {
         }
     }
 }
+
+/// True if a change by this caller leaves set-user-id and set-group-id as they are: the host's own work, and
+/// root with `CAP_FSETID`, which containers often take away.
+pub(crate) fn keeps_set_id(call: &Call) -> bool {
+    call.anonymous || (call.uid == 0 && has_fsetid(call.pid).unwrap_or(true))
+}
+
+fn has_fsetid(pid: u32) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let effective = u64::from_str_radix(line.trim(), 16).ok()?;
+    Some(effective & u64::from(CapabilitySet::FSETID.bits()) != 0)
+}

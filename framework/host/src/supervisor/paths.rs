@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, StatVfsMountFlags, accessat, fstatvfs};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::{is_read_only, kernel};
+use super::{is_read_only, kernel, overlap};
 use crate::control::mounts;
 use crate::failure::{Exit, Failure};
 use crate::place::{self, Place, failure};
@@ -33,6 +33,7 @@ pub(super) fn open(request: &MountRequest) -> Result<Places, Failure> {
         let text = format!("{shown}: mounted already; `hsci unmount {shown}` first");
         return Err(Failure::new(Exit::InUse, text));
     }
+    overlap::refuse(&lower)?;
     let flags = inherited_flags(request, &lower)?;
     let request = MountRequest {
         lower: lower.path().to_owned(),
