@@ -8,7 +8,6 @@ use fuser::{INodeNo, Notifier};
 use hsci_extension::{Call, Ino, Kernel};
 
 use crate::sandbox::broker;
-use crate::sandbox::callers::Wanted;
 
 enum Notice {
     Attributes(Ino),
@@ -59,8 +58,7 @@ impl KernelCaches {
 
 impl Kernel for KernelCaches {
     fn groups(&self, call: &Call) -> Vec<u32> {
-        let wanted = Wanted { groups: true, ..Wanted::default() };
-        broker::caller(call.pid, wanted).map(|caller| caller.groups).unwrap_or_default()
+        broker::groups(call.pid)
     }
 
     fn invalidate_attributes(&self, ino: Ino) {

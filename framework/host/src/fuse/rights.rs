@@ -8,6 +8,7 @@ use hsci_extension::{Call, FileSystem, Ino, Result, SetAttr};
 
 use super::adapter::Adapter;
 use crate::lower::keeps_set_id;
+use crate::sandbox::broker;
 
 const SET_IDS: u32 = 0o6000;
 const SET_GID: u32 = 0o2000;
@@ -39,7 +40,7 @@ impl Adapter {
             return Ok(());
         }
         let attr = self.tree.getattr(&Call::internal(), ino)?;
-        let is_member = call.gid == attr.gid || call.groups().contains(&attr.gid);
+        let is_member = call.gid == attr.gid || broker::groups(call.pid).contains(&attr.gid);
         if attr.mode & SET_GID == 0 || is_member {
             return Ok(());
         }

@@ -139,6 +139,12 @@ pub(crate) fn caller(process: u32, wanted: Wanted) -> Option<Caller> {
     }
 }
 
+/// The supplementary groups of a caller; none if it is gone or is nobody in particular.
+pub(crate) fn groups(process: u32) -> Vec<u32> {
+    let wanted = Wanted { groups: true, ..Wanted::default() };
+    caller(process, wanted).map(|caller| caller.groups).unwrap_or_default()
+}
+
 /// Sets an attribute of the kernel's; nothing where this process has no supervisor. So with the others.
 pub(crate) fn set_xattr(
     file: BorrowedFd<'_>,
