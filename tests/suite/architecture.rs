@@ -66,7 +66,11 @@ struct Part {
 const PARTS: &[Part] = &[
     Part {
         below: &["framework/extension/src"],
-        except: &["framework/extension/src/content/settler", "framework/extension/src/testkit"],
+        except: &[
+            "framework/extension/src/content/committer",
+            "framework/extension/src/content/settler",
+            "framework/extension/src/testkit",
+        ],
         names: &["fuser", "OwnedFd", "RawFd", "AsFd", "BorrowedFd", "thread", "unsafe"],
     },
     Part {
@@ -92,7 +96,7 @@ const PARTS: &[Part] = &[
     // Only the layer above the content names inodes.
     Part {
         below: &["extensions/compressfs/src"],
-        except: &["extensions/compressfs/src/fs/layer", "extensions/compressfs/src/check"],
+        except: &["extensions/compressfs/src/choice_layer", "extensions/compressfs/src/check"],
         names: &["Ino"],
     },
     Part {
