@@ -55,7 +55,7 @@ impl Extension for Slow {
     const FORMAT_VERSION: u32 = 0;
 
     fn declaration() -> Declaration {
-        Declaration::new().opens()
+        Declaration::new().opens().waits()
     }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {

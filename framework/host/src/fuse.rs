@@ -40,6 +40,8 @@ pub(crate) struct Profile {
     pub(crate) opendirs: bool,
     /// The kernel must not rely on names and listings: the next caller may see others.
     pub(crate) names_differ: bool,
+    /// Calls may wait: loops are added while they do.
+    pub(crate) waits: bool,
     /// How long the kernel may rely on names and attributes without asking again.
     pub(crate) cache: Duration,
     /// Number of event loops.
@@ -89,6 +91,7 @@ pub(crate) fn begin(
         watchdog::watch(&mounted.takeover, deadline);
     }
     let takeover = Arc::clone(&mounted.takeover);
+    let waits = mounted.profile.waits;
     let begun = takeover.offer();
     let more = device.try_clone()?;
     let adapter = Adapter::new(mounted);
@@ -111,7 +114,11 @@ pub(crate) fn begin(
         let run = move || drop(session.run());
         std::thread::Builder::new().name("loops".to_owned()).spawn(run)
     };
-    pool.grow(Box::new(start))?;
+    // A loop that is killed while it reads its first requests fails them, for the kernel finds no memory to
+    // read them into: only where calls do wait are loops added.
+    if waits {
+        pool.grow(Box::new(start))?;
+    }
     Ok(Serving { session, pool, adapter: asked })
 }
 

@@ -16,12 +16,12 @@ use crate::takeover::{THREADS, TakeoverState};
 
 /// Most loops of a mount; with so many calls that wait, further ones wait for them.
 const MOST: usize = THREADS;
-/// Fewest loops that are started at a time.
-const LEAST: usize = 16;
+/// Fewest loops that are started at a time: seldom and many.
+const LEAST: usize = 128;
 /// A call that takes longer waits for something.
-const PATIENCE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_millis(8);
 /// The time between two looks while all loops are busy, and while they are not.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(4);
 const SLOW_TICK: Duration = Duration::from_millis(200);
 /// How long the rush must be over before loops are parked, and before nobody looks any more.
 const CALM: Duration = Duration::from_secs(2);

@@ -219,6 +219,7 @@ fn prepare(
         flushes: stack.declared.flushes,
         opendirs: start.opens || stack.declared.names_differ,
         names_differ: stack.declared.names_differ,
+        waits: stack.declared.waits,
         cache: options.time("cache"),
         threads: stack.declared.threads.unwrap_or_else(|| confined.cores.clamp(2, 8)).max(1),
         deadline: options.time("deadline"),

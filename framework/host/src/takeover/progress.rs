@@ -34,14 +34,16 @@ const QUARANTINE_LEN: usize = 24;
 const QUARANTINED: usize = 128;
 /// Threads of a worker that answer requests, at most.
 pub(crate) const THREADS: usize = 512;
+/// So many requests under way are few.
+const FEW: u64 = 4;
 /// A request whose deaths weigh so much is answered with an error.
 const MOST_WEIGHT: u64 = 30;
 
-/// What a death weighs for the requests under way. Three of a worker's own doing are enough; a
-/// request that is slow may be under way at many others.
-fn weight(death: Death) -> u64 {
+/// What a death weighs for each of `under_way` requests. Three of a worker's own doing are enough, unless
+/// many requests share the blame; a request that is slow may be under way at many others.
+fn weight(death: Death, under_way: usize) -> u64 {
     match death {
-        Death::Own => MOST_WEIGHT / 3,
+        Death::Own => MOST_WEIGHT / 3 * FEW / FEW.max(under_way as u64),
         // Each costs its callers the whole deadline.
         Death::Hung => MOST_WEIGHT / 2,
         Death::Killed => 1,
@@ -183,7 +185,9 @@ impl TakeoverState {
     /// Counts the death of the worker before for the requests that its threads were at. A request
     /// that was answered meanwhile is not sent again, so its count does not matter.
     pub(crate) fn count(&self, death: Death) -> Suspects {
-        let threads: Vec<[u64; 4]> = self.table(THREADS_AT, THREADS, THREAD_LEN);
+        let threads: Vec<[u64; 5]> = self.table(THREADS_AT, THREADS, THREAD_LEN);
+        let under_way = threads.iter().filter(|row| row[4] != 0).count();
+        let weight = weight(death, under_way);
         let mut before: Vec<[u64; 5]> = self.table(SUSPECTS_AT, SUSPECTS, SUSPECT_LEN);
         let mut known: Vec<[u64; 3]> = self.table(QUARANTINE_AT, QUARANTINED, QUARANTINE_LEN);
         if death == Death::Upgrade {
@@ -193,8 +197,8 @@ impl TakeoverState {
         let weight_of = |unique| before.iter().find(|row| row[0] == unique).map_or(0, |row| row[1]);
         let mut suspects: Vec<[u64; 5]> = threads
             .iter()
-            .map(|&[unique, operation, ino, name]| {
-                [unique, weight_of(unique) + weight(death), operation, ino, name]
+            .map(|&[unique, operation, ino, name, _]| {
+                [unique, weight_of(unique) + weight, operation, ino, name]
             })
             .collect();
         let subject = |operation, ino, name| Subject { operation, ino, name };
