@@ -82,8 +82,13 @@ impl Log {
         Ok(())
     }
 
-    /// Takes what was noted by processes that are gone.
-    pub(super) fn take_notes(&mut self, lower: &dyn LowerFile, chunk_len: u64) -> Result<()> {
+    /// Takes what was noted by processes that are gone; after damage, only what its checksums prove.
+    pub(super) fn take_notes(
+        &mut self,
+        lower: &dyn LowerFile,
+        chunk_len: u64,
+        is_damaged: bool,
+    ) -> Result<()> {
         if !self.has_notes {
             return Ok(());
         }
@@ -96,7 +101,7 @@ impl Log {
             return Ok(());
         }
         let notes: Vec<Note> = notes.into_values().collect();
-        if needs_proof
+        if (needs_proof || is_damaged)
             && !(are_proved(lower, &notes)? && self.are_reached(lower, &notes, chunk_len)?)
         {
             return Ok(());

@@ -36,15 +36,18 @@ impl Log {
                 log.replay(commit, image.chunk_len());
             }
         }
+        // Bytes that are not what was committed are no better for a note of the same write.
+        let mut is_damaged = false;
         for (_, group) in waiting {
             if !all_hold(lower, &group)? {
+                is_damaged = true;
                 break;
             }
             group.into_iter().for_each(|commit| log.replay(commit, image.chunk_len()));
         }
         log.confirmed = confirmed;
         log.durable = Arc::new(AtomicU64::new(confirmed));
-        log.take_notes(lower, image.chunk_len())?;
+        log.take_notes(lower, image.chunk_len(), is_damaged)?;
         log.has_tail = lower.len()? > log.end;
         Ok(log)
     }
