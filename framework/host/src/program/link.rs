@@ -4,6 +4,7 @@ use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use hsci_protocol::control::{FromWorker, Question, ToWorker, WorkerAnswer};
 use hsci_protocol::line::{receive_buffered, send};
@@ -14,6 +15,9 @@ use signal_hook::iterator::Signals;
 use crate::fuse::{ListQuarantined, Requests};
 use crate::lower::LowerTree;
 use crate::policy::Policy;
+
+/// The end of a process is known to another by then.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What a worker knows of itself.
 pub(super) struct Knowledge {
@@ -76,6 +80,11 @@ pub(super) fn leave_signals_to_supervisor(
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let obey = move || {
         for _ in signals.forever() {
+            // The supervisor may have been killed by the same hand, which is noticed a moment later.
+            let begun = Instant::now();
+            while supervised.load(Ordering::Acquire) && begun.elapsed() < MOMENT {
+                std::thread::sleep(MOMENT / 50);
+            }
             if supervised.load(Ordering::Acquire) {
                 log::debug!("a signal is left to the supervisor");
             } else {
