@@ -80,7 +80,6 @@ pub(crate) fn begin(
     mounted: Mounted,
     caches: &KernelCaches,
 ) -> std::io::Result<Serving> {
-    crate::sys::memory::take_large_pieces_from_the_kernel();
     let mut config = Config::default();
     config.n_threads = Some(mounted.profile.threads);
     // The kernel fails what was read from a copy of the descriptor when the copy is closed, so
@@ -92,6 +91,9 @@ pub(crate) fn begin(
     }
     let takeover = Arc::clone(&mounted.takeover);
     let waits = mounted.profile.waits;
+    if waits {
+        crate::sys::memory::take_large_pieces_from_the_kernel();
+    }
     let begun = takeover.offer();
     let more = device.try_clone()?;
     let adapter = Adapter::new(mounted);
