@@ -5,7 +5,7 @@ use hsci_protocol::mount::{Job, MountRequest};
 
 use crate::cli::{DEFAULT_EXTENSION, Mount};
 use crate::mount_options::MountOptions;
-use crate::{Result, callers, extension_program, fence, option_values};
+use crate::{Result, callers, extension_program, fence, option_values, ui};
 
 /// What the supervisors of mounts use of the kernel.
 pub(super) const KERNEL_SIDE: KernelSide =
@@ -23,11 +23,8 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
     for one in
         described.iter().filter(|one| extensions.contains(&one.name) && !one.needs.is_empty())
     {
-        eprintln!(
-            "hsci: extension `{}` uses more than the store: {}",
-            one.name,
-            one.needs.join(", ")
-        );
+        let needs = one.needs.join(", ");
+        ui::warn(&format!("hsci: extension `{}` uses more than the store: {needs}", one.name));
     }
     let request = MountRequest {
         lower: args.lower().to_owned(),

@@ -19,9 +19,9 @@ pub(crate) fn run(args: &Arguments) -> Result<()> {
     if let Some(dir) = &args.dir {
         let status = one(dir)?;
         if args.json {
-            ui::print_json(&status)?
+            ui::print_json(&status)?;
         } else {
-            ui::print(&describe(&status))?
+            ui::print(&describe(&status))?;
         }
         return refuse_silent(&status);
     }

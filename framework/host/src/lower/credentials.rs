@@ -84,5 +84,5 @@ fn has_fsetid(pid: u32) -> Option<bool> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     let effective = u64::from_str_radix(line.trim(), 16).ok()?;
-    Some(effective & u64::from(CapabilitySet::FSETID.bits()) != 0)
+    Some(effective & CapabilitySet::FSETID.bits() != 0)
 }

@@ -219,7 +219,7 @@ mod tests {
         openat(CWD, dir.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("open")
     }
 
-    fn why(refused: Refused) -> String {
+    fn why(refused: &Refused) -> String {
         refused.to_string()
     }
 
@@ -235,12 +235,12 @@ mod tests {
         let reserved = dir.path().join(RESERVED_NAME);
         fs::set_permissions(&reserved, fs::Permissions::from_mode(0o770)).expect("chmod");
         assert!(
-            why(Private::open(root.as_fd(), Owners::Own).expect_err("refused"))
+            why(&Private::open(root.as_fd(), Owners::Own).expect_err("refused"))
                 .contains("by others")
         );
         fs::remove_dir(&reserved).expect("remove");
         std::os::unix::fs::symlink("/", &reserved).expect("link");
-        assert!(why(Private::create(root.as_fd()).expect_err("refused")).contains("no directory"));
+        assert!(why(&Private::create(root.as_fd()).expect_err("refused")).contains("no directory"));
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("directory");
         let private = Private::create(root(&dir).as_fd()).expect("made");
         let at = |name: &str| dir.path().join(RESERVED_NAME).join(name);
-        rustix::fs::mknodat(CWD, &at("fifo"), FileType::Fifo, Mode::RWXU, 0).expect("fifo");
+        rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RWXU, 0).expect("fifo");
         std::os::unix::fs::symlink("/etc/passwd", at("link")).expect("link");
         fs::write(at("two"), "").expect("write");
         fs::hard_link(at("two"), at("names")).expect("link");

@@ -30,12 +30,12 @@ pub(super) struct Knowledge {
 }
 
 impl Knowledge {
-    fn answer(&self, question: Question) -> WorkerAnswer {
+    fn answer(&self, question: &Question) -> WorkerAnswer {
         match question {
             Question::Ping => WorkerAnswer::Done,
             Question::Status => WorkerAnswer::Status(Box::new(self.status())),
-            Question::Hits(from) => WorkerAnswer::Hits(self.policy.hits(from)),
-            Question::Reports(from) => WorkerAnswer::Reports(self.policy.reports(from)),
+            Question::Hits(from) => WorkerAnswer::Hits(self.policy.hits(*from)),
+            Question::Reports(from) => WorkerAnswer::Reports(self.policy.reports(*from)),
         }
     }
 
@@ -61,7 +61,7 @@ pub(super) fn answer(
     let mut questions = BufReader::new(control.try_clone()?);
     let answer = move || {
         while let Ok(Some(ToWorker { number, question })) = receive_buffered(&mut questions) {
-            let answer = FromWorker { number, answer: knowledge.answer(question) };
+            let answer = FromWorker { number, answer: knowledge.answer(&question) };
             if send(&control, &answer).is_err() {
                 break;
             }

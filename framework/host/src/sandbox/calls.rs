@@ -352,7 +352,7 @@ fn limited() -> Vec<(Sysno, u8, SeccompCmpOp, u64)> {
         // Whether a descriptor is a terminal.
         (Sysno::ioctl, 1, Eq, libc::TCGETS),
         // Its own priority, which it can only lower.
-        (Sysno::setpriority, 0, Eq, libc::PRIO_PROCESS as u64),
+        (Sysno::setpriority, 0, Eq, u64::from(libc::PRIO_PROCESS)),
         (Sysno::ioprio_set, 0, Eq, 1),
     ]
 }

@@ -55,8 +55,8 @@ impl Respond for Desk {
             Command::Unmount { force } => {
                 self.unmount(force).map_or_else(Reply::from, |()| Reply::Done)
             }
-            Command::Hits { from } => self.ask(Question::Hits(from)),
-            Command::Reports { from } => self.ask(Question::Reports(from)),
+            Command::Hits { from } => self.ask(&Question::Hits(from)),
+            Command::Reports { from } => self.ask(&Question::Reports(from)),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Desk {
         }
     }
 
-    fn ask(&self, question: Question) -> Reply {
+    fn ask(&self, question: &Question) -> Reply {
         match self.serving.ask(question, STATUS) {
             Ok(WorkerAnswer::Hits(hits)) => Reply::Hits(hits),
             Ok(WorkerAnswer::Reports(reports)) => Reply::Reports(reports),

@@ -97,7 +97,7 @@ impl Serving {
     }
 
     /// Asks the worker, or the next one if there is none just now.
-    pub(super) fn ask(&self, question: Question, limit: Duration) -> Result<WorkerAnswer, Mute> {
+    pub(super) fn ask(&self, question: &Question, limit: Duration) -> Result<WorkerAnswer, Mute> {
         let end = Instant::now() + limit;
         loop {
             let link = self.link_before(end).ok_or(Mute::Late)?;
@@ -122,7 +122,7 @@ impl Serving {
 
     /// The worker's part of a status; an error says why there is none.
     pub(super) fn status(&self, limit: Duration) -> Result<WorkerStatus, String> {
-        match self.ask(Question::Status, limit) {
+        match self.ask(&Question::Status, limit) {
             Ok(WorkerAnswer::Status(status)) => Ok(*status),
             Ok(_) => Err("its worker answered something else".to_owned()),
             Err(_) => Err(format!("its worker does not answer within {limit:?}")),

@@ -74,9 +74,9 @@ mod tests {
             std::fs::create_dir_all(place.join("extension/deep")).expect("directories");
             std::fs::write(place.join("extension/file"), "x").expect("a file");
             if keeps {
-                traces.keep()
+                traces.keep();
             } else {
-                drop(traces)
+                drop(traces);
             }
             assert_eq!(place.exists(), is_there || keeps);
         }
