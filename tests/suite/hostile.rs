@@ -4,8 +4,7 @@
 //! was; nothing hangs; nothing stays mounted that was refused. Races are won on purpose, by stopping
 //! the host at a point that the checked build has for it (`HSCI_PAUSE`).
 //!
-//! Each protection was taken out once, and then an attempt succeeded; `docs/src/explanation/security.md`
-//! lists which.
+//! `docs/src/explanation/security.md` lists what each protection stands against.
 
 mod bits;
 mod forger;

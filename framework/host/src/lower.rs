@@ -33,7 +33,7 @@ use crate::sys::handle::{Handle, handle_of};
 use crate::takeover::Inherited;
 
 pub(crate) use self::attributes::timespec_of;
-pub(crate) use self::credentials::keeps_set_id;
+pub(crate) use self::credentials::{is_member, keeps_set_id};
 pub use self::store::LowerStore;
 pub(crate) use self::takeover::Takeover;
 

@@ -238,6 +238,9 @@ impl Filesystem for Adapter {
         changes.mode = mode.map(|mode| mode & 0o7777);
         (changes.uid, changes.gid, changes.size) = (uid, gid, size);
         let attr = self.answer(request, Operation::Setattr, number, |call, ino| {
+            if changes.size.is_some() {
+                self.before_change(&call, ino)?;
+            }
             self.top.setattr(&call, ino, &changes)
         });
         self.attributes(attr, reply);
@@ -507,7 +510,7 @@ impl Filesystem for Adapter {
                 // Dirty pages of a mapping, written back by whoever came along.
                 call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
                 if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                    self.take_rights(ino)?;
+                    self.take_rights(&call, ino)?;
                 }
                 self.top.write(&call, ino, offset, data).map_err(|error| error.at(offset))
             });

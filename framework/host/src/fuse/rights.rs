@@ -7,28 +7,31 @@ use fuser::INodeNo;
 use hsci_extension::{Call, FileSystem, Ino, Result, SetAttr};
 
 use super::adapter::Adapter;
-use crate::lower::keeps_set_id;
-use crate::sandbox::broker;
+use crate::lower::{is_member, keeps_set_id};
 
 const SET_IDS: u32 = 0o6000;
 const SET_GID: u32 = 0o2000;
 
 impl Adapter {
     /// Somebody is about to change a file by a request of which the kernel does not say whether
-    /// the caller may keep its bits.
+    /// the caller may keep its bits. Few files have any, and only for those the caller is looked at.
     pub(super) fn before_change(&self, call: &Call, ino: Ino) -> Result<()> {
-        if keeps_set_id(call) { Ok(()) } else { self.take_rights(ino) }
+        if self.gives_rights(ino) && !keeps_set_id(call) { self.take(call, ino) } else { Ok(()) }
     }
 
-    /// Clears the bits of a file that somebody else is about to change.
-    pub(super) fn take_rights(&self, ino: Ino) -> Result<()> {
-        let Ok(attr) = self.tree.getattr(&Call::internal(), ino) else {
-            return self.top.drop_privileges(ino);
-        };
-        if attr.mode & SET_IDS == 0 {
-            return Ok(());
-        }
+    /// Clears the bits of a file that somebody who may not keep them is about to change.
+    pub(super) fn take_rights(&self, call: &Call, ino: Ino) -> Result<()> {
+        if self.gives_rights(ino) { self.take(call, ino) } else { Ok(()) }
+    }
+
+    /// An inode that an extension makes up has no bits below.
+    fn gives_rights(&self, ino: Ino) -> bool {
+        self.tree.getattr(&Call::internal(), ino).is_ok_and(|attr| attr.mode & SET_IDS != 0)
+    }
+
+    fn take(&self, call: &Call, ino: Ino) -> Result<()> {
         self.top.drop_privileges(ino)?;
+        self.tree.clear_foreign_set_gid(call, ino)?;
         self.forget_mode(ino);
         Ok(())
     }
@@ -40,8 +43,7 @@ impl Adapter {
             return Ok(());
         }
         let attr = self.tree.getattr(&Call::internal(), ino)?;
-        let is_member = call.gid == attr.gid || broker::groups(call.pid).contains(&attr.gid);
-        if attr.mode & SET_GID == 0 || is_member {
+        if attr.mode & SET_GID == 0 || is_member(call, attr.gid) {
             return Ok(());
         }
         let mut changes = SetAttr::default();

@@ -6,6 +6,8 @@ use hsci_extension::Call;
 use rustix::fs::Mode;
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet};
 
+use crate::sandbox::broker;
+use crate::sandbox::callers::Wanted;
 use crate::sys::identity::set_filesystem_ids;
 
 /// Whether and how this process can act for others.
@@ -80,9 +82,13 @@ pub(crate) fn keeps_set_id(call: &Call) -> bool {
     call.anonymous || (call.uid == 0 && has_fsetid(call.pid).unwrap_or(true))
 }
 
+/// True if a caller is in a group.
+pub(crate) fn is_member(call: &Call, group: u32) -> bool {
+    call.anonymous || call.gid == group || broker::groups(call.pid).contains(&group)
+}
+
 fn has_fsetid(pid: u32) -> Option<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    let effective = u64::from_str_radix(line.trim(), 16).ok()?;
-    Some(effective & CapabilitySet::FSETID.bits() != 0)
+    let wanted = Wanted { capabilities: true, ..Wanted::default() };
+    let caller = broker::caller(pid, wanted)?;
+    Some(caller.capabilities & CapabilitySet::FSETID.bits() != 0)
 }

@@ -37,7 +37,7 @@ impl KernelCallers {
 pub(super) fn ask(tables: &Tables, uses: Uses, call: &Call) -> Option<SubjectClass> {
     let mut subject = Subject { uid: call.uid, gids: vec![call.gid], ..Subject::default() };
     let Uses { groups, executable, command, cgroup, pid_namespace, .. } = uses;
-    let wanted = Wanted { groups, executable, command, cgroup, pid_namespace };
+    let wanted = Wanted { groups, executable, command, cgroup, pid_namespace, ..Wanted::default() };
     if groups || executable || command || cgroup || pid_namespace {
         let caller = broker::caller(call.pid, wanted)?;
         subject.gids.extend(caller.groups);

@@ -16,6 +16,8 @@ pub(crate) struct Wanted {
     pub(crate) command: bool,
     pub(crate) cgroup: bool,
     pub(crate) pid_namespace: bool,
+    #[serde(default)]
+    pub(crate) capabilities: bool,
 }
 
 /// What was wanted, and nothing else.
@@ -26,6 +28,9 @@ pub(crate) struct Caller {
     pub(crate) command: Vec<u8>,
     pub(crate) cgroup: Vec<u8>,
     pub(crate) pid_namespace: u32,
+    /// The effective ones, as bits.
+    #[serde(default)]
+    pub(crate) capabilities: u64,
 }
 
 /// Looks into `/proc`; nothing if something that is wanted cannot be known.
@@ -48,7 +53,15 @@ pub(super) fn look_up(process: u32, wanted: Wanted) -> Option<Caller> {
     if wanted.pid_namespace {
         caller.pid_namespace = fs::metadata(place("ns/pid")?).ok()?.ino() as u32;
     }
+    if wanted.capabilities {
+        caller.capabilities = capabilities(&fs::read_to_string(place("status")?).ok()?)?;
+    }
     Some(caller)
+}
+
+fn capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 fn groups(status: &str) -> Option<Vec<u32>> {
@@ -85,6 +98,7 @@ mod tests {
         assert_eq!(executable, expected);
         assert_eq!(groups("Uid:\t1\nGroups:\t4 24 \nNgid: 0\n"), Some(vec![4, 24]));
         assert_eq!(groups("Uid:\t1\n"), None);
+        assert_eq!(capabilities("Uid:\t1\nCapEff:\t0000000000000011\n"), Some(0x11));
         assert_eq!(cgroup(b"1:cpu:/x\n0::/a/b\n"), Some(b"/a/b".to_vec()));
     }
 }
