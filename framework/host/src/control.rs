@@ -12,7 +12,7 @@ use std::ffi::OsString;
 
 pub use self::client::{Channel, Silence, statuses};
 pub(crate) use self::client::{force_end, is_served};
-use self::mounts::Device;
+use self::mounts::{Device, Mounted};
 
 /// How sockets of a mount begin: its device number.
 fn prefix(device: Device) -> String {
@@ -20,6 +20,6 @@ fn prefix(device: Device) -> String {
 }
 
 /// The name of the socket on which a process listens for a mount.
-pub(crate) fn socket_name(device: Device, pid: u32) -> OsString {
-    format!("{}{pid}.sock", prefix(device)).into()
+pub(crate) fn socket_name(mounted: &Mounted, pid: u32) -> OsString {
+    format!("{}{}-{pid}.sock", prefix(mounted.device), mounted.id).into()
 }

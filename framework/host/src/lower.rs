@@ -8,7 +8,7 @@ mod descriptors;
 mod directories;
 mod filesystem;
 mod inodes;
-mod lifetime;
+pub(crate) mod lifetime;
 mod names;
 mod search;
 mod store;

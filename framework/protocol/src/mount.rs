@@ -72,6 +72,9 @@ pub struct Start {
     pub unlinked: u64,
     /// The policy at the time of the mount needs opens to be seen: the kernel cannot be asked later.
     pub opens: bool,
+    /// The start of the machine, and the mount on which the lower directory lies: as long as they are the
+    /// same, nothing is lost that was written below.
+    pub lifetime: (u64, u64),
     /// The mount has ended, and the worker before could not bring into the store all that it had
     /// acknowledged: do that, and end.
     pub finish: bool,

@@ -1,5 +1,6 @@
 //! Asking the supervisor of a mount.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -67,10 +68,16 @@ impl Channel {
     pub fn open(mounted: &Mounted) -> Result<Self, Silence> {
         for directory in place::of_user(mounted.user) {
             let Ok(entries) = std::fs::read_dir(directory.path("")) else { continue };
-            let names = entries.flatten().map(|entry| entry.file_name());
             let prefix = prefix(mounted.device);
-            for name in names.filter(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
-            {
+            let begins =
+                |name: &OsString, with: &str| name.as_encoded_bytes().starts_with(with.as_bytes());
+            let names = entries.flatten().map(|entry| entry.file_name());
+            let mut names: Vec<_> = names.filter(|name| begins(name, &prefix)).collect();
+            // Devices are given again at once, and a supervisor before may not have ended yet. A bind mount
+            // has another number, and the same device.
+            let this = format!("{prefix}{}-", mounted.id);
+            names.sort_by_key(|name| !begins(name, &this));
+            for name in names {
                 if let Some(channel) = Self::connect(&directory.path(name), mounted.user)? {
                     return Ok(channel);
                 }

@@ -8,7 +8,7 @@ use hsci_extension::{Credentials, FileId, LowerFile, Reopened, Result, Store};
 use rustix::fs::{AtFlags, Dir, OFlags, StatxFlags, statx};
 
 use super::inodes::Inode;
-use super::{LowerTree, device_of, search};
+use super::{LowerTree, device_of, lifetime, search};
 use crate::place::{Owners, Private, open_private};
 use crate::sys::handle::{Handle, handle_of};
 
@@ -115,15 +115,10 @@ impl Store for LowerStore {
 /// so long its cache keeps what was written. Where the kernel does not say, no two are the same.
 fn epoch(tree: &LowerTree) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let boot = std::fs::read("/proc/sys/kernel/random/boot_id");
-    let mount = statx(tree.root(), "", AtFlags::EMPTY_PATH, UNIQUE_MOUNT);
-    let mount = mount.ok().filter(|stat| stat.stx_mask & UNIQUE_MOUNT.bits() != 0);
-    match (boot, mount) {
-        (Ok(boot), Some(mount)) => (boot, mount.stx_mnt_id).hash(&mut hasher),
-        _ => std::time::SystemTime::now().hash(&mut hasher),
+    let lifetime = lifetime::of(tree.root());
+    match lifetime.is_known() {
+        true => (lifetime.machine, lifetime.mount).hash(&mut hasher),
+        false => std::time::SystemTime::now().hash(&mut hasher),
     }
     hasher.finish()
 }
-
-/// `STATX_MNT_ID_UNIQUE`: numbers of mounts that are not given twice.
-const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);

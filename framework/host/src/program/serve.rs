@@ -20,7 +20,7 @@ use super::link::{self, Knowledge, leave_signals_to_supervisor};
 use super::stack::{self, Stack};
 use crate::control::mounts::{self, Device};
 use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Requests};
-use crate::lower::{LowerTree, Takeover};
+use crate::lower::{LowerTree, Takeover, lifetime};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
 use crate::sandbox::{Sandbox, broker};
@@ -44,6 +44,7 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         let text = "its supervisor is of another version of hsci; mount it again";
         return answer(&control, Err(Failure::new(Exit::Impossible, text)));
     }
+    lifetime::give(start.lifetime);
     // Before other threads are started, and before anything of the store is read.
     let confined = match Confined::enter(registrations, &start, &lower) {
         Ok(confined) => confined,

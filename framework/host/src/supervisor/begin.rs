@@ -26,6 +26,7 @@ use super::worker::{Lasting, Program, Worker};
 use super::workers::Workers;
 use super::{KernelSide, internal, kernel, notify, paths, store};
 use crate::control::mounts;
+use crate::lower::lifetime;
 use crate::place;
 use crate::program::HOST_OPTIONS;
 use crate::sandbox::files::apart;
@@ -60,6 +61,7 @@ impl Supervisor {
         let program = Program::open(&job.program)?;
         let Places { lower: outside, dir, request } = paths::open(&job.request)?;
         let request = &request;
+        let lifetime = lifetime::find(&outside);
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
         lock(&lower, request)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
@@ -81,6 +83,7 @@ impl Supervisor {
             death: Death::Own,
             unlinked: 0,
             opens,
+            lifetime: (lifetime.machine, lifetime.mount),
             finish: false,
         };
         let mut lasting = Lasting {
@@ -105,7 +108,7 @@ impl Supervisor {
             let (request, serving) = (request.clone(), serving.clone());
             let (device, fence, policy) = (mounted.device, Arc::clone(&fence), policy.clone());
             let desk = Desk { request, device, since, log, serving, fence, policy };
-            Ok((Listener::start(device, desk.clone())?, desk))
+            Ok((Listener::start(&mounted, desk.clone())?, desk))
         };
         let (listener, desk) = match serve() {
             Ok(served) => served,

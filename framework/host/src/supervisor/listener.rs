@@ -13,7 +13,7 @@ use hsci_protocol::line::{receive, send};
 use parking_lot::Mutex;
 
 use super::internal;
-use crate::control::mounts::Device;
+use crate::control::mounts::Mounted;
 use crate::control::place::{self, Directory};
 
 /// A caller has this long to ask, and to take the answer.
@@ -38,10 +38,10 @@ type Users = Arc<Mutex<HashMap<u32, usize>>>;
 
 impl Listener {
     /// Listens for a mount from now on.
-    pub(super) fn start(device: Device, desk: impl Respond) -> Result<Self, Failure> {
+    pub(super) fn start(mounted: &Mounted, desk: impl Respond) -> Result<Self, Failure> {
         let directory = place::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
         let fail = |error: std::io::Error| internal("the control socket", &error);
-        let name = PathBuf::from(crate::control::socket_name(device, std::process::id()));
+        let name = PathBuf::from(crate::control::socket_name(mounted, std::process::id()));
         let path = directory.path(&name);
         // A process of the same number has ended without taking it away.
         let _ = std::fs::remove_file(&path);
