@@ -42,8 +42,12 @@ impl Sources {
             Some(dir) => vec![control::require_mount(dir)?],
             None => mounts::all()?,
         };
-        let mounts =
+        let mounts: Vec<_> =
             mounts.into_iter().map(|mounted| Mount { mounted, worker: 0, next: 0 }).collect();
+        // Of all mounts those that may be asked; of one that was named, it or nothing.
+        if dir.is_some() {
+            mounts.iter().try_for_each(Mount::require)?;
+        }
         Ok(Self { guard: events.map_err(|error| failure(&error))?, mounts })
     }
 
@@ -82,6 +86,17 @@ impl Mount {
         }
         self.next = remembered.reports.last().map_or(self.next, |last| last.number + 1);
         remembered.reports
+    }
+
+    /// Fails if its reports are not for this user.
+    fn require(&self) -> Result<()> {
+        match control::ask_supervisor(&self.mounted, Command::Reports { from: self.next }) {
+            Some(Reply::Failed { exit, text }) => {
+                let dir = self.mounted.dir.display();
+                Err(Failure::new(Exit::from_code(exit), format!("{dir}: {text}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nothing if it has been unmounted or belongs to another user.
