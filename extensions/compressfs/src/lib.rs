@@ -72,7 +72,7 @@ impl Extension for CompressFs {
             ),
             OptionSpec::new(
                 "commit",
-                "time after which a change is found again once it is synced, by whomever; 0 for never",
+                "time after which a change survives a cut of the power once `sync` was called, by anyone; 0 for never",
                 OptionKind::Time,
                 "5",
             ),
