@@ -9,6 +9,7 @@ pub mod mounts;
 pub(crate) mod place;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 
 pub use self::client::{Channel, Silence, statuses};
 pub(crate) use self::client::{force_end, is_served};
@@ -19,7 +20,14 @@ fn prefix(device: Device) -> String {
     format!("{}-{}-", device.major, device.minor)
 }
 
+/// How the sockets of this very mount begin: the kernel gives the numbers of devices and mounts again at once, so
+/// the directory counts as well.
+fn own_prefix(mounted: &Mounted) -> String {
+    let dir = crc32fast::hash(mounted.dir.as_os_str().as_bytes());
+    format!("{}{}-{dir:08x}-", prefix(mounted.device), mounted.id)
+}
+
 /// The name of the socket on which a process listens for a mount.
 pub(crate) fn socket_name(mounted: &Mounted, pid: u32) -> OsString {
-    format!("{}{}-{pid}.sock", prefix(mounted.device), mounted.id).into()
+    format!("{}{pid}.sock", own_prefix(mounted)).into()
 }

@@ -48,7 +48,7 @@ impl<C: Content> ContentFs<C> {
     /// As [`ContentFs::new`], with a choice about existing files.
     #[must_use]
     pub fn with_scan(content: Arc<C>, environment: &Environment, scan: Scan) -> Arc<Self> {
-        let shared = Shared::new(Arc::clone(&environment.lower), Arc::clone(&environment.store));
+        let shared = Shared::new(environment);
         let open_files = Arc::new(OpenFiles::new(content, shared));
         let settler = match open_files.content.quiet_time() {
             Some(quiet) if !environment.read_only => {

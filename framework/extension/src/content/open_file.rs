@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::content::Context;
-use crate::{Content, FileSystem, Ino, Result, Store};
+use crate::{Content, Environment, FileSystem, Ino, Result, Store};
 
 /// What all open files of a layer have in common.
 pub(super) struct Shared {
     pub(super) lower: Arc<dyn FileSystem>,
     pub(super) store: Arc<dyn Store>,
+    /// Nothing may be written.
+    pub(super) read_only: bool,
     /// Times of use count from here.
     start: Instant,
     /// The mount ends: nobody starts long work any more.
@@ -21,8 +23,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(lower: Arc<dyn FileSystem>, store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { lower, store, start: Instant::now(), stopping: AtomicBool::new(false) })
+    pub(super) fn new(environment: &Environment) -> Arc<Self> {
+        Arc::new(Self {
+            lower: Arc::clone(&environment.lower),
+            store: Arc::clone(&environment.store),
+            read_only: environment.read_only,
+            start: Instant::now(),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn stop(&self) {

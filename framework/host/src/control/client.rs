@@ -1,12 +1,13 @@
 //! Asking the supervisor of a mount.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command as Program, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hsci_protocol::control::{Command, Reply, Request};
 use hsci_protocol::line::{receive, send};
@@ -17,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::mounts::Mounted;
-use super::{place, prefix};
+use super::{own_prefix, place, prefix};
 use crate::failure::{Exit, Failure};
 use crate::supervisor::last_words;
 
@@ -73,10 +74,15 @@ impl Channel {
                 |name: &OsString, with: &str| name.as_encoded_bytes().starts_with(with.as_bytes());
             let names = entries.flatten().map(|entry| entry.file_name());
             let mut names: Vec<_> = names.filter(|name| begins(name, &prefix)).collect();
-            // Devices are given again at once, and a supervisor before may not have ended yet. A bind mount
-            // has another number, and the same device.
-            let this = format!("{prefix}{}-", mounted.id);
-            names.sort_by_key(|name| !begins(name, &this));
+            // A supervisor before, whose numbers were given again, may not have ended yet: the socket of this
+            // very mount comes first, the newest of them. A bind mount shares the device alone.
+            let this = own_prefix(mounted);
+            let made = |name: &OsString| {
+                std::fs::metadata(directory.path(name)).and_then(|meta| meta.modified())
+            };
+            names.sort_by_cached_key(|name| {
+                (!begins(name, &this), Reverse(made(name).unwrap_or(SystemTime::UNIX_EPOCH)))
+            });
             for name in names {
                 if let Some(channel) = Self::connect(&directory.path(name), mounted.user)? {
                     return Ok(channel);
