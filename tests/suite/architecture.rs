@@ -92,7 +92,7 @@ const PARTS: &[Part] = &[
     // Only the layer above the content names inodes.
     Part {
         below: &["extensions/compressfs/src"],
-        except: &["extensions/compressfs/src/fs/layer", "extensions/compressfs/src/check"],
+        except: &["extensions/compressfs/src/choice_layer", "extensions/compressfs/src/check"],
         names: &["Ino"],
     },
     Part {

@@ -14,6 +14,9 @@ use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, Choices, Origin};
 use crate::compress::Compress;
 
+/// An algorithm, and whose choice it is.
+type Ruling = (Algorithm, Origin);
+
 /// Extended attributes that begin like this belong to the store; [`ATTRIBUTE`] alone is for users.
 const PRIVATE: &[u8] = b"user.hsci.";
 
@@ -70,7 +73,7 @@ impl ChoiceLayer {
         &self,
         call: &Call,
         ino: Ino,
-    ) -> Result<(Option<(Algorithm, Origin)>, Option<Ino>)> {
+    ) -> Result<(Option<Ruling>, Option<Ino>)> {
         let is_directory = self.lower().getattr(call, ino)?.kind == FileKind::Directory;
         let mut place = None;
         let choice = choice::decide(|origin| match origin {
