@@ -69,11 +69,7 @@ impl ChoiceLayer {
 
     /// What would rule for a file, or for a new file in a directory, that the caller writes; and the
     /// inode whose attribute says so.
-    fn choice_for(
-        &self,
-        call: &Call,
-        ino: Ino,
-    ) -> Result<(Option<Ruling>, Option<Ino>)> {
+    fn choice_for(&self, call: &Call, ino: Ino) -> Result<(Option<Ruling>, Option<Ino>)> {
         let is_directory = self.lower().getattr(call, ino)?.kind == FileKind::Directory;
         let mut place = None;
         let choice = choice::decide(|origin| match origin {
