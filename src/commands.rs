@@ -4,7 +4,6 @@ mod algorithm;
 mod doctor;
 mod generate;
 mod mount;
-mod new;
 mod offline;
 mod policy;
 mod settle;
@@ -37,9 +36,8 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Policy(args) => policy::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Doctor(args) => doctor::run(args),
-        Command::New(args) => new::run(args),
         Command::Completions(args) => generate::completions(args),
-        Command::Supervise => mount::supervise(),
+        Command::Supervise(args) => mount::supervise(args),
         Command::Generate(args) => generate::generate(args),
     }
 }

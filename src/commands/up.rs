@@ -2,23 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hsci_host::control::mounts;
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::place::{self, Place};
-use hsci_host::supervisor;
+use hsci_host::supervisor::{self, table};
 use hsci_language::glob::{Component, Pattern};
 use hsci_language::policy::Target;
-use hsci_protocol::mount::{Job, MountRequest};
-
-use rustix::fs::Dir;
+use hsci_protocol::mount::{Job, MountOption, MountRequest};
 
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
 use crate::cli::{Down, Up};
-use crate::{Result, extension_program, option_values, ui};
+use crate::{Result, extension_program, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
 pub(crate) fn up(args: &Up) -> Result<()> {
@@ -30,8 +27,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     let mounted = mounted()?;
     let mut failed = Vec::new();
     for target in &policy.targets {
-        let (places, refused) = places(target);
-        failed.extend(refused);
+        let places = places(target);
         if places.is_empty() {
             ui::print(&format!("target {}: no such directory\n", target.name))?;
         }
@@ -58,8 +54,7 @@ pub(crate) fn down(args: &Down) -> Result<()> {
     };
     let mounted = mounted()?;
     let mut failed = Vec::new();
-    let places = policy.targets.iter().flat_map(|target| places(target).0);
-    for place in places.filter(|place| mounted.contains(place)) {
+    for place in policy.targets.iter().flat_map(places).filter(|place| mounted.contains(place)) {
         match supervisor::unmount(&place, args.force) {
             Ok(()) => ui::print(&format!("{}: unmounted\n", place.display()))?,
             Err(failure) => failed.push(failure),
@@ -74,7 +69,7 @@ pub(crate) fn down(args: &Down) -> Result<()> {
 }
 
 fn mounted() -> Result<BTreeSet<PathBuf>> {
-    Ok(mounts::all()?.into_iter().map(|mounted| mounted.dir).collect())
+    Ok(table::all()?.into_iter().map(|mounted| mounted.dir).collect())
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
@@ -84,11 +79,12 @@ fn mount(target: &Target, dir: &Path) -> Result<()> {
         dir: dir.to_owned(),
         extensions: vec![target.extension.clone()],
         flags: 0,
-        allowed: 0,
-        options: option_values::resolve(
-            target.options.clone(),
-            &extension_program::describe(&program),
-        )?,
+        options: target
+            .options
+            .iter()
+            .cloned()
+            .map(|(name, value)| MountOption(name, value))
+            .collect(),
         foreground: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)
@@ -104,16 +100,12 @@ fn first_of(failed: Vec<Failure>) -> Result<()> {
     Err(first)
 }
 
-/// The directories and files of a target that are there, and why some are left out: no symbolic link
-/// is followed in a part of a path that others than root can change.
-fn places(target: &Target) -> (BTreeSet<PathBuf>, Vec<Failure>) {
-    let mut refused = Vec::new();
-    let patterns = target.root.patterns.iter();
-    let places = patterns.flat_map(|pattern| expand(&pattern.components, &mut refused)).collect();
-    (places, refused)
+/// The directories and files of a target that are there.
+fn places(target: &Target) -> BTreeSet<PathBuf> {
+    target.root.patterns.iter().flat_map(|pattern| expand(&pattern.components)).collect()
 }
 
-fn expand(components: &[Component], refused: &mut Vec<Failure>) -> Vec<PathBuf> {
+fn expand(components: &[Component]) -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("/")];
     for component in components {
         let one = Pattern { absolute: false, components: vec![component.clone()] };
@@ -122,45 +114,22 @@ fn expand(components: &[Component], refused: &mut Vec<Failure>) -> Vec<PathBuf> 
                 let name = OsStr::from_bytes(name.strip_prefix(b"/").unwrap_or(&name));
                 places.iter().map(|place| place.join(name)).collect()
             }
-            None => {
-                let names = |place: &PathBuf| matching(place, &one, refused);
-                places.iter().flat_map(names).collect()
-            }
+            None => places.iter().flat_map(|place| matching(place, &one)).collect(),
         };
     }
-    let found = places.into_iter().filter_map(|place| keep(place::open(&place), refused));
-    found.map(|place| place.path().to_owned()).collect()
+    places.retain(|place| place.exists());
+    places
 }
 
 /// What lies in a directory under names that match.
-fn matching(dir: &Path, pattern: &Pattern, refused: &mut Vec<Failure>) -> Vec<PathBuf> {
-    let Some(opened) = keep(place::open_dir(dir), refused) else { return Vec::new() };
-    let entries = opened.read().and_then(Dir::new).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| {
-        let name = entry.file_name().to_bytes();
-        let is_meant = !matches!(name, b"." | b"..") && pattern.matches(&[name]);
-        is_meant.then(|| dir.join(OsStr::from_bytes(name)))
-    });
-    names.collect()
-}
-
-/// What is missing is left out silently; what would lead astray is not.
-fn keep(opened: Result<Place>, refused: &mut Vec<Failure>) -> Option<Place> {
-    match opened {
-        Ok(place) => Some(place),
-        Err(failure) => {
-            if failure.exit != Exit::Missing {
-                refused.push(failure);
-            }
-            None
-        }
-    }
+fn matching(dir: &Path, pattern: &Pattern) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(std::result::Result::ok);
+    let names = entries.map(|entry| entry.file_name());
+    names.filter(|name| pattern.matches(&[name.as_bytes()])).map(|name| dir.join(name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -175,8 +144,7 @@ mod tests {
             ..Default::default()
         };
         let policy = hsci_language::check(&text, &names).policy.expect("a policy");
-        let (found, refused) = places(&policy.targets[0]);
-        assert!(refused.is_empty(), "{refused:?}");
+        let found = places(&policy.targets[0]);
         assert_eq!(found, BTreeSet::from(["a/mail", "b/mail"].map(|name| dir.path().join(name))));
     }
 }

@@ -8,15 +8,11 @@ mod callers;
 mod clients;
 mod command;
 mod conformance;
-mod contract;
-mod control;
 mod damage;
 mod database;
-mod everyday;
 mod exerciser;
 mod full_disk;
 mod fuzz;
-mod hostile;
 mod licences;
 mod model;
 mod mounting;
@@ -24,7 +20,6 @@ mod pjdfstest;
 mod policies;
 mod power;
 mod requests;
-mod sandbox;
 mod survival;
 mod users;
 
@@ -40,11 +35,8 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     command::TESTS,
     conformance::TESTS,
-    control::TESTS,
-    contract::TESTS,
     damage::TESTS,
     callers::TESTS,
-    everyday::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,
@@ -55,7 +47,6 @@ const AREAS: &[&[Test]] = &[
     policies::TESTS,
     power::TESTS,
     requests::TESTS,
-    sandbox::TESTS,
     survival::TESTS,
     users::TESTS,
 ];
@@ -70,5 +61,5 @@ fn main() -> ExitCode {
         survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    runner::main(&[AREAS, hostile::TESTS].concat().concat())
+    runner::main(&AREAS.concat())
 }

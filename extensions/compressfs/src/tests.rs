@@ -12,4 +12,3 @@ mod pages;
 mod random;
 mod rig;
 mod states;
-mod summaries;

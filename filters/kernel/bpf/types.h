@@ -53,6 +53,12 @@ struct vfsmount {
 	struct super_block *mnt_sb;
 };
 
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
 struct path {
 	struct vfsmount *mnt;
 	struct dentry *dentry;
@@ -63,10 +69,6 @@ struct file {
 	struct inode *f_inode;
 	unsigned int f_flags;
 	unsigned int f_mode;
-};
-
-struct vm_area_struct {
-	struct file *vm_file;
 };
 
 struct mm_struct {

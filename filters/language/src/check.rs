@@ -5,8 +5,6 @@ mod predicate;
 mod rule;
 mod target;
 
-pub(crate) use predicate::PREDICATES;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analysis;

@@ -4,9 +4,5 @@
 pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;
-pub(crate) mod memory;
-pub(crate) mod mounts;
-pub(crate) mod process;
 pub(crate) mod shared;
-pub(crate) mod violation;
 pub(crate) mod writeback;

@@ -49,8 +49,6 @@ pub enum ReportKind {
     Audited,
     /// A rule denied it.
     Denied,
-    /// A rule would have denied it, and the policy only reports.
-    WouldDeny,
     /// Something that rules look at could not be found out.
     Undecidable,
 }
@@ -62,7 +60,6 @@ impl ReportKind {
         match self {
             Self::Audited => "audited",
             Self::Denied => "denied",
-            Self::WouldDeny => "would deny",
             Self::Undecidable => "undecidable",
         }
     }

@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hsci_extension::{Attr, Errno, Error, FileKind, Ino, Lifetime, LowerFile, Result};
+use hsci_extension::{Attr, Errno, Error, FileKind, Ino, LowerFile, Result};
 use parking_lot::Mutex;
 
 pub(super) use self::change::{Change, Covers, Event};
@@ -69,14 +69,11 @@ pub(super) type Name = (u64, OsString);
 pub(super) struct State {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<Name, u64>,
-    lifetime: Lifetime,
+    /// By file and what they are about.
+    notes: BTreeMap<(u64, u64), Vec<u8>>,
     next_ino: u64,
     clock: u64,
-    /// How often the power was cut.
-    cuts: u64,
     pub(super) calls: u64,
-    /// Reads of content.
-    pub(super) reads: u64,
     pub(super) fate: Fate,
     record: Option<Record>,
 }
@@ -104,12 +101,10 @@ impl Default for State {
         Self {
             inodes: BTreeMap::from([(ROOT, Inode::new(FileKind::Directory, 0))]),
             names: BTreeMap::new(),
-            lifetime: Lifetime { machine: 1, mount: 1 },
+            notes: BTreeMap::new(),
             next_ino: ROOT + 1,
             clock: 0,
-            cuts: 0,
             calls: 0,
-            reads: 0,
             fate: Fate::default(),
             record: None,
         }
@@ -141,6 +136,11 @@ impl State {
     /// Every call that only looks begins here.
     fn look(&mut self) -> Result<()> {
         if self.fate.looks { self.count() } else { Ok(()) }
+    }
+
+    /// True if a process that made all these calls is dead by now.
+    fn is_over(&self) -> bool {
+        self.fate.forever && self.fate.fail_at.is_some_and(|at| self.calls > at)
     }
 
     fn used(&self) -> u64 {

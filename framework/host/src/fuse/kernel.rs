@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use fuser::{INodeNo, Notifier};
-use hsci_extension::{Call, Ino, Kernel};
-
-use crate::sandbox::broker;
+use hsci_extension::{Ino, Kernel};
 
 enum Notice {
     Attributes(Ino),
@@ -57,10 +55,6 @@ impl KernelCaches {
 }
 
 impl Kernel for KernelCaches {
-    fn groups(&self, call: &Call) -> Vec<u32> {
-        broker::groups(call.pid)
-    }
-
     fn invalidate_attributes(&self, ino: Ino) {
         self.send(Notice::Attributes(ino));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile, Reopened,
+    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile,
     Result as LayerResult, Store,
 };
 
@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::lower::LowerTree;
 
 /// The options of the host itself.
-pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
+pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -28,12 +28,6 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
         "time after which an extension that does not answer is restarted; 0 for never",
         OptionKind::Time,
         "5m",
-    ),
-    OptionSpec::new(
-        "start-deadline",
-        "time after which an extension that has not started is given up; 0 for never",
-        OptionKind::Time,
-        "2m",
     ),
 ];
 
@@ -137,10 +131,6 @@ impl Store for NoStore {
         Err(if create { Error::Unsupported } else { Errno::NOENT.into() })
     }
 
-    fn create(&self, _: &str) -> LayerResult<Arc<dyn LowerFile>> {
-        Err(Error::Unsupported)
-    }
-
     fn names(&self) -> LayerResult<Vec<String>> {
         Ok(Vec::new())
     }
@@ -165,13 +155,7 @@ impl Store for NoStore {
         Ok(0)
     }
 
-    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
-        for place in 0..ids.len() {
-            visit(place, Err(Error::Unsupported));
-        }
-    }
-
-    fn epoch(&self) -> u64 {
-        0
+    fn reopen(&self, _: &FileId) -> LayerResult<Arc<dyn LowerFile>> {
+        Err(Error::Unsupported)
     }
 }

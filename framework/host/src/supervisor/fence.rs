@@ -1,7 +1,9 @@
 //! The lower directory of a mount, fenced from everybody but the processes that serve it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
+use hsci_protocol::line::send;
 use hsci_protocol::mount::Fenced;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -20,21 +22,18 @@ pub trait Guardian: Sync {
 pub(super) struct Fence {
     guardian: &'static dyn Guardian,
     lower: OwnedFd,
-    worker: Mutex<Option<u32>>,
-    /// What came of it last.
-    state: Mutex<Fenced>,
+    worker: Mutex<Option<(u32, UnixStream)>>,
 }
 
 impl Fence {
     pub(super) fn new(guardian: &'static dyn Guardian, lower: &OwnedFd) -> Result<Self, Errno> {
         let lower = rustix::io::fcntl_dupfd_cloexec(lower, 0)?;
-        let state = Mutex::new(Err(String::new()));
-        Ok(Self { guardian, lower, worker: Mutex::default(), state })
+        Ok(Self { guardian, lower, worker: Mutex::default() })
     }
 
     /// Lets a worker use the directory, before it does.
     pub(super) fn admit(&self, worker: u32) {
-        // The result is asked for once more when the worker serves.
+        // The result is asked for once more when the worker can be informed of it.
         let _ = self.guardian.fence(self.lower.as_fd(), worker);
     }
 
@@ -43,22 +42,20 @@ impl Fence {
         *self.worker.lock() = None;
     }
 
-    /// From now on this worker serves.
-    pub(super) fn serves(&self, worker: u32) {
-        *self.worker.lock() = Some(worker);
+    /// From now on this worker serves, and is informed of the fence.
+    pub(super) fn serves(&self, worker: u32, control: UnixStream) {
+        *self.worker.lock() = Some((worker, control));
         self.renew();
-    }
-
-    /// Whether the directory is fenced, or why not.
-    pub(super) fn state(&self) -> Fenced {
-        self.state.lock().clone()
     }
 
     /// Fences the directory once more: the guard may have come or gone.
     pub(super) fn renew(&self) {
         let worker = self.worker.lock();
-        let Some(pid) = *worker else { return };
-        *self.state.lock() = self.guardian.fence(self.lower.as_fd(), pid);
+        let Some((pid, control)) = &*worker else { return };
+        let fenced = self.guardian.fence(self.lower.as_fd(), *pid);
+        if let Err(error) = send(control, &fenced) {
+            log::debug!("the worker has ended already: {error}");
+        }
     }
 }
 
