@@ -20,10 +20,73 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 60,
         body: targets,
     },
+    Test {
+        name: "hostile::a_policy_that_others_can_write_is_not_put_in_force",
+        seconds: 60,
+        body: policies,
+    },
     Test { name: "hostile::unmount_takes_off_its_own_only", seconds: 120, body: own_only },
     Test { name: "hostile::stores_do_not_overlap", seconds: 60, body: overlaps },
     Test { name: "hostile::a_mount_has_the_flags_of_what_is_below", seconds: 120, body: flags },
 ];
+
+/// A policy of root's content, at places where others could have put another.
+fn policies(dir: &Path) {
+    machine::need_root();
+    let text = "deny open \"/nowhere/**\" unless user root\n";
+    let home = alices(&dir.join("home"));
+    let roots = dir.join("roots");
+    fs::create_dir(&roots).expect("directory");
+    let put = |path: &Path, mode: u32| {
+        fs::write(path, text).expect("write");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+    };
+    put(&roots.join("sound.policy"), 0o644);
+    put(&roots.join("open.policy"), 0o666);
+    put(&roots.join("group.policy"), 0o664);
+    put(&home.join("roots-own.policy"), 0o644);
+    let hers = home.display();
+    alice(&format!(
+        "cd '{hers}'; echo '{}' > hers.policy; mkdir d; cp hers.policy d/; mkfifo fifo.policy; \
+         ln -s '{}' link.policy",
+        text.trim(),
+        roots.join("sound.policy").display()
+    ));
+    let shared = dir.join("shared");
+    fs::create_dir(&shared).expect("directory");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).expect("mode");
+    put(&shared.join("movable.policy"), 0o644);
+    let traps = [
+        roots.join("open.policy"),
+        roots.join("group.policy"),
+        home.join("roots-own.policy"),
+        home.join("hers.policy"),
+        home.join("link.policy"),
+        home.join("fifo.policy"),
+        home.join("d"),
+        shared.join("movable.policy"),
+        shared.clone(),
+    ];
+    for trap in &traps {
+        for verb in [&["policy", "load"][..], &["up"], &["down"]] {
+            let run = Run::new("timeout").args(["30"]).arg(machine::hsci()).args(verb);
+            let done = run.arg(trap).done();
+            let attempt = format!("{verb:?} {}", trap.display());
+            assert!([3, 4].contains(&done.code), "{attempt}: {} {}", done.code, done.err);
+            assert!(
+                done.err.contains("others than root") || done.err.contains("not a regular file"),
+                "{attempt}: {}",
+                done.err
+            );
+        }
+    }
+    // Such a policy may be looked at; one of root's own is read, and refused for what it says only.
+    Run::new(machine::hsci()).args(["policy", "check"]).arg(home.join("hers.policy")).ok();
+    fs::write(roots.join("sound.policy"), "deny nothing at all\n").expect("write");
+    let load = Run::new(machine::hsci()).args(["policy", "load"]);
+    load.arg(roots.join("sound.policy")).done().fails(1, &["policy check"]);
+    println!("{} attempts", 3 * traps.len());
+}
 
 /// Alice's directory with `mail`, and a link to a directory of root's, as a part and as the end.
 fn links(dir: &Path) {

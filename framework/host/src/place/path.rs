@@ -84,7 +84,10 @@ pub fn open_parent(path: &Path) -> Result<(Place, OsString), Failure> {
 /// Opens a file for reading that must be such that nobody but root can change it, where root asks:
 /// by its name, its content, or the way to it. Others get what they may read.
 pub fn open_file(path: &Path) -> Result<std::fs::File, Failure> {
-    let found = Walk::begin(path)?.run()?;
+    // The way to where a shell stands is known by its name only, and counts like any other.
+    let whole = std::path::absolute(path)
+        .map_err(|error| failure(path, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let found = Walk::begin(&whole)?.run()?;
     if found.kind() != FileType::RegularFile {
         return Err(missing(path, "not a regular file"));
     }
