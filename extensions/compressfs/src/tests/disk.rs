@@ -265,6 +265,11 @@ impl Disk {
         disk
     }
 
+    /// Tells starts of the machine apart.
+    pub(super) fn machine(&self) -> u64 {
+        self.0.lock().lifetime.machine
+    }
+
     /// Space in use, in pages.
     pub(super) fn used(&self) -> u64 {
         self.0.lock().used()
