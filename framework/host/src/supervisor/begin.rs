@@ -36,6 +36,7 @@ use crate::takeover::{self, DescriptorStore};
 pub(super) struct Supervisor {
     workers: Workers,
     serving: Serving,
+    fence: Arc<Fence>,
     signals: Handle,
     /// Its socket goes with the mount.
     _listener: Listener,
@@ -128,13 +129,14 @@ impl Supervisor {
         });
         let shared = (starts, serving.clone());
         let workers = Workers::new(program, lasting, device, start, worker, shared);
-        Ok(Self { workers, serving, signals, _listener: listener, _outside: outside })
+        Ok(Self { workers, serving, fence, signals, _listener: listener, _outside: outside })
     }
 
     /// Returns when the mount has ended.
     pub(super) fn run(self) -> Result<(), Failure> {
         let ended = self.workers.run();
         self.serving.end();
+        self.fence.end();
         self.signals.close();
         // A mount that nobody serves any more stays: what lies below its directory are the stored
         // forms, and nobody is to take them for the files.

@@ -16,7 +16,7 @@ pub trait Guardian: Sync {
     fn release(&self, lower: BorrowedFd<'_>);
 }
 
-/// The fence of one mount. It ends with the value.
+/// The fence of one mount. It ends with the value, or before the process does by [`Fence::end`].
 pub(super) struct Fence {
     guardian: &'static dyn Guardian,
     lower: OwnedFd,
@@ -59,6 +59,13 @@ impl Fence {
         let worker = self.worker.lock();
         let Some(pid) = *worker else { return };
         *self.state.lock() = self.guardian.fence(self.lower.as_fd(), pid);
+    }
+
+    /// The mount has ended, and the directory is everybody's again. Threads that answer questions may
+    /// have the value until the process ends, so nobody may wait for its drop.
+    pub(super) fn end(&self) {
+        self.ended();
+        self.guardian.release(self.lower.as_fd());
     }
 }
 
