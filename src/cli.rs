@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
@@ -52,9 +52,11 @@ pub(crate) enum Command {
     Policy(Box<Policy>),
     Trace(Trace),
     Doctor(Doctor),
+    New(New),
     Completions(Completions),
+    /// Supervise a mount, as standard input says (started by `hsci mount`)
     #[command(hide = true)]
-    Supervise(Supervise),
+    Supervise,
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -111,16 +113,17 @@ impl Mount {
 /// Unmount a directory
 ///
 /// Waits until everything that was written is in the lower directory. A directory that somebody
-/// uses is not unmounted; with --force it disappears at once and goes when it is no longer used.
+/// uses is not unmounted; with --force it disappears at once, those who use it get errors, and it
+/// ends within a limited time, also if its processes are stopped or hang.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci unmount ~/logs
-  hsci unmount --force /mnt    detach now, although somebody uses it")]
+  hsci unmount --force /mnt    end it now, although somebody uses it")]
 pub(crate) struct Unmount {
     /// Where it is mounted
     #[arg(add = completion::mounts())]
     pub(crate) dir: PathBuf,
-    /// Detach although it is in use
+    /// End it although it is in use
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -281,10 +284,10 @@ pub(crate) struct Check {
 /// Copy files out of a store without mounting it
 ///
 /// Reads LOWER, or only PATH inside of it, and writes plain files to DEST, which must not exist
-/// yet.
+/// yet. What would give rights is left out unless --privileged is given: a store may be prepared.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "hsci export LOWER [PATH] DEST",
+    override_usage = "hsci export [OPTIONS] LOWER [PATH] DEST",
     after_help = "Examples:
   hsci export /srv/store /tmp/all
   hsci export /srv/store 2025/app.log /tmp/app.log"
@@ -293,6 +296,10 @@ pub(crate) struct Export {
     /// The store, a path relative to it, and where to write
     #[arg(value_names = ["LOWER", "DEST"], required = true, num_args = 2..=3)]
     paths: Vec<PathBuf>,
+    /// Copy devices, set-user-id and set-group-id bits, and the attributes `security.*` and
+    /// `trusted.*` as well
+    #[arg(long)]
+    pub(crate) privileged: bool,
 }
 
 impl Export {
@@ -319,6 +326,42 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
+/// Make the crate of an extension, ready to be changed
+///
+/// It builds, passes its tests (conformance, a power cut, a real mount and the death of its worker)
+/// and mounts as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci new shout                            changes the bytes of files
+  hsci new keep --kind layer                changes any operation
+  hsci new shout --bundle compressfs        its program also holds compressfs, to stack them
+  hsci new shout --sources ~/hsci           built with the sources of HSCI that are there")]
+pub(crate) struct New {
+    /// What `--extension` is going to call it
+    pub(crate) name: String,
+    /// What it changes
+    #[arg(long, value_enum, default_value_t = NewKind::Content)]
+    pub(crate) kind: NewKind,
+    /// Extensions that its program is to hold as well
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) bundle: Vec<String>,
+    /// Where to make it; a directory of its name if omitted
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Sources of HSCI to build with, in place of the published crates
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sources: Option<PathBuf>,
+}
+
+/// What a new extension changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NewKind {
+    /// The bytes of regular files
+    Content,
+    /// Any operation
+    Layer,
+}
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -329,13 +372,6 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: Shell,
-}
-
-/// Supervise a mount (started by `hsci mount`)
-#[derive(Debug, Args)]
-pub(crate) struct Supervise {
-    /// What to mount, as the mounting process wrote it
-    pub(crate) job: String,
 }
 
 /// Write man pages, completion scripts and a unit of systemd below a directory

@@ -4,6 +4,7 @@ mod algorithm;
 mod doctor;
 mod generate;
 mod mount;
+mod new;
 mod offline;
 mod policy;
 mod settle;
@@ -36,8 +37,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Policy(args) => policy::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::New(args) => new::run(args),
         Command::Completions(args) => generate::completions(args),
-        Command::Supervise(args) => mount::supervise(args),
+        Command::Supervise => mount::supervise(),
         Command::Generate(args) => generate::generate(args),
     }
 }

@@ -8,7 +8,7 @@ use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
 };
 use clap_complete::env::{CompleteEnv, Shells};
-use hsci_host::supervisor::table;
+use hsci_host::control::mounts;
 use hsci_language::{FileType, OpenFlag, Operation};
 
 use crate::cli;
@@ -35,7 +35,7 @@ pub(crate) fn script(shell: &str) -> Vec<u8> {
 /// Directories that are mounted, or any directory where none begins so.
 pub(crate) fn mounts() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
-        let dirs = table::all().unwrap_or_default().into_iter().map(|mounted| mounted.dir);
+        let dirs = mounts::all().unwrap_or_default().into_iter().map(|mounted| mounted.dir);
         let here = std::env::current_dir().unwrap_or_default();
         let mounts = beginning_with(current, dirs, &here);
         if mounts.is_empty() { PathCompleter::dir().complete(current) } else { mounts }

@@ -1,10 +1,14 @@
 //! Questions and orders to a mounted file system, which travel as extended attributes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use hsci_extension::CONTROL_PREFIX;
+use hsci_host::control::Channel;
+use hsci_host::control::mounts::{self, Mounted};
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::supervisor;
+use hsci_protocol::control::{Command, Reply};
 use rustix::fs::{XattrFlags, getxattr, lgetxattr, setxattr};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -77,19 +81,27 @@ pub(crate) fn failure(path: &Path, wanted: &str, errno: Errno) -> Failure {
     }
 }
 
-/// True if `path` lies in a mount of ours.
+/// True if `path` lies in a mount of ours, as the kernel says.
 pub(crate) fn is_mount(path: &Path) -> bool {
-    ask(path, "status").is_ok()
+    require_mount(path).is_ok()
 }
 
-/// Refuses a path that is missing or lies in no mount of ours.
-pub(crate) fn require_mount(path: &Path) -> Result<()> {
-    match ask(path, "status") {
-        Ok(_) => Ok(()),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Err(not_mounted(path)),
+/// The mount that a path lies in; refuses one that is missing or lies in no mount of ours.
+pub(crate) fn require_mount(path: &Path) -> Result<Mounted> {
+    match mounts::containing(path) {
+        Ok(Some(mounted)) => Ok(mounted),
+        Ok(None) => Err(not_mounted(path)),
         Err(errno) => Err(of_path(path, errno)),
     }
 }
+
+/// Asks the supervisor of a mount; nothing if it does not answer.
+pub(crate) fn ask_supervisor(mounted: &Mounted, command: Command) -> Option<Reply> {
+    Channel::open(mounted).and_then(|channel| channel.ask(command, ANSWER)).ok()
+}
+
+/// Time for an answer of a supervisor that asks its worker.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// The failure of a path that lies in no mount of ours.
 pub(crate) fn not_mounted(path: &Path) -> Failure {

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use hsci_host::failure::{Exit, Failure};
+
+use hsci_protocol::describe::Description;
 
 use crate::Result;
 
@@ -14,13 +17,38 @@ const PREFIX: &str = "hsci-extension-";
 
 /// The program of an extension: next to this program, or else on PATH.
 pub(crate) fn find(name: &str) -> Result<PathBuf> {
+    find_in(name, directories())
+}
+
+/// The program of the extension that a store names. Whoever made the store chooses the name, so root
+/// looks only where root's programs are.
+pub(crate) fn find_for_store(name: &str) -> Result<PathBuf> {
+    if !rustix::process::geteuid().is_root() {
+        return find(name);
+    }
+    find_in(name, own_directory().into_iter().chain(SYSTEM.map(PathBuf::from)).collect())
+}
+
+/// Where programs of the system are installed.
+const SYSTEM: [&str; 4] = ["/usr/local/lib/hsci", "/usr/local/bin", "/usr/lib/hsci", "/usr/bin"];
+
+fn find_in(name: &str, directories: Vec<PathBuf>) -> Result<PathBuf> {
     if !is_valid(name) {
         let text = format!("extension `{name}`: a name has letters, digits, `-` and `_` only");
         return Err(Failure::new(Exit::Usage, text));
     }
     let program = format!("{PREFIX}{name}");
-    let mut candidates = directories().into_iter().map(|directory| directory.join(&program));
+    let mut candidates = directories.into_iter().map(|directory| directory.join(&program));
     candidates.find(|path| is_program(path)).ok_or_else(|| unknown(name))
+}
+
+/// What a program says of the extensions that it holds; nothing if it does not say.
+pub(crate) fn describe(program: &Path) -> Vec<Description> {
+    let described = Command::new(program).arg("describe").stdin(Stdio::null()).output();
+    described
+        .ok()
+        .and_then(|output| serde_json::from_slice(&output.stdout).ok())
+        .unwrap_or_default()
 }
 
 /// Names of all extensions that can be found.
@@ -46,13 +74,16 @@ fn is_program(path: &Path) -> bool {
 }
 
 fn directories() -> Vec<PathBuf> {
-    let own = std::env::current_exe().ok();
-    let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let own = own_directory();
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
     // A relative entry would make the program depend on where the command is called.
     own.into_iter()
         .chain(std::env::split_paths(&path).filter(|entry| entry.is_absolute()))
         .collect()
+}
+
+fn own_directory() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }
 
 fn unknown(name: &str) -> Failure {

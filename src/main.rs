@@ -14,6 +14,7 @@ mod extension_program;
 mod fence;
 mod mount_helper;
 mod mount_options;
+mod option_values;
 
 mod ui;
 mod usage_error;
@@ -60,7 +61,8 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
 fn complain(program: &str, failure: &Failure) -> ExitCode {
     // A program that ran on our behalf may have said it already.
     if !failure.text.is_empty() {
-        ui::warn(&format!("{program}: {failure}"));
+        let text = failure.to_string();
+        ui::warn(&format!("{program}: {}", hsci_host::failure::printable(&text)));
     }
     ExitCode::from(failure.exit.code())
 }

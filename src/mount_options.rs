@@ -10,6 +10,8 @@ use hsci_host::failure::{Exit, Failure};
 pub(crate) struct MountOptions {
     /// What the kernel does for every file system.
     pub(crate) flags: MountFlags,
+    /// Those of them that were turned off by name.
+    pub(crate) allowed: MountFlags,
     /// Extensions named by `extension=NAME`, the topmost first.
     pub(crate) extensions: Vec<String>,
     /// The rest, for the host and the extension: names and values, in order.
@@ -69,8 +71,8 @@ const IGNORED: [&str; 22] = [
 impl MountOptions {
     /// Sorts options as mount(8) passes them: texts of names and values, separated by commas.
     pub(crate) fn parse(texts: &[String]) -> Result<Self> {
-        let mut options =
-            Self { flags: MountFlags::empty(), extensions: Vec::new(), own: Vec::new() };
+        let (none, nobody) = (MountFlags::empty(), Vec::new());
+        let mut options = Self { flags: none, allowed: none, extensions: nobody, own: Vec::new() };
         for option in texts.iter().flat_map(|text| text.split(',')) {
             options.add(option)?;
         }
@@ -80,6 +82,7 @@ impl MountOptions {
     fn add(&mut self, option: &str) -> Result<()> {
         if let Some(&(_, flag, on)) = GENERIC.iter().find(|(name, ..)| *name == option) {
             self.flags.set(flag, on);
+            self.allowed.set(flag, !on);
             return Ok(());
         }
         let (name, value) = option.split_once('=').unwrap_or((option, ""));

@@ -15,6 +15,9 @@ pub(crate) struct Enforcement {
     /// Go on although not all of it can be enforced here, and say what
     #[arg(long)]
     pub(crate) allow_partial: bool,
+    /// Go on although an expectation in the policy does not hold
+    #[arg(long)]
+    pub(crate) allow_unmet: bool,
 }
 
 /// Where the policies of a machine are.

@@ -1,11 +1,11 @@
 //! `hsci mount`, and the supervisor that it starts.
 
 use hsci_host::supervisor::{self, KernelSide};
-use hsci_protocol::mount::{Job, MountOption, MountRequest};
+use hsci_protocol::mount::{Job, MountRequest};
 
-use crate::cli::{DEFAULT_EXTENSION, Mount, Supervise};
+use crate::cli::{DEFAULT_EXTENSION, Mount};
 use crate::mount_options::MountOptions;
-use crate::{Result, callers, extension_program, fence};
+use crate::{Result, callers, extension_program, fence, option_values, ui};
 
 /// What the supervisors of mounts use of the kernel.
 pub(super) const KERNEL_SIDE: KernelSide =
@@ -19,18 +19,26 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         extensions.push(DEFAULT_EXTENSION.to_owned());
     }
     let program = extension_program::find(&extensions[0])?;
+    let described = extension_program::describe(&program);
+    for one in
+        described.iter().filter(|one| extensions.contains(&one.name) && !one.needs.is_empty())
+    {
+        let needs = one.needs.join(", ");
+        ui::warn(&format!("hsci: extension `{}` uses more than the store: {needs}", one.name));
+    }
     let request = MountRequest {
         lower: args.lower().to_owned(),
         dir: args.dir().to_owned(),
         extensions,
         flags: options.flags.bits(),
-        options: options.own.into_iter().map(|(name, value)| MountOption(name, value)).collect(),
+        allowed: options.allowed.bits(),
+        options: option_values::resolve(options.own, &described)?,
         foreground: args.foreground,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)
 }
 
 /// Serves a mount until it ends.
-pub(crate) fn supervise(args: &Supervise) -> Result<()> {
-    supervisor::supervise(&args.job, KERNEL_SIDE)
+pub(crate) fn supervise() -> Result<()> {
+    supervisor::supervise(KERNEL_SIDE)
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 use hsci_host::supervisor::StoreFile;
 use hsci_protocol::check::{CheckEvent, CheckFinding, Checked, Severity};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -17,8 +17,8 @@ use crate::{Result, control, extension_program, ui};
 
 /// The extension that made a store; nothing if the directory has no mark of a store.
 fn extension_of(lower: &Path) -> Result<Option<String>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = open(lower, flags, Mode::empty()).map_err(|errno| control::of_path(lower, errno))?;
+    let place = place::open_dir(lower)?;
+    let root = place.read().map_err(|errno| control::of_path(lower, errno))?;
     if control::is_mount(lower) {
         let text = format!("{}: is mounted; `hsci unmount` it first", lower.display());
         return Err(Failure::new(Exit::InUse, text));
@@ -29,7 +29,7 @@ fn extension_of(lower: &Path) -> Result<Option<String>> {
 
 /// The program that works on a store, with the first of its arguments.
 fn program(task: &str, lower: &Path, extension: &str) -> Result<Command> {
-    let program = extension_program::find(extension)
+    let program = extension_program::find_for_store(extension)
         .map_err(|failure| Failure::new(Exit::Store, format!("{}: {failure}", lower.display())))?;
     let mut command = Command::new(program);
     command.arg(task).arg(lower).arg(extension);
@@ -58,6 +58,7 @@ pub(crate) fn export(args: &Export) -> Result<()> {
     let extension = extension_of(lower)?.unwrap_or_else(|| DEFAULT_EXTENSION.to_owned());
     let mut command = program("export", lower, &extension)?;
     command.arg(path.unwrap_or(Path::new("."))).arg(dest);
+    command.args(args.privileged.then_some("--privileged"));
     let progress = ui::spinner("exporting");
     let status = command.stdin(Stdio::null()).status();
     progress.finish_and_clear();

@@ -9,10 +9,12 @@ mod names;
 mod partial;
 mod test;
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 use hsci_language::Diagnostic;
 use rustix::io::Errno;
 
@@ -34,7 +36,7 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
         PolicyCommand::Explain(args) => explain::run(args),
         PolicyCommand::Test(args) => test::run(args),
         PolicyCommand::Load(args) => {
-            force::put(&args.file, &Reviewed::new(&args.file)?, args.enforcement)
+            force::put(&args.file, &Reviewed::to_enforce(&args.file)?, args.enforcement)
         }
         PolicyCommand::Unload(_) => force::unload(),
         PolicyCommand::List(args) => list::run(args),
@@ -51,7 +53,16 @@ pub(super) struct Reviewed {
 impl Reviewed {
     /// Reads, checks and compiles a policy. A failure is one of reading the file.
     pub(super) fn new(path: &Path) -> Result<Self> {
-        let text = read(path)?;
+        Self::read_by(path, |path| File::open(path).map_err(|error| of_path(path, &error)))
+    }
+
+    /// The same of a policy that is to come into force: root takes only what nobody else can have written.
+    pub(super) fn to_enforce(path: &Path) -> Result<Self> {
+        Self::read_by(path, place::open_file)
+    }
+
+    fn read_by(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Self> {
+        let text = read(path, open)?;
         let checked = hsci_language::check(&text, &MachineNames::new());
         let mut diagnostics = checked.diagnostics;
         let mut usable = None;
@@ -83,33 +94,31 @@ impl Reviewed {
 }
 
 /// The text of a policy: of a file, or of all in a directory together, in the order of their names.
-fn read(path: &Path) -> Result<String> {
-    let fail = |path: &Path, error: &std::io::Error| {
-        control::of_path(path, Errno::from_io_error(error).unwrap_or(Errno::IO))
-    };
+fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<String> {
     if !path.is_dir() {
-        return read_file(path);
+        return read_file(path, open(path)?);
     }
-    let entries = std::fs::read_dir(path).map_err(|error| fail(path, &error))?;
+    let entries = std::fs::read_dir(path).map_err(|error| of_path(path, &error))?;
     let names = entries.map(|entry| entry.map(|entry| entry.path()));
     let mut names: Vec<_> =
-        names.collect::<std::io::Result<_>>().map_err(|error| fail(path, &error))?;
+        names.collect::<std::io::Result<_>>().map_err(|error| of_path(path, &error))?;
     names.retain(|name| name.extension().is_some_and(|extension| extension == "policy"));
     names.sort();
     if names.is_empty() {
         let text = format!("{}: no file NAME.policy in it", path.display());
         return Err(Failure::new(Exit::Missing, text));
     }
-    names.iter().map(|name| read_file(name)).collect::<Result<Vec<_>>>().map(|all| all.join("\n"))
+    let texts = names.iter().map(|name| read_file(name, open(name)?));
+    texts.collect::<Result<Vec<_>>>().map(|all| all.join("\n"))
 }
 
-fn read_file(path: &Path) -> Result<String> {
-    let fail = |error: std::io::Error| {
-        control::of_path(path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    };
-    let file = std::fs::File::open(path).map_err(fail)?;
+fn of_path(path: &Path, error: &std::io::Error) -> Failure {
+    control::of_path(path, Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+fn read_file(path: &Path, file: File) -> Result<String> {
     let mut bytes = Vec::new();
-    file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(|error| of_path(path, &error))?;
     let refuse = |why: &str| Failure::new(Exit::No, format!("{}: {why}", path.display()));
     if bytes.len() as u64 > MAX_LEN {
         return Err(refuse("longer than 16 MiB; split it"));

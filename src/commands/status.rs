@@ -4,26 +4,29 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hsci_host::control::{self as channel, mounts};
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::supervisor::table::{self, Mounted};
+use hsci_protocol::policy::PolicyStatus;
+use hsci_protocol::status::{SandboxStatus, Status, SupervisorStatus, WorkerStatus};
 use indicatif::HumanDuration;
-use serde_json::{Value, json};
 
 use super::policy;
-use crate::cli::Status;
+use crate::cli::Status as Arguments;
 use crate::{Result, control, ui};
 
-/// The question put to a mount.
-const QUESTION: &str = "status";
-
 /// Shows one mount, or all of them.
-pub(crate) fn run(args: &Status) -> Result<()> {
+pub(crate) fn run(args: &Arguments) -> Result<()> {
     if let Some(dir) = &args.dir {
-        control::require_mount(dir)?;
-        let status = ask(dir)?;
-        return if args.json { ui::print_json(&status) } else { ui::print(&describe(&status)) };
+        let status = one(dir)?;
+        if args.json {
+            ui::print_json(&status)?;
+        } else {
+            ui::print(&describe(&status))?;
+        }
+        return refuse_silent(&status);
     }
-    let all: Vec<Value> = table::all()?.iter().map(ask_or_explain).collect();
+    let mut all = channel::statuses(&mounts::all()?);
+    all.iter_mut().for_each(add_calls);
     if args.json {
         return ui::print_json(&all);
     }
@@ -33,87 +36,124 @@ pub(crate) fn run(args: &Status) -> Result<()> {
     ui::print(&all.iter().map(describe).collect::<Vec<_>>().join("\n"))
 }
 
-fn ask(dir: &Path) -> Result<Value> {
-    let answer = control::ask(dir, QUESTION).map_err(|errno| control::of_path(dir, errno))?;
-    let mut status: Value = control::parse(dir, QUESTION, &answer)?;
-    if let (Some(calls), Some(status)) = (policy::calls(dir), status.as_object_mut()) {
-        status.insert("calls".to_owned(), calls.into());
+/// The mount that a path lies in.
+fn one(path: &Path) -> Result<Status> {
+    let mounted = control::require_mount(path)?;
+    let mut status = channel::statuses(&[mounted]).pop().expect("one for each");
+    if let (Some(why), None) = (&status.silent, &status.supervisor) {
+        let text = format!("{}: {why}", status.dir.display());
+        return Err(Failure::new(Exit::Internal, text));
     }
+    add_calls(&mut status);
     Ok(status)
 }
 
-/// What a mount says, or why it says nothing: those of other users and dead ones are listed too.
-fn ask_or_explain(mounted: &Mounted) -> Value {
-    ask(&mounted.dir).unwrap_or_else(|Failure { exit, text }| {
-        let reason = if exit == Exit::Impossible { "mounted by another user" } else { &text };
-        json!({ "dir": mounted.dir, "lower": mounted.lower, "silent": reason })
-    })
+fn add_calls(status: &mut Status) {
+    if status.worker.is_some() {
+        status.calls = policy::calls(&status.dir);
+    }
 }
 
-fn describe(status: &Value) -> String {
-    let mut text = format!("{}\n", ui::bold(status["dir"].as_str().unwrap_or("?")));
-    let mut line = |name: &str, value: &str| {
-        if !value.is_empty() {
-            let _ = writeln!(text, "  {name:<11} {value}");
+/// What is known of a mount was shown, and it does not answer all the same.
+fn refuse_silent(status: &Status) -> Result<()> {
+    match &status.silent {
+        Some(why) if status.supervisor.as_ref().is_some_and(|one| one.supervised) => {
+            Err(Failure::new(Exit::Internal, format!("{}: {why}", status.dir.display())))
         }
-    };
-    let word = |name: &str| status[name].as_str().unwrap_or_default();
-    let extensions = status["extensions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let extensions: Vec<_> = extensions.iter().filter_map(Value::as_str).collect();
-    line("lower", word("lower"));
-    line("silent", word("silent"));
-    line("extensions", &extensions.join(", "));
-    if status["read_only"] == true {
-        line("read-only", "yes");
+        _ => Ok(()),
     }
-    if let Some(since) = status["since"].as_u64() {
-        let since = UNIX_EPOCH + Duration::from_secs(since);
-        let age = SystemTime::now().duration_since(since).unwrap_or_default();
-        line("mounted", &format!("{} ago", HumanDuration(age)));
+}
+
+/// Lines of names and values.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            let _ = writeln!(self.0, "  {name:<11} {value}");
+        }
     }
-    if let Some(workers @ 2..) = status["workers"].as_u64() {
-        line("workers", &format!("{} replaced so far", workers - 1));
+}
+
+fn describe(status: &Status) -> String {
+    let mut lines = Lines(format!("{}\n", ui::bold(&status.dir.display().to_string())));
+    lines.add("lower", &status.lower.display().to_string());
+    lines.add("silent", status.silent.as_deref().unwrap_or_default());
+    if let Some(supervisor) = &status.supervisor {
+        add_supervisor(&mut lines, supervisor);
     }
-    if status["supervised"] == false {
-        line("supervisor", "gone: a worker that dies is not replaced");
+    if let Some(worker) = &status.worker {
+        add_worker(&mut lines, worker, status.calls);
     }
-    line("profile", &with_reason(word("profile"), word("profile_reason")));
-    if let Some(fenced) = status["fenced"].as_bool() {
-        line("fenced", &with_reason(if fenced { "yes" } else { "no" }, word("fenced_reason")));
+    let log = status.supervisor.as_ref().and_then(|supervisor| supervisor.log.as_ref());
+    lines.add("log", &log.map(|log| log.display().to_string()).unwrap_or_default());
+    lines.0
+}
+
+fn add_supervisor(lines: &mut Lines, supervisor: &SupervisorStatus) {
+    if !supervisor.supervised {
+        return lines.add("supervisor", "gone: a worker that dies is not replaced");
     }
-    line("policy", &judgement(&status["policy"]));
-    let requests = status["requests"].as_object();
-    let requests = requests.map(|by_kind| by_kind.values().filter_map(Value::as_u64).sum::<u64>());
-    let calls = status["calls"].as_u64().map(|calls| format!("{calls} calls, "));
-    let calls = calls.unwrap_or_default();
-    line("requests", &requests.map(|sum| format!("{calls}{sum} dispatched")).unwrap_or_default());
-    if let (Some(inodes), Some(open)) = (status["inodes"].as_u64(), status["descriptors"].as_u64())
-    {
-        line("inodes", &format!("{inodes} known, {open} descriptors open"));
+    lines.add("extensions", &supervisor.extensions.join(", "));
+    if supervisor.read_only {
+        lines.add("read-only", "yes");
     }
-    line("log", word("log"));
+    let since = UNIX_EPOCH + Duration::from_secs(supervisor.since);
+    let age = SystemTime::now().duration_since(since).unwrap_or_default();
+    lines.add("mounted", &format!("{} ago", HumanDuration(age)));
+    if supervisor.workers > 1 {
+        lines.add("workers", &format!("{} replaced so far", supervisor.workers - 1));
+    }
+    let fenced = if supervisor.fenced { "yes" } else { "no" };
+    lines.add("fenced", &with_reason(fenced, &supervisor.fenced_reason));
+}
+
+fn add_worker(lines: &mut Lines, worker: &WorkerStatus, calls: Option<u64>) {
+    lines.add("profile", &with_reason(&worker.profile, &worker.profile_reason));
+    lines.add("sandbox", &sandbox(&worker.sandbox));
+    lines.add("policy", &worker.policy.as_ref().map(judgement).unwrap_or_default());
+    let calls = calls.map(|calls| format!("{calls} calls, ")).unwrap_or_default();
+    let sum: u64 = worker.requests.values().sum();
+    lines.add("requests", &format!("{calls}{sum} dispatched"));
+    let (inodes, open) = (worker.inodes, worker.descriptors);
+    lines.add("inodes", &format!("{inodes} known, {open} descriptors open"));
+    for refused in &worker.quarantined {
+        let what = format!("{} of /{}", refused.operation, refused.path.display());
+        let why = "several workers died of it; `hsci upgrade` tries again";
+        lines.add("refused", &format!("{what}: {why}"));
+    }
+}
+
+/// What may be used beside the store.
+fn sandbox(sandbox: &SandboxStatus) -> String {
+    let mut text = "the store".to_owned();
+    if !sandbox.needs.is_empty() {
+        let _ = write!(text, ", and as the extension asks: {}", sandbox.needs.join(", "));
+    }
+    if !sandbox.kept.is_empty() {
+        let _ = write!(text, "; not given up: {}", sandbox.kept.join(", "));
+    }
     text
 }
 
-/// What the policy in force does on a mount; nothing if there is none, or if it is about others.
-fn judgement(policy: &Value) -> String {
-    if policy["concerned"] != true {
+/// What the policy in force does on a mount; nothing if none of its rules applies there.
+fn judgement(policy: &PolicyStatus) -> String {
+    if !policy.concerned {
         return String::new();
     }
-    let by = match (policy["guarded"] == true, policy["permissive"] == true) {
+    let by = match (policy.guarded, policy.permissive) {
         (true, _) => "the guard judges all calls",
         (false, true) => "reports only",
         (false, false) => "judged by the host: what the kernel hands over",
     };
-    let mut text = format!("{}: {by}", policy["file"].as_str().unwrap_or("?"));
-    if policy["opens_unseen"] == true {
-        text += "; opens are not seen, mount it anew";
+    let mut text = format!("{}: {by}", policy.file.display());
+    if policy.opens_unseen {
+        text += "; opens are not seen, mount it again";
     }
-    if let Some(reason) = policy["callers_reason"].as_str() {
+    if let Some(reason) = &policy.callers_reason {
         let _ = write!(text, "; callers are looked up in /proc ({reason})");
     }
-    let count = |name: &str| policy[name].as_u64().unwrap_or_default();
-    let _ = write!(text, "; {} judged, {} denied", count("judged"), count("denied"));
+    let _ = write!(text, "; {} judged, {} denied", policy.judged, policy.denied);
     text
 }
 

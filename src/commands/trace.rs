@@ -20,7 +20,7 @@ use crate::{Result, control, ui};
 struct Line {
     /// Seconds since the machine was started.
     seconds: f64,
-    /// `audited`, `denied`, `fenced` or `undecidable`.
+    /// `audited`, `denied`, `would deny`, `fenced` or `undecidable`.
     kind: String,
     operation: Option<String>,
     /// The last name of the path, or on a mount all of it.
@@ -46,6 +46,7 @@ impl Line {
             kind: match event.kind {
                 Kind::Audited => "audited".to_owned(),
                 Kind::Denied => "denied".to_owned(),
+                Kind::WouldDeny => "would deny".to_owned(),
                 Kind::Fenced => "fenced".to_owned(),
                 Kind::Undecidable => "undecidable".to_owned(),
             },

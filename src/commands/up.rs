@@ -2,24 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use hsci_host::control::mounts;
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::supervisor::{self, table};
+use hsci_host::place::{self, Place};
+use hsci_host::supervisor;
 use hsci_language::glob::{Component, Pattern};
 use hsci_language::policy::Target;
-use hsci_protocol::mount::{Job, MountOption, MountRequest};
+use hsci_protocol::mount::{Job, MountRequest};
+
+use rustix::fs::Dir;
 
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
 use crate::cli::{Down, Up};
-use crate::{Result, extension_program, ui};
+use crate::{Result, extension_program, option_values, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
 pub(crate) fn up(args: &Up) -> Result<()> {
-    let reviewed = Reviewed::new(&args.policy)?;
+    let reviewed = Reviewed::to_enforce(&args.policy)?;
     let Some((policy, _)) = &reviewed.usable else {
         return Err(reviewed.failure(&args.policy));
     };
@@ -27,7 +30,8 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     let mounted = mounted()?;
     let mut failed = Vec::new();
     for target in &policy.targets {
-        let places = places(target);
+        let (places, refused) = places(target);
+        failed.extend(refused);
         if places.is_empty() {
             ui::print(&format!("target {}: no such directory\n", target.name))?;
         }
@@ -48,13 +52,14 @@ pub(crate) fn up(args: &Up) -> Result<()> {
 
 /// Unmounts the targets of a policy, and ends the policy in force.
 pub(crate) fn down(args: &Down) -> Result<()> {
-    let reviewed = Reviewed::new(&args.policy)?;
+    let reviewed = Reviewed::to_enforce(&args.policy)?;
     let Some((policy, _)) = &reviewed.usable else {
         return Err(reviewed.failure(&args.policy));
     };
     let mounted = mounted()?;
     let mut failed = Vec::new();
-    for place in policy.targets.iter().flat_map(places).filter(|place| mounted.contains(place)) {
+    let places = policy.targets.iter().flat_map(|target| places(target).0);
+    for place in places.filter(|place| mounted.contains(place)) {
         match supervisor::unmount(&place, args.force) {
             Ok(()) => ui::print(&format!("{}: unmounted\n", place.display()))?,
             Err(failure) => failed.push(failure),
@@ -69,7 +74,7 @@ pub(crate) fn down(args: &Down) -> Result<()> {
 }
 
 fn mounted() -> Result<BTreeSet<PathBuf>> {
-    Ok(table::all()?.into_iter().map(|mounted| mounted.dir).collect())
+    Ok(mounts::all()?.into_iter().map(|mounted| mounted.dir).collect())
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
@@ -79,12 +84,11 @@ fn mount(target: &Target, dir: &Path) -> Result<()> {
         dir: dir.to_owned(),
         extensions: vec![target.extension.clone()],
         flags: 0,
-        options: target
-            .options
-            .iter()
-            .cloned()
-            .map(|(name, value)| MountOption(name, value))
-            .collect(),
+        allowed: 0,
+        options: option_values::resolve(
+            target.options.clone(),
+            &extension_program::describe(&program),
+        )?,
         foreground: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)
@@ -100,12 +104,16 @@ fn first_of(failed: Vec<Failure>) -> Result<()> {
     Err(first)
 }
 
-/// The directories and files of a target that are there.
-fn places(target: &Target) -> BTreeSet<PathBuf> {
-    target.root.patterns.iter().flat_map(|pattern| expand(&pattern.components)).collect()
+/// The directories and files of a target that are there, and why some are left out: no symbolic link
+/// is followed in a part of a path that others than root can change.
+fn places(target: &Target) -> (BTreeSet<PathBuf>, Vec<Failure>) {
+    let mut refused = Vec::new();
+    let patterns = target.root.patterns.iter();
+    let places = patterns.flat_map(|pattern| expand(&pattern.components, &mut refused)).collect();
+    (places, refused)
 }
 
-fn expand(components: &[Component]) -> Vec<PathBuf> {
+fn expand(components: &[Component], refused: &mut Vec<Failure>) -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("/")];
     for component in components {
         let one = Pattern { absolute: false, components: vec![component.clone()] };
@@ -114,22 +122,45 @@ fn expand(components: &[Component]) -> Vec<PathBuf> {
                 let name = OsStr::from_bytes(name.strip_prefix(b"/").unwrap_or(&name));
                 places.iter().map(|place| place.join(name)).collect()
             }
-            None => places.iter().flat_map(|place| matching(place, &one)).collect(),
+            None => {
+                let names = |place: &PathBuf| matching(place, &one, refused);
+                places.iter().flat_map(names).collect()
+            }
         };
     }
-    places.retain(|place| place.exists());
-    places
+    let found = places.into_iter().filter_map(|place| keep(place::open(&place), refused));
+    found.map(|place| place.path().to_owned()).collect()
 }
 
 /// What lies in a directory under names that match.
-fn matching(dir: &Path, pattern: &Pattern) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(std::result::Result::ok);
-    let names = entries.map(|entry| entry.file_name());
-    names.filter(|name| pattern.matches(&[name.as_bytes()])).map(|name| dir.join(name)).collect()
+fn matching(dir: &Path, pattern: &Pattern, refused: &mut Vec<Failure>) -> Vec<PathBuf> {
+    let Some(opened) = keep(place::open_dir(dir), refused) else { return Vec::new() };
+    let entries = opened.read().and_then(Dir::new).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| {
+        let name = entry.file_name().to_bytes();
+        let is_meant = !matches!(name, b"." | b"..") && pattern.matches(&[name]);
+        is_meant.then(|| dir.join(OsStr::from_bytes(name)))
+    });
+    names.collect()
+}
+
+/// What is missing is left out silently; what would lead astray is not.
+fn keep(opened: Result<Place>, refused: &mut Vec<Failure>) -> Option<Place> {
+    match opened {
+        Ok(place) => Some(place),
+        Err(failure) => {
+            if failure.exit != Exit::Missing {
+                refused.push(failure);
+            }
+            None
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -144,7 +175,8 @@ mod tests {
             ..Default::default()
         };
         let policy = hsci_language::check(&text, &names).policy.expect("a policy");
-        let found = places(&policy.targets[0]);
+        let (found, refused) = places(&policy.targets[0]);
+        assert!(refused.is_empty(), "{refused:?}");
         assert_eq!(found, BTreeSet::from(["a/mail", "b/mail"].map(|name| dir.path().join(name))));
     }
 }

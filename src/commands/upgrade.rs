@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use hsci_host::control as channel;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::supervisor;
 
@@ -11,23 +12,28 @@ use crate::{Result, control, extension_program, ui};
 /// Has the extension's program that is installed now serve a mount.
 pub(crate) fn run(args: &Upgrade) -> Result<()> {
     let dir = &args.dir;
-    control::require_mount(dir)?;
-    let question = "status";
-    let answer = control::ask(dir, question).map_err(|errno| control::of_path(dir, errno))?;
-    let status: serde_json::Value = control::parse(dir, question, &answer)?;
-    refuse_broken(status["extensions"][0].as_str().unwrap_or_default())?;
+    let mounted = control::require_mount(dir)?;
+    let status = channel::statuses(&[mounted]).pop().expect("one for each");
+    let extensions = status.supervisor.map(|supervisor| supervisor.extensions).unwrap_or_default();
+    if let Some(extension) = extensions.first() {
+        refuse_broken(extension)?;
+    }
     let status = supervisor::upgrade(dir)?;
+    let supervisor = status.supervisor.unwrap_or_default();
+    let worker = status.worker.unwrap_or_default();
     // The kernel names a program so that has been replaced since it was started.
-    if status["program"].as_str().is_none_or(|program| program.ends_with(" (deleted)")) {
-        let log = status["log"].as_str().unwrap_or("its standard error");
+    let program = worker.program.as_ref().and_then(|program| program.to_str());
+    if program.is_none_or(|program| program.ends_with(" (deleted)")) {
+        let log =
+            supervisor.log.map_or("its standard error".to_owned(), |log| log.display().to_string());
         let text = format!(
             "{}: the new program could not take over, the old one goes on; {log} says why",
             dir.display()
         );
         return Err(Failure::new(Exit::Internal, text));
     }
-    let version = status["version"].as_str().unwrap_or("?");
-    ui::print(&format!("{}: worker {}, version {version}\n", dir.display(), status["workers"]))
+    let (workers, version) = (supervisor.workers, worker.version);
+    ui::print(&format!("{}: worker {workers}, version {version}\n", dir.display()))
 }
 
 /// The worker that serves is not stopped for a program that cannot even tell its name.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsci_extension::options::{OptionKind, OptionSpec};
-use hsci_extension::{Call, Environment, Errno, Error, Extension, Ino, Result, Stack};
+use hsci_extension::{Call, Environment, Errno, Error, Extension, Ino, Needs, Result, Stack};
 use hsci_host::program::{extension, run};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -30,12 +30,19 @@ impl Extension for Faulty {
             FAULTS.contains(&text).then_some(()).ok_or_else(|| format!("none of {FAULTS:?}"))
         };
         let any = |_: &str| Ok(());
+        let start = |text: &str| {
+            ["", "hang", "panic"]
+                .contains(&text)
+                .then_some(())
+                .ok_or_else(|| "hang or panic".to_owned())
+        };
         let text = |name, help, check, default| {
             OptionSpec::new(name, help, OptionKind::Text { check, placeholder: "TEXT" }, default)
         };
         vec![
             text("fault", "what goes wrong", known, "panic"),
             text("cgroup", "a control group that limits memory", any, ""),
+            text("start", "how the start fails", start, ""),
             text("count", "a file that gets a byte for each fault", any, "/dev/null"),
             OptionSpec::new(
                 "every",
@@ -46,8 +53,19 @@ impl Extension for Faulty {
         ]
     }
 
+    fn needs() -> Needs {
+        Needs { files: true, ..Needs::default() }
+    }
+
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
         let options = &environment.options;
+        match options.text("start") {
+            "hang" => loop {
+                std::thread::park();
+            },
+            "panic" => panic!("no start on purpose"),
+            _ => {}
+        }
         Ok(Arc::new(Layer {
             below: Arc::clone(&environment.lower),
             fault: options.text("fault").to_owned(),

@@ -6,6 +6,8 @@ package=$1 root=$2 suite=$3
 passed=0
 
 finish() {
+    # Its host ends with it.
+    umount "$root/tmp/files" 2> /dev/null || true
     umount -l "$root/proc" "$root/dev" 2> /dev/null || true
     # Nothing of this machine may be reached through it any more.
     if ! grep -q " $root/" /proc/self/mountinfo; then
@@ -32,7 +34,7 @@ check() {
 
 files() { (cd "$root" && find etc usr var run -not -path 'var/*' -not -path '*/ld.so.cache' | sort); }
 
-is_refused() { ! "$@" 2> "$root/tmp/refused" && grep -q 'hsci status' "$root/tmp/refused"; }
+is_refused() { ! "$@" > "$root/tmp/refused" 2>&1 && grep -q 'hsci status' "$root/tmp/refused"; }
 
 debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" > "$root.log" 2>&1 \
     || { tail "$root.log" >&2; exit 1; }
@@ -42,7 +44,7 @@ mount --rbind /dev "$root/dev"
 files > "$root/tmp/before"
 cp "$package" "$root/tmp/hsci.deb"
 
-install_it() { inside apt-get -qq install --no-install-recommends -y /tmp/hsci.deb > /dev/null; }
+install_it() { inside apt-get -qq install --no-install-recommends -y /tmp/hsci.deb > /dev/null 2>&1; }
 use_it() {
     inside sh -eu -c '
         mkdir /tmp/store /tmp/files

@@ -1,5 +1,6 @@
 //! What this machine offers to the tests.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The directory with the programs that were built together with the tests.
@@ -81,15 +82,21 @@ pub fn other_file_system(dir: &Path) -> Option<PathBuf> {
     found.into_iter().find(|path| device(path).is_some() && device(path) != device(dir))
 }
 
-/// Processes of extensions' programs that hold the lower directory open.
+/// Processes of extensions' programs that hold the lower directory open. They have it on a mount of their
+/// own, so it is known by its number, and by its path where something is mounted over it.
 #[must_use]
 pub fn workers(lower: &Path) -> std::collections::BTreeSet<u32> {
+    let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let wanted = std::fs::metadata(lower).ok().map(identity);
     let is_worker = |pid: &u32| {
         let name = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         let holds = |entry: std::fs::DirEntry| {
-            std::fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(lower))
+            let is_below =
+                std::fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(lower));
+            is_below
+                || wanted.is_some() && std::fs::metadata(entry.path()).ok().map(identity) == wanted
         };
         name.starts_with("hsci-extension-") && open.into_iter().any(holds)
     };

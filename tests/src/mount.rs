@@ -49,6 +49,14 @@ impl Mount {
         mount
     }
 
+    /// A mount that was made by other means.
+    #[must_use]
+    pub fn adopt(lower: &Path, dir: &Path, extension: &str) -> Self {
+        let (lower, dir, extension) = (lower.to_owned(), dir.to_owned(), extension.to_owned());
+        let (program, options) = (machine::hsci(), String::new());
+        Self { program, lower, dir, extension, options, mounted: true }
+    }
+
     /// Where the files appear.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -1,6 +1,8 @@
 //! Shared memory mappings of files.
 #![allow(unsafe_code)]
 
+pub mod hostile;
+
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;

@@ -66,7 +66,11 @@ struct Part {
 const PARTS: &[Part] = &[
     Part {
         below: &["framework/extension/src"],
-        except: &["framework/extension/src/content/settler", "framework/extension/src/testkit"],
+        except: &[
+            "framework/extension/src/content/committer",
+            "framework/extension/src/content/settler",
+            "framework/extension/src/testkit",
+        ],
         names: &["fuser", "OwnedFd", "RawFd", "AsFd", "BorrowedFd", "thread", "unsafe"],
     },
     Part {

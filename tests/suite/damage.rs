@@ -125,7 +125,8 @@ fn failing_chunks(mount: &Mount, name: &str, versions: &[&[u8]]) -> BTreeSet<usi
                     |bytes: &&&[u8]| bytes.get(start..start + buffer.len()) == Some(&buffer);
                 assert!(
                     versions.iter().any(|bytes| holds(&bytes)),
-                    "{name}: wrong bytes at {start}"
+                    "{name}: wrong bytes at {start}: {:?}",
+                    buffer.iter().zip(&versions[1][start..]).position(|(one, other)| one != other)
                 );
             }
             Err(error) => {

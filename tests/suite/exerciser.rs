@@ -2,7 +2,9 @@
 //! while the file is settled again and again behind their backs. After fsx (Apple, 1991).
 //!
 //! Regions begin and end anywhere, so that neighbours share pages and chunks. The last region
-//! reaches to the end of the file, and its process alone truncates and extends.
+//! reaches to the end of the file, and its process alone truncates and extends. Nobody else touches
+//! the page where the file ends: what is appended there while another process faults the page in can
+//! be replaced by zeros in the kernel's FUSE, on every FUSE file system.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -55,7 +57,7 @@ fn exercise(dir: &Path, extension: &str, options: &str, seconds: u64) {
     let mut mount = Mount::new(dir, "mount", extension, options);
     let path = mount.path("file");
     let file = File::create(&path).expect("file");
-    file.set_len(REGION * (PROCESSES - 1)).expect("length");
+    file.set_len(REGION * (PROCESSES - 1) + PAGE).expect("length");
     let seed = Random::seed("exerciser");
     let started = Instant::now();
     let deadline = Duration::from_secs(seconds);
@@ -136,7 +138,7 @@ struct Operation {
 
 impl Region {
     fn new(file: File, number: u64, seed: u64) -> Self {
-        let len = if number == PROCESSES - 1 { 0 } else { REGION };
+        let len = if number == PROCESSES - 1 { PAGE } else { REGION };
         let random = Random::new(seed ^ (number << 40));
         let bytes = vec![0; len as usize];
         Self { file, number, start: number * REGION, bytes, random, history: VecDeque::new() }
@@ -277,7 +279,7 @@ impl Region {
     }
 
     fn set_len(&mut self) {
-        let len = self.random.below(REGION) as usize;
+        let len = (PAGE + self.random.below(REGION - PAGE)) as usize;
         self.remember("set the length", len.min(self.bytes.len())..len.max(self.bytes.len()));
         self.file.set_len(self.start + len as u64).expect("truncate");
         self.bytes.resize(len, 0);

@@ -8,11 +8,15 @@ mod callers;
 mod clients;
 mod command;
 mod conformance;
+mod contract;
+mod control;
 mod damage;
 mod database;
+mod everyday;
 mod exerciser;
 mod full_disk;
 mod fuzz;
+mod hostile;
 mod licences;
 mod model;
 mod mounting;
@@ -20,6 +24,7 @@ mod pjdfstest;
 mod policies;
 mod power;
 mod requests;
+mod sandbox;
 mod survival;
 mod users;
 
@@ -35,8 +40,11 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     command::TESTS,
     conformance::TESTS,
+    control::TESTS,
+    contract::TESTS,
     damage::TESTS,
     callers::TESTS,
+    everyday::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,
@@ -47,6 +55,7 @@ const AREAS: &[&[Test]] = &[
     policies::TESTS,
     power::TESTS,
     requests::TESTS,
+    sandbox::TESTS,
     survival::TESTS,
     users::TESTS,
 ];
@@ -61,5 +70,5 @@ fn main() -> ExitCode {
         survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    runner::main(&AREAS.concat())
+    runner::main(&[AREAS, hostile::TESTS].concat().concat())
 }

@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "policies::a_swap_under_load_judges_by_one_policy", seconds: 120, body: swap },
     Test { name: "policies::a_replaced_worker_goes_on_judging", seconds: 120, body: replaced },
     Test { name: "policies::up_and_down", seconds: 120, body: up_and_down },
+    Test { name: "policies::no_way_leads_around_rules", seconds: 120, body: attempts },
     Test { name: "policies::what_cannot_be_enforced_is_said", seconds: 120, body: partial },
 ];
 
@@ -380,4 +381,52 @@ fn partial(dir: &Path) {
     let refused = Run::new(machine::hsci()).arg("mount").arg(dir.join("other")).done();
     fs::remove_file("/run/hsci/policy").expect("removed");
     refused.fails(6, &["/run/hsci/policy", "hsci policy load"]);
+}
+
+/// What leads around rules elsewhere: a directory above those of rules gets another name, a program is
+/// mounted over the one that may, a denied open leaves a file behind.
+fn attempts(dir: &Path) {
+    let in_force = InForce::take(dir);
+    let trusted = dir.join("trusted-cat");
+    let cat = fs::canonicalize("/bin/cat").expect("a program");
+    fs::copy(&cat, &trusted).expect("a copy");
+    let text = format!(
+        "{head}in t: deny read-data on \"top/deep/secret/**\" unless exe \"{trusted}\"\n\
+         in t: deny write-data on \"shut/*\"\n",
+        head = target(dir, "nullfs"),
+        trusted = trusted.display()
+    );
+    in_force.load(&text);
+    let mount = open_mount(dir, "nullfs");
+    for name in ["top/deep/secret", "shut", "away"] {
+        fs::create_dir_all(mount.path(name)).expect("directories");
+    }
+    fs::create_dir(dir.join("tmpfs")).expect("a directory");
+    let key = mount.path("top/deep/secret/key");
+    fs::write(&key, "secret").expect("written");
+    for (from, to) in
+        [("top/deep", "top/d2"), ("top", "t2"), ("top", "away/top"), ("away", "top/deep2")]
+    {
+        let moved = fs::rename(mount.path(from), mount.path(to));
+        let refused = moved.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::XDEV));
+        assert!(refused == (from != "away"), "{from} to {to}");
+    }
+    Run::new(&trusted).arg(&key).ok();
+    let own = |script: String| Run::new("unshare").args(["-m", "sh", "-c", &script]).done();
+    let (cat, trusted, key) = (cat.display(), trusted.display(), key.display());
+    Run::new("cat").arg(mount.path("top/deep/secret/key")).done().fails(1, &["Permission denied"]);
+    own(format!("mount --bind {cat} {trusted} && {trusted} {key}"))
+        .fails(1, &["Permission denied"]);
+    let place = dir.display();
+    own(format!(
+        "mount -t tmpfs none {place}/tmpfs && cp {cat} {place}/tmpfs/trusted-cat && \
+         mount --bind {place}/tmpfs/trusted-cat {trusted} && {trusted} {key}"
+    ))
+    .fails(1, &["Permission denied"]);
+    let new = mount.path("shut/new");
+    for _ in 0..2 {
+        let opened = File::options().write(true).create(true).truncate(false).open(&new);
+        let denied = opened.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::ACCESS));
+        assert!(denied && !new.exists());
+    }
 }

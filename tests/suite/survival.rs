@@ -254,8 +254,10 @@ fn refused(dir: &Path) {
     let mount = Mount::by(&programs.join("hsci"), dir, "mount", "compressfs", "");
     std::fs::write(mount.path("file"), "content").expect("write");
     let serves = |workers: u64| {
-        assert_eq!(mount.status()["workers"], workers, "workers");
+        // Asked of the worker: the supervisor answers also between two of them.
         assert_eq!(std::fs::read_to_string(mount.path("file")).expect("read"), "content");
+        std::fs::metadata(mount.path(&format!("missing {workers}"))).expect_err("a request");
+        assert_eq!(mount.status()["workers"], workers, "workers");
     };
     install(&programs, b"#!/bin/sh\nexit 1\n", 0o755);
     mount.hsci(["upgrade"]).fails(4, &["exit status: 1", "goes on"]);

@@ -113,6 +113,23 @@ def rename(paths):
     os.rename(*paths.split(":"))
 
 
+def exchange_names(paths):
+    one, other = (path.encode() for path in paths.split(":"))
+    syscall(316, -100, one, -100, other, 2)
+
+
+def map_to_execute(path):
+    mmap.mmap(os.open(path, os.O_RDONLY), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+
+
+def protect_to_execute(path):
+    both = mmap.PROT_READ | mmap.PROT_WRITE
+    mapped = mmap.mmap(os.open(path, os.O_RDONLY), 4096, flags=mmap.MAP_PRIVATE, prot=both)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+    if libc.mprotect(ctypes.c_void_p(address), 4096, 5):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def dig(path):
     """Makes 2,000 directories, each in the one before."""
     os.chdir(path)

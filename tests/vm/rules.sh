@@ -164,7 +164,7 @@ attacks_on_the_guard() {
         "mount -t tmpfs none /sys/fs/bpf; cat $vault/a; umount /sys/fs/bpf"
     if command -v bpftool > /dev/null; then
         refuses update_a_map bpftool map update name GUARD key 0 0 0 0 value 1 0 0 0
-        refuses dump_a_map bpftool map dump name SEALS
+        refuses dump_a_map bpftool map dump name FENCES
         refuses detach_a_link bash -c "bpftool link detach pinned /sys/fs/bpf/hsci/guard/link-file_open"
     fi
     cp "$hsci" $arena/copy

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) chunk_len: u32,
     /// How long a file must be quiet before it is compressed.
     pub(crate) quiet: Duration,
+    /// How long a change may wait to be committed.
+    pub(crate) commit: Duration,
     /// Threads that compress.
     pub(crate) threads: usize,
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsci_extension::{
-    Call, Content, Context, Error, FallocateFlags, OpenFile, Result, Settled, Times, Whence,
+    Attr, Call, Content, Context, Error, FallocateFlags, OpenFile, Result, Settled, Times, Whence,
 };
 
 use crate::compress::Compress;
 use crate::form::{File, Form, form_of, raw};
+use crate::format::HEAD_LEN;
+use crate::summary::Summary;
 use crate::{ruled, settle, usage};
 
 impl Content for Compress {
@@ -21,6 +23,22 @@ impl Content for Compress {
 
     fn len(&self, file: &File) -> Result<u64> {
         file.len()
+    }
+
+    fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {
+        // No image is so short.
+        if attr.size < HEAD_LEN as u64 && self.unfinished.is_empty() {
+            return Ok(attr.size);
+        }
+        let summary = match self.unfinished.is_empty() {
+            true => Summary::read(&**context.lower())?,
+            // Recovery could not install some image, which may be this file's.
+            false => None,
+        };
+        match summary {
+            Some(summary) if summary.fits(attr) => Ok(summary.len),
+            _ => self.len(&self.open(context)?),
+        }
     }
 
     fn read(&self, file: &File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
@@ -58,7 +76,7 @@ impl Content for Compress {
         }
         match &mut file.form {
             Form::Raw => file.lower.set_len(len),
-            Form::Stored(stored) => stored.set_len(&*file.lower, len),
+            Form::Stored(stored) => stored.set_len(file.lower.acting(call.credentials()), len),
             Form::Unreadable(error) => Err(error.clone()),
         }
     }
@@ -113,7 +131,7 @@ impl Content for Compress {
         // Space for what may be written later cannot be promised: nobody knows how small it gets.
         let end = offset.saturating_add(len);
         if !mode.intersects(Flags::KEEP_SIZE | Flags::PUNCH_HOLE) && end > stored.len() {
-            stored.set_len(&*file.lower, end)?;
+            stored.set_len(file.lower.acting(call.credentials()), end)?;
         }
         Ok(())
     }
@@ -139,6 +157,14 @@ impl Content for Compress {
 
     fn changed(&self, context: &Context, file: &mut File) {
         ruled::keep(file, context);
+    }
+
+    fn commit_time(&self) -> Option<Duration> {
+        Some(self.settings.commit).filter(|time| !time.is_zero())
+    }
+
+    fn commit(&self, file: &mut File) -> Result<()> {
+        file.commit()
     }
 
     fn close(&self, file: &mut File) -> Result<()> {

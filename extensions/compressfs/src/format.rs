@@ -10,7 +10,8 @@
 //! index           the same once more
 //! seek table      zstd only
 //! ```
-//! Behind it, from the next multiple of [`log::ALIGNMENT`] on, lies the log.
+//! After it, from the next multiple of [`log::ALIGNMENT`] on, lies the log: a block of [`notes`], then
+//! slots and commits.
 //!
 //! Nothing here locks, sleeps or writes; reading goes through a positioned file that is passed
 //! in. Every number read from a file is checked before it is used: damage is an
@@ -22,6 +23,7 @@ mod header;
 mod image;
 mod index;
 pub(crate) mod log;
+pub(crate) mod notes;
 mod seek_table;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,7 @@ pub(crate) use self::builder::Builder;
 pub(crate) use self::header::{HEAD_LEN, Header, looks_sealed};
 pub(crate) use self::image::Image;
 pub(crate) use self::index::{ChunkRecord, Extent, PAGE_CHUNKS, Page};
-pub(crate) use self::verify::{Damage, verify};
+pub(crate) use self::verify::{Damage, require_whole, verify};
 
 use std::ops::RangeInclusive;
 

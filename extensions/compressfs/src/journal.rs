@@ -14,13 +14,15 @@
 
 mod record;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use hsci_extension::{Credentials, LowerFile, Result, Store};
+use hsci_extension::{Credentials, Errno, Error, LowerFile, Result, Store};
 use parking_lot::{Condvar, Mutex};
 
-pub(crate) use record::Entry;
+pub(crate) use record::{Entry, Seen};
+
+use crate::transfer::copy;
 
 const PREFIX: &str = "journal-";
 /// Images start at multiples of this.
@@ -37,15 +39,20 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts an empty journal.
+    /// Starts an empty journal, under a name that none had before: one that is still needed is
+    /// never written over.
     pub(crate) fn create(store: &Arc<dyn Store>) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", std::process::id());
-        let file = store.open(&name, true)?;
-        let writer = Self { store: Arc::clone(store), name, file, end: 0, stays: false };
-        writer.file.set_len(0)?;
-        Ok(writer)
+        loop {
+            let name = format!("{PREFIX}{:016x}", RandomState::new().hash_one(0));
+            match store.create(&name) {
+                Ok(file) => {
+                    let store = Arc::clone(store);
+                    return Ok(Self { store, name, file, end: 0, stays: false });
+                }
+                Err(Error::Lower(Errno::EXIST)) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn file(&self) -> &Arc<dyn LowerFile> {
@@ -83,7 +90,7 @@ impl Writer {
     /// Commits the given images. From success on, they are what the files hold.
     pub(crate) fn commit(&mut self, entries: &[Entry]) -> Result<()> {
         self.stays = true;
-        let record = record::encode(entries, self.end);
+        let record = record::encode(self.store.epoch(), entries, self.end);
         self.append(&record)?;
         self.file.sync(false)?;
         // The record counts only if the name that leads to it survives as well.
@@ -95,6 +102,21 @@ impl Writer {
         self.stays = true;
         self.store.remove(&self.name)?;
         self.store.sync_names()
+    }
+
+    /// Commits images that another journal holds; returns what recovery would find.
+    pub(crate) fn take_over(mut self, from: &dyn LowerFile, entries: &[Entry]) -> Result<Found> {
+        let mut taken = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let base = self.align();
+            copy(from, entry.base, (&*self.file, base), entry.len)?;
+            self.end += entry.len;
+            taken.push(Entry { base, ..entry.clone() });
+        }
+        self.sync()?;
+        self.commit(&taken)?;
+        let (name, file) = (self.name.clone(), Arc::clone(&self.file));
+        Ok(Found { name, file, epoch: Some(self.store.epoch()), entries: taken })
     }
 
     /// Makes sure that a journal never counts which may hold a commit record, or a part of one.
@@ -120,6 +142,7 @@ impl Drop for Writer {
 pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) file: Arc<dyn LowerFile>,
+    pub(crate) epoch: Option<u64>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -132,7 +155,10 @@ pub(crate) fn find(store: &dyn Store) -> Result<(Vec<Found>, Vec<String>)> {
     for name in names {
         let file = store.open(&name, false)?;
         match record::read(&*file)? {
-            Some(entries) => committed.push(Found { name, file, entries }),
+            Some(record) => {
+                let (epoch, entries) = (record.epoch, record.entries);
+                committed.push(Found { name, file, epoch, entries });
+            }
             None => torn.push(name),
         }
     }

@@ -18,6 +18,7 @@ mod journal;
 mod recovery;
 mod ruled;
 mod settle;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -46,7 +47,7 @@ impl Extension for CompressFs {
     const NAME: &'static str = "compressfs";
     const ABOUT: &'static str =
         "compresses files that are not being written, each user as they like";
-    const FORMAT_VERSION: u32 = 1;
+    const FORMAT_VERSION: u32 = 2;
 
     fn options() -> Vec<OptionSpec> {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
@@ -66,6 +67,12 @@ impl Extension for CompressFs {
             OptionSpec::new(
                 "settle",
                 "time without writes after which a file is compressed",
+                OptionKind::Time,
+                "5",
+            ),
+            OptionSpec::new(
+                "commit",
+                "time after which a change survives a cut of the power once `sync` was called, by anyone; 0 for never",
                 OptionKind::Time,
                 "5",
             ),
@@ -91,7 +98,7 @@ impl Extension for CompressFs {
     fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
         let unfinished = match environment.read_only {
             true => recovery::look(&*environment.store)?,
-            false => recovery::recover(&*environment.store)?,
+            false => recovery::recover(&environment.store)?,
         };
         let choices = Arc::new(Choices::load(&environment.store)?);
         let settings = settings(environment)?;
@@ -125,5 +132,6 @@ fn settings(environment: &Environment) -> Result<Settings> {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
-    Ok(Settings { algorithm, chunk_len, quiet: options.time("settle"), threads })
+    let (quiet, commit) = (options.time("settle"), options.time("commit"));
+    Ok(Settings { algorithm, chunk_len, quiet, commit, threads })
 }

@@ -2,32 +2,36 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Errno, Error, LowerFile, Result, Store};
+use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store};
 
 use crate::choice;
 use crate::form::{Source, Stored, Unfinished};
-use crate::journal::{self, Entry, Found};
+use crate::format;
+use crate::journal::{self, Entry, Found, Seen, Writer};
+use crate::summary;
 use crate::transfer::{copy, restore_times};
 
 /// Carries out what committed journals say and removes all journals, and what else was never
-/// finished. Returns the images that could not be installed; their journals stay.
-pub(crate) fn recover(store: &dyn Store) -> Result<Unfinished> {
-    let (committed, mut gone) = journal::find(store)?;
+/// finished. Returns the images that could not be installed; a journal keeps them.
+pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Unfinished> {
+    let (committed, mut gone) = journal::find(&**store)?;
     let mut unfinished = Unfinished::new();
-    for Found { name, file, entries } in &committed {
-        let before = unfinished.len();
-        for entry in entries {
-            match redo(store, file, entry) {
-                Ok(()) => {}
-                Err(error) if is_gone(&error) => {}
-                Err(error) => {
-                    log::error!("{name}: an image stays in the journal: {error}");
-                    unfinished.insert(entry.file.clone(), source(file, entry));
-                }
-            }
+    for found in &committed {
+        let left = install(&**store, found);
+        if left.is_empty() {
+            gone.push(found.name.clone());
+            continue;
         }
-        if unfinished.len() == before {
-            gone.push(name.clone());
+        match shorten(store, found, &left) {
+            Ok(Some(shorter)) => {
+                gone.push(found.name.clone());
+                add(&mut unfinished, &shorter, &shorter.entries);
+            }
+            Ok(None) => add(&mut unfinished, found, &left),
+            Err(error) => {
+                log::error!("{}: installed images stay in it: {error}", found.name);
+                add(&mut unfinished, found, &left);
+            }
         }
     }
     if !committed.is_empty() {
@@ -47,14 +51,54 @@ pub(crate) fn recover(store: &dyn Store) -> Result<Unfinished> {
 /// The images that recovery would install, without touching anything.
 pub(crate) fn look(store: &dyn Store) -> Result<Unfinished> {
     let (committed, _) = journal::find(store)?;
-    let images = committed.iter().flat_map(|found| {
-        found.entries.iter().map(|entry| (entry.file.clone(), source(&found.file, entry)))
-    });
-    Ok(images.collect())
+    let mut unfinished = Unfinished::new();
+    for found in &committed {
+        let mut due = Vec::new();
+        store.reopen(&ids(found), &mut |place, lower| {
+            let entry = &found.entries[place];
+            if !matches!(lower.and_then(|lower| is_due(store, found, entry, &lower)), Ok(false)) {
+                due.push(entry.clone());
+            }
+        });
+        add(&mut unfinished, found, &due);
+    }
+    Ok(unfinished)
 }
 
-fn source(journal: &Arc<dyn LowerFile>, entry: &Entry) -> Source {
-    Source::new(Arc::clone(journal), entry.base)
+fn ids(found: &Found) -> Vec<FileId> {
+    found.entries.iter().map(|entry| entry.file.clone()).collect()
+}
+
+fn add(unfinished: &mut Unfinished, found: &Found, entries: &[Entry]) {
+    for entry in entries {
+        unfinished.insert(entry.file.clone(), source(found, entry));
+    }
+}
+
+fn source(found: &Found, entry: &Entry) -> Source {
+    Source::new(Arc::clone(&found.file), entry.base)
+}
+
+/// Installs the images of a journal; returns the entries that are still needed.
+fn install(store: &dyn Store, found: &Found) -> Vec<Entry> {
+    let mut left = Vec::new();
+    store.reopen(&ids(found), &mut |place, lower| {
+        let entry = &found.entries[place];
+        let done = match &lower {
+            Ok(lower) => redo(store, found, entry, lower),
+            Err(error) => Err(error.clone()),
+        };
+        match done {
+            Ok(()) => {}
+            Err(error) if is_gone(&error) => {}
+            Err(error) => {
+                log::error!("{}: an image stays in the journal: {error}", found.name);
+                let seen = lower.and_then(|lower| Seen::of(&*lower)).ok();
+                left.push(Entry { seen, left: true, ..entry.clone() });
+            }
+        }
+    });
+    left
 }
 
 /// The file was removed, and its image is not needed.
@@ -62,19 +106,71 @@ fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Lower(Errno::STALE | Errno::NOENT))
 }
 
+/// Puts the entries that are left into a journal of their own, so that later starts do not install
+/// the others again. None where all of the journal is left, and was at the last start.
+fn shorten(store: &Arc<dyn Store>, found: &Found, left: &[Entry]) -> Result<Option<Found>> {
+    if left.len() == found.entries.len() && found.entries.iter().all(|entry| entry.left) {
+        return Ok(None);
+    }
+    // What was installed has to be durable before the journal that holds it goes.
+    store.sync_all()?;
+    Writer::create(store)?.take_over(&*found.file, left).map(Some)
+}
+
 /// Installs one image; doing so twice is the same as once.
-fn redo(store: &dyn Store, journal: &Arc<dyn LowerFile>, entry: &Entry) -> Result<()> {
-    let lower = store.reopen(&entry.file)?;
+fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFile>) -> Result<()> {
+    let journal = &*found.file;
+    if !is_due(store, found, entry, lower)? {
+        log::warn!("{}: a file that others have changed since keeps what it holds", found.name);
+        return Ok(());
+    }
+    format::require_whole(journal, entry.base, entry.len)?;
+    // Whatever it says, it is not of this image.
+    summary::remove(&**lower)?;
     let before = lower.times()?;
-    copy(&**journal, entry.base, &*lower, entry.len)?;
+    copy(journal, entry.base, (&**lower, 0), entry.len)?;
     // What was written to the file's log before the crash stands behind the image. Anything else
     // there is left from the form before.
-    let stored = Stored::open(&*lower, Source::new(Arc::clone(&lower), 0))?
+    let stored = Stored::open(&**lower, Source::new(Arc::clone(lower), 0))?
         .ok_or_else(|| Error::Damaged("journal: an image without header".to_owned()))?;
     let end = if stored.log.is_empty() { entry.len } else { stored.log.end() };
     if lower.len()? > end {
         lower.set_len(end)?;
     }
-    restore_times(&*lower, if stored.log.is_empty() { &entry.times } else { &before });
+    restore_times(&**lower, if stored.log.is_empty() { &entry.times } else { &before });
     Ok(())
+}
+
+/// False if a file is not what its image replaces any more: somebody has changed it without a mount.
+///
+/// Where nothing written can have been lost, the file is as the host left it: untouched, cut to
+/// make room for a log, with a log, or in a stored form, be it the old one or the start of the
+/// image. After a power cut it may hold anything, for what its image replaces was perhaps never on
+/// the disk.
+fn is_due(
+    store: &dyn Store,
+    found: &Found,
+    entry: &Entry,
+    lower: &Arc<dyn LowerFile>,
+) -> Result<bool> {
+    let Some(seen) = &entry.seen else { return Ok(true) };
+    if !entry.left && found.epoch != Some(store.epoch()) {
+        return Ok(true);
+    }
+    let now = Seen::of(&**lower)?;
+    if now == *seen || (!entry.left && (now.len == entry.len || looks_stored(&**lower)?)) {
+        return Ok(true);
+    }
+    match Stored::open(&**lower, source(found, entry)) {
+        Ok(stored) => Ok(stored.is_some_and(|stored| !stored.log.is_empty())),
+        Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
+        // Without a sound image there is nothing to install.
+        Err(_) => Ok(true),
+    }
+}
+
+fn looks_stored(lower: &dyn LowerFile) -> Result<bool> {
+    let mut head = [0; format::HEAD_LEN];
+    let read = lower.read_at(0, &mut head)?;
+    Ok(format::looks_sealed(&head[..read]))
 }

@@ -12,3 +12,4 @@ mod pages;
 mod random;
 mod rig;
 mod states;
+mod summaries;

@@ -9,6 +9,7 @@
 
 #define HSCI_NONE 0xffffffffu
 #define HSCI_LEAF 0x80000000u
+#define HSCI_LEADS_ON 0x80000000u
 #define HSCI_OPERATIONS 0x20u
 #define HSCI_PROBES 0x8u
 #define HSCI_HASH_FACTOR 0x9e3779b1u
@@ -39,10 +40,12 @@
 #define HSCI_TARGETS 0x100u
 #define HSCI_COMMAND_LEN 0x10u
 #define HSCI_NAME_LEN 0x100u
+#define HSCI_PREFIX_LEN 0x40u
 #define HSCI_AUDITED 0x1u
 #define HSCI_DENIED 0x2u
 #define HSCI_FENCED 0x3u
 #define HSCI_UNDECIDABLE 0x4u
+#define HSCI_WOULD_DENY 0x5u
 #define HSCI_CLAIM 0x68736301u
 #define HSCI_FENCE 0x68736302u
 #define HSCI_UNFENCE 0x68736303u
@@ -290,6 +293,8 @@ struct hsci_answer {
 	struct hsci_verdict verdict;
 	__u32 state;
 	__u32 class;
+	__u32 is_bound;
+	__u32 reserved;
 	__u64 step_ns;
 	__u64 judge_ns;
 };
@@ -328,6 +333,14 @@ struct hsci_event {
 struct hsci_root_key {
 	__u32 device;
 	__u32 generation;
+};
+
+struct hsci_root_place {
+	__u32 path;
+	__u32 executable;
+	__u32 prefix_len;
+	__u32 reserved;
+	__u8 prefix[64];
 };
 
 struct hsci_handed {

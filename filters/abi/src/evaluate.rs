@@ -96,6 +96,10 @@ crate::record::declare! {
         state: u32,
         /// Class of the path.
         class: u32,
+        /// 1 if a directory may not be renamed from this path to one that leads nowhere.
+        is_bound: u32,
+        /// 0.
+        reserved: u32,
         /// Nanoseconds for all repetitions.
         step_ns: u64,
         /// The same.

@@ -9,6 +9,9 @@ pub const COMMAND_LEN: usize = 16;
 /// A name in a directory with its NUL.
 pub const NAME_LEN: usize = 256;
 
+/// Longest path of a mounted part within its file system, in bytes.
+pub const PREFIX_LEN: usize = 64;
+
 /// A rule says so.
 pub const AUDITED: u32 = 1;
 /// A rule denied it.
@@ -17,6 +20,8 @@ pub const DENIED: u32 = 2;
 pub const FENCED: u32 = 3;
 /// Something did not fit, or was not to be found out.
 pub const UNDECIDABLE: u32 = 4;
+/// A rule would have denied it, under a policy that only reports.
+pub const WOULD_DENY: u32 = 5;
 
 /// Order, an ioctl on the directory of the pins: the caller is the command from now on. Once.
 pub const CLAIM: u32 = 0x6873_6301;
@@ -92,20 +97,35 @@ crate::record::declare! {
         /// The policy.
         generation: u32,
     }
+    /// Where a file system lies in the machine's own mount namespace.
+    RootPlace, "hsci_root_place" {
+        /// State of the path of its root; [`crate::tables::NONE`] if only a part of it is mounted.
+        path: u32,
+        /// State of the part's path among executables.
+        executable: u32,
+        /// Length of the path within the file system of the part that is mounted; 0 for all of it.
+        prefix_len: u32,
+        /// 0.
+        reserved: u32,
+        /// That path.
+        prefix: [u8; PREFIX_LEN],
+    }
 }
 
 pub(crate) fn records() -> Vec<Described> {
-    vec![GuardState::describe(), Event::describe(), RootKey::describe()]
+    vec![GuardState::describe(), Event::describe(), RootKey::describe(), RootPlace::describe()]
 }
 
 pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("TARGETS", TARGETS as u64),
     ("COMMAND_LEN", COMMAND_LEN as u64),
     ("NAME_LEN", NAME_LEN as u64),
+    ("PREFIX_LEN", PREFIX_LEN as u64),
     ("AUDITED", AUDITED as u64),
     ("DENIED", DENIED as u64),
     ("FENCED", FENCED as u64),
     ("UNDECIDABLE", UNDECIDABLE as u64),
+    ("WOULD_DENY", WOULD_DENY as u64),
     ("CLAIM", CLAIM as u64),
     ("FENCE", FENCE as u64),
     ("UNFENCE", UNFENCE as u64),

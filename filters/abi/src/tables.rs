@@ -7,6 +7,8 @@ use crate::record::{Described, Record};
 pub const NONE: u32 = u32::MAX;
 /// Set in a reference to a leaf of a decision diagram; the other bits are the leaf's value.
 pub const LEAF: u32 = 1 << 31;
+/// Set in the class of a path's state: rules match what is below that do not match the path itself.
+pub const LEADS_ON: u32 = 1 << 31;
 /// Operations that tables have room for.
 pub const OPERATIONS: u32 = 32;
 /// A look-up in a hash area looks at this many slots, and ends at a free one.
@@ -92,7 +94,7 @@ words! {
         fallback,
         /// The next state after a slash.
         slash,
-        /// What ends here: the path class, or the value of a variable.
+        /// What ends here: the path class and [`LEADS_ON`], or the value of a variable.
         class,
     }
     /// A transition.
@@ -268,6 +270,7 @@ pub const ROOMS: [usize; 4] = [1 << 14, 1 << 17, 1 << 20, 1 << 22];
 pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("NONE", NONE as u64),
     ("LEAF", LEAF as u64),
+    ("LEADS_ON", LEADS_ON as u64),
     ("OPERATIONS", OPERATIONS as u64),
     ("PROBES", PROBES as u64),
     ("HASH_FACTOR", HASH_FACTOR as u64),

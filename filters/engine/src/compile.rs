@@ -4,6 +4,7 @@
 //! the order of the policy, and no order comes from a hash table.
 
 mod emit;
+mod leads;
 mod rows;
 mod subjects;
 
@@ -105,6 +106,7 @@ fn try_compile(policy: &Policy) -> Result<Compiled, Limit> {
     tables.roots.rules = policy.rules.len() as u32;
     subjects.emit(&dfa, &mut tables);
     let unused = rows.emit(&mut tables);
+    leads::mark(&dfa, &mut tables);
     if tables.size() > MAX_IMAGE_LEN {
         return Err(Limit::Image);
     }

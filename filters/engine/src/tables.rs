@@ -9,8 +9,8 @@
 use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject};
 
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, LEAF, NONE, Node,
-    OptionEntry, OptionSet, PROBES, PathClass, Roots, Row, State, SubjectClass, Text,
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, LEADS_ON, LEAF,
+    NONE, Node, OptionEntry, OptionSet, PROBES, PathClass, Roots, Row, State, SubjectClass, Text,
     VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
     VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER, hash,
 };
@@ -64,6 +64,12 @@ impl Tables {
         self.step(self.start(), if path == b"/" { b"" } else { path })
     }
 
+    /// The state among executables after an absolute path, which may be written `/` for the root.
+    #[must_use]
+    pub fn executable_at(&self, path: &[u8]) -> u32 {
+        self.step(self.roots.executable, if path == b"/" { b"" } else { path })
+    }
+
     /// The state after more bytes of a path: `step(state of /a, "/b")` is the state of `/a/b`.
     #[must_use]
     pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {
@@ -82,7 +88,15 @@ impl Tables {
     /// The path class of a state.
     #[must_use]
     pub fn class(&self, state: u32) -> u32 {
-        self.states[state as usize].class
+        self.states[state as usize].class & !LEADS_ON
+    }
+
+    /// True if renaming a directory from a path to another changes nothing for what is below: the paths
+    /// there continue alike, or no rule matches below either that does not match the directory itself.
+    #[must_use]
+    pub fn may_move(&self, from: u32, to: u32) -> bool {
+        let [from, to] = [from, to].map(|state| self.states[state as usize]);
+        from.slash == to.slash || (from.class | to.class) & LEADS_ON == 0
     }
 
     /// Index of the target that paths of a class are in.
@@ -96,7 +110,7 @@ impl Tables {
     #[must_use]
     pub fn classify(&self, subject: &Subject) -> SubjectClass {
         let roots = &self.roots;
-        let class = |start, text: &[u8]| self.class(self.step(start, text));
+        let class = |start, text: &[u8]| self.states[self.step(start, text) as usize].class;
         let mut groups = 0_u64;
         for gid in &subject.gids {
             let bit = self.find(roots.groups_base, roots.groups_mask, *gid).unwrap_or(0);

@@ -83,6 +83,8 @@ int evaluate(void *context)
 	bpf_loop(work.question->repeat, step_once, &work, 0);
 	work.answer->step_ns = bpf_ktime_get_ns() - start;
 	work.answer->class = hsci_class(work.tables, work.answer->state);
+	work.answer->is_bound = !hsci_may_move(work.tables, work.answer->state,
+					       0);
 	work.asked.facts = work.question->facts;
 	work.asked.subject = work.answer->subject;
 	work.asked.operation = work.question->operation;

@@ -8,6 +8,7 @@
 #define FMODE_WRITE 0x2u
 #define FMODE_EXEC 0x20u
 #define PROT_WRITE 0x2u
+#define PROT_EXEC 0x4u
 #define MAP_SHARED 0x1u
 
 #define S_IFMT 0170000u
@@ -91,7 +92,7 @@ static long judge_operation(__u32 operation, struct call *call)
 		return 0;
 	__sync_fetch_and_add(&call->guard->denied, 1);
 	hsci_report(call->guard, call->dentry, generation, operation, verdict.rule, verdict.errno,
-		    HSCI_DENIED);
+		    call->guard->permissive ? HSCI_WOULD_DENY : HSCI_DENIED);
 	call->result = refuse(call, verdict.errno);
 	return 1;
 }
@@ -238,7 +239,26 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long asked, unsigned long pr
 		return answer(previous);
 	if ((flags & MAP_SHARED) && (protection & PROT_WRITE))
 		operations |= HSCI_DO_WRITE_DATA;
+	/* What `ld.so PROGRAM` does in place of execve. */
+	if (protection & PROT_EXEC)
+		operations |= HSCI_DO_EXEC;
 	return answer(judge_file(file, operations));
+}
+
+/* A mapping that is made executable later. */
+SEC("lsm/file_mprotect")
+int BPF_PROG(file_mprotect, struct vm_area_struct *area, unsigned long asked,
+	     unsigned long protection, int previous)
+{
+	struct call call = {};
+	struct file *file;
+
+	if (previous || !(protection & PROT_EXEC))
+		return answer(previous);
+	file = area->vm_file;
+	if (!file || !begin(&call))
+		return 0;
+	return answer(judge(&call, file->f_path.dentry, NULL, file->f_inode, HSCI_DO_EXEC));
 }
 
 SEC("lsm/file_lock")
@@ -265,11 +285,16 @@ int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command, unsigne
 	return answer(previous ? previous : judge_file(file, HSCI_DO_IOCTL));
 }
 
+/*
+ * Who makes a file opens it, and mostly writes to it: what a rule denies then must not leave a file behind.
+ * How it is to be opened is not known here.
+ */
 SEC("lsm/inode_create")
 int BPF_PROG(inode_create, struct inode *dir, struct dentry *dentry, unsigned short mode,
 	     int previous)
 {
-	return answer(previous ? previous : judge_new(dentry, mode, HSCI_DO_CREATE_FILE));
+	return answer(previous ? previous : judge_new(dentry, mode, HSCI_DO_CREATE_FILE |
+						      HSCI_DO_OPEN | HSCI_DO_WRITE_DATA));
 }
 
 SEC("lsm/inode_mkdir")
@@ -370,8 +395,8 @@ int BPF_PROG(inode_rename_to, struct inode *old_dir, struct dentry *old, struct 
 }
 
 /*
- * A directory that no rule can speak of may still lead to paths of rules: it does not take them to
- * where other rules hold. Otherwise labels of all below will be wrong; those that are found
+ * A directory that leads to paths of other rules does not take what is there to where these do not hold.
+ * Otherwise labels of all below will be wrong; those that are found
  * meanwhile, once it is done.
  */
 SEC("lsm/inode_rename")
@@ -387,7 +412,7 @@ int BPF_PROG(inode_rename_class, struct inode *old_dir, struct dentry *old, stru
 	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
 	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
 		return hsci_own_fence() ? 0 : answer(undecidable(&call));
-	if (from.state && from.state != to.state && !hsci_class(call.tables, from.state) &&
+	if (!hsci_may_move(call.tables, from.state, to.state) &&
 	    !(from.fence && from.fence == hsci_own_fence()) && !call.guard->permissive)
 		return -EXDEV;
 	__sync_fetch_and_add(&call.guard->epoch, 1);

@@ -43,14 +43,6 @@ struct {
 	__type(value, struct hsci_label);
 } DIRECTORIES SEC(".maps");
 
-/* States of the roots of file systems. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct hsci_root_key);
-	__type(value, __u32);
-} ROOTS SEC(".maps");
-
 /*
  * Directories that only a host, or the command, may use; with all below. By address: numbers of inodes
  * are not unique in every file system. Whoever asks for a fence has the directory open, so that its inode
@@ -95,8 +87,7 @@ static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 	const struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 	__u64 key = (__u64)BPF_CORE_READ(dentry, d_inode);
 	struct hsci_label *known;
-	struct hsci_root_key place = {};
-	__u32 *root;
+	const struct hsci_root_place *root;
 
 	if (index > 0) {
 		known = bpf_map_lookup_elem(&DIRECTORIES, &key);
@@ -110,10 +101,10 @@ static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 	}
 	hsci_look_for_fence(find, key);
 	if (parent == dentry) {
-		place.device = BPF_CORE_READ(dentry, d_sb, s_dev);
-		place.generation = find->stamp >> 32;
-		root = bpf_map_lookup_elem(&ROOTS, &place);
-		find->label.state = root ? *root : 0;
+		root = hsci_root(BPF_CORE_READ(dentry, d_sb, s_dev), find->stamp >> 32);
+		if (root && root->path == HSCI_NONE)
+			root = NULL;
+		find->label.state = root ? root->path : 0;
 		find->climb.is_done = hsci_is_top(dentry, root);
 		return 1;
 	}

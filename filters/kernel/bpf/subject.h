@@ -87,7 +87,7 @@ static __always_inline bool hsci_classify_paths(const struct hsci_tables *tables
 	if (!scratch)
 		return false;
 	/* A kernel thread has no executable: its path is empty. */
-	found.executable = file ? hsci_class_of_file(tables, tables->roots.executable, scratch, file)
+	found.executable = file ? hsci_class_of_file(tables, scratch, file)
 				: hsci_class(tables, tables->roots.executable);
 	found.cgroup = hsci_class_of_cgroup(tables, tables->roots.cgroup, scratch, node);
 	hsci_give_scratch(scratch);

@@ -123,7 +123,16 @@ HSCI_GLOBAL __u32 hsci_step(const struct hsci_tables *tables, __u32 state,
 /* The class of a state. */
 static __always_inline __u32 hsci_class(const struct hsci_tables *tables, __u32 state)
 {
-	return hsci_record(tables, tables->sections.states + 4 * state, 4)[3];
+	return hsci_record(tables, tables->sections.states + 4 * state, 4)[3] & ~HSCI_LEADS_ON;
+}
+
+/* True if renaming a directory from one path to another changes nothing for what is below. */
+static __always_inline bool hsci_may_move(const struct hsci_tables *tables, __u32 from, __u32 to)
+{
+	const __u32 *one = hsci_record(tables, tables->sections.states + 4 * from, 4);
+	const __u32 *other = hsci_record(tables, tables->sections.states + 4 * to, 4);
+
+	return one[2] == other[2] || !((one[3] | other[3]) & HSCI_LEADS_ON);
 }
 
 /* What a key of a hash area leads to, or `otherwise`. */

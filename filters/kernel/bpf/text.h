@@ -48,7 +48,6 @@ static __always_inline void hsci_give_scratch(struct hsci_scratch *scratch)
 struct hsci_climb {
 	struct hsci_scratch *scratch;
 	const void *dentry;
-	const void *mount;
 	/* Where the text begins. */
 	__u32 at;
 	bool is_done;
@@ -77,20 +76,30 @@ static __always_inline bool hsci_prepend_dentry(struct hsci_climb *climb,
 			    BPF_CORE_READ(dentry, d_name.len));
 }
 
-/* One name upwards, or out of a mount. */
+/* Where file systems lie, by policy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct hsci_root_key);
+	__type(value, struct hsci_root_place);
+} ROOTS SEC(".maps");
+
+static __always_inline const struct hsci_root_place *hsci_root(__u32 device, __u32 generation)
+{
+	struct hsci_root_key key = { .device = device, .generation = generation };
+
+	return bpf_map_lookup_elem(&ROOTS, &key);
+}
+
+/* One name upwards, to the root of the file system. */
 static long hsci_climb_path(__u32 index, struct hsci_climb *climb)
 {
 	const struct dentry *dentry = climb->dentry;
-	const struct mount *mount = climb->mount, *parent;
 
 	(void)index;
-	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root) ||
-	    dentry == BPF_CORE_READ(dentry, d_parent)) {
-		parent = BPF_CORE_READ(mount, mnt_parent);
-		climb->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-		climb->mount = parent;
-		climb->is_done = parent == mount;
-		return climb->is_done;
+	if (dentry == BPF_CORE_READ(dentry, d_parent)) {
+		climb->is_done = true;
+		return 1;
 	}
 	if (!hsci_prepend_dentry(climb, dentry))
 		return 1;
@@ -126,21 +135,51 @@ static long hsci_climb_cgroup(__u32 index, struct hsci_climb *climb)
 /* Names in a path of HSCI_TEXT_LEN bytes, and mounts on the way. */
 #define HSCI_MAX_CLIMB (HSCI_TEXT_LEN / 2 + 256)
 
-/* The class of the path of a file in its mount namespace; 0 if the path does not fit. */
-static __always_inline __u32 hsci_class_of_file(const struct hsci_tables *tables, __u32 start,
+struct hsci_prefix {
+	const struct hsci_root_place *place;
+	const struct hsci_scratch *scratch;
+	__u32 at;
+	bool differs;
+};
+
+static long hsci_compare_prefix(__u32 index, struct hsci_prefix *prefix)
+{
+	__u8 byte = prefix->scratch->text.bytes[(prefix->at + index) & (HSCI_TEXT_LEN - 1)];
+
+	prefix->differs = byte != prefix->place->prefix[index & (HSCI_PREFIX_LEN - 1)];
+	return prefix->differs;
+}
+
+/*
+ * The class of an executable's path in the machine's own mount namespace: callers mount what they like in
+ * theirs. A file that has no place there has the class of no path at all. HSCI_NONE if the path does not fit.
+ */
+static __always_inline __u32 hsci_class_of_file(const struct hsci_tables *tables,
 						struct hsci_scratch *scratch,
 						const struct file *file)
 {
 	struct hsci_climb climb = { .scratch = scratch, .at = HSCI_TEXT_LEN };
-	const struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
+	struct hsci_prefix prefix = { .scratch = scratch };
+	__u32 device = BPF_CORE_READ(file, f_inode, i_sb, s_dev), len, skipped;
 
+	prefix.place = hsci_root(device, tables->sections.generation);
+	if (!prefix.place)
+		return hsci_class(tables, 0);
 	climb.dentry = BPF_CORE_READ(file, f_path.dentry);
-	climb.mount = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
 	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_path, &climb, 0);
 	if (!climb.is_done)
 		return HSCI_NONE;
-	return hsci_class(tables, hsci_step(tables, start, &scratch->text, climb.at,
-					    HSCI_TEXT_LEN - climb.at));
+	len = HSCI_TEXT_LEN - climb.at;
+	skipped = prefix.place->prefix_len;
+	if (skipped > HSCI_PREFIX_LEN || skipped > len)
+		return hsci_class(tables, 0);
+	prefix.at = climb.at;
+	if (skipped)
+		bpf_loop(skipped, hsci_compare_prefix, &prefix, 0);
+	if (prefix.differs)
+		return hsci_class(tables, 0);
+	return hsci_class(tables, hsci_step(tables, prefix.place->executable, &scratch->text,
+					    climb.at + skipped, len - skipped));
 }
 
 static __always_inline __u32 hsci_class_of_cgroup(const struct hsci_tables *tables, __u32 start,

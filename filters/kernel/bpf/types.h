@@ -53,12 +53,6 @@ struct vfsmount {
 	struct super_block *mnt_sb;
 };
 
-struct mount {
-	struct mount *mnt_parent;
-	struct dentry *mnt_mountpoint;
-	struct vfsmount mnt;
-};
-
 struct path {
 	struct vfsmount *mnt;
 	struct dentry *dentry;
@@ -69,6 +63,10 @@ struct file {
 	struct inode *f_inode;
 	unsigned int f_flags;
 	unsigned int f_mode;
+};
+
+struct vm_area_struct {
+	struct file *vm_file;
 };
 
 struct mm_struct {

@@ -28,16 +28,19 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
+use aya::maps::HashMap;
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
 use hsci_abi::callers::{self, HANDED_LEN, OPCODES, Shared as _, TracerState};
+use hsci_abi::guard::{RootKey, RootPlace};
 use hsci_engine::Tables;
 
 pub use hsci_abi::callers::Caller;
 
 use crate::room::{self, Objects, objects};
-use crate::sys::Shared;
-use crate::{Error, kernel_device};
+use crate::roots;
+use crate::sys::{Plain, Shared};
+use crate::{Error, kernel_device, map_error};
 
 const OBJECTS: Objects = objects!("callers");
 const PROGRAM: &str = "request_send";
@@ -58,12 +61,13 @@ impl CallerTracer {
     /// Loads the program with tables. It tells nothing before [`CallerTracer::attach`].
     pub fn load(tables: &Tables) -> Result<Self, Error> {
         let words = room::words(tables);
-        Self::load_words(words)
+        Self::load_words(tables, words)
     }
 
-    fn load_words((words, generation): (Vec<u32>, u32)) -> Result<Self, Error> {
+    fn load_words(tables: &Tables, (words, generation): (Vec<u32>, u32)) -> Result<Self, Error> {
         let room = room::fitting(words.len())?;
         let mut ebpf = crate::load(OBJECTS[room])?;
+        put_roots(&mut ebpf, tables, generation, generation)?;
         room::put(&mut ebpf, room, words)?;
         let handed = share(&ebpf, HANDED_OVER, HANDED_LEN)?;
         let state = share(&ebpf, "TRACER", size_of::<TracerState>())?;
@@ -88,10 +92,11 @@ impl CallerTracer {
         let (words, generation) = room::words(tables);
         if room::fitting(words.len())? > self.room {
             let device = self.state.word(offset_of!(TracerState, device)).load(Ordering::Relaxed);
-            *self = Self::load_words((words, generation))?;
+            *self = Self::load_words(tables, (words, generation))?;
             self.state.word(offset_of!(TracerState, device)).store(device, Ordering::Relaxed);
             return Ok(());
         }
+        put_roots(&mut self.ebpf, tables, generation, self.generation)?;
         room::put(&mut self.ebpf, self.room, words)?;
         self.generation = generation;
         Ok(())
@@ -136,6 +141,17 @@ impl CallerTracer {
     pub fn unknown(&self) -> u64 {
         self.state.long(offset_of!(TracerState, unknown)).load(Ordering::Relaxed)
     }
+}
+
+/// Where executables lie, for a policy that is about to be put in force. Those of the last one stay until the
+/// next: calls are judged by it meanwhile.
+fn put_roots(ebpf: &mut Ebpf, tables: &Tables, generation: u32, last: u32) -> Result<(), Error> {
+    const NAME: &str = "ROOTS";
+    let map = ebpf.map_mut(NAME).ok_or(Error::Absent(NAME))?;
+    let mut map: HashMap<_, Plain<RootKey>, Plain<RootPlace>> =
+        map.try_into().map_err(map_error(NAME))?;
+    roots::remove(&mut map, |known| known != last).map_err(map_error(NAME))?;
+    roots::put(&mut map, &roots::places(tables)?, generation).map_err(map_error(NAME))
 }
 
 fn map_of<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, Error> {

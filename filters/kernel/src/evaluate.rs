@@ -104,6 +104,12 @@ impl Answer {
         self.0.state
     }
 
+    /// True if a directory may not be renamed from this path to one that leads nowhere.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.0.is_bound != 0
+    }
+
     /// What becomes of the call.
     #[must_use]
     pub fn verdict(&self) -> RawVerdict {

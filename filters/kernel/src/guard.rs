@@ -6,7 +6,6 @@
 mod hooks;
 mod orders;
 mod pins;
-mod roots;
 
 use std::io::ErrorKind;
 use std::mem::offset_of;
@@ -17,10 +16,11 @@ use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::{Btf, EbpfLoader};
 use hsci_abi::ABI;
 use hsci_abi::callers::Shared as _;
-use hsci_abi::guard::{self as abi, GuardState, PROGRAM, RootKey, TARGETS};
+use hsci_abi::guard::{self as abi, GuardState, PROGRAM, RootKey, RootPlace, TARGETS};
 use hsci_engine::Tables;
 
 use crate::room::{self, Objects, objects};
+use crate::roots;
 use crate::sys::{Plain, Shared};
 use crate::{Error, kernel_device, map_error};
 
@@ -207,11 +207,12 @@ impl Guard {
     /// Makes rules hold in a file system that was mounted after the policy was loaded. `tables` are those
     /// of that policy; `device` is what `stat` says of the directory.
     pub fn place(&self, tables: &Tables, dir: &Path, device: u64) -> Result<(), Error> {
-        let mut roots: HashMap<_, Plain<RootKey>, u32> = pins::typed(&self.dir, "ROOTS")?;
-        let Some(known) = roots.keys().flatten().next() else { return Ok(()) };
+        let mut map: HashMap<_, Plain<RootKey>, Plain<RootPlace>> =
+            pins::typed(&self.dir, "ROOTS")?;
+        let Some(known) = map.keys().flatten().next() else { return Ok(()) };
         let key = Plain(RootKey { device: kernel_device(device), ..known.0 });
-        let state = tables.at(dir.as_os_str().as_encoded_bytes());
-        roots.insert(key, state, 0).map_err(map_error("ROOTS"))?;
+        let place = roots::whole(tables, dir.as_os_str().as_encoded_bytes());
+        map.insert(key, Plain(place), 0).map_err(map_error("ROOTS"))?;
         // What was looked up there meanwhile has no place.
         self.state.word(offset_of!(GuardState, epoch)).fetch_add(1, Ordering::SeqCst);
         Ok(())
@@ -228,19 +229,14 @@ impl Guard {
 
     /// States of roots first, under the new generation; then the tables; then what is stale goes.
     fn exchange(&self, tables: &Tables, words: Vec<u32>, generation: u32) -> Result<(), Error> {
-        let mut map: HashMap<_, Plain<RootKey>, u32> = pins::typed(&self.dir, "ROOTS")?;
+        let mut map: HashMap<_, Plain<RootKey>, Plain<RootPlace>> =
+            pins::typed(&self.dir, "ROOTS")?;
         let mut policy = pins::map(&self.dir, room::NAME)?;
-        let put = roots::states(tables)?
-            .into_iter()
-            .try_for_each(|(device, state)| {
-                map.insert(Plain(RootKey { device, generation }), state, 0)
-            })
+        let put = roots::put(&mut map, &roots::places(tables)?, generation)
             .map_err(map_error("ROOTS"))
             .and_then(|()| room::put_into_map(&mut policy, self.room(), words));
-        let keys: Vec<Plain<RootKey>> = map.keys().flatten().collect();
-        for key in keys.iter().filter(|key| (key.0.generation == generation) == put.is_err()) {
-            map.remove(key).map_err(map_error("ROOTS"))?;
-        }
+        roots::remove(&mut map, |known| (known == generation) == put.is_err())
+            .map_err(map_error("ROOTS"))?;
         put?;
         let mut hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
         for rule in 0..tables.rules() {
@@ -334,6 +330,8 @@ pub enum Kind {
     Audited,
     /// A rule denied it.
     Denied,
+    /// A rule would have denied it, and the policy only reports.
+    WouldDeny,
     /// It was refused to protect a store.
     Fenced,
     /// Something did not fit, or was not to be found out.
@@ -390,6 +388,7 @@ impl Event {
         let kind = match word(offset_of!(abi::Event, kind))? {
             abi::AUDITED => Kind::Audited,
             abi::DENIED => Kind::Denied,
+            abi::WOULD_DENY => Kind::WouldDeny,
             abi::FENCED => Kind::Fenced,
             _ => Kind::Undecidable,
         };

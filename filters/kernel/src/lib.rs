@@ -9,6 +9,7 @@ mod error;
 pub mod evaluate;
 pub mod guard;
 mod room;
+mod roots;
 mod sys;
 
 pub use error::Error;

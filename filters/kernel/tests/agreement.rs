@@ -77,6 +77,7 @@ struct Sum {
     decided: u64,
     denied: u64,
     long: u64,
+    bound: u64,
     refused: u64,
 }
 
@@ -85,6 +86,7 @@ impl Sum {
         self.decided += other.decided;
         self.denied += other.denied;
         self.long += other.long;
+        self.bound += other.bound;
         self.refused += other.refused;
     }
 }
@@ -113,6 +115,8 @@ fn compare(evaluator: &mut Evaluator, seed: u64, sum: &mut Sum) {
         assert_eq!(rust, expected, "seed {seed}\n{text}\n{call:?}");
         assert_eq!(kernel, expected, "seed {seed}\n{text}\n{call:?}");
         assert_eq!(answer.subject(), tables.classify(&call.subject));
+        assert_eq!(answer.is_bound(), !tables.may_move(tables.at(&call.path), 0));
+        sum.bound += u64::from(answer.is_bound());
         sum.decided += u64::from(expected.decider.is_some());
         sum.denied += u64::from(expected.denied.is_some());
     }
@@ -144,11 +148,18 @@ fn three_evaluators_agree() {
             sum.add(&thread.join().expect("the answers agree"));
         }
     });
-    let Sum { decided, denied, long, refused } = sum;
-    println!("decided by a rule {decided}, denied {denied}, long paths {long}");
+    let Sum { decided, denied, long, bound, refused } = sum;
+    println!(
+        "decided by a rule {decided}, denied {denied}, long paths {long}, bound directories {bound}"
+    );
     println!("{refused} of {rounds} policies refused");
     // Calls that no rule matches would show nothing.
-    assert!(decided * 5 > cases && denied * 10 > cases && (long > 0 || cases < CALLS));
+    assert!(
+        decided * 5 > cases
+            && denied * 10 > cases
+            && (long > 0 || cases < CALLS)
+            && bound * 20 > cases
+    );
 }
 
 /// What is not known where the kernel asks must not be taken for an answer.

@@ -5,6 +5,8 @@ mod predicate;
 mod rule;
 mod target;
 
+pub(crate) use predicate::PREDICATES;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analysis;

@@ -108,8 +108,35 @@ impl Names for FixedNames {
     }
 }
 
+/// Words of other languages and tools, and what they are called here.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("allow", "pass"),
+    ("permit", "pass"),
+    ("accept", "pass"),
+    ("block", "deny"),
+    ("reject", "deny"),
+    ("forbid", "deny"),
+    ("log", "audit"),
+    ("report", "audit"),
+    ("uid", "user"),
+    ("gid", "group"),
+    ("program", "exe"),
+    ("command", "comm"),
+    ("attributes", "metadata"),
+    ("delete", "remove"),
+    ("execute", "exec"),
+    ("stat", "getattr"),
+    ("list", "readdir"),
+];
+
 /// The known word that was probably meant.
 pub(crate) fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.collect();
+    let synonym = SYNONYMS.iter().find(|(other, _)| *other == word);
+    if let Some((_, here)) = synonym.filter(|(_, here)| known.contains(here)) {
+        return Some(here);
+    }
+    let known = known.into_iter();
     let scored = known.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
     let best = scored.max_by(|one, other| one.0.total_cmp(&other.0));
     best.filter(|(score, _)| *score > 0.8).map(|(_, candidate)| candidate)

@@ -100,34 +100,4 @@ impl Call {
         let options = self.options.as_deref()?;
         options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
-
-    /// The supplementary groups of the caller, read from `/proc` when asked for; empty if the
-    /// caller is gone or is nobody in particular.
-    #[must_use]
-    pub fn groups(&self) -> Vec<u32> {
-        if self.pid == 0 {
-            return Vec::new();
-        }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("Groups:"));
-        line.unwrap_or("").split_whitespace().filter_map(|group| group.parse().ok()).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_of_this_process_has_its_groups() {
-        let call = Call::new(0, 0, std::process::id());
-        let own: Vec<u32> = rustix::process::getgroups()
-            .expect("own groups")
-            .iter()
-            .map(|group| group.as_raw())
-            .collect();
-        assert_eq!(call.groups(), own);
-        assert_eq!(Call::internal().groups(), Vec::<u32>::new());
-    }
 }

@@ -1,5 +1,6 @@
 //! Content extensions: transform the bytes of regular files, and leave the rest to the host.
 
+mod committer;
 mod context;
 mod file;
 mod fs;
@@ -16,7 +17,7 @@ pub use context::Context;
 pub use fs::{ContentFs, Scan};
 pub use open_file::OpenFile;
 
-use crate::{Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};
+use crate::{Attr, Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};
 
 /// What [`Content::settle`] made of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +65,11 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// choose: it takes the lock itself.
     fn sync(&self, file: &OpenFile<Self>, data_only: bool) -> Result<()>;
 
-    /// Logical length of a file that is not in use; worth overriding where [`Content::open`] costs
-    /// more than a look at the first bytes.
-    fn peek_len(&self, context: &Context) -> Result<u64> {
+    /// Logical length of a file that is not in use and not empty, whose attributes below are `attr`.
+    /// Worth overriding where an extension knows it without opening the file, as from an [extended
+    /// attribute](Context::xattr) that fits the inode: a stat then reads inodes alone.
+    fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {
+        let _ = attr;
         self.len(&self.open(context)?)
     }
 
@@ -123,6 +126,19 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// cut, can go to the file's extended attributes.
     fn changed(&self, context: &Context, file: &mut Self::File) {
         let (_, _) = (context, file);
+    }
+
+    /// How long a change may wait before [`Content::commit`] is called for the file, whether it is being
+    /// written still or not; `None`: never.
+    fn commit_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whatever only the state knows goes to the lower file, which need not be synced, so that `sync` or
+    /// a power cut a while later saves it.
+    fn commit(&self, file: &mut Self::File) -> Result<()> {
+        let _ = file;
+        Ok(())
     }
 
     /// The file goes out of use, unless somebody uses it again at once: whatever only the state

@@ -1,5 +1,7 @@
 //! What can go wrong, and which errno the caller sees.
 
+use std::sync::Arc;
+
 use crate::Errno;
 
 /// Why an operation failed.
@@ -36,6 +38,16 @@ pub enum Error {
     /// The size or position is beyond what the format can hold.
     #[error("too large: {0}")]
     TooLarge(String),
+    /// Something else than the lower file system said so: a network, a library, a program.
+    #[error("{text}: {source}")]
+    Caused {
+        /// What the caller sees.
+        errno: Errno,
+        /// What was being done.
+        text: String,
+        /// Why it failed.
+        source: Cause,
+    },
     /// The extension broke the contract, or panicked.
     #[error("extension failed: {0}")]
     Broken(String),
@@ -44,12 +56,54 @@ pub enum Error {
 /// What an operation returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The error behind an error, of any kind. Equal only to itself.
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cause {}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 impl Error {
+    /// What failed, and why; the caller sees `errno`.
+    pub fn caused(
+        errno: Errno,
+        text: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Caused { errno, text: text.into(), source: Cause(Arc::from(source.into())) }
+    }
+
+    /// Damage, with the position in the file at which it was met.
+    #[must_use]
+    pub fn at(self, offset: u64) -> Self {
+        match self {
+            Self::Damaged(reason) => Self::Damaged(format!("at byte {offset}: {reason}")),
+            other => other,
+        }
+    }
+
     /// The errno that the caller of the operation sees. This is the one place that decides it.
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self {
-            Self::Lower(errno) => *errno,
+            Self::Lower(errno) | Self::Caused { errno, .. } => *errno,
             Self::Damaged(_) | Self::Broken(_) => Errno::IO,
             // Not IO: nothing is lost, a newer program reads it.
             Self::Newer(_) => Errno::PROTONOSUPPORT,
@@ -80,5 +134,23 @@ impl From<std::io::Error> for Error {
 impl From<rustix::io::Errno> for Error {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Lower(errno.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_what_caused_it() {
+        let refused = std::io::Error::other("connection refused");
+        let error = Error::caused(Errno::REMOTEIO, "the archive", refused);
+        assert_eq!(error.errno(), Errno::REMOTEIO);
+        assert_eq!(error.to_string(), "the archive: connection refused");
+        assert_eq!(error.source().expect("a source").to_string(), "connection refused");
+        let damaged = Error::Damaged("no such frame".to_owned()).at(4096);
+        assert_eq!(damaged.to_string(), "damaged: at byte 4096: no such frame");
     }
 }

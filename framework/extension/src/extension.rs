@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::options::{OptionSpec, Options};
-use crate::{Ino, Result, Stack, Store};
+use crate::{Call, Ino, Needs, Result, Stack, Store};
 
 /// What an extension says about itself before it starts. The host computes from the declarations of a whole
 /// stack which requests the kernel sends, and what it may remember.
@@ -21,8 +21,9 @@ pub struct Declaration {
     /// Which names there are, where they lead or what a directory lists differs from caller to caller: the kernel
     /// remembers no name and no listing.
     pub names_differ: bool,
-    /// How many calls it works on at a time before the host takes them for waiting and starts more
-    /// threads; `None` for as many as the machine has processors, within limits.
+    /// Its calls may wait for long, for a network or a person: the host starts more threads while they do.
+    pub waits: bool,
+    /// How many threads are kept free for calls that do not wait; `None` for as many as the machine has processors, within limits.
     pub threads: Option<usize>,
 }
 
@@ -30,7 +31,7 @@ impl Declaration {
     /// Nothing is declared.
     #[must_use]
     pub const fn new() -> Self {
-        Self { opens: false, flushes: false, names_differ: false, threads: None }
+        Self { opens: false, flushes: false, names_differ: false, waits: false, threads: None }
     }
 
     /// It wants to see opens and releases of files.
@@ -51,6 +52,12 @@ impl Declaration {
         Self { names_differ: true, ..self }
     }
 
+    /// Its calls may wait for long.
+    #[must_use]
+    pub const fn waits(self) -> Self {
+        Self { waits: true, ..self }
+    }
+
     /// It works on so many calls at a time.
     #[must_use]
     pub const fn threads(self, threads: usize) -> Self {
@@ -64,6 +71,7 @@ impl Declaration {
             opens: self.opens | other.opens,
             flushes: self.flushes | other.flushes,
             names_differ: self.names_differ | other.names_differ,
+            waits: self.waits | other.waits,
             threads: self.threads.max(other.threads),
         }
     }
@@ -83,6 +91,13 @@ pub trait Kernel: Send + Sync {
 
     /// A name is gone, and those who watch or use the inode under it are to know.
     fn deleted(&self, parent: Ino, name: &OsStr, ino: Ino);
+
+    /// The supplementary groups of a caller, found out when asked for; empty if the caller is gone or is
+    /// nobody in particular.
+    fn groups(&self, call: &Call) -> Vec<u32> {
+        let _ = call;
+        Vec::new()
+    }
 }
 
 /// What an extension is given to start with.
@@ -187,6 +202,12 @@ pub trait Extension: 'static {
     #[must_use]
     fn declaration() -> Declaration {
         Declaration::new()
+    }
+
+    /// What it needs beyond what every worker may do.
+    #[must_use]
+    fn needs() -> Needs {
+        Needs::default()
     }
 
     /// Brings the store into order after whatever happened to it, and returns the layer to serve.

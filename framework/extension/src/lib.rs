@@ -22,7 +22,9 @@ mod error;
 mod extension;
 mod filesystem;
 mod flags;
+pub mod journal;
 mod lower;
+mod needs;
 pub mod options;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -31,11 +33,15 @@ pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, Opened, SetAttr, SetTime, S
 pub use call::{Call, CallOptions, Credentials};
 pub use content::{Content, ContentFs, Context, OpenFile, Scan, Settled};
 pub use errno::Errno;
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
-pub use lower::{Acting, FileId, LowerFile, Store, Times};
+pub use lower::{Acting, FileId, Lifetime, LowerFile, Reopened, Store, Times};
+pub use needs::Needs;
+
+/// Version of this contract. Goes up with what an older host could not serve; a program says it at its start.
+pub const VERSION: u32 = 1;
 
 /// Prefix of the extended attributes that address the file system itself rather than a file:
 /// they are answered by [`FileSystem::control_get`] and [`FileSystem::control_set`], are never

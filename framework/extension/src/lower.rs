@@ -29,6 +29,24 @@ impl Times {
     }
 }
 
+/// Tells since when nothing that was written below can have been lost, synced or not: where both numbers
+/// are what they were, everything is there. Zeros where nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Another one for each start of the machine.
+    pub machine: u64,
+    /// Another one for each time that the lower file system was mounted.
+    pub mount: u64,
+}
+
+impl Lifetime {
+    /// False where nobody knows.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// The content of one lower file: positioned reads and writes and little else.
 ///
 /// A handle stays good when the file is renamed or unlinked. All methods may be called from
@@ -90,6 +108,29 @@ pub trait LowerFile: Send + Sync {
         let _ = about;
     }
 
+    /// An extended attribute of the file; `None` if it has none of that name.
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// Sets an extended attribute, as the host.
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        let (_, _) = (name, value);
+        Err(Error::Unsupported)
+    }
+
+    /// Removes an extended attribute; [`Error::NoAttribute`] if there is none of that name.
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Err(Error::Unsupported)
+    }
+
+    /// Since when everything that was written to the file is there, also what was never synced.
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::default()
+    }
+
     /// True if the file is empty.
     fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
@@ -141,11 +182,17 @@ impl<'a> Deref for Acting<'a> {
     }
 }
 
+/// Is given what [`Store::reopen`] finds.
+pub type Reopened<'a> = dyn FnMut(usize, Result<Arc<dyn LowerFile>>) + 'a;
+
 /// A flat directory in the reserved part of the store that belongs to one extension.
 pub trait Store: Send + Sync {
     /// Opens a file; with `create` it is made if it is missing (mode 0600), otherwise a missing
     /// file is ENOENT.
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>>;
+
+    /// Makes a file (mode 0600) that was not there; EEXIST if it was.
+    fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>>;
 
     /// All names, in no order.
     fn names(&self) -> Result<Vec<String>>;
@@ -165,6 +212,19 @@ pub trait Store: Send + Sync {
     /// Free space of the lower file system that the host may use, in bytes.
     fn free_space(&self) -> Result<u64>;
 
-    /// Finds a lower file again by its lasting name; ESTALE if it is gone.
-    fn reopen(&self, id: &FileId) -> Result<Arc<dyn LowerFile>>;
+    /// Finds one lower file again, as [`Store::reopen`] does.
+    fn reopen_one(&self, id: &FileId) -> Result<Arc<dyn LowerFile>> {
+        let mut found = Err(Error::Broken("a file was neither found nor missed".to_owned()));
+        self.reopen(std::slice::from_ref(id), &mut |_, file| found = file);
+        found
+    }
+
+    /// Finds lower files again by their lasting names: calls `visit` once for each, with its place
+    /// in `ids`, in any order. A file is opened only if it is a regular one that a name below the
+    /// root leads to; ESTALE if it is gone, EXDEV if it lies elsewhere now.
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>);
+
+    /// Changes whenever writes that were not synced may have been lost: with each start of the
+    /// machine, and where the lower file system is not known to be the same all the time.
+    fn epoch(&self) -> u64;
 }

@@ -2,6 +2,7 @@
 //! defaults.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// Why a text is not a value of a kind; the text of a one-line message.
@@ -29,6 +30,11 @@ pub enum OptionKind {
     },
     /// A time in seconds, with an optional `ms`, `s`, `m` or `h`.
     Time,
+    /// A path, which the command makes absolute.
+    Path,
+    /// Something that nobody else may see: the command reads it from a file or a descriptor, and passes it on by
+    /// other ways than the command line.
+    Secret,
     /// Text that the extension checks itself.
     Text {
         /// Says what is wrong with a value.
@@ -65,9 +71,16 @@ impl OptionSpec {
     }
 }
 
-/// Checked options: every declared name has a value that its kind allows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Checked options: every declared name has a value that its kind allows. Values are not shown, for there may
+/// be secrets among them.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<&'static str, String>);
+
+impl fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Options {
     /// Checks given names and values against the declared options, and fills in the defaults.
@@ -90,7 +103,10 @@ impl Options {
             } else {
                 value
             };
-            spec.kind.check(value).map_err(|why| format!("option `{name}={value}`: {why}"))?;
+            spec.kind.check(value).map_err(|why| match spec.kind {
+                OptionKind::Secret => format!("option `{name}`: {why}"),
+                _ => format!("option `{name}={value}`: {why}"),
+            })?;
             values.insert(spec.name, value.to_owned());
         }
         Ok(Self(values))
@@ -148,6 +164,9 @@ impl OptionKind {
             }
             Self::Size { min, max } => in_range(parse_size(value)?, min, max),
             Self::Time => parse_time(value).map(drop),
+            Self::Path if value.is_empty() || value.starts_with('/') => Ok(()),
+            Self::Path => Err("must be an absolute path".to_owned()),
+            Self::Secret => Ok(()),
             Self::Text { check, .. } => check(value),
         }
     }
@@ -211,5 +230,16 @@ mod tests {
         assert_eq!(complain("scan", "maybe"), "option `scan=maybe`: must be `yes` or `no`");
         assert!(complain("settle", "-1").contains("is not a time"));
         assert!(complain("chunk", "99999999999999999999G").contains("is not a size"));
+    }
+
+    #[test]
+    fn secrets_are_in_no_message() {
+        let specs = [OptionSpec::new("key", "the key", OptionKind::Secret, "")];
+        let options = Options::check(&specs, [("key", "hunter2")]).expect("valid");
+        assert_eq!(options.text("key"), "hunter2");
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let path = [OptionSpec::new("file", "a file", OptionKind::Path, "")];
+        let complaint = Options::check(&path, [("file", "here")]).expect_err("not absolute");
+        assert_eq!(complaint, "option `file=here`: must be an absolute path");
     }
 }

@@ -7,22 +7,26 @@ mod kernel;
 mod listing;
 mod negotiate;
 mod operations;
+mod pool;
 mod replay;
 mod resume;
+mod rights;
 mod watchdog;
 mod xattr;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
-use hsci_extension::FileSystem;
 
 use self::adapter::Adapter;
+use self::pool::Pool;
 use crate::lower::LowerTree;
+use crate::policy::Judged;
 use crate::takeover::TakeoverState;
 use hsci_protocol::mount::Death;
+use hsci_protocol::status::Quarantined;
 
 pub(crate) use self::kernel::KernelCaches;
 pub(crate) use self::operations::Requests;
@@ -36,6 +40,8 @@ pub(crate) struct Profile {
     pub(crate) opendirs: bool,
     /// The kernel must not rely on names and listings: the next caller may see others.
     pub(crate) names_differ: bool,
+    /// Calls may wait: loops are added while they do.
+    pub(crate) waits: bool,
     /// How long the kernel may rely on names and attributes without asking again.
     pub(crate) cache: Duration,
     /// Number of event loops.
@@ -44,23 +50,28 @@ pub(crate) struct Profile {
     pub(crate) deadline: Duration,
 }
 
+/// Lists the requests that are refused because workers died of them.
+pub(crate) type ListQuarantined = Box<dyn Fn() -> Vec<Quarantined> + Send + Sync>;
+
 /// What is mounted.
 pub(crate) struct Mounted {
     /// The topmost layer.
-    pub(crate) top: Arc<dyn FileSystem>,
+    pub(crate) top: Arc<Judged>,
     /// The lowest layer.
     pub(crate) tree: Arc<LowerTree>,
     pub(crate) profile: Profile,
     pub(crate) requests: Arc<Requests>,
-    /// Answers the question of the same name.
-    pub(crate) status: Box<dyn Fn() -> String + Send + Sync>,
     pub(crate) takeover: Arc<TakeoverState>,
     /// How the worker before has died, if there was one.
     pub(crate) death: Death,
 }
 
 /// A mount whose first request has been answered.
-pub(crate) struct Serving(Session<Adapter>);
+pub(crate) struct Serving {
+    session: Session<Adapter>,
+    pool: Arc<Pool>,
+    adapter: Adapter,
+}
 
 /// Answers the kernel's first request on a FUSE descriptor, or goes on where the worker before has
 /// died. `caches` is told how to reach the kernel.
@@ -78,20 +89,52 @@ pub(crate) fn begin(
     if !deadline.is_zero() {
         watchdog::watch(&mounted.takeover, deadline);
     }
-    let begun = mounted.takeover.offer();
+    let takeover = Arc::clone(&mounted.takeover);
+    let waits = mounted.profile.waits;
+    if waits {
+        crate::sys::memory::take_large_pieces_from_the_kernel();
+    }
+    let begun = takeover.offer();
+    let more = device.try_clone()?;
     let adapter = Adapter::new(mounted);
+    let pool = Arc::clone(&adapter.pool);
+    let extra = adapter.extra();
+    let asked = extra.clone();
     let session = match begun {
-        Some(offer) => resume::session(adapter, &device, config, &offer)?,
+        Some(offer) => resume::session(adapter, &device, config.clone(), &offer)?,
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
-        None => Session::from_fd(adapter, device, SessionACL::All, config)?,
+        None => Session::from_fd(adapter, device, SessionACL::All, config.clone())?,
     };
     caches.connect(session.notifier());
-    Ok(Serving(session))
+    let _ = asked.notifier.set(session.notifier());
+    let start = move |loops| {
+        let mut config = config.clone();
+        config.n_threads = Some(loops);
+        let offer = takeover.offer().expect("the connection has begun");
+        let session = resume::join(extra.clone(), more.as_fd(), config, &offer)?;
+        // How they end is how the mount ends, which the first loops say.
+        let run = move || drop(session.run());
+        std::thread::Builder::new().name("loops".to_owned()).spawn(run)
+    };
+    // A loop that is killed while it reads its first requests fails them, for the kernel finds no memory to
+    // read them into: only where calls do wait are loops added.
+    if waits {
+        pool.grow(Box::new(start))?;
+    }
+    Ok(Serving { session, pool, adapter: asked })
 }
 
 impl Serving {
+    /// Lists the requests that are refused because workers died of them.
+    pub(crate) fn quarantined(&self) -> ListQuarantined {
+        let adapter = self.adapter.clone();
+        Box::new(move || adapter.quarantined())
+    }
+
     /// Serves requests until the mount ends.
     pub(crate) fn run(self) -> std::io::Result<()> {
-        self.0.run()
+        let ended = self.session.run();
+        self.pool.end();
+        ended
     }
 }

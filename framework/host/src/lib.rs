@@ -3,13 +3,18 @@
 // Printing panics where nobody reads: functions that cope with that do it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod caller;
+pub mod control;
 mod fuse;
 pub mod lower;
 mod passing;
+pub mod place;
 pub mod policy;
 pub mod program;
+mod sandbox;
 pub mod supervisor;
 mod sys;
 mod takeover;
 
+pub use caller::ENVIRONMENT;
 pub use hsci_protocol::failure;

@@ -8,7 +8,9 @@ mod descriptors;
 mod directories;
 mod filesystem;
 mod inodes;
+pub(crate) mod lifetime;
 mod names;
+mod search;
 mod store;
 mod takeover;
 mod xattrs;
@@ -19,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hsci_extension::{Errno, Error, Ino, RESERVED_NAME, Result};
+use hsci_extension::{Errno, Error, Ino, Lifetime, RESERVED_NAME, Result};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,6 +33,7 @@ use crate::sys::handle::{Handle, handle_of};
 use crate::takeover::Inherited;
 
 pub(crate) use self::attributes::timespec_of;
+pub(crate) use self::credentials::{is_member, keeps_set_id};
 pub use self::store::LowerStore;
 pub(crate) use self::takeover::Takeover;
 
@@ -44,6 +47,7 @@ pub struct LowerTree {
     /// Inodes can be opened by handle, which needs `CAP_DAC_READ_SEARCH` and a file system that
     /// makes handles.
     by_handle: bool,
+    lifetime: Lifetime,
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
     /// Absent where no other worker will go on from here.
@@ -98,6 +102,7 @@ impl LowerTree {
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
+        let lifetime = lifetime::of(&root);
         let bound = raise_descriptor_limit().unwrap_or(u64::MAX) / 4;
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
@@ -106,6 +111,7 @@ impl LowerTree {
             descriptors: Descriptors::new(bound.min(MOST_DESCRIPTORS) as usize),
             credentials: Credentials::prepare(),
             by_handle,
+            lifetime,
             released: Mutex::new(None),
             takeover,
         }))
@@ -115,6 +121,17 @@ impl LowerTree {
     /// missing, otherwise that is ENOENT.
     pub fn store(&self, extension: &str, create: bool) -> Result<Arc<LowerStore>> {
         LowerStore::open(self.me(), extension, create).map(Arc::new)
+    }
+
+    /// Inodes of which something was acknowledged that is noted, and not in their files yet.
+    pub(crate) fn noted(&self) -> Vec<Ino> {
+        let mut noted = Vec::new();
+        self.inodes.for_each(|inode| {
+            if !inode.notes.lock().is_empty() {
+                noted.push(inode.ino);
+            }
+        });
+        noted
     }
 
     /// Number of inodes known and of descriptors kept open for them.
@@ -129,6 +146,11 @@ impl LowerTree {
 
     fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// True if an inode is on the file system of the root.
+    fn is_at_home(&self, ino: Ino) -> bool {
+        self.inodes.find(ino).is_some_and(|inode| self.inodes.is_at_home(&inode))
     }
 
     /// An `O_PATH` descriptor of an inode.

@@ -70,6 +70,7 @@ pub(crate) struct InForce {
     callers: Result<KernelCallers, String>,
     /// How often each rule decided.
     hits: Vec<AtomicU64>,
+    counts: Counts,
 }
 
 impl InForce {
@@ -90,6 +91,7 @@ impl InForce {
             options: options.collect(),
             callers,
             hits: (0..tables.rules()).map(|_| AtomicU64::new(0)).collect(),
+            counts: Counts::default(),
             tables,
         }
     }
@@ -109,7 +111,7 @@ impl InForce {
     }
 }
 
-/// What became of calls so far, on one mount.
+/// What became of calls so far, on one mount under one policy.
 #[derive(Debug, Default)]
 struct Counts {
     judged: AtomicU64,
@@ -127,7 +129,6 @@ pub(crate) struct Policy {
     sees_opens: bool,
     /// The same for directories.
     sees_opendirs: bool,
-    counts: Counts,
     reports: Reports,
 }
 
@@ -144,8 +145,8 @@ struct Object {
 
 impl Policy {
     pub(crate) fn new(sees_opens: bool, sees_opendirs: bool) -> Self {
-        let (counts, reports) = (Counts::default(), Reports::default());
-        Self { in_force: RwLock::default(), sees_opens, sees_opendirs, counts, reports }
+        let reports = Reports::default();
+        Self { in_force: RwLock::default(), sees_opens, sees_opendirs, reports }
     }
 
     fn replace(&self, policy: Option<InForce>) {
@@ -180,32 +181,37 @@ impl Policy {
             self.reports.add(report::new(kind, call, operation, place, rule, errno));
         };
         let Some((subject, handed_over)) = policy.subject(call) else {
-            self.counts.undecidable.fetch_add(1, Ordering::Relaxed);
+            policy.counts.undecidable.fetch_add(1, Ordering::Relaxed);
             if !decides {
                 return Ok(None);
             }
             report(ReportKind::Undecidable, None, Some(DenyErrno::EACCES));
             return refuse(policy, Errno::ACCESS).map(|()| None);
         };
-        self.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
+        policy.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
         let verdict = policy.tables.verdict(operation, class, &subject, &object.facts);
         let options = policy.options[verdict.options as usize].clone();
+        let passes = |options| {
+            policy.tables.option_set(verdict.options).for_each(|(_, _, rule)| policy.hit(rule));
+            Ok(options)
+        };
         if !decides {
-            return Ok(options);
+            return passes(options);
         }
-        self.counts.judged.fetch_add(1, Ordering::Relaxed);
+        policy.counts.judged.fetch_add(1, Ordering::Relaxed);
         let errno = u16::try_from(verdict.decision.errno).ok().and_then(DenyErrno::from_number);
         if let Some(rule) = verdict.audit {
             policy.hit(rule);
-            self.counts.audited.fetch_add(1, Ordering::Relaxed);
+            policy.counts.audited.fetch_add(1, Ordering::Relaxed);
             report(ReportKind::Audited, Some(rule), errno);
         }
         if verdict.decision.rule != NONE {
             policy.hit(verdict.decision.rule);
         }
-        let Some(errno) = errno else { return Ok(options) };
-        self.counts.denied.fetch_add(1, Ordering::Relaxed);
-        report(ReportKind::Denied, Some(verdict.decision.rule), Some(errno));
+        let Some(errno) = errno else { return passes(options) };
+        policy.counts.denied.fetch_add(1, Ordering::Relaxed);
+        let kind = if policy.head.permissive { ReportKind::WouldDeny } else { ReportKind::Denied };
+        report(kind, Some(verdict.decision.rule), Some(errno));
         let errno = Errno::from_raw_os_error(errno.number().into());
         refuse(policy, errno).map(|()| options)
     }
@@ -226,11 +232,11 @@ impl Policy {
             callers: if policy.callers.is_ok() { "kernel" } else { "proc" }.to_owned(),
             callers_reason: policy.callers.as_ref().err().cloned(),
             opens_unseen: unseen,
-            handed_over: count(&self.counts.handed_over),
-            judged: count(&self.counts.judged),
-            denied: count(&self.counts.denied),
-            audited: count(&self.counts.audited),
-            undecidable: count(&self.counts.undecidable),
+            handed_over: count(&policy.counts.handed_over),
+            judged: count(&policy.counts.judged),
+            denied: count(&policy.counts.denied),
+            audited: count(&policy.counts.audited),
+            undecidable: count(&policy.counts.undecidable),
         })
     }
 

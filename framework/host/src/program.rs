@@ -3,9 +3,12 @@
 //! Its `main` is one call of [`run`]. The command and the supervisor start it; people do not.
 
 mod export;
+mod link;
 mod offline;
 mod serve;
 mod stack;
+
+pub(crate) use self::stack::HOST_OPTIONS;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,14 +16,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use hsci_extension::options::{OptionSpec, Options};
+use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Checked, Declaration, Environment, Extension, FileSystem, Finding, Result as LayerResult,
+    Checked, Declaration, Environment, Extension, FileSystem, Finding, Needs, Result as LayerResult,
 };
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
 use serde::Serialize;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{self, Exit, Failure};
+use crate::sandbox;
 
 /// An extension that a program holds.
 #[derive(Clone, Copy)]
@@ -31,6 +35,7 @@ pub struct Registration {
     options: fn() -> Vec<OptionSpec>,
     rule_options: fn() -> &'static [&'static str],
     declaration: fn() -> Declaration,
+    needs: fn() -> Needs,
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
 }
@@ -47,6 +52,7 @@ pub fn extension<E: Extension>() -> Registration {
         options: E::options,
         rule_options: E::rule_options,
         declaration: E::declaration,
+        needs: E::needs,
         start: E::start,
         check: E::check,
     }
@@ -97,6 +103,9 @@ enum Command {
         path: PathBuf,
         /// Where to write; must not exist
         dest: PathBuf,
+        /// Copy what gives rights as well
+        #[arg(long)]
+        privileged: bool,
     },
 }
 
@@ -113,8 +122,8 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
             serve::run(registrations, lower, control)
         }
         Command::Check { lower, extension } => offline::check(registrations, &lower, &extension),
-        Command::Export { lower, extension, path, dest } => {
-            offline::export(registrations, &lower, &extension, &path, &dest)
+        Command::Export { lower, extension, path, dest, privileged } => {
+            offline::export(registrations, &lower, &extension, &path, (&dest, privileged))
         }
     };
     match outcome {
@@ -130,7 +139,7 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
 
 /// Writes a line to standard error. Nobody can be told that nobody reads it.
 fn warn(line: &str) {
-    let _ = writeln!(std::io::stderr(), "hsci: {line}");
+    let _ = writeln!(std::io::stderr(), "hsci: {}", failure::printable(line));
 }
 
 /// Sends the log to standard error; `HSCI_LOG` sets how much of it.
@@ -167,13 +176,19 @@ impl Registration {
             help: spec.help.to_owned(),
             default: spec.default.to_owned(),
             by_call: (self.rule_options)().contains(&spec.name),
-            kind: ValueKind::Plain,
+            kind: match spec.kind {
+                OptionKind::Secret => ValueKind::Secret,
+                OptionKind::Path => ValueKind::Path,
+                _ => ValueKind::Plain,
+            },
         };
         Description {
             name: self.name.to_owned(),
             about: self.about.to_owned(),
             format: self.format,
+            contract: hsci_extension::VERSION,
             options: (self.options)().iter().map(describe).collect(),
+            needs: sandbox::words(&(self.needs)()),
             verbs: Vec::new(),
         }
     }

@@ -4,5 +4,9 @@
 pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;
+pub(crate) mod memory;
+pub(crate) mod mounts;
+pub(crate) mod process;
 pub(crate) mod shared;
+pub(crate) mod violation;
 pub(crate) mod writeback;

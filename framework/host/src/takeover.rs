@@ -10,10 +10,10 @@
 //!
 //! ```text
 //! 0      magic, version, start of the log, what the kernel offered at INIT
-//! 1024   for each thread, the request that it is at
-//! 5120   requests that workers did not survive, and how many workers
-//! 7168   what is not tried any more
-//! 12288  the log
+//! 1024   requests that workers did not survive, and how many workers
+//! 6144   what is not tried any more
+//! 12288  for each thread, the request that it is at
+//! 45056  the log
 //! ```
 //! Numbers take eight bytes, in native order.
 
@@ -36,16 +36,16 @@ use self::record::Record;
 use crate::sys::shared::Shared;
 
 pub(crate) use self::descriptor_store::{DescriptorSender, DescriptorStore};
-pub(crate) use self::progress::{Suspects, is_resent, number};
+pub(crate) use self::progress::{Subject, Suspects, THREADS, is_resent, number};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"HSCItake");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;
 const START_AT: usize = 16;
 /// Version of the protocol, readahead, flags.
 const OFFER_AT: usize = 24;
-const LOG_AT: u64 = 12288;
+const LOG_AT: u64 = 45056;
 /// The log is rewritten when it is twice as long as then, and this much longer.
 const SLACK: u64 = 1 << 20;
 

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
-use crate::mount::Fenced;
 use crate::policy::{Hits, Reports};
 use crate::status::{Status, WorkerStatus};
 
@@ -40,18 +39,6 @@ pub enum Command {
         /// Although it is in use.
         force: bool,
     },
-    /// A question to the extensions, for the whole mount.
-    Get {
-        /// The question.
-        name: String,
-    },
-    /// An order to the extensions, for the whole mount.
-    Set {
-        /// The order.
-        name: String,
-        /// What goes with it.
-        value: String,
-    },
     /// How often each rule of the policy decided, from an index on.
     Hits {
         /// The index.
@@ -72,14 +59,10 @@ pub enum Reply {
     Done,
     /// How the mount does.
     Status(Box<Status>),
-    /// The answer of an extension, which is JSON.
-    Value(String),
     /// Counts of rules.
     Hits(Hits),
     /// Reports of the policy.
     Reports(Reports),
-    /// An error of a system call, as an extension answers it.
-    Errno(i32),
     /// It is not done.
     Failed {
         /// Number of an [`Exit`].
@@ -109,9 +92,6 @@ impl Reply {
     pub fn failure(self) -> Failure {
         match self {
             Self::Failed { exit, text } => Failure::new(Exit::from_code(exit), text),
-            Self::Errno(errno) => {
-                Failure::new(Exit::Internal, std::io::Error::from_raw_os_error(errno).to_string())
-            }
             _ => Failure::new(Exit::Internal, "its supervisor answered something else"),
         }
     }
@@ -130,17 +110,11 @@ pub struct Caller {
 
 /// What a supervisor says to the worker that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ToWorker {
-    /// Whether the store is fenced from now on.
-    Fenced(Fenced),
-    /// To be answered under the same number.
-    Ask {
-        /// The number.
-        number: u64,
-        /// The question.
-        question: Question,
-    },
+pub struct ToWorker {
+    /// For the answer.
+    pub number: u64,
+    /// What it wants to know.
+    pub question: Question,
 }
 
 /// What a supervisor asks the worker that serves.
@@ -151,10 +125,6 @@ pub enum Question {
     Ping,
     /// How it does.
     Status,
-    /// A question to the extensions.
-    Get(Caller, String),
-    /// An order to the extensions.
-    Set(Caller, String, String),
     /// How often each rule of the policy decided, from an index on.
     Hits(usize),
     /// What the policy reports, from a number on.
@@ -174,16 +144,12 @@ pub struct FromWorker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerAnswer {
-    /// It is alive, or the order is carried out.
+    /// It is alive.
     Done,
     /// How it does.
     Status(Box<WorkerStatus>),
-    /// What an extension answers.
-    Value(String),
     /// Counts of rules.
     Hits(Hits),
     /// Reports of the policy.
     Reports(Reports),
-    /// An extension's error.
-    Errno(i32),
 }

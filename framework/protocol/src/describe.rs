@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// An extension.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The name, as in `--extension NAME`.
     pub name: String,
@@ -11,8 +11,14 @@ pub struct Description {
     pub about: String,
     /// Version of what it stores; 0 if it stores nothing of its own.
     pub format: u32,
+    /// Version of the contract that it was built for.
+    #[serde(default)]
+    pub contract: u32,
     /// Its options.
     pub options: Vec<OptionDescription>,
+    /// What it needs beyond what every worker may do.
+    #[serde(default)]
+    pub needs: Vec<String>,
     /// Commands that its program carries out: `hsci VERB`.
     #[serde(default)]
     pub verbs: Vec<VerbDescription>,

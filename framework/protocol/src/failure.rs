@@ -21,7 +21,7 @@ pub enum Exit {
     Missing = 4,
     /// Somebody else uses it now.
     InUse = 5,
-    /// The store was made by a newer version, or is damaged.
+    /// The store was made by a newer version or by somebody else, or is damaged.
     Store = 6,
     /// An I/O error, or a defect of the program.
     Internal = 7,
@@ -60,7 +60,9 @@ impl Exit {
             Self::Impossible => "not possible here: no /dev/fuse, no fusermount3, no permission",
             Self::Missing => "something named is missing or of the wrong kind",
             Self::InUse => "in use: mount point busy, store served by another host",
-            Self::Store => "the store was made by a newer version, or is damaged",
+            Self::Store => {
+                "the store was made by a newer version or by somebody else, or is damaged"
+            }
             Self::Internal => "I/O error or internal error",
         }
     }
@@ -128,9 +130,24 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// A line as a terminal may show it: what would move the cursor or change colours is written out.
+#[must_use]
+pub fn printable(line: &str) -> String {
+    let escape = |letter: char| match letter.is_control() {
+        true => letter.escape_default().collect(),
+        false => String::from(letter),
+    };
+    line.chars().map(escape).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_others_cannot_act_on_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\n\r\tä"), r"a\u{1b}[2J\n\r\tä");
+    }
 
     #[test]
     fn every_code_travels_as_a_number() {

@@ -19,8 +19,13 @@ pub fn send(mut to: impl Write, message: &impl Serialize) -> Result<()> {
 /// Receives one message and nothing after it; `None` if the other side is gone.
 pub fn receive<T: DeserializeOwned>(from: impl Read) -> Result<Option<T>> {
     // A buffer of one byte, so that what follows the line stays for its own reader.
+    receive_buffered(&mut BufReader::with_capacity(1, from))
+}
+
+/// Receives the next message of a connection that is read through this buffer alone.
+pub fn receive_buffered<T: DeserializeOwned>(from: &mut impl BufRead) -> Result<Option<T>> {
     let mut line = Vec::new();
-    BufReader::with_capacity(1, from.take(MAX_LEN)).read_until(b'\n', &mut line)?;
+    from.take(MAX_LEN).read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Ok(None);
     }

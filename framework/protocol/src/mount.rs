@@ -20,6 +20,9 @@ pub struct MountRequest {
     pub extensions: Vec<String>,
     /// Flags of mount(2), `MS_*`.
     pub flags: u32,
+    /// Flags of mount(2) that were turned off by name, so that no default sets them.
+    #[serde(default)]
+    pub allowed: u32,
     /// Options for the host and the extensions: names and values.
     pub options: Vec<MountOption>,
     /// Serve from the calling process, and log to its standard error.
@@ -69,6 +72,12 @@ pub struct Start {
     pub unlinked: u64,
     /// The policy at the time of the mount needs opens to be seen: the kernel cannot be asked later.
     pub opens: bool,
+    /// The start of the machine, and the mount on which the lower directory lies: as long as they are the
+    /// same, nothing is lost that was written below.
+    pub lifetime: (u64, u64),
+    /// The mount has ended, and the worker before could not bring into the store all that it had
+    /// acknowledged: do that, and end.
+    pub finish: bool,
 }
 
 /// How a worker has died.
@@ -77,10 +86,17 @@ pub enum Death {
     /// By its own doing.
     #[default]
     Own,
+    /// It has ended itself because a request was not answered within the deadline.
+    Hung,
     /// It was killed, or the machine ran out of memory: hardly the fault of a request, and a slow
     /// one may be under way many times.
     Killed,
+    /// It was ended for a program that was installed since.
+    Upgrade,
 }
+
+/// Exit code of a worker that ends itself because a request was not answered within the deadline.
+pub const HUNG: i32 = 70;
 
 /// Whether the guard keeps everybody but the host from the store, or why not.
 pub type Fenced = Result<(), String>;

@@ -49,6 +49,8 @@ pub enum ReportKind {
     Audited,
     /// A rule denied it.
     Denied,
+    /// A rule would have denied it, and the policy only reports.
+    WouldDeny,
     /// Something that rules look at could not be found out.
     Undecidable,
 }
@@ -60,6 +62,7 @@ impl ReportKind {
         match self {
             Self::Audited => "audited",
             Self::Denied => "denied",
+            Self::WouldDeny => "would deny",
             Self::Undecidable => "undecidable",
         }
     }

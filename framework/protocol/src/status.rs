@@ -56,6 +56,28 @@ pub struct SupervisorStatus {
     pub fenced_reason: String,
 }
 
+/// An operation that is answered with an error, because several workers died of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The kernel's name of the operation.
+    pub operation: String,
+    /// Of what, below the mount; of a name in a directory, just the directory until somebody asks for
+    /// the name again.
+    #[serde(with = "path")]
+    pub path: PathBuf,
+    /// The inode: of the directory where it is about a name.
+    pub inode: u64,
+}
+
+/// What a worker may do beyond what every worker may.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// What its extensions ask for.
+    pub needs: Vec<String>,
+    /// What it could not give up on this machine, and why.
+    pub kept: Vec<String>,
+}
+
 /// What the worker of a mount knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
@@ -66,6 +88,9 @@ pub struct WorkerStatus {
     /// Its program.
     #[serde(with = "path::optional")]
     pub program: Option<PathBuf>,
+    /// What it may do.
+    #[serde(default)]
+    pub sandbox: SandboxStatus,
     /// `no-open` or `dispatch-opens`.
     pub profile: String,
     /// Why.
@@ -74,6 +99,9 @@ pub struct WorkerStatus {
     pub inodes: u64,
     /// Descriptors of files in use.
     pub descriptors: u64,
+    /// What is not tried any more, because several workers died of it; until an upgrade.
+    #[serde(default)]
+    pub quarantined: Vec<Quarantined>,
     /// How many requests of each kind have arrived.
     pub requests: BTreeMap<String, u64>,
     /// The policy in force, if there is one.

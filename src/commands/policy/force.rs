@@ -10,7 +10,7 @@ use hsci_kernel::Error;
 use hsci_kernel::guard::{self, Guard, Options};
 
 use super::loaded::{Loaded, NOTE};
-use super::{Reviewed, partial};
+use super::{Reviewed, partial, test};
 use crate::cli::Enforcement;
 use crate::{Result, control, ui};
 
@@ -39,10 +39,19 @@ pub(crate) fn failure(error: &Error) -> Failure {
 pub(crate) fn put(
     file: &Path,
     reviewed: &Reviewed,
-    Enforcement { permissive, allow_partial }: Enforcement,
+    Enforcement { permissive, allow_partial, allow_unmet }: Enforcement,
 ) -> Result<()> {
     let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
     let text = reviewed.text.as_str();
+    if let (Some(unmet), false) = (test::first_unmet(policy, tables), allow_unmet) {
+        let line = unmet.span.line(text);
+        let file = file.display();
+        let text = format!(
+            "{file}: line {line}: the expectation does not hold; `hsci policy test` shows what \
+             comes of it, --allow-unmet loads the policy all the same"
+        );
+        return Err(Failure::new(Exit::No, text));
+    }
     let refused = match guard::probe() {
         Ok(()) => None,
         Err(error @ (Error::Types(_) | Error::Object(_) | Error::Program { .. })) => {

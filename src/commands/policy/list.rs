@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use hsci_host::control as channel;
+use hsci_host::control::mounts::{self, Mounted};
 use hsci_host::policy::file::{self, Handed};
-use hsci_host::supervisor::table;
 use hsci_kernel::Error;
 use hsci_kernel::guard::Guard;
+use hsci_protocol::control::{Command, Reply};
+use hsci_protocol::policy::PolicyStatus;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::failure;
 use super::loaded::Loaded;
@@ -49,9 +51,12 @@ pub(super) fn run(args: &PolicyList) -> Result<()> {
     let loaded = Loaded::read()?.ok_or_else(|| failure(&Error::NotLoaded))?;
     let guard = Guard::open().map_err(|error| failure(&error))?;
     let mut report = Report::new(&loaded, guard.as_ref())?;
-    for mounted in table::all()? {
-        report.add(&table::status(&mounted.dir).unwrap_or_default()["policy"]);
-        report.add_hits(&mounted.dir);
+    let mounts = mounts::all()?;
+    for (mounted, status) in mounts.iter().zip(channel::statuses(&mounts)) {
+        if let Some(policy) = status.worker.and_then(|worker| worker.policy) {
+            report.add(&policy);
+        }
+        report.add_hits(mounted);
     }
     if args.json { ui::print_json(&report) } else { ui::print(&report.lines()) }
 }
@@ -97,20 +102,19 @@ impl<'a> Report<'a> {
     }
 
     /// Adds what the host of a mount says.
-    fn add(&mut self, host: &Value) {
-        let count = |name: &str| host[name].as_u64().unwrap_or_default();
-        self.judged += count("judged");
-        self.denied += count("denied");
-        self.undecidable += count("undecidable");
-        self.permissive |= host["permissive"] == true;
+    fn add(&mut self, host: &PolicyStatus) {
+        self.judged += host.judged;
+        self.denied += host.denied;
+        self.undecidable += host.undecidable;
+        self.permissive |= host.permissive;
     }
 
     /// Adds how often the host of a mount decided by each rule; nothing if it does not say.
-    fn add_hits(&mut self, dir: &Path) {
+    fn add_hits(&mut self, mounted: &Mounted) {
         let mut done = 0;
         while let Some(rest) = self.rules.get_mut(done..) {
-            let answer = control::ask(dir, &format!("hits-from-{done}")).unwrap_or_default();
-            let hits: Vec<u64> = serde_json::from_slice(&answer).unwrap_or_default();
+            let reply = control::ask_supervisor(mounted, Command::Hits { from: done });
+            let Some(Reply::Hits(hits)) = reply.filter(|_| !rest.is_empty()) else { return };
             if hits.is_empty() {
                 return;
             }

@@ -1,8 +1,8 @@
 //! What of a policy cannot be enforced here, line by line.
 
 use hsci_engine::Tables;
+use hsci_host::control::{self as channel, mounts};
 use hsci_host::policy::{OPENING, UNSEEN, spoken};
-use hsci_host::supervisor::table;
 use hsci_kernel::guard;
 use hsci_language::policy::{Rule, Verdict};
 use hsci_language::{Operations, Policy};
@@ -36,9 +36,9 @@ pub(super) fn without_guard(text: &str, policy: &Policy, tables: &Tables) -> Res
         }
     }
     let opening = Operations::of(OPENING);
-    for mounted in table::all()? {
-        let hides_opens = table::status(&mounted.dir)
-            .is_some_and(|status| status["profile"].as_str() == Some("no-open"));
+    let mounts = mounts::all()?;
+    for (mounted, status) in mounts.iter().zip(channel::statuses(&mounts)) {
+        let hides_opens = status.worker.is_some_and(|worker| worker.profile == "no-open");
         if hides_opens && spoken(tables, &mounted.dir).judged.meets(opening) {
             let dir = mounted.dir.display();
             lines.push(format!(

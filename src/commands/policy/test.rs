@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hsci_engine::Tables;
 use hsci_host::failure::{Exit, Failure};
 use hsci_language::policy::{Expectation, Policy};
 use hsci_language::{Judgement, Span};
@@ -36,6 +37,12 @@ pub(super) fn run(args: &PolicyTest) -> Result<()> {
         "{broken} of {total} expectations do not hold; `hsci policy explain` shows which rules decide"
     );
     Err(Failure::new(Exit::No, text))
+}
+
+/// The first expectation that does not hold.
+pub(super) fn first_unmet<'a>(policy: &'a Policy, tables: &Tables) -> Option<&'a Expectation> {
+    let mut all = policy.expectations.iter();
+    all.find(|expectation| !holds(expectation, &tables.judge(&expectation.call)))
 }
 
 fn holds(expectation: &Expectation, judgement: &Judgement) -> bool {

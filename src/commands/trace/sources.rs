@@ -1,10 +1,11 @@
 //! Where reports come from: the guard, and the hosts of mounts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use hsci_host::control::mounts::{self, Mounted};
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::supervisor::table;
 use hsci_kernel::guard::{Events, Guard};
+use hsci_protocol::control::{Command, Reply};
 use hsci_protocol::policy::{Report, Reports};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -23,7 +24,7 @@ pub(super) struct Sources {
 }
 
 struct Mount {
-    dir: PathBuf,
+    mounted: Mounted,
     /// Which worker has told so far, and how many reports.
     worker: u32,
     next: u64,
@@ -37,11 +38,16 @@ impl Sources {
             None => Guard::open().map_err(|error| failure(&error))?,
         };
         let events = guard.map(|guard| guard.events()).transpose();
-        let dirs = match dir {
-            Some(dir) => vec![dir.to_owned()],
-            None => table::all()?.into_iter().map(|mounted| mounted.dir).collect(),
+        let mounts = match dir {
+            Some(dir) => vec![control::require_mount(dir)?],
+            None => mounts::all()?,
         };
-        let mounts = dirs.into_iter().map(|dir| Mount { dir, worker: 0, next: 0 }).collect();
+        let mounts: Vec<_> =
+            mounts.into_iter().map(|mounted| Mount { mounted, worker: 0, next: 0 }).collect();
+        // Of all mounts those that may be asked; of one that was named, it or nothing.
+        if dir.is_some() {
+            mounts.iter().try_for_each(Mount::require)?;
+        }
         Ok(Self { guard: events.map_err(|error| failure(&error))?, mounts })
     }
 
@@ -50,8 +56,8 @@ impl Sources {
         let events = std::iter::from_fn(|| self.guard.as_mut()?.take());
         let mut lines: Vec<Line> = events.map(|event| Line::of_guard(&event, loaded)).collect();
         for mount in &mut self.mounts {
-            let dir = mount.dir.display().to_string();
-            let reports = mount.take()?;
+            let dir = mount.mounted.dir.display().to_string();
+            let reports = mount.take();
             lines.extend(reports.into_iter().map(|report| Line::of_mount(&dir, report, loaded)));
         }
         Ok(lines)
@@ -71,26 +77,33 @@ impl Sources {
 }
 
 impl Mount {
-    fn take(&mut self) -> Result<Vec<Report>> {
-        let mut remembered = self.ask()?;
+    fn take(&mut self) -> Vec<Report> {
+        let mut remembered = self.ask();
         if remembered.worker != self.worker {
-            // Another worker counts anew.
+            // Another worker counts from 0 again.
             (self.worker, self.next) = (remembered.worker, 0);
-            remembered = self.ask()?;
+            remembered = self.ask();
         }
         self.next = remembered.reports.last().map_or(self.next, |last| last.number + 1);
-        Ok(remembered.reports)
+        remembered.reports
     }
 
-    fn ask(&self) -> Result<Reports> {
-        let question = format!("reports-from-{}", self.next);
-        match control::ask(&self.dir, &question) {
-            Ok(answer) => control::parse(&self.dir, &question, &answer),
-            // It has been unmounted, or belongs to another user.
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::NOENT) => {
-                Ok(Reports { worker: self.worker, reports: Vec::new() })
+    /// Fails if its reports are not for this user.
+    fn require(&self) -> Result<()> {
+        match control::ask_supervisor(&self.mounted, Command::Reports { from: self.next }) {
+            Some(Reply::Failed { exit, text }) => {
+                let dir = self.mounted.dir.display();
+                Err(Failure::new(Exit::from_code(exit), format!("{dir}: {text}")))
             }
-            Err(errno) => Err(control::of_path(&self.dir, errno)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing if it has been unmounted or belongs to another user.
+    fn ask(&self) -> Reports {
+        match control::ask_supervisor(&self.mounted, Command::Reports { from: self.next }) {
+            Some(Reply::Reports(reports)) => reports,
+            _ => Reports { worker: self.worker, reports: Vec::new() },
         }
     }
 }

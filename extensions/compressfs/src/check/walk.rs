@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use hsci_extension::{Attr, Call, Entry, Error, FileKind, FileSystem, Ino, RESERVED_NAME, Result};
+use hsci_extension::{
+    Attr, Call, Entry, Errno, Error, FileKind, FileSystem, Ino, RESERVED_NAME, Result,
+};
 
 /// Bytes of names that are read from a directory at a time.
 const BUDGET: usize = 64 << 10;
@@ -39,6 +41,8 @@ pub(super) fn regular_files(layer: &dyn FileSystem, visit: &mut Visitor<'_>) {
         let path = level.path.join(&name);
         let Entry { ino, attr, .. } = match layer.lookup(&Call::internal(), level.ino, &name) {
             Ok(entry) => entry,
+            // Another file system is mounted there, which is no part of the store.
+            Err(Error::Lower(Errno::XDEV)) => continue,
             Err(error) => {
                 visit(&path, Err(error));
                 continue;

@@ -11,6 +11,7 @@ use super::stored::Stored;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
 use crate::journal::Batch;
+use crate::summary::Presence;
 use crate::transfer::restore_times;
 
 /// A file in use.
@@ -25,6 +26,8 @@ pub(crate) struct File {
     pub(crate) ruled: Option<Algorithm>,
     /// What is written down of that, once somebody has looked.
     pub(crate) kept_rule: Option<Option<Algorithm>>,
+    /// Whether it is written down what a stat needs.
+    pub(crate) summary: Presence,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
     /// A new image that waits for its batch.
@@ -52,7 +55,8 @@ pub(crate) struct Pending {
 impl File {
     pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
         // A new file has no attributes that would have to be looked at.
-        let kept_rule = lower.is_empty().unwrap_or(false).then_some(None);
+        let is_new = lower.is_empty().unwrap_or(false);
+        let kept_rule = is_new.then_some(None);
         Self {
             lower,
             form,
@@ -60,6 +64,7 @@ impl File {
             writer: None,
             ruled: None,
             kept_rule,
+            summary: Presence::new(!is_new),
             kept_times: None,
             pending: None,
         }
@@ -75,6 +80,7 @@ impl File {
 
     /// Every change of content begins here.
     pub(crate) fn before_change(&mut self, call: &Call) -> Result<()> {
+        self.summary.end(&*self.lower)?;
         self.resolve_pending()?;
         self.changes += 1;
         if let Some(times) = &mut self.kept_times {
@@ -107,8 +113,6 @@ impl File {
                 return Err(error);
             }
         }
-        // Before anything of the log goes: its image counts no more, with or without this process.
-        self.drop_notes();
         // The log goes behind the image: what lies there of the old form has to leave first.
         let image_end = pending.image.stored_len();
         match self.cut_to(image_end) {
@@ -124,12 +128,6 @@ impl File {
         let log = Log::new(&image);
         self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)
-    }
-
-    fn drop_notes(&mut self) {
-        if let Form::Stored(stored) = &mut self.form {
-            stored.log.drop_notes(&*self.lower);
-        }
     }
 
     /// Cuts the lower file; returns the times it had before.
@@ -153,6 +151,20 @@ impl File {
         self.pending.is_some() || matches!(&self.form, Form::Stored(stored) if stored.is_held())
     }
 
+    /// Writes down what a stat needs of a file that is in its final form.
+    pub(crate) fn summarize(&self, tried: Option<Algorithm>) {
+        let len = match &self.form {
+            Form::Raw => self.lower.len(),
+            Form::Stored(stored) if stored.log.is_empty() && self.kept_times.is_none() => {
+                Ok(stored.len())
+            }
+            Form::Stored(_) | Form::Unreadable(_) => return,
+        };
+        if let Ok(len) = len {
+            self.summary.begin(&*self.lower, len, tried);
+        }
+    }
+
     /// Writes down what the file is now, if that is not clear from what is written already.
     pub(crate) fn commit(&mut self) -> Result<()> {
         match &mut self.form {
@@ -165,10 +177,10 @@ impl File {
     pub(crate) fn clear(&mut self) -> Result<()> {
         match &mut self.form {
             // A crash would bring the image back, so the log has to tell that it is empty.
-            Form::Stored(stored) if stored.is_held() => stored.set_len(&*self.lower, 0),
+            Form::Stored(stored) if stored.is_held() => {
+                stored.set_len(self.lower.acting(Credentials::HOST), 0)
+            }
             _ => {
-                // An image like this one may come again, and must not find them.
-                self.drop_notes();
                 self.lower.set_len(0)?;
                 self.form = Form::Raw;
                 Ok(())

@@ -15,12 +15,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hsci_extension::{Acting, LowerFile, Result};
+use hsci_extension::{Acting, Errno, Error, LowerFile, Result};
 
 use self::erased::Ranges;
-use self::notes::Note;
+use self::notes::Notes;
 use super::image::Image;
 use crate::format::log as format;
+use crate::format::notes::Note;
 
 /// Where a chunk's current bytes are.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,10 @@ pub(crate) struct Slot {
     covered: u32,
     /// The last commit that tells of this slot, 0 if none does yet.
     told: u64,
+    /// CRC-32C of the bytes that count; `None` once some of them were overwritten.
+    crc: Option<u32>,
+    /// A note or a commit tells of it as it is.
+    is_noted: bool,
 }
 
 /// The log of one file.
@@ -45,9 +50,12 @@ pub(crate) struct Log {
     pub(crate) slots: BTreeMap<u64, Slot>,
     /// Chunks that read as zeros unless they have a slot.
     pub(crate) erased: Ranges,
-    /// Where the log begins, and where the next item goes.
+    /// Where the log begins, its first item lies, and the next one goes.
     start: u64,
+    items: u64,
     end: u64,
+    /// The space that is taken for the next commits, so that a full disk fails writes and not them.
+    reserved: Range<u64>,
     /// Something torn lies behind `end`.
     has_tail: bool,
     /// The chain as the image begins it.
@@ -66,22 +74,25 @@ pub(crate) struct Log {
     /// Chunks whose slots the next commit must tell of, and chunks it must tell are zeros.
     fresh: BTreeSet<u64>,
     fresh_erased: Ranges,
-    /// Bytes of notes since the last commit.
-    noted: u64,
+    /// The log has room for notes.
+    has_notes: bool,
+    notes: Notes,
 }
 
 impl Log {
     /// The empty log of an image.
     pub(crate) fn new(image: &Image) -> Self {
         let len = image.len();
-        let start = image.stored_len().next_multiple_of(format::ALIGNMENT);
+        let (start, items) = (image.header().log_start(), image.header().items_start());
         Self {
             len,
             limit: len,
             slots: BTreeMap::new(),
             erased: Ranges::default(),
             start,
-            end: start,
+            items,
+            end: items,
+            reserved: 0..0,
             has_tail: false,
             image: image.header().chain(),
             chain: image.header().chain(),
@@ -92,13 +103,14 @@ impl Log {
             shortest: len,
             fresh: BTreeSet::new(),
             fresh_erased: Ranges::default(),
-            noted: 0,
+            has_notes: image.header().has_notes(),
+            notes: Notes::default(),
         }
     }
 
     /// True if the file is what its image says.
     pub(crate) fn is_empty(&self) -> bool {
-        self.end == self.start && !self.needs_commit()
+        self.end == self.items && !self.needs_commit()
     }
 
     /// Where the next item goes.
@@ -108,7 +120,7 @@ impl Log {
 
     /// Bytes from the first item to the end of the last.
     pub(crate) fn stored_len(&self) -> u64 {
-        self.end - self.start
+        self.end - self.items
     }
 
     /// True if something would be lost if the file was opened anew.
@@ -124,6 +136,31 @@ impl Log {
         start < slot.covered as usize && slot.told > self.confirmed
     }
 
+    /// Takes space for the commits that become necessary by a change that needs so many new slots,
+    /// before anything is changed: one that tells of everything, and one that confirms it.
+    pub(crate) fn prepare(
+        &mut self,
+        lower: Acting<'_>,
+        new_slots: u64,
+        chunk_len: u64,
+    ) -> Result<()> {
+        let start = self.end + new_slots * (format::ALIGNMENT + chunk_len);
+        let slots = self.fresh.len() + new_slots as usize + 1;
+        let erased = self.fresh_erased.iter().count() + 1;
+        // A file that was shorter meanwhile takes two commits.
+        let len = format::commit_len(slots, erased) as u64 + 2 * format::ALIGNMENT;
+        let needed = start..start + len;
+        if self.reserved.start <= needed.start && needed.end <= self.reserved.end {
+            return Ok(());
+        }
+        if self.end == self.items && self.has_notes {
+            reserve(lower, self.start..self.items)?;
+        }
+        reserve(lower, needed.clone())?;
+        self.reserved = needed;
+        Ok(())
+    }
+
     pub(crate) fn add_slot(
         &mut self,
         lower: Acting<'_>,
@@ -136,28 +173,51 @@ impl Log {
         let place = self.end + item.len() as u64;
         item.extend_from_slice(bytes);
         lower.write_at(self.end, &item)?;
-        let slot = Slot { place, valid: bytes.len() as u32, covered: 0, told: 0 };
+        let (valid, crc) = (bytes.len() as u32, Some(crc32c::crc32c(bytes)));
+        let slot = Slot { place, valid, covered: 0, told: 0, crc, is_noted: false };
         self.slots.insert(chunk, slot);
         self.fresh.insert(chunk);
         self.end = place + chunk_len;
-        self.note(&*lower, &Note::Slot { chunk, place, valid: slot.valid });
         Ok(())
     }
 
-    /// The slot's bytes up to `valid` count from now on.
-    pub(crate) fn grow_slot(&mut self, lower: &dyn LowerFile, chunk: u64, valid: usize) {
-        let valid = valid as u32;
+    /// Before bytes of a slot that count are overwritten: its checksum counts no more.
+    pub(crate) fn begin_overwrite(&mut self, lower: Acting<'_>, chunk: u64) -> Result<()> {
+        let slot = self.slots.get_mut(&chunk).expect("the slot is about to be written");
+        if slot.crc.take().is_some() && slot.is_noted && self.fresh.contains(&chunk) {
+            self.note_write(lower, &[chunk], self.len)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes were written to a slot from `start` on, which is at most where those that count ended.
+    pub(crate) fn grow_slot(&mut self, chunk: u64, start: usize, bytes: &[u8]) {
         let slot = self.slots.get_mut(&chunk).expect("the slot was just written");
-        if valid > slot.valid {
-            slot.valid = valid;
+        let end = (start + bytes.len()) as u32;
+        if end > slot.valid {
+            let is_appended = start == slot.valid as usize;
+            slot.crc =
+                slot.crc.filter(|_| is_appended).map(|crc| crc32c::crc32c_append(crc, bytes));
+            slot.valid = end;
+            slot.is_noted = false;
             self.fresh.insert(chunk);
-            self.note(lower, &Note::Valid { chunk, valid });
         }
     }
 
-    pub(crate) fn set_len(&mut self, lower: &dyn LowerFile, len: u64, chunk_len: u64) {
+    /// True if a note is needed before a write to the slot is acknowledged.
+    pub(crate) fn is_noted(&self, chunk: u64) -> bool {
+        self.slots.get(&chunk).is_some_and(|slot| slot.is_noted)
+    }
+
+    pub(crate) fn set_len(&mut self, lower: Acting<'_>, len: u64, chunk_len: u64) -> Result<()> {
+        self.prepare(lower, 0, chunk_len)?;
         self.change_len(len, chunk_len);
-        self.note(lower, &Note::Len(len));
+        self.note(lower, &[Note::Len(len)])
+    }
+
+    /// A write ends after the end of the file so far.
+    pub(crate) fn grow_to(&mut self, len: u64) {
+        self.len = self.len.max(len);
     }
 
     fn change_len(&mut self, len: u64, chunk_len: u64) {
@@ -169,9 +229,8 @@ impl Log {
     }
 
     /// Forgets what a write that failed has left behind the end.
-    pub(crate) fn forget_behind_end(&mut self, lower: &dyn LowerFile, chunk_len: u64) {
+    pub(crate) fn forget_behind_end(&mut self, chunk_len: u64) {
         self.cut(self.len, chunk_len);
-        self.note(lower, &Note::Len(self.len));
     }
 
     /// Forgets whatever lies behind `len`.
@@ -180,13 +239,16 @@ impl Log {
         let gone = self.slots.split_off(&len.div_ceil(chunk_len));
         self.fresh.retain(|chunk| !gone.contains_key(chunk));
         if let Some(slot) = self.slots.get_mut(&(len / chunk_len)) {
-            slot.valid = slot.valid.min((len % chunk_len) as u32);
+            let end = (len % chunk_len) as u32;
+            if end < slot.valid {
+                (slot.valid, slot.crc) = (end, None);
+            }
         }
     }
 
-    pub(crate) fn erase(&mut self, lower: &dyn LowerFile, chunks: Range<u64>) {
+    pub(crate) fn erase(&mut self, lower: Acting<'_>, chunks: Range<u64>) -> Result<()> {
         self.forget_chunks(chunks.clone());
-        self.note(lower, &Note::Erased(chunks));
+        self.note(lower, &[Note::Erased(chunks)])
     }
 
     fn forget_chunks(&mut self, chunks: Range<u64>) {
@@ -211,7 +273,6 @@ impl Log {
             // The time of change is that of the write, not that of the commit. An unprivileged
             // host may not set it on another's file, which is no reason to fail.
             let _ = lower.set_times(&times);
-            self.drop_notes(&*lower);
         }
         Ok(())
     }
@@ -221,19 +282,37 @@ impl Log {
         Ticket { seq: self.seq, durable: Arc::clone(&self.durable) }
     }
 
+    /// Appends commits that count together. If that fails, the log is as it was.
     fn append_commits(&mut self, lower: Acting<'_>) -> Result<()> {
+        let before = (self.end, self.seq, self.chain, self.told_len);
+        let appended = self.try_append_commits(lower);
+        if appended.is_err() {
+            (self.end, self.seq, self.chain, self.told_len) = before;
+            self.has_tail = true;
+        }
+        appended
+    }
+
+    fn try_append_commits(&mut self, lower: Acting<'_>) -> Result<()> {
         if self.shortest < self.told_len && self.shortest < self.len {
             // Two lengths to tell: what lies between must not come back.
-            self.append(lower, self.shortest, Vec::new(), Vec::new())?;
+            self.append(lower, self.shortest, true, Vec::new(), Vec::new())?;
             self.told_len = self.shortest;
         }
         let mut slots = Vec::new();
         let mut bytes = Vec::new();
         for &chunk in &self.fresh {
-            let slot = &self.slots[&chunk];
-            bytes.resize(slot.valid as usize, 0);
-            lower.read_exact_at(slot.place, &mut bytes)?;
-            let (place, len, crc) = (slot.place, slot.valid, crc32c::crc32c(&bytes));
+            let slot = self.slots.get_mut(&chunk).expect("fresh slots exist");
+            let crc = match slot.crc {
+                Some(crc) => crc,
+                None => {
+                    bytes.resize(slot.valid as usize, 0);
+                    lower.read_exact_at(slot.place, &mut bytes)?;
+                    crc32c::crc32c(&bytes)
+                }
+            };
+            slot.crc = Some(crc);
+            let (place, len) = (slot.place, slot.valid);
             slots.push(format::SlotRecord { chunk, place, len, crc });
         }
         let mut erased: Vec<_> = self.fresh_erased.iter().collect();
@@ -243,13 +322,13 @@ impl Log {
             let room = format::MAX_RECORDS - some.len();
             let more = if erased.is_empty() { room } else { 0 };
             let told = slots.split_off(slots.len().saturating_sub(more));
-            self.append(lower, self.len, told, some)?;
+            self.append(lower, self.len, true, told, some)?;
         }
-        self.append(lower, self.len, slots, erased)?;
+        self.append(lower, self.len, false, slots, erased)?;
         for chunk in &self.fresh {
             let slot = self.slots.get_mut(chunk).expect("fresh slots exist");
             slot.covered = slot.covered.max(slot.valid);
-            slot.told = self.seq;
+            (slot.told, slot.is_noted) = (self.seq, true);
         }
         self.mark_told(self.seq);
         Ok(())
@@ -262,6 +341,7 @@ impl Log {
         self.shortest = self.len;
         self.fresh.clear();
         self.fresh_erased.clear();
+        self.notes.clear();
     }
 
     /// Appends one commit.
@@ -269,12 +349,13 @@ impl Log {
         &mut self,
         lower: Acting<'_>,
         len: u64,
+        continues: bool,
         slots: Vec<format::SlotRecord>,
         erased: Vec<Range<u64>>,
     ) -> Result<()> {
         self.drop_tail(&*lower)?;
         let confirms = self.durable.load(Ordering::Acquire);
-        let commit = format::Commit { seq: self.seq + 1, len, confirms, slots, erased };
+        let commit = format::Commit { seq: self.seq + 1, len, confirms, continues, slots, erased };
         let (item, chain) = commit.encode(&self.chain);
         lower.write_at(self.end, &item)?;
         self.end += item.len() as u64;
@@ -286,23 +367,34 @@ impl Log {
     fn drop_tail(&mut self, lower: &dyn LowerFile) -> Result<()> {
         if self.has_tail {
             lower.set_len(self.end)?;
-            self.has_tail = false;
+            (self.has_tail, self.reserved) = (false, 0..0);
         }
         Ok(())
     }
 
     /// Makes the disk know that the last commit is there, so that what it covers may change.
     pub(crate) fn confirm(&mut self, lower: Acting<'_>) -> Result<()> {
+        // A commit ends what was noted, so everything goes into the one to be confirmed.
+        self.commit(lower)?;
         if self.durable.load(Ordering::Acquire) < self.seq {
             lower.sync(true)?;
             self.durable.store(self.seq, Ordering::Release);
         }
         let confirmed = self.seq;
-        self.append(lower, self.told_len, Vec::new(), Vec::new())?;
+        self.append(lower, self.told_len, false, Vec::new(), Vec::new())?;
+        self.notes.clear();
         lower.sync(true)?;
         self.durable.store(self.seq, Ordering::Release);
         self.confirmed = confirmed;
         Ok(())
+    }
+}
+
+/// Allocates space, where the lower file system can.
+fn reserve(lower: Acting<'_>, range: Range<u64>) -> Result<()> {
+    match lower.reserve(range.start, range.end - range.start) {
+        Err(Error::Unsupported | Error::Lower(Errno::OPNOTSUPP | Errno::NOSYS)) => Ok(()),
+        reserved => reserved,
     }
 }
 

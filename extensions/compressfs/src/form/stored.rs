@@ -112,22 +112,35 @@ impl Stored {
     ) -> Result<()> {
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= i64::MAX as u64);
         let end = end.ok_or_else(|| Error::TooLarge(format!("a write at {offset}")))?;
-        let mut rest = data;
-        for piece in pieces(offset, data.len() as u64, self.chunk_len()) {
-            let (part, behind) = rest.split_at(piece.end - piece.start);
+        let chunk_len = self.chunk_len();
+        let covered = || pieces(offset, data.len() as u64, chunk_len);
+        let new = covered().filter(|piece| !self.log.slots.contains_key(&piece.chunk)).count();
+        let grows = covered().any(|piece| self.grows(&piece)) || end > self.len();
+        if grows {
+            self.log.prepare(lower, new as u64, chunk_len)?;
+        }
+        let (mut rest, mut to_note, len_before) = (data, Vec::new(), self.len());
+        for piece in covered() {
+            let (part, after) = rest.split_at(piece.end - piece.start);
             if let Err(error) = self.write_piece(lower, cache, piece, part) {
-                self.log.forget_behind_end(&*lower, self.image.chunk_len());
+                self.log.forget_behind_end(chunk_len);
                 return Err(error);
             }
-            rest = behind;
+            if !self.log.is_noted(piece.chunk) {
+                to_note.push(piece.chunk);
+            }
+            rest = after;
         }
-        if end > self.len() {
-            self.log.set_len(&*lower, end, self.chunk_len());
+        self.log.grow_to(end);
+        match to_note.is_empty() {
+            true => Ok(()),
+            false => self.log.note_write(lower, &to_note, len_before),
         }
-        if self.log.is_long_noted() {
-            self.log.commit(lower)?;
-        }
-        Ok(())
+    }
+
+    /// True if a commit has to tell of a write to this piece.
+    fn grows(&self, piece: &Piece) -> bool {
+        self.log.slots.get(&piece.chunk).is_none_or(|slot| piece.end > slot.valid as usize)
     }
 
     fn write_piece(
@@ -146,10 +159,14 @@ impl Stored {
         }
         if piece.start > valid {
             // What lies there now may be left from before a truncation.
-            lower.write_at(slot.place + valid as u64, &vec![0; piece.start - valid])?;
+            let zeros = vec![0; piece.start - valid];
+            lower.write_at(slot.place + valid as u64, &zeros)?;
+            self.log.grow_slot(piece.chunk, valid, &zeros);
+        } else if piece.start < valid {
+            self.log.begin_overwrite(lower, piece.chunk)?;
         }
         lower.write_at(slot.place + piece.start as u64, data)?;
-        self.log.grow_slot(&*lower, piece.chunk, piece.end.max(valid));
+        self.log.grow_slot(piece.chunk, piece.start, data);
         Ok(())
     }
 
@@ -171,12 +188,11 @@ impl Stored {
     }
 
     /// Truncates or extends; nothing is written.
-    pub(crate) fn set_len(&mut self, lower: &dyn LowerFile, len: u64) -> Result<()> {
+    pub(crate) fn set_len(&mut self, lower: Acting<'_>, len: u64) -> Result<()> {
         if len > i64::MAX as u64 {
             return Err(Error::TooLarge(format!("a length of {len}")));
         }
-        self.log.set_len(lower, len, self.chunk_len());
-        Ok(())
+        self.log.set_len(lower, len, self.chunk_len())
     }
 
     /// Makes a range read as zeros; the length stays.
@@ -196,18 +212,22 @@ impl Stored {
             true => [offset..end, 0..0],
             false => [offset..whole.start * chunk_len, whole.end * chunk_len..end],
         };
+        self.log.prepare(lower, edges.len() as u64, chunk_len)?;
         for edge in edges.into_iter().filter(|edge| edge.start < edge.end) {
             for piece in pieces(edge.start, edge.end - edge.start, chunk_len) {
                 if self.has_data(piece.chunk)? {
                     let zeros = vec![0; piece.end - piece.start];
                     self.write_piece(lower, cache, piece, &zeros)?;
+                    if !self.log.is_noted(piece.chunk) {
+                        self.log.note_write(lower, &[piece.chunk], self.log.len)?;
+                    }
                 }
             }
         }
-        if !whole.is_empty() {
-            self.log.erase(&*lower, whole);
+        if whole.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.log.erase(lower, whole)
     }
 
     /// False if the whole chunk reads as zeros and takes no space.

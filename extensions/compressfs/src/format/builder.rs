@@ -65,6 +65,7 @@ impl Builder {
 
     fn header(&self, len: u64, index_crc: u32) -> Header {
         let mut header = Header {
+            version: Header::current_version(),
             algorithm: self.algorithm,
             chunk_len: self.chunk_len,
             len,

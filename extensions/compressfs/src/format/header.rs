@@ -3,7 +3,8 @@
 use hsci_extension::{Error, Result};
 
 use super::log::Chain;
-use super::{CHUNK_LENS, MAX_CHUNKS, envelope, index, seek_table};
+use super::notes::NOTES_LEN;
+use super::{CHUNK_LENS, MAX_CHUNKS, envelope, index, log, seek_table};
 use crate::algorithm::Algorithm;
 use crate::codec::Codec;
 
@@ -15,7 +16,8 @@ const RECORD_LEN: usize = 64;
 /// No text, and no text any more once line ends are converted; the rest is random, so that no
 /// other file has it.
 const MAGIC: [u8; 16] = *b"\x89HSCI\r\n\x22\xb1\xfb\x9c\x30\x60\x11\x98\x2b";
-const VERSION: u16 = 1;
+/// Version of new images. In version 1, no notes lie in front of the log.
+const VERSION: u16 = 2;
 /// Features that a program must know to read the image.
 const KNOWN_INCOMPATIBLE: u32 = 0;
 /// Features that a program may ignore, and that this one knows.
@@ -26,6 +28,8 @@ const MAX_LEN: u64 = i64::MAX as u64;
 /// What an image's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// Version of the format.
+    pub(crate) version: u16,
     /// What the image was made with; its [`Algorithm::codec`] is the framing.
     pub(crate) algorithm: Algorithm,
     /// Bytes per chunk; a power of two in [`CHUNK_LENS`].
@@ -100,6 +104,7 @@ impl Header {
         let algorithm = Algorithm::from_bytes([body[18], body[19]])
             .ok_or_else(|| damaged("no such algorithm"))?;
         let header = Self {
+            version,
             algorithm,
             chunk_len: 1u32.checked_shl(body[28].into()).unwrap_or(0),
             len: u64_at(32),
@@ -141,6 +146,26 @@ impl Header {
         Ok(())
     }
 
+    /// Version of images that are made now.
+    pub(super) const fn current_version() -> u16 {
+        VERSION
+    }
+
+    /// Where the log begins, in bytes from the start of the image.
+    pub(crate) fn log_start(&self) -> u64 {
+        self.image_len.next_multiple_of(log::ALIGNMENT)
+    }
+
+    /// True if the log begins with notes.
+    pub(crate) fn has_notes(&self) -> bool {
+        self.version > 1
+    }
+
+    /// Where the first item of the log goes.
+    pub(crate) fn items_start(&self) -> u64 {
+        self.log_start() + if self.has_notes() { NOTES_LEN as u64 } else { 0 }
+    }
+
     /// The head of the image.
     pub(crate) fn encode(&self) -> [u8; HEAD_LEN] {
         envelop(self.codec(), &self.encode_record())
@@ -150,7 +175,7 @@ impl Header {
         let mut record = [0; RECORD_LEN];
         let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
-        put(16, &VERSION.to_le_bytes());
+        put(16, &self.version.to_le_bytes());
         put(18, &self.algorithm.to_bytes());
         put(20, &self.compatible.to_le_bytes());
         put(28, &[self.chunk_len.trailing_zeros() as u8]);

@@ -40,6 +40,8 @@ pub(crate) struct Commit {
     /// The last commit that was durable when this one was written: checksums of slots in it and
     /// in earlier ones may not hold any more.
     pub(crate) confirms: u64,
+    /// It counts only together with the next one, for it says a part of what became true at once.
+    pub(crate) continues: bool,
     /// Slots that are new or longer; with `erased`, at most [`MAX_RECORDS`].
     pub(crate) slots: Vec<SlotRecord>,
     /// Ranges of chunks that became zeros, before what `slots` says.
@@ -66,9 +68,9 @@ impl Chain {
         Self(start)
     }
 
-    /// Of a chain that nothing was added to: tells images apart.
-    pub(crate) fn number(&self) -> u64 {
-        self.0.into()
+    /// The checksum of bytes that belong to this place of the chain.
+    pub(super) fn over(&self, bytes: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.0, bytes)
     }
 }
 
@@ -93,6 +95,13 @@ pub(crate) fn slot(chain: &Chain, seq: u64, chunk: u64) -> Vec<u8> {
     item
 }
 
+/// True if a block is the header of a slot, at this place of the chain and in front of this commit.
+pub(crate) fn is_slot(item: &[u8], chain: &Chain, seq: u64) -> bool {
+    item.starts_with(&SLOT_MAGIC)
+        && u32_at(item, 8) == chain.over(&item[CHECKED..])
+        && u64_at(item, 16) == seq
+}
+
 /// Puts the checksum in; returns it.
 fn seal(chain: &Chain, item: &mut [u8]) -> u32 {
     let crc = crc32c::crc32c_append(chain.0, &item[CHECKED..]);
@@ -101,7 +110,7 @@ fn seal(chain: &Chain, item: &mut [u8]) -> u32 {
 }
 
 /// Length of the item in bytes, a multiple of [`ALIGNMENT`].
-fn commit_len(slots: usize, erased: usize) -> usize {
+pub(crate) fn commit_len(slots: usize, erased: usize) -> usize {
     let len = COMMIT_HEAD_LEN + slots * SLOT_RECORD_LEN + erased * ERASED_RECORD_LEN;
     len.next_multiple_of(BLOCK)
 }
@@ -119,7 +128,7 @@ impl Commit {
         item.extend(self.len.to_le_bytes());
         item.extend(self.confirms.to_le_bytes());
         item.extend((self.erased.len() as u32).to_le_bytes());
-        item.extend([0; 4]);
+        item.extend(u32::from(self.continues).to_le_bytes());
         for slot in &self.slots {
             item.extend(slot.chunk.to_le_bytes());
             item.extend(slot.place.to_le_bytes());
@@ -141,7 +150,7 @@ pub(crate) struct Reader<'a> {
     file: &'a dyn LowerFile,
     file_len: u64,
     chunk_len: u64,
-    /// Where the log begins.
+    /// Where the items begin.
     start: u64,
     end: u64,
     chain: Chain,
@@ -152,7 +161,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The log in `file`, which belongs to an image with this header.
     pub(crate) fn new(file: &'a dyn LowerFile, header: &Header) -> Result<Self> {
-        let start = header.image_len.next_multiple_of(ALIGNMENT);
+        let start = header.items_start();
         Ok(Self {
             file,
             file_len: file.len()?,
@@ -233,8 +242,9 @@ impl<'a> Reader<'a> {
         u32_at(item, 8) == crc32c::crc32c_append(self.chain.0, &item[CHECKED..])
     }
 
+    /// Chunks of the longest file there can be; its last one is not whole.
     fn max_chunks(&self) -> u64 {
-        i64::MAX as u64 / self.chunk_len
+        (i64::MAX as u64).div_ceil(self.chunk_len)
     }
 
     /// `None` if the commit says what cannot be.
@@ -257,12 +267,13 @@ impl<'a> Reader<'a> {
         });
         let erased = erased_records.chunks_exact(ERASED_RECORD_LEN).map(|record| {
             let range = u64_at(record, 0)..u64_at(record, 8);
-            (range.start < range.end && range.end <= self.max_chunks() + 1).then_some(range)
+            (range.start < range.end && range.end <= self.max_chunks()).then_some(range)
         });
         Some(Commit {
             seq: self.seq,
             len,
             confirms,
+            continues: u32_at(item, 44) & 1 != 0,
             slots: slots.collect::<Option<_>>()?,
             erased: erased.collect::<Option<_>>()?,
         })

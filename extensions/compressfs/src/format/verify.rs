@@ -40,6 +40,33 @@ pub(crate) fn verify(
     Ok(Some(image))
 }
 
+/// Fails unless all of an image is there, as long as somebody has said and as its checksums say. Nothing
+/// is decoded.
+pub(crate) fn require_whole(file: &dyn LowerFile, base: u64, len: u64) -> Result<()> {
+    let damaged = |what: &str| Err(Error::Damaged(format!("journal: {what}")));
+    if file.blocks()?.saturating_mul(512 * MAX_SPARSENESS) < len {
+        return damaged("an image that takes no space");
+    }
+    let Some(image) = Image::open(file, base)? else {
+        return damaged("no image where one is named");
+    };
+    let header = image.header();
+    if header.image_len != len {
+        return damaged("an image of another length");
+    }
+    let mut frame = Vec::new();
+    for number in 0..index::pages(header.chunks()) {
+        let page = image.page(file, number)?;
+        for chunk in number * PAGE_CHUNKS..(number * PAGE_CHUNKS + page.records().len() as u64) {
+            image.read_frame(file, &page.extent(chunk), &mut frame)?;
+        }
+    }
+    Ok(())
+}
+
+/// So many times more than it takes, a file may hold where the lower file system compresses.
+const MAX_SPARSENESS: u64 = 64;
+
 struct Verifier<'a> {
     file: &'a dyn LowerFile,
     image: &'a Image,

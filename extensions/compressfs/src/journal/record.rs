@@ -5,10 +5,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hsci_extension::{Error, FileId, LowerFile, Result, Times};
 
 const MAGIC: [u8; 8] = *b"HSCIjrnl";
-const VERSION: u32 = 1;
+/// Version 1 has neither epochs nor what the files were.
+const VERSION: u32 = 2;
 const FOOTER_LEN: usize = 40;
 /// Longest record that is read: about half a million entries.
 const MAX_RECORD_LEN: u64 = 64 << 20;
+
+/// What a lower file is known by, beside its lasting name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) len: u64,
+    pub(crate) modified: SystemTime,
+}
+
+impl Seen {
+    pub(crate) fn of(lower: &dyn LowerFile) -> Result<Self> {
+        Ok(Self { len: lower.len()?, modified: lower.times()?.modified })
+    }
+}
 
 /// One image in a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,19 +35,34 @@ pub(crate) struct Entry {
     pub(crate) len: u64,
     /// The times that the file has once the image is installed.
     pub(crate) times: Times,
+    /// What the image replaces. Unknown to version 1.
+    pub(crate) seen: Option<Seen>,
+    /// Recovery has tried to install it before, and could not: [`Entry::seen`] is from afterwards.
+    pub(crate) left: bool,
+}
+
+impl Entry {
+    /// An image of what a file holds now.
+    pub(crate) fn new(lower: &dyn LowerFile, base: u64, len: u64) -> Result<Self> {
+        let times = lower.times()?;
+        let seen = Some(Seen { len: lower.len()?, modified: times.modified });
+        Ok(Self { file: lower.id()?, base, len, times, seen, left: false })
+    }
+}
+
+/// What a journal commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// That of the store when it was committed; unknown to version 1.
+    pub(crate) epoch: Option<u64>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// Record and footer, to be written at `offset`.
-pub(super) fn encode(entries: &[Entry], offset: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
+pub(super) fn encode(epoch: u64, entries: &[Entry], offset: u64) -> Vec<u8> {
+    let mut bytes = epoch.to_le_bytes().to_vec();
     for entry in entries {
-        let id = &entry.file.0;
-        bytes.extend((id.len() as u16).to_le_bytes());
-        bytes.extend(id);
-        bytes.extend(entry.base.to_le_bytes());
-        bytes.extend(entry.len.to_le_bytes());
-        encode_time(&mut bytes, entry.times.accessed);
-        encode_time(&mut bytes, entry.times.modified);
+        encode_entry(&mut bytes, entry);
     }
     let (len, crc) = (bytes.len() as u64, crc32c::crc32c(&bytes));
     let footer = bytes.len();
@@ -48,8 +77,23 @@ pub(super) fn encode(entries: &[Entry], offset: u64) -> Vec<u8> {
     bytes
 }
 
-/// The entries of a journal, or `None` if it was never committed.
-pub(super) fn read(file: &dyn LowerFile) -> Result<Option<Vec<Entry>>> {
+fn encode_entry(bytes: &mut Vec<u8>, entry: &Entry) {
+    let id = &entry.file.0;
+    bytes.extend((id.len() as u16).to_le_bytes());
+    bytes.extend(id);
+    bytes.extend(entry.base.to_le_bytes());
+    bytes.extend(entry.len.to_le_bytes());
+    encode_time(bytes, entry.times.accessed);
+    encode_time(bytes, entry.times.modified);
+    let unknown = Seen { len: 0, modified: UNIX_EPOCH };
+    let seen = entry.seen.as_ref().unwrap_or(&unknown);
+    bytes.extend(seen.len.to_le_bytes());
+    encode_time(bytes, seen.modified);
+    bytes.push(u8::from(entry.seen.is_some()) | u8::from(entry.left) << 1);
+}
+
+/// What a journal commits, or `None` if it was never committed.
+pub(super) fn read(file: &dyn LowerFile) -> Result<Option<Record>> {
     let Some(at) = file.len()?.checked_sub(FOOTER_LEN as u64) else {
         return Ok(None);
     };
@@ -63,8 +107,10 @@ pub(super) fn read(file: &dyn LowerFile) -> Result<Option<Vec<Entry>>> {
     if magic != MAGIC || !intact {
         return Ok(None);
     }
-    if version != VERSION {
-        return Err(Error::Newer(format!("journal version {version}, this program knows 1")));
+    if !(1..=VERSION).contains(&version) {
+        return Err(Error::Newer(format!(
+            "journal version {version}, this program knows {VERSION}"
+        )));
     }
     if len > MAX_RECORD_LEN || offset.checked_add(len) != Some(at) {
         return Ok(None);
@@ -75,19 +121,48 @@ pub(super) fn read(file: &dyn LowerFile) -> Result<Option<Vec<Entry>>> {
         return Ok(None);
     }
     let mut fields = Fields(&record);
-    let entries = (0..count).map(|_| decode_entry(&mut fields, offset)).collect::<Result<_>>()?;
-    Ok(Some(entries))
+    let epoch = if version == 1 { None } else { Some(fields.u64()?) };
+    let entries: Vec<Entry> =
+        (0..count).map(|_| decode_entry(&mut fields, version)).collect::<Result<_>>()?;
+    check(&entries, offset)?;
+    Ok(Some(Record { epoch, entries }))
 }
 
-fn decode_entry(fields: &mut Fields<'_>, images_end: u64) -> Result<Entry> {
+fn decode_entry(fields: &mut Fields<'_>, version: u32) -> Result<Entry> {
     let id_len = u16::from_le_bytes(fields.take()?) as usize;
     let file = FileId(fields.bytes(id_len)?.to_vec());
     let (base, len) = (fields.u64()?, fields.u64()?);
-    if base.checked_add(len).is_none_or(|end| end > images_end) {
-        return Err(Error::Damaged("journal: an image lies outside of the journal".to_owned()));
-    }
     let times = Times::new(fields.time()?, fields.time()?);
-    Ok(Entry { file, base, len, times })
+    let mut entry = Entry { file, base, len, times, seen: None, left: false };
+    if version > 1 {
+        let seen = Seen { len: fields.u64()?, modified: fields.time()? };
+        let [flags] = fields.take()?;
+        entry.seen = (flags & 1 != 0).then_some(seen);
+        entry.left = flags & 2 != 0;
+    }
+    Ok(entry)
+}
+
+/// Images lie before the record, none over another, and no file gets two: together they write no
+/// more than the journal holds.
+fn check(entries: &[Entry], images_end: u64) -> Result<()> {
+    let damaged = |what: &str| Err(Error::Damaged(format!("journal: {what}")));
+    let mut files: Vec<&FileId> = entries.iter().map(|entry| &entry.file).collect();
+    files.sort_by(|one, other| one.0.cmp(&other.0));
+    if files.windows(2).any(|pair| pair[0] == pair[1]) {
+        return damaged("two images for one file");
+    }
+    let mut images: Vec<(u64, u64)> = entries.iter().map(|entry| (entry.base, entry.len)).collect();
+    images.sort_unstable();
+    let mut end = 0;
+    for (base, len) in images {
+        let (before, after) = (end, base.checked_add(len));
+        match after {
+            Some(after) if base >= before && after <= images_end => end = after,
+            _ => return damaged("an image lies outside of the journal, or in another one"),
+        }
+    }
+    Ok(())
 }
 
 /// Whole seconds since 1970, rounded down, and the nanoseconds above them.

@@ -34,7 +34,7 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
     let Form::Stored(stored) = &mut file.form else {
         return Err(Error::Broken("an escaped file is raw".to_owned()));
     };
-    copy(&**journal.file(), 0, &*file.lower, stored.image.stored_len())?;
+    copy(&**journal.file(), 0, (&*file.lower, 0), stored.image.stored_len())?;
     stored.image.move_to(Source::new(Arc::clone(&file.lower), 0))?;
     file.release_times();
     compress.store.sync_all()?;
@@ -50,8 +50,7 @@ fn prepare(compress: &Compress, file: &File, journal: &mut Writer) -> Result<(Im
     journal.sync()?;
     let image = Image::open(Source::new(Arc::clone(journal.file()), 0))?
         .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
-    let (id, times) = (file.lower.id()?, file.lower.times()?);
-    Ok((image, Entry { file: id, base: 0, len, times }))
+    Ok((image, Entry::new(&*file.lower, 0, len)?))
 }
 
 /// Writes the image to the start of the journal; returns its length.

@@ -91,8 +91,8 @@ fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Membe
         let _ = batch.withdraw(place);
         return Err(Error::Busy);
     }
-    let (id, times) = (file.lower.id()?, file.lower.times()?);
-    let entry = Entry { file: id, base, len: image.stored_len(), times };
+    let entry = Entry::new(&*file.lower, base, image.stored_len())?;
+    let times = entry.times;
     reserve_holes(&*file.lower, entry.len, &times)?;
     file.offer(Pending { image, batch: Arc::clone(batch), place });
     Ok(Member { open, entry })
@@ -116,11 +116,12 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
         file.resolve_pending()?;
         Arc::clone(&file.lower)
     };
-    copy(&**journal.file(), member.entry.base, &*lower, member.entry.len)?;
+    copy(&**journal.file(), member.entry.base, (&*lower, 0), member.entry.len)?;
     let mut file = member.open.write();
     if let Form::Stored(stored) = &mut file.form {
         stored.image.move_to(Source::new(Arc::clone(&lower), 0))?;
     }
     file.release_times();
+    file.summarize(None);
     Ok(())
 }

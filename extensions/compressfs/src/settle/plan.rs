@@ -1,7 +1,6 @@
 //! Whether a file is worth a new image, and which one.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Whence};
 
@@ -13,9 +12,8 @@ use crate::compress::Compress;
 use crate::form::{File, Form, Stored};
 use crate::format::MAX_CHUNKS;
 use crate::ruled;
+use crate::summary::Summary;
 
-/// The extended attribute that remembers what was not worth it: `algorithm length mtime`.
-const TRIED: &str = "user.hsci.tried";
 /// No file of at most this many bytes can be stored in less than it takes.
 pub(super) const BLOCK: u64 = 4096;
 /// Space beyond its data that a small file may take for its block map and attributes.
@@ -62,9 +60,16 @@ fn try_plan<'a>(
     if file.is_held() {
         return Err(Error::Busy);
     }
+    // On a file system that is mounted below, a journal could not name it.
+    if file.lower.id().is_err() {
+        return Ok(None);
+    }
     let len = file.len()?;
     let raw_space = match &file.form {
-        Form::Raw if len <= BLOCK => return Ok(None),
+        Form::Raw if len <= BLOCK => {
+            file.summarize(None);
+            return Ok(None);
+        }
         Form::Raw => Some(file.lower.blocks()? * 512),
         Form::Stored(_) => None,
         Form::Unreadable(_) => return Ok(None),
@@ -74,13 +79,18 @@ fn try_plan<'a>(
     if len.div_ceil(chunk_len.into()) > MAX_CHUNKS {
         return Ok(None);
     }
+    let tried = tried(open, &file)?;
     let wanted = match &file.form {
         Form::Stored(stored) => needs_image(stored, algorithm),
-        _ => raw_is_worth_it(open, &*file.lower, len, algorithm)?,
+        _ => tried != Some(algorithm) && raw_is_worth_it(&*file.lower, len, algorithm)?,
     };
+    if !wanted {
+        file.summarize(tried);
+        return Ok(None);
+    }
     let changes = file.changes;
     let plan = Plan { open, number, changes, len, algorithm, chunk_len, raw_space };
-    Ok(wanted.then_some(plan))
+    Ok(Some(plan))
 }
 
 /// What rules for a file. One whose writer nobody remembers keeps what it has: the choice of its
@@ -126,17 +136,21 @@ fn needs_image(stored: &Stored, algorithm: Algorithm) -> bool {
     !stored.log.is_empty() && (image <= SMALL_IMAGE || log > image / LOG_SHARE)
 }
 
-fn raw_is_worth_it(
-    open: &OpenFile<Compress>,
-    lower: &dyn LowerFile,
-    len: u64,
-    algorithm: Algorithm,
-) -> Result<bool> {
-    if algorithm == Algorithm::None || is_preallocated(lower, len)? {
-        return Ok(false);
+/// The algorithm by which a raw file was not worth an image.
+fn tried(open: &OpenFile<Compress>, file: &File) -> Result<Option<Algorithm>> {
+    if !file.summary.is_possible() {
+        return Ok(None);
     }
-    let tried = open.xattr(TRIED)?;
-    Ok(tried.is_none_or(|tried| tried != tried_value(lower, algorithm, len).into_bytes()))
+    match Summary::read(&*file.lower)? {
+        Some(summary) if matches!(file.form, Form::Raw) && summary.fits(&open.lower_attr()?) => {
+            Ok(summary.tried)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn raw_is_worth_it(lower: &dyn LowerFile, len: u64, algorithm: Algorithm) -> Result<bool> {
+    Ok(algorithm != Algorithm::None && !is_preallocated(lower, len)?)
 }
 
 /// True if somebody asked for space that holds no data yet. They would lose it.
@@ -167,13 +181,6 @@ impl Plan<'_> {
 
 /// Remembers that a file is not worth an image.
 pub(super) fn remember_tried(plan: &Plan<'_>) -> Result<()> {
-    let file = plan.read()?;
-    let value = tried_value(&*file.lower, plan.algorithm, plan.len);
-    plan.open.set_xattr(TRIED, value.as_bytes())
-}
-
-fn tried_value(lower: &dyn LowerFile, algorithm: Algorithm, len: u64) -> String {
-    let modified = lower.times().map(|times| times.modified).unwrap_or(UNIX_EPOCH);
-    let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    format!("{algorithm} {len} {nanos}")
+    plan.read()?.summarize(Some(plan.algorithm));
+    Ok(())
 }

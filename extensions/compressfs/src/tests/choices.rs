@@ -58,7 +58,7 @@ fn private_names_are_hidden_and_refused() {
     rig.settle();
     assert_eq!(rig.form(file), "raw");
     assert_eq!(rig.layer.listxattr(&user(0), file).expect("a list"), [] as [&str; 0]);
-    let name = std::ffi::OsStr::new("user.hsci.tried");
+    let name = std::ffi::OsStr::new("user.hsci.summary");
     let get = rig.layer.getxattr(&user(0), file, name).expect_err("hidden");
     assert_eq!(get.errno(), Errno::NODATA);
     let remove = rig.layer.removexattr(&user(0), file, name).expect_err("reserved");

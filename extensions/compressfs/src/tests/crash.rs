@@ -85,9 +85,14 @@ fn a_power_cut_at_any_point_loses_nothing_that_was_synced() {
                 life.step(&rig, &Operation::draw(&mut random));
             }
             drop(rig);
+            let machine = life.disk.machine();
             life.disk = life.disk.after_power_cut(&mut random);
             let rig = Rig::start(&life.disk, &[]).expect(&context);
             life.check(&rig, &context);
+            // Notes are believed while the machine runs on. What they tell lasts by the next sync.
+            if life.disk.machine() == machine {
+                life.inos.iter().for_each(|ino| rig.sync(*ino).expect(&context));
+            }
         }
         life.check_alive(&mut random, &format!("seed {seed}"));
     }

@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hsci_extension::{Attr, Errno, Error, FileKind, Ino, LowerFile, Result};
+use hsci_extension::{Attr, Errno, Error, FileKind, Ino, Lifetime, LowerFile, Result};
 use parking_lot::Mutex;
 
 pub(super) use self::change::{Change, Covers, Event};
@@ -69,11 +69,14 @@ pub(super) type Name = (u64, OsString);
 pub(super) struct State {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<Name, u64>,
-    /// By file and what they are about.
-    notes: BTreeMap<(u64, u64), Vec<u8>>,
+    lifetime: Lifetime,
     next_ino: u64,
     clock: u64,
+    /// How often the power was cut.
+    cuts: u64,
     pub(super) calls: u64,
+    /// Reads of content.
+    pub(super) reads: u64,
     pub(super) fate: Fate,
     record: Option<Record>,
 }
@@ -101,10 +104,12 @@ impl Default for State {
         Self {
             inodes: BTreeMap::from([(ROOT, Inode::new(FileKind::Directory, 0))]),
             names: BTreeMap::new(),
-            notes: BTreeMap::new(),
+            lifetime: Lifetime { machine: 1, mount: 1 },
             next_ino: ROOT + 1,
             clock: 0,
+            cuts: 0,
             calls: 0,
+            reads: 0,
             fate: Fate::default(),
             record: None,
         }
@@ -136,11 +141,6 @@ impl State {
     /// Every call that only looks begins here.
     fn look(&mut self) -> Result<()> {
         if self.fate.looks { self.count() } else { Ok(()) }
-    }
-
-    /// True if a process that made all these calls is dead by now.
-    fn is_over(&self) -> bool {
-        self.fate.forever && self.fate.fail_at.is_some_and(|at| self.calls > at)
     }
 
     fn used(&self) -> u64 {
@@ -263,6 +263,11 @@ impl Disk {
         let disk = platter.crash(&Part::draw(&platter, random));
         disk.start_record();
         disk
+    }
+
+    /// Tells starts of the machine apart.
+    pub(super) fn machine(&self) -> u64 {
+        self.0.lock().lifetime.machine
     }
 
     /// Space in use, in pages.

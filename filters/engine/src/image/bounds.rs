@@ -4,8 +4,8 @@ use hsci_language::{DenyErrno, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, LEAF, NONE, Node, PROBES,
-    VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP,
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, LEADS_ON, LEAF, NONE, Node,
+    PROBES, VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP,
 };
 
 /// What leads nowhere.
@@ -54,7 +54,7 @@ impl Tables {
                 continue;
             }
             let state = self.states[at as usize];
-            holds((state.class as usize) < self.path_classes.len(), "path classes")?;
+            holds(((state.class & !LEADS_ON) as usize) < self.path_classes.len(), "path classes")?;
             queue.extend([state.fallback, state.slash]);
             queue.extend(&edges[at as usize]);
         }

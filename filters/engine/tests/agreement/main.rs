@@ -8,7 +8,7 @@ mod generator;
 mod policies;
 
 use hsci_engine::{Compiled, Tables, compile};
-use hsci_language::{Policy, check, judge};
+use hsci_language::{Call, Policy, check, judge};
 
 use generator::{Random, names, number, policy};
 
@@ -78,6 +78,53 @@ fn a_directory_s_state_continues_with_a_name() {
             }
         }
     }
+}
+
+/// Trees and renames: what decides a call below a directory, and not the same call on the directory itself,
+/// decides it after every rename that is allowed.
+#[test]
+fn no_rename_leads_away_from_rules() {
+    let mut random = Random::new(number("HSCI_AGREEMENT_SEED", 1));
+    let (mut allowed, mut refused, mut kept) = (0_u64, 0_u64, 0_u64);
+    for _ in 0..number("HSCI_RENAME_POLICIES", 300) {
+        let (text, policy) = policy(&mut random);
+        let Ok(Compiled { tables, .. }) = compile(&policy) else { continue };
+        for _ in 0..40 {
+            let call = calls::call(&mut random, &policy);
+            // The last names of a path that some rule matches are what lies in the directory.
+            let slashes: Vec<usize> =
+                (1..call.path.len()).filter(|at| call.path[*at] == b'/').collect();
+            let Some(cut) = slashes.get(random.below(slashes.len().max(1))) else { continue };
+            let (from, rest) = call.path.split_at(*cut);
+            let other = random.pick(&policy.rules);
+            let mut to = calls::path(&mut random, &policy, other);
+            if random.one_in(2) {
+                // Another name in the same directory, as most renames are.
+                let parent = from.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                to = [&from[..parent], b"/", random.pick(policies::NAMES).as_bytes()].concat();
+            }
+            for (from, to) in [(from, to.as_slice()), (to.as_slice(), from)] {
+                if !tables.may_move(tables.at(from), tables.at(to)) {
+                    refused += 1;
+                    continue;
+                }
+                allowed += 1;
+                let judged =
+                    |path: &[u8]| judge(&policy, &Call { path: path.to_vec(), ..call.clone() });
+                let (above, before) = (judged(from), judged(&[from, rest].concat()));
+                let after = judged(&[to, rest].concat());
+                if before.decider.is_some() && before.decider != above.decider {
+                    kept += 1;
+                    assert_eq!(before.decider, after.decider, "{text}\n{call:?} {from:?} {to:?}");
+                }
+                if before.auditor.is_some() && before.auditor != above.auditor {
+                    assert_eq!(before.auditor, after.auditor, "{text}\n{call:?} {from:?} {to:?}");
+                }
+            }
+        }
+    }
+    println!("{allowed} renames allowed, {refused} refused, {kept} left a deciding rule in force");
+    assert!(allowed > 1000 && refused > 1000 && kept > 50);
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(super) const ALL: &[Guarding] = hooks! {
     "file_open" Hook "file_open" "open, exec, read-data, readdir and write-data";
     "file_receive" Hook "file_receive" "descriptors passed by others";
     "mmap_file" Hook "mmap_file" "mappings";
+    "file_mprotect" Hook "file_mprotect" "exec, of mappings";
     "file_lock" Hook "file_lock" "lock";
     "file_ioctl" Hook "file_ioctl" "ioctl";
     "inode_create" Hook "inode_create" "create-file";

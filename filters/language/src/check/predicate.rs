@@ -11,7 +11,7 @@ use crate::span::Spanned;
 /// The longest command name that Linux keeps, in bytes.
 const MAX_COMMAND_LEN: usize = 15;
 
-const PREDICATES: &[&str] =
+pub(crate) const PREDICATES: &[&str] =
     &["user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size"];
 
 impl Checker<'_> {

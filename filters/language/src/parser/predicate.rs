@@ -2,12 +2,16 @@
 
 use super::{Parsed, Parser};
 use crate::ast::{Predicate, Value};
+use crate::check::PREDICATES;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lexer::Kind;
 use crate::span::Spanned;
 
 /// Parentheses and `not` may be nested this deep.
 const MAX_DEPTH: usize = 64;
+
+/// Words that follow a predicate.
+const JOINTS: &[&str] = &["and", "or", "when", "unless"];
 
 const HINT: &str = "predicates are `user alice`, `group {a, b}`, `exe \"/usr/bin/rsync\"`, `size > 1M` \
                     and their like, joined with `and`, `or`, `not`";
@@ -59,6 +63,16 @@ impl Parser<'_> {
         if name.value == "size" {
             return self.size();
         }
+        let next = self.peek();
+        let is_value = match next.kind {
+            Kind::Word(word) => !next.starts_line && !JOINTS.contains(&word),
+            Kind::Text(_) | Kind::List(_) => true,
+            Kind::Sign(sign) => sign == "{",
+            Kind::End => false,
+        };
+        if !is_value {
+            return self.without_value(&name.value);
+        }
         let mut values = Vec::new();
         if self.accept_sign("{") {
             loop {
@@ -72,6 +86,22 @@ impl Parser<'_> {
             values.push(self.one_value()?);
         }
         Ok(Predicate::Atom { name, values })
+    }
+
+    /// `user alice and bob`, `uid == 1000`: what was meant is near.
+    fn without_value<T>(&mut self, name: &str) -> Parsed<T> {
+        if matches!(self.peek().kind, Kind::Sign("=")) {
+            let hint = "a value follows its word without `=`: `user 1000`; only sizes are compared";
+            return self.unexpected("a value", hint);
+        }
+        if PREDICATES.contains(&name) {
+            return self.unexpected("a value", HINT);
+        }
+        let hint = format!(
+            "each side of `and` and `or` is a whole predicate, such as `user {name}`; one of several \
+             values is `user {{alice, {name}}}`"
+        );
+        self.unexpected(&format!("a value after `{name}`"), &hint)
     }
 
     fn size(&mut self) -> Parsed<Predicate> {

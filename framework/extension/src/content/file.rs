@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::fs::Files;
 use crate::{
-    Call, Content, Credentials, FallocateFlags, FileId, LowerFile, OpenFile, Result, SetAttr,
-    SetTime, Times, Whence,
+    Call, Content, Credentials, FallocateFlags, FileId, Lifetime, LowerFile, OpenFile, Result,
+    SetAttr, SetTime, Times, Whence,
 };
 
 /// The content of one open file.
@@ -71,12 +71,28 @@ impl<C: Content> LowerFile for ContentFile<C> {
         self.lower.id()
     }
 
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.lower.attribute(name)
+    }
+
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.lower.set_attribute(name, value)
+    }
+
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        self.lower.remove_attribute(name)
+    }
+
     fn note(&self, about: u64, note: &[u8]) {
         self.lower.note(about, note);
     }
 
     fn notes(&self, about: u64) -> Vec<u8> {
         self.lower.notes(about)
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        self.lower.lifetime()
     }
 
     fn drop_notes(&self, about: u64) {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use super::committer::Committer;
 use super::context::Context;
 use super::file::ContentFile;
 use super::open_file::Shared;
@@ -47,7 +48,7 @@ impl<C: Content> ContentFs<C> {
     /// As [`ContentFs::new`], with a choice about existing files.
     #[must_use]
     pub fn with_scan(content: Arc<C>, environment: &Environment, scan: Scan) -> Arc<Self> {
-        let shared = Shared::new(Arc::clone(&environment.lower), Arc::clone(&environment.store));
+        let shared = Shared::new(environment);
         let open_files = Arc::new(OpenFiles::new(content, shared));
         let settler = match open_files.content.quiet_time() {
             Some(quiet) if !environment.read_only => {
@@ -55,7 +56,13 @@ impl<C: Content> ContentFs<C> {
             }
             _ => None,
         };
-        Arc::new(Self { files: Arc::new(Files { open_files, settler }) })
+        let committer = match open_files.content.commit_time() {
+            Some(delay) if !environment.read_only => {
+                Committer::start(&open_files.content, &open_files.shared, delay)
+            }
+            _ => None,
+        };
+        Arc::new(Self { files: Arc::new(Files { open_files, settler, committer }) })
     }
 
     /// The extension.
@@ -110,6 +117,7 @@ impl<C: Content> Drop for ContentFs<C> {
 pub(super) struct Files<C: Content> {
     pub(super) open_files: Arc<OpenFiles<C>>,
     settler: Option<Settler<C>>,
+    committer: Option<Committer<C>>,
 }
 
 impl<C: Content> Files<C> {
@@ -139,7 +147,7 @@ impl<C: Content> Files<C> {
             return Ok(());
         }
         let context = Context::new(&self.open_files.shared, ino)?;
-        let len = self.content().peek_len(&context);
+        let len = self.content().peek_len(&context, attr);
         set_size(attr, len, || format!("inode {}", ino.0))
     }
 
@@ -147,7 +155,7 @@ impl<C: Content> Files<C> {
     /// changed something.
     fn change(
         &self,
-        open: &OpenFile<C>,
+        open: &Arc<OpenFile<C>>,
         change: impl FnOnce(&mut C::File) -> Result<()>,
     ) -> Result<()> {
         let mut state = open.write();
@@ -158,6 +166,9 @@ impl<C: Content> Files<C> {
             && open.note_write()
         {
             settler.note(open.ino());
+        }
+        if let Some(committer) = &self.committer {
+            committer.note(open);
         }
         changed
     }
@@ -174,7 +185,7 @@ impl<C: Content> Files<C> {
 
     pub(super) fn write(
         &self,
-        open: &OpenFile<C>,
+        open: &Arc<OpenFile<C>>,
         call: &Call,
         offset: u64,
         data: &[u8],
@@ -188,7 +199,7 @@ impl<C: Content> Files<C> {
     /// Sets the length, and then the other attributes.
     pub(super) fn truncate(
         &self,
-        open: &OpenFile<C>,
+        open: &Arc<OpenFile<C>>,
         call: &Call,
         len: u64,
         changes: &SetAttr,
@@ -223,7 +234,7 @@ impl<C: Content> Files<C> {
 
     pub(super) fn fallocate(
         &self,
-        open: &OpenFile<C>,
+        open: &Arc<OpenFile<C>>,
         call: &Call,
         mode: FallocateFlags,
         offset: u64,
@@ -259,7 +270,7 @@ impl<C: Content> Files<C> {
         &self,
         call: &Call,
         (source, from): (&OpenFile<C>, u64),
-        (target, to): (&OpenFile<C>, u64),
+        (target, to): (&Arc<OpenFile<C>>, u64),
         len: u64,
     ) -> Result<u64> {
         let len = len.min(MOST_COPY);
@@ -290,6 +301,9 @@ impl<C: Content> Files<C> {
         self.open_files.shared.stop();
         if let Some(settler) = &self.settler {
             settler.stop();
+        }
+        if let Some(committer) = &self.committer {
+            committer.stop();
         }
     }
 }
@@ -378,7 +392,7 @@ impl<C: Content> Layer for ContentFs<C> {
     }
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        self.files.write(&*self.open_file(ino)?, call, offset, data)
+        self.files.write(&self.open_file(ino)?, call, offset, data)
     }
 
     fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
@@ -393,7 +407,7 @@ impl<C: Content> Layer for ContentFs<C> {
         offset: u64,
         len: u64,
     ) -> Result<()> {
-        self.files.fallocate(&*self.open_file(ino)?, call, mode, offset, len)
+        self.files.fallocate(&self.open_file(ino)?, call, mode, offset, len)
     }
 
     fn lseek(&self, _: &Call, ino: Ino, offset: u64, whence: Whence) -> Result<u64> {

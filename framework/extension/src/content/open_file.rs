@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::content::Context;
-use crate::{Content, FileSystem, Ino, Result, Store};
+use crate::{Content, Environment, FileSystem, Ino, Result, Store};
 
 /// What all open files of a layer have in common.
 pub(super) struct Shared {
     pub(super) lower: Arc<dyn FileSystem>,
     pub(super) store: Arc<dyn Store>,
+    /// Nothing may be written.
+    pub(super) read_only: bool,
     /// Times of use count from here.
     start: Instant,
     /// The mount ends: nobody starts long work any more.
@@ -21,8 +23,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(lower: Arc<dyn FileSystem>, store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { lower, store, start: Instant::now(), stopping: AtomicBool::new(false) })
+    pub(super) fn new(environment: &Environment) -> Arc<Self> {
+        Arc::new(Self {
+            lower: Arc::clone(&environment.lower),
+            store: Arc::clone(&environment.store),
+            read_only: environment.read_only,
+            start: Instant::now(),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn stop(&self) {
@@ -76,6 +84,8 @@ pub struct OpenFile<C: Content> {
     written: AtomicU64,
     /// It waits to be settled, or is about to.
     queued: AtomicBool,
+    /// It waits to be committed.
+    uncommitted: AtomicBool,
 }
 
 impl<C: Content> OpenFile<C> {
@@ -89,6 +99,7 @@ impl<C: Content> OpenFile<C> {
             used,
             written: AtomicU64::new(0),
             queued: AtomicBool::new(false),
+            uncommitted: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +115,16 @@ impl<C: Content> OpenFile<C> {
     pub(super) fn note_write(&self) -> bool {
         self.written.store(self.context.shared.now(), Ordering::Relaxed);
         !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that it was changed; true if it has yet to be queued for a commit.
+    pub(super) fn note_uncommitted(&self) -> bool {
+        !self.uncommitted.swap(true, Ordering::AcqRel)
+    }
+
+    /// Later changes queue it again.
+    pub(super) fn take_uncommitted(&self) {
+        self.uncommitted.store(false, Ordering::Release);
     }
 
     /// Notes that it is not queued any more; returns how long ago it was last written, `None` if it

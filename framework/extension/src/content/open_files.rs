@@ -101,6 +101,10 @@ impl<C: Content> OpenFiles<C> {
 
     fn close(&self, open: &OpenFile<C>) -> bool {
         let Some(mut state) = open.try_write() else { return false };
+        if self.shared.read_only {
+            // What was found beside the last commit is found again.
+            return true;
+        }
         let closed = self.content.close(&mut state);
         if let Err(error) = &closed {
             log::warn!("{} stays in use: {error}", open.path().display());

@@ -4,6 +4,7 @@
 //! ([`on_directory`]). An extension that works in the background has its work forced between the
 //! steps of each case by [`check_disturbed`] and [`on_directory_disturbed`].
 
+mod callers;
 mod content;
 mod directory;
 mod layer;
@@ -14,6 +15,7 @@ mod subject;
 
 use std::path::Path;
 
+pub use self::callers::names_as;
 use self::directory::Directory;
 use self::layer::Layer;
 use self::subject::Subject;

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::tree::MemoryTree;
 use super::{Change, Failing, Forgetful, Kept, MemoryFile};
-use crate::{Errno, FileId, LowerFile, Result, Store};
+use crate::{Errno, FileId, LowerFile, Reopened, Result, Store};
 
 type Names = BTreeMap<String, Arc<Forgetful>>;
 
@@ -77,6 +77,13 @@ impl Store for MemoryStore {
         Ok(Arc::new(Failing { inner: file, faults: Arc::clone(self.tree()?.faults()) }))
     }
 
+    fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>> {
+        if self.state.lock().names.contains_key(name) {
+            return Err(Errno::EXIST.into());
+        }
+        self.open(name, true)
+    }
+
     fn names(&self) -> Result<Vec<String>> {
         Ok(self.state.lock().names.keys().cloned().collect())
     }
@@ -112,7 +119,14 @@ impl Store for MemoryStore {
         Ok(1 << 40)
     }
 
-    fn reopen(&self, id: &FileId) -> Result<Arc<dyn LowerFile>> {
-        self.tree()?.reopen(id)
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
+        for (place, id) in ids.iter().enumerate() {
+            visit(place, self.tree().and_then(|tree| tree.reopen(id)));
+        }
+    }
+
+    /// Nothing can tell a crash of the program from one of the machine here.
+    fn epoch(&self) -> u64 {
+        std::ptr::from_ref(self) as u64
     }
 }

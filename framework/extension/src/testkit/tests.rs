@@ -101,7 +101,7 @@ fn a_tree_after_a_crash_has_its_names_and_what_was_synced() {
     assert_eq!(after.file_at("unlinked").err(), Some(Errno::NOENT.into()));
     assert_eq!(after.known_inodes(), 0);
     let id = tree.file(synced).expect("the file").id().expect("its lasting name");
-    assert_eq!(bytes(&*after.store().reopen(&id).expect("the same file")), b"text");
+    assert_eq!(bytes(&*after.store().reopen_one(&id).expect("the same file")), b"text");
 }
 
 #[test]

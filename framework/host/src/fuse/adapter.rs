@@ -1,32 +1,37 @@
 //! Requests become calls of the layers.
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use hsci_extension::{
     Attr, Call, Entry, Error, FallocateFlags, FileSystem, Ino, OpenFlags as Flags, Opened,
     Result as LayerResult, SetAttr, Whence, XattrFlags,
 };
 
-use super::answer::Answers;
+use hsci_protocol::status::Quarantined;
+
+use super::answer::{Answers, path_of};
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
+use super::pool::{Pool, Turn};
 use super::replay::{unless_gone, unless_set, unless_unset};
 use super::xattr::{control_name, sized, terminated};
 use super::{Mounted, Profile};
 use crate::lower::LowerTree;
+use crate::policy::Judged;
 use crate::takeover::TakeoverState;
 
 /// Bytes of names asked for at a time: what fits the kernel's buffer.
@@ -35,21 +40,30 @@ const NAMES_BUDGET: usize = 32 << 10;
 const REGULAR_FILE: u32 = 0o100_000;
 const FILE_TYPE: u32 = 0o170_000;
 
+/// Each event loop has one; all share what is in it.
+#[derive(Clone)]
 pub(super) struct Adapter {
-    pub(super) top: Arc<dyn FileSystem>,
+    pub(super) top: Arc<Judged>,
     /// The lowest layer, which writes down what the kernel is told.
     pub(super) tree: Arc<LowerTree>,
     takeover: Arc<TakeoverState>,
     profile: Profile,
-    answers: Answers,
-    status: Box<dyn Fn() -> String + Send + Sync>,
+    answers: Arc<Answers>,
+    pub(super) pool: Arc<Pool>,
+    /// It may be parked: the loop was started because others waited.
+    is_extra: bool,
+    /// Tells the kernel something, once the connection has begun.
+    pub(super) notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Adapter {
     pub(super) fn new(mounted: Mounted) -> Self {
-        let Mounted { top, tree, profile, requests, status, takeover, death } = mounted;
-        let answers = Answers::new(requests, Arc::clone(&takeover), death);
-        Self { top, tree, takeover, profile, answers, status }
+        let Mounted { top, tree, profile, requests, takeover, death } = mounted;
+        let answers =
+            Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
+        let pool = Pool::new(profile.threads, Arc::clone(&takeover));
+        let notifier = Arc::default();
+        Self { top, tree, takeover, profile, answers, pool, is_extra: false, notifier }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -88,7 +102,52 @@ impl Adapter {
         run: impl FnOnce(Call, Ino) -> LayerResult<T>,
     ) -> Result<T, Errno> {
         let (call, ino) = (call(request), ino(number));
-        self.answers.to(request.unique().0, operation, ino, || run(call, ino))
+        self.answers.to(request.unique().0, operation, (ino, None), || run(call, ino))
+    }
+
+    /// Runs the layers' code for a request about a name in a directory.
+    fn answer_name<T>(
+        &self,
+        request: &Request,
+        operation: Operation,
+        (parent, name): (INodeNo, &OsStr),
+        run: impl FnOnce(Call, Ino) -> LayerResult<T>,
+    ) -> Result<T, Errno> {
+        let (call, ino) = (call(request), ino(parent));
+        self.answers.to(request.unique().0, operation, (ino, Some(name)), || run(call, ino))
+    }
+
+    /// Runs the layers' code for a request that may come through an open.
+    fn answer_handle<T>(
+        &self,
+        request: &Request,
+        operation: Operation,
+        (number, handle): (INodeNo, FileHandle),
+        run: impl FnOnce(Call, Ino) -> LayerResult<T>,
+    ) -> Result<T, Errno> {
+        // Without opens the kernel makes the number up.
+        let handle = self.profile.opens.then_some(handle.0);
+        self.answer(request, operation, number, |call, ino| run(call.with_handle(handle), ino))
+    }
+
+    /// The same for loops that are started because others wait.
+    pub(super) fn extra(&self) -> Self {
+        Self { is_extra: true, ..self.clone() }
+    }
+
+    /// This loop has read a request.
+    fn turn(&self) -> Turn<'_> {
+        self.pool.turn(self.is_extra)
+    }
+
+    /// Requests that are refused because workers died of them.
+    pub(super) fn quarantined(&self) -> Vec<Quarantined> {
+        let named = |(operation, ino, name): (&str, Ino, Option<OsString>)| {
+            let mut path = path_of(&*self.top, ino);
+            path.extend(name);
+            Quarantined { operation: operation.to_owned(), path, inode: ino.0 }
+        };
+        self.answers.quarantined().into_iter().map(named).collect()
     }
 
     fn control_get(
@@ -97,9 +156,8 @@ impl Adapter {
         number: INodeNo,
         name: &str,
     ) -> Result<Vec<u8>, Errno> {
-        self.answer(request, Operation::Control, number, |call, ino| match name {
-            "status" => Ok((self.status)().into_bytes()),
-            _ => self.top.control_get(&call, ino, name),
+        self.answer(request, Operation::Control, number, |call, ino| {
+            self.top.control_get(&call, ino, name)
         })
     }
 }
@@ -124,7 +182,8 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let entry = self.answer(request, Operation::Lookup, parent, |call, ino| {
+        let _turn = self.turn();
+        let entry = self.answer_name(request, Operation::Lookup, (parent, name), |call, ino| {
             match self.top.lookup(&call, ino, name) {
                 Err(Error::Lower(hsci_extension::Errno::NOENT)) => {
                     Ok(Err(self.top.absent_ttl(&call, ino, name)))
@@ -150,6 +209,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turn();
         let attr = self
             .answer(request, Operation::Getattr, number, |call, ino| self.top.getattr(&call, ino));
         self.attributes(attr, reply);
@@ -173,16 +233,21 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _turn = self.turn();
         let mut changes = SetAttr::of_times(atime.map(set_time), mtime.map(set_time));
         changes.mode = mode.map(|mode| mode & 0o7777);
         (changes.uid, changes.gid, changes.size) = (uid, gid, size);
         let attr = self.answer(request, Operation::Setattr, number, |call, ino| {
+            if changes.size.is_some() {
+                self.before_change(&call, ino)?;
+            }
             self.top.setattr(&call, ino, &changes)
         });
         self.attributes(attr, reply);
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        let _turn = self.turn();
         let target = self.answer(request, Operation::Readlink, number, |call, ino| {
             self.top.readlink(&call, ino)
         });
@@ -202,7 +267,8 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.answer(request, Operation::Mknod, parent, |call, ino| {
+        let _turn = self.turn();
+        let entry = self.answer_name(request, Operation::Mknod, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let made = self.top.mknod(&call, ino, name, mode, decode_device(rdev));
             self.unless_made(request, made, ino, name)
@@ -219,7 +285,8 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let entry = self.answer(request, Operation::Mkdir, parent, |call, ino| {
+        let _turn = self.turn();
+        let entry = self.answer_name(request, Operation::Mkdir, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let made = self.top.mkdir(&call, ino, name, mode);
             self.unless_made(request, made, ino, name)
@@ -228,14 +295,16 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let outcome = self.answer(request, Operation::Unlink, parent, |call, ino| {
+        let _turn = self.turn();
+        let outcome = self.answer_name(request, Operation::Unlink, (parent, name), |call, ino| {
             unless_gone(request, self.top.unlink(&call, ino, name))
         });
         empty(outcome, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let outcome = self.answer(request, Operation::Rmdir, parent, |call, ino| {
+        let _turn = self.turn();
+        let outcome = self.answer_name(request, Operation::Rmdir, (parent, name), |call, ino| {
             unless_gone(request, self.top.rmdir(&call, ino, name))
         });
         empty(outcome, reply);
@@ -249,7 +318,8 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let entry = self.answer(request, Operation::Symlink, parent, |call, ino| {
+        let _turn = self.turn();
+        let entry = self.answer_name(request, Operation::Symlink, (parent, name), |call, ino| {
             let made = self.top.symlink(&call, ino, name, target.as_os_str());
             self.unless_made(request, made, ino, name)
         });
@@ -266,8 +336,9 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn();
         let flags = hsci_extension::RenameFlags::from_bits_retain(flags.bits());
-        let outcome = self.answer(request, Operation::Rename, parent, |_, _| {
+        let outcome = self.answer_name(request, Operation::Rename, (parent, name), |_, _| {
             let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
             self.rename_once(request, from, to, flags)
         });
@@ -282,6 +353,7 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turn();
         let entry = self.answer(request, Operation::Link, number, |call, _| {
             let made = self.top.link(&call, ino(number), ino(parent), name);
             self.unless_made(request, made, ino(parent), name)
@@ -290,6 +362,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turn();
         if !self.profile.opens {
             // On purpose: from now on the kernel keeps opens to itself.
             self.answers.count(Operation::Open);
@@ -314,17 +387,20 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let _turn = self.turn();
         if !self.profile.opens {
             // On purpose: MKNOD costs one request less, for no RELEASE follows.
             self.answers.count(Operation::Create);
             return reply.error(Errno::ENOSYS);
         }
-        let created = self.answer(request, Operation::Create, parent, |call, ino| {
+        let created = self.answer_name(request, Operation::Create, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let mode = mode & !FILE_TYPE | REGULAR_FILE;
+            let flags = open_flags(flags);
+            let judged = self.top.before_create(&call, ino, name, flags)?;
             let made = self.top.mknod(&call, ino, name, mode, 0);
             let entry = self.unless_made(request, made, ino, name)?;
-            match self.top.open(&call, entry.ino, open_flags(flags)) {
+            match self.top.open_made(&judged, entry.ino, flags) {
                 Ok(opened) => Ok((entry, opened)),
                 Err(error) => {
                     self.top.forget(entry.ino, 1);
@@ -357,6 +433,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn();
         let outcome = self
             .answer(request, Operation::Release, number, |_, ino| self.top.release(ino, handle.0));
         empty(outcome, reply);
@@ -366,17 +443,20 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         _: LockOwner,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn();
         if !self.profile.flushes {
             // On purpose: from now on closes are the kernel's own business.
             self.answers.count(Operation::Flush);
             return reply.error(Errno::ENOSYS);
         }
         let outcome =
-            self.answer(request, Operation::Flush, number, |call, ino| self.top.flush(&call, ino));
+            self.answer_handle(request, Operation::Flush, (number, handle), |call, ino| {
+                self.top.flush(&call, ino)
+            });
         empty(outcome, reply);
     }
 
@@ -384,23 +464,26 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         size: u32,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _turn = self.turn();
         BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            let read = self.answer(request, Operation::Read, number, |call, ino| {
-                let read = self.top.read(&call, ino, offset, &mut buffer[..size])?;
-                let broken = || Error::Broken(format!("{read} bytes read where {size} fit"));
-                (read <= size).then_some(read).ok_or_else(broken)
-            });
+            let read =
+                self.answer_handle(request, Operation::Read, (number, handle), |call, ino| {
+                    let read = self.top.read(&call, ino, offset, &mut buffer[..size]);
+                    let read = read.map_err(|error| error.at(offset))?;
+                    let broken = || Error::Broken(format!("{read} bytes read where {size} fit"));
+                    (read <= size).then_some(read).ok_or_else(broken)
+                });
             match read {
                 Ok(read) => reply.data(&buffer[..read]),
                 Err(errno) => reply.error(errno),
@@ -412,7 +495,7 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         data: &[u8],
         flags: WriteFlags,
@@ -420,15 +503,17 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self.answer(request, Operation::Write, number, |call, ino| {
-            let mut call = call;
-            // Dirty pages of a mapping, written back by whoever came along.
-            call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-            if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                self.top.drop_privileges(ino)?;
-            }
-            self.top.write(&call, ino, offset, data)
-        });
+        let _turn = self.turn();
+        let written =
+            self.answer_handle(request, Operation::Write, (number, handle), |call, ino| {
+                let mut call = call;
+                // Dirty pages of a mapping, written back by whoever came along.
+                call.anonymous = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+                if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                    self.take_rights(&call, ino)?;
+                }
+                self.top.write(&call, ino, offset, data).map_err(|error| error.at(offset))
+            });
         match written {
             Ok(()) => reply.written(data.len() as u32),
             Err(errno) => reply.error(errno),
@@ -439,17 +524,20 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.answer(request, Operation::Fsync, number, |call, ino| {
-            self.top.fsync(&call, ino, data_only)
-        });
+        let _turn = self.turn();
+        let outcome =
+            self.answer_handle(request, Operation::Fsync, (number, handle), |call, ino| {
+                self.top.fsync(&call, ino, data_only)
+            });
         empty(outcome, reply);
     }
 
     fn opendir(&self, request: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turn();
         if !self.profile.opendirs {
             // On purpose: from now on the kernel opens directories itself, and caches what is in them.
             self.answers.count(Operation::Opendir);
@@ -474,6 +562,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _turn = self.turn();
         let entries = self.answer(request, Operation::Readdir, number, |call, ino| {
             self.top.readdir(&call, ino, cookie, NAMES_BUDGET)
         });
@@ -499,6 +588,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _turn = self.turn();
         let outcome = self.answer(request, Operation::Readdirplus, number, |_, ino| {
             self.list_with_attributes(request, ino, cookie, &mut reply)
         });
@@ -516,6 +606,7 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn();
         let outcome = self.answer(request, Operation::Fsyncdir, number, |call, ino| {
             self.top.fsyncdir(&call, ino, data_only)
         });
@@ -523,6 +614,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turn();
         let stat = self
             .answer(request, Operation::Statfs, number, |call, ino| self.top.statfs(&call, ino));
         match stat {
@@ -550,13 +642,15 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn();
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let outcome = match control_name(name) {
             Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
                 self.top.control_set(&call, ino, name, value)
             }),
             None => self.answer(request, Operation::Setxattr, number, |call, ino| {
-                unless_set(request, self.top.setxattr(&call, ino, name, value, flags))
+                unless_set(request, self.top.setxattr(&call, ino, name, value, flags))?;
+                self.after_acl(&call, ino, name)
             }),
         };
         empty(outcome, reply);
@@ -570,6 +664,7 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
+        let _turn = self.turn();
         let value = match control_name(name) {
             Some(name) => self.control_get(request, number, name),
             None => self.answer(request, Operation::Getxattr, number, |call, ino| {
@@ -580,6 +675,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn();
         let names = self.answer(request, Operation::Listxattr, number, |call, ino| {
             self.top.listxattr(&call, ino)
         });
@@ -587,6 +683,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn();
         let outcome = match control_name(name) {
             // Taking an order back is giving an empty one.
             Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
@@ -624,16 +721,19 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         len: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn();
         let mode = FallocateFlags::from_bits_retain(mode as u32);
-        let outcome = self.answer(request, Operation::Fallocate, number, |call, ino| {
-            self.top.fallocate(&call, ino, mode, offset, len)
-        });
+        let outcome =
+            self.answer_handle(request, Operation::Fallocate, (number, handle), |call, ino| {
+                self.before_change(&call, ino)?;
+                self.top.fallocate(&call, ino, mode, offset, len)
+            });
         empty(outcome, reply);
     }
 
@@ -641,12 +741,13 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let found = self.answer(request, Operation::Lseek, number, |call, ino| {
+        let _turn = self.turn();
+        let found = self.answer_handle(request, Operation::Lseek, (number, handle), |call, ino| {
             let offset = u64::try_from(offset).map_err(|_| hsci_extension::Errno::NXIO)?;
             let whence = match whence {
                 libc::SEEK_DATA => Whence::Data,
@@ -668,17 +769,20 @@ impl Filesystem for Adapter {
         _: FileHandle,
         from_offset: u64,
         to: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         to_offset: u64,
         len: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let copied = self.answer(request, Operation::CopyFileRange, from, |call, _| {
-            let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
-            // The answer has 32 bits.
-            self.top.copy_file_range(&call, from, to, len.min(MOST_COPY))
-        });
+        let _turn = self.turn();
+        let copied =
+            self.answer_handle(request, Operation::CopyFileRange, (from, handle), |call, _| {
+                let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));
+                self.before_change(&call, to.0)?;
+                // The answer has 32 bits.
+                self.top.copy_file_range(&call, from, to, len.min(MOST_COPY))
+            });
         match copied {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(errno),

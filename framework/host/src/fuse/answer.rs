@@ -2,20 +2,24 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fuser::Errno;
-use hsci_extension::{Error, Ino, Result};
+use hsci_extension::{Error, FileSystem, Ino, Result};
 use hsci_protocol::mount::Death;
 use parking_lot::Mutex;
 
 use super::convert;
 use super::operations::{Operation, Requests};
-use crate::takeover::{Suspects, TakeoverState};
+use crate::takeover::{Subject, Suspects, TakeoverState};
 
 /// Runs the layers' code for one request after the other.
 pub(super) struct Answers {
+    /// Knows the paths of inodes.
+    top: Arc<dyn FileSystem>,
     requests: Arc<Requests>,
     takeover: Arc<TakeoverState>,
     /// Requests that earlier workers did not survive.
@@ -27,9 +31,14 @@ pub(super) struct Answers {
 const MOST_COMPLAINTS: usize = 4096;
 
 impl Answers {
-    pub(super) fn new(requests: Arc<Requests>, takeover: Arc<TakeoverState>, death: Death) -> Self {
+    pub(super) fn new(
+        top: Arc<dyn FileSystem>,
+        requests: Arc<Requests>,
+        takeover: Arc<TakeoverState>,
+        death: Death,
+    ) -> Self {
         let suspects = takeover.count(death);
-        Self { requests, takeover, suspects, complained: Mutex::default() }
+        Self { top, requests, takeover, suspects, complained: Mutex::default() }
     }
 
     pub(super) fn count(&self, operation: Operation) {
@@ -42,32 +51,51 @@ impl Answers {
         &self,
         unique: u64,
         operation: Operation,
-        ino: Ino,
+        (ino, name): (Ino, Option<&OsStr>),
         run: impl FnOnce() -> Result<T>,
     ) -> Result<T, Errno> {
         self.requests.count(operation);
-        let (number, file) = (operation as u64, ino.0);
-        let outcome = if self.suspects.refuse(number, file) {
+        let subject = Subject::new(operation as u64, ino.0, name);
+        let outcome = if self.suspects.refuse(subject, name) {
             Err(Error::Broken("no worker survives this".to_owned()))
         } else {
             let _turn = self.suspects.turn(unique);
-            let _at_work = self.takeover.begin(unique, number, file);
+            let _at_work = self.takeover.begin(unique, subject);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(broken(&*panic)))
         };
         outcome.map_err(|error| {
             if matches!(error, Error::Damaged(_) | Error::Broken(_) | Error::Newer(_)) {
-                self.complain(operation, ino, &error);
+                self.complain(operation, (ino, name), &error);
             }
             convert::errno(error.errno())
         })
     }
 
-    fn complain(&self, operation: Operation, ino: Ino, error: &Error) {
+    /// What is not tried any more: operation, inode, and name in it.
+    pub(super) fn quarantined(&self) -> Vec<(&'static str, Ino, Option<OsString>)> {
+        let listed = self.suspects.quarantined().into_iter();
+        listed.map(|(of, name)| (Operation::name_of(of.operation), Ino(of.ino), name)).collect()
+    }
+
+    fn complain(&self, operation: Operation, (ino, name): (Ino, Option<&OsStr>), error: &Error) {
         let mut complained = self.complained.lock();
         if complained.len() < MOST_COMPLAINTS && complained.insert((operation.name(), ino)) {
-            log::error!("{} of inode {}: {error}", operation.name(), ino.0);
+            let mut path = path_of(&*self.top, ino);
+            path.extend(name);
+            log::error!("{} of /{}: {error}", operation.name(), path.display());
         }
     }
+}
+
+/// The path of an inode below the root of the mount, by the name by which it was last met.
+pub(super) fn path_of(top: &dyn FileSystem, ino: Ino) -> PathBuf {
+    let mut names = Vec::new();
+    let mut at = ino;
+    while let Ok((parent, name)) = top.parent(at) {
+        names.push(name);
+        at = parent;
+    }
+    names.iter().rev().collect()
 }
 
 /// What a panic says.
@@ -85,7 +113,12 @@ mod tests {
     fn answers() -> Answers {
         let file = takeover::create().expect("a file");
         let (state, _) = TakeoverState::open(file).expect("usable");
-        Answers::new(Arc::new(Requests::new()), Arc::new(state), Death::default())
+        Answers::new(
+            Arc::new(hsci_extension::Nothing),
+            Arc::new(Requests::new()),
+            Arc::new(state),
+            Death::default(),
+        )
     }
 
     fn errno<T: std::fmt::Debug>(outcome: Result<T, Errno>) -> i32 {
@@ -96,8 +129,8 @@ mod tests {
     fn a_panic_fails_its_own_request_only() {
         let answers = answers();
         let broken = || -> Result<u8> { panic!("an extension's mistake") };
-        assert_eq!(errno(answers.to(1, Operation::Read, Ino(5), broken)), libc::EIO);
-        assert_eq!(answers.to(1, Operation::Read, Ino(5), || Ok(1)).ok(), Some(1));
+        assert_eq!(errno(answers.to(1, Operation::Read, (Ino(5), None), broken)), libc::EIO);
+        assert_eq!(answers.to(1, Operation::Read, (Ino(5), None), || Ok(1)).ok(), Some(1));
         assert_eq!(answers.requests.counts()["read"], 2);
     }
 
@@ -107,8 +140,11 @@ mod tests {
         let damaged = || -> Result<u8> { Err(Error::Damaged("chunk 3".to_owned())) };
         let missing = || -> Result<u8> { Err(hsci_extension::Errno::NOENT.into()) };
         for ino in [5, 5, 6] {
-            assert_eq!(errno(answers.to(1, Operation::Read, Ino(ino), damaged)), libc::EIO);
-            assert_eq!(errno(answers.to(1, Operation::Lookup, Ino(ino), missing)), libc::ENOENT);
+            assert_eq!(errno(answers.to(1, Operation::Read, (Ino(ino), None), damaged)), libc::EIO);
+            assert_eq!(
+                errno(answers.to(1, Operation::Lookup, (Ino(ino), None), missing)),
+                libc::ENOENT
+            );
         }
         let complained = answers.complained.into_inner();
         assert_eq!(complained, HashSet::from([("read", Ino(5)), ("read", Ino(6))]));

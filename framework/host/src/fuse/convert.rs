@@ -72,8 +72,12 @@ pub(super) fn call(request: &Request) -> Call {
 const LAST_ERRNO: i32 = 511;
 
 pub(super) fn errno(errno: hsci_extension::Errno) -> Errno {
-    let number = errno.raw_os_error();
-    if (1..=LAST_ERRNO).contains(&number) { Errno::from_i32(number) } else { Errno::EIO }
+    match errno.raw_os_error() {
+        // The kernel would remember it for the whole connection.
+        libc::ENOSYS => Errno::EOPNOTSUPP,
+        number @ 1..=LAST_ERRNO => Errno::from_i32(number),
+        _ => Errno::EIO,
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +88,11 @@ mod tests {
     fn made_up_errors_are_io_errors() {
         let of = |number| errno(hsci_extension::Errno::from_raw_os_error(number)).code();
         assert_eq!((of(libc::ENOENT), of(512), of(4000)), (libc::ENOENT, libc::EIO, libc::EIO));
+    }
+
+    #[test]
+    fn no_layer_says_that_an_operation_is_not_there_at_all() {
+        assert_eq!(errno(hsci_extension::Errno::NOSYS).code(), libc::EOPNOTSUPP);
     }
 
     #[test]

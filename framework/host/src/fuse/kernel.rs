@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use fuser::{INodeNo, Notifier};
-use hsci_extension::{Ino, Kernel};
+use hsci_extension::{Call, Ino, Kernel};
+
+use crate::sandbox::broker;
 
 enum Notice {
     Attributes(Ino),
@@ -55,6 +57,10 @@ impl KernelCaches {
 }
 
 impl Kernel for KernelCaches {
+    fn groups(&self, call: &Call) -> Vec<u32> {
+        broker::groups(call.pid)
+    }
+
     fn invalidate_attributes(&self, ino: Ino) {
         self.send(Notice::Attributes(ino));
     }

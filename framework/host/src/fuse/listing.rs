@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use fuser::{Generation, INodeNo, ReplyDirectoryPlus, Request};
-use hsci_extension::{Ino, Result};
+use hsci_extension::{FileSystem as _, Ino, Result};
 
 use super::adapter::Adapter;
 use super::convert::{call, file_attr, file_type};

@@ -5,7 +5,8 @@ use fuser::{InitFlags, KernelConfig};
 use crate::takeover::Offer;
 
 const MOST_WRITE: u32 = 1 << 20;
-const BACKGROUND: u16 = 64;
+/// Reads ahead count as well: calls that wait must not keep others from being sent.
+const BACKGROUND: u16 = 1024;
 
 /// What the kernel offers, for the workers to come.
 pub(super) fn offer(config: &mut KernelConfig) -> Offer {

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 
 use fuser::Request;
-use hsci_extension::{Call, Entry, Errno, Error, Ino, RenameFlags, Result};
+use hsci_extension::{Call, Entry, Errno, Error, FileSystem as _, Ino, RenameFlags, Result};
 
 use super::adapter::Adapter;
 use super::convert::call;

@@ -27,6 +27,18 @@ pub(super) fn session(
     config: Config,
     offer: &Offer,
 ) -> std::io::Result<Session<Adapter>> {
+    let session = join(adapter, device.as_fd(), config, offer)?;
+    resend(device.as_fd())?;
+    Ok(session)
+}
+
+/// One more session beside those that serve a device already.
+pub(super) fn join(
+    adapter: Adapter,
+    device: BorrowedFd<'_>,
+    config: Config,
+    offer: &Offer,
+) -> std::io::Result<Session<Adapter>> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     write(&ours, &init_request(offer))?;
@@ -34,8 +46,7 @@ pub(super) fn session(
     // The answer tells the kernel nothing that it does not know.
     let mut answer = [MaybeUninit::uninit(); 256];
     read(&ours, &mut answer)?;
-    replace(session.as_fd(), device.as_fd())?;
-    resend(device.as_fd())?;
+    replace(session.as_fd(), device)?;
     Ok(session)
 }
 

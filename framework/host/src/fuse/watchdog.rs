@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::operations::Operation;
+use hsci_protocol::mount::HUNG;
+
 use crate::takeover::TakeoverState;
 
 /// The longest time between two looks.
@@ -23,7 +25,7 @@ pub(super) fn watch(state: &Arc<TakeoverState>, deadline: Duration) {
                 Operation::name_of(late.operation),
                 late.ino
             );
-            std::process::abort();
+            crate::sys::process::exit_now(HUNG);
         }
     };
     let started = std::thread::Builder::new().name("watchdog".to_owned()).spawn(look);

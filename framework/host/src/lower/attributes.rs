@@ -10,6 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::credentials::is_member;
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::{LowerTree, proc_path};
@@ -72,6 +73,17 @@ impl LowerTree {
         // The host's own capabilities keep the bits that the caller's truncation must clear.
         if call.uid != 0 && !call.anonymous {
             self.clear_set_id(inode.ino)?;
+        }
+        Ok(())
+    }
+
+    /// Clears set-group-id of what the group may not execute, if the caller is not in the group.
+    pub(crate) fn clear_foreign_set_gid(&self, call: &Call, ino: Ino) -> Result<()> {
+        let path = self.path(ino)?;
+        let stat = stat_of(&path)?;
+        let mode = u32::from(stat.stx_mode) & 0o7777;
+        if mode & (SET_GID | GROUP_EXECUTE) == SET_GID && !is_member(call, stat.stx_gid) {
+            rustix::fs::chmod(&*proc_path(&path), Mode::from_raw_mode(mode & !SET_GID))?;
         }
         Ok(())
     }

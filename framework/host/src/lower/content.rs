@@ -1,9 +1,13 @@
 //! The content of regular files.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::{Credentials, FileId, FileSystem, Ino, LowerFile, Result, Times, Whence};
+use hsci_extension::{
+    Credentials, Error, FileId, FileSystem, Ino, Lifetime, LowerFile, Result, Times, Whence,
+    XattrFlags,
+};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::{Errno, pread, pwrite};
 
@@ -11,6 +15,7 @@ use super::LowerTree;
 use super::attributes::stat_of;
 use super::descriptors::Access;
 use super::inodes::Inode;
+use super::xattrs;
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
@@ -119,6 +124,27 @@ impl LowerFile for TreeFile {
         self.tree.set_times_of(&self.inode, times)
     }
 
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.tree.path_of(&self.inode)?;
+        match xattrs::get(&path, OsStr::new(name)) {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::NoAttribute | Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        let path = self.tree.path_of(&self.inode)?;
+        xattrs::set(&path, OsStr::new(name), value, XattrFlags::empty())
+    }
+
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        match xattrs::remove(&*self.tree.path_of(&self.inode)?, OsStr::new(name)) {
+            Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),
+            other => other,
+        }
+    }
+
     fn note(&self, about: u64, note: &[u8]) {
         if self.known {
             self.tree.note(&self.inode, about, note);
@@ -129,6 +155,10 @@ impl LowerFile for TreeFile {
         self.inode.notes.lock().get(&about).cloned().unwrap_or_default()
     }
 
+    fn lifetime(&self) -> Lifetime {
+        self.tree.lifetime
+    }
+
     fn drop_notes(&self, about: u64) {
         if self.known {
             self.tree.drop_notes(&self.inode, about);
@@ -136,7 +166,10 @@ impl LowerFile for TreeFile {
     }
 
     fn id(&self) -> Result<FileId> {
-        let handle = self.inode.handle.as_ref().ok_or(Errno::OPNOTSUPP)?;
+        // A handle says nothing of its file system: on another one it would name something else.
+        let handle =
+            self.inode.handle.as_ref().filter(|_| self.tree.inodes.is_at_home(&self.inode));
+        let handle = handle.ok_or(Errno::OPNOTSUPP)?;
         Ok(FileId(handle.bytes().to_vec()))
     }
 }

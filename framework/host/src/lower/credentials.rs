@@ -6,6 +6,8 @@ use hsci_extension::Call;
 use rustix::fs::Mode;
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet};
 
+use crate::sandbox::broker;
+use crate::sandbox::callers::Wanted;
 use crate::sys::identity::set_filesystem_ids;
 
 /// Whether and how this process can act for others.
@@ -31,10 +33,14 @@ impl Credentials {
     pub(super) fn prepare() -> Self {
         let fixup = CapabilitiesSecureBits::NO_SETUID_FIXUP;
         let switches = rustix::process::geteuid().is_root()
-            && rustix::thread::capabilities_secure_bits()
-                .and_then(|bits| rustix::thread::set_capabilities_secure_bits(bits | fixup))
-                .is_ok();
-        if switches && let Ok(mut sets) = rustix::thread::capabilities(None) {
+            && rustix::thread::capabilities_secure_bits().is_ok_and(|bits| {
+                bits.contains(fixup)
+                    || rustix::thread::set_capabilities_secure_bits(bits | fixup).is_ok()
+            });
+        if switches
+            && let Ok(mut sets) = rustix::thread::capabilities(None)
+            && sets.permitted.contains(CapabilitySet::SYS_RESOURCE)
+        {
             sets.effective.remove(CapabilitySet::SYS_RESOURCE);
             sets.permitted.remove(CapabilitySet::SYS_RESOURCE);
             if let Err(error) = rustix::thread::set_capabilities(None, sets) {
@@ -68,4 +74,21 @@ impl Credentials {
             ACTING.set(wanted);
         }
     }
+}
+
+/// True if a change by this caller leaves set-user-id and set-group-id as they are: the host's own work, and
+/// root with `CAP_FSETID`, which containers often take away.
+pub(crate) fn keeps_set_id(call: &Call) -> bool {
+    call.anonymous || (call.uid == 0 && has_fsetid(call.pid).unwrap_or(true))
+}
+
+/// True if a caller is in a group.
+pub(crate) fn is_member(call: &Call, group: u32) -> bool {
+    call.anonymous || call.gid == group || broker::groups(call.pid).contains(&group)
+}
+
+fn has_fsetid(pid: u32) -> Option<bool> {
+    let wanted = Wanted { capabilities: true, ..Wanted::default() };
+    let caller = broker::caller(pid, wanted)?;
+    Some(caller.capabilities & CapabilitySet::FSETID.bits() != 0)
 }

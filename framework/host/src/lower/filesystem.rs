@@ -15,8 +15,14 @@ use super::content::{read_at, seek, write_at};
 use super::descriptors::Access;
 
 impl FileSystem for LowerTree {
-    fn lookup(&self, _: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
-        self.find(parent, name)
+    fn lookup(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
+        let found = self.find(parent, name)?;
+        // The host's own walks stay on the file system: what is mounted below it is somebody else's.
+        if call.anonymous && !self.is_at_home(found.ino) {
+            self.forget(found.ino, 1);
+            return Err(Errno::XDEV.into());
+        }
+        Ok(found)
     }
 
     fn absent_ttl(&self, _: &Call, _: Ino, _: &OsStr) -> Option<Duration> {
@@ -180,8 +186,8 @@ impl FileSystem for LowerTree {
         self.xattr(ino, name)
     }
 
-    fn listxattr(&self, _: &Call, ino: Ino) -> Result<Vec<OsString>> {
-        self.xattrs(ino)
+    fn listxattr(&self, call: &Call, ino: Ino) -> Result<Vec<OsString>> {
+        self.xattrs(call, ino)
     }
 
     fn removexattr(&self, _: &Call, ino: Ino, name: &OsStr) -> Result<()> {

@@ -185,6 +185,11 @@ impl Inodes {
         Ok(())
     }
 
+    /// That of the root.
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
     /// True if it is on the file system of the root.
     pub(super) fn is_at_home(&self, inode: &Inode) -> bool {
         inode.device == self.device

@@ -1,29 +1,37 @@
 //! An extension's own corner of the store.
 
-use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use hsci_extension::{Credentials, Errno, FileId, LowerFile, RESERVED_NAME, Result, Store};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, StatxFlags, statx};
+use hsci_extension::{Credentials, FileId, LowerFile, Reopened, Result, Store};
+use rustix::fs::{AtFlags, Dir, OFlags, StatxFlags, statx};
 
 use super::inodes::Inode;
-use super::{LowerTree, device_of};
+use super::{LowerTree, device_of, lifetime, search};
+use crate::place::{Owners, Private, open_private};
 use crate::sys::handle::{Handle, handle_of};
 
 /// The directory `.hsci/EXTENSION` of a lower directory.
 pub struct LowerStore {
     tree: Arc<LowerTree>,
     directory: OwnedFd,
+    owners: Owners,
+    epoch: u64,
 }
 
 impl LowerStore {
     pub(super) fn open(tree: Arc<LowerTree>, extension: &str, create: bool) -> Result<Self> {
-        let reserved = open_directory(&tree.root, RESERVED_NAME, create)?;
-        let directory = open_directory(&reserved, extension, create)?;
-        Ok(Self { tree, directory })
+        // What is mounted is trusted by its users; who only looks at a store may trust its owner.
+        let is_mounted = tree.takeover.is_some();
+        let owners = if create || is_mounted { Owners::Own } else { Owners::of(tree.root())? };
+        let private = match create {
+            true => Private::create(tree.root())?,
+            false => Private::open(tree.root(), owners)?,
+        };
+        let directory = private.directory(extension, create)?;
+        let epoch = epoch(&tree);
+        Ok(Self { tree, directory, owners, epoch })
     }
 
     fn as_file(&self, descriptor: OwnedFd) -> Result<Arc<dyn LowerFile>> {
@@ -43,12 +51,19 @@ impl LowerStore {
 impl Store for LowerStore {
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>> {
         self.tree.credentials.act_as(Credentials::HOST);
-        let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if create {
-            flags |= OFlags::CREATE;
-        }
-        let mode = Mode::RUSR | Mode::WUSR;
-        self.as_file(rustix::fs::openat(&self.directory, name, flags, mode)?)
+        let create = if create { OFlags::CREATE } else { OFlags::empty() };
+        self.as_file(open_private(
+            self.directory.as_fd(),
+            name,
+            OFlags::RDWR | create,
+            self.owners,
+        )?)
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>> {
+        self.tree.credentials.act_as(Credentials::HOST);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        self.as_file(open_private(self.directory.as_fd(), name, flags, self.owners)?)
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -84,48 +99,26 @@ impl Store for LowerStore {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn reopen(&self, id: &FileId) -> Result<Arc<dyn LowerFile>> {
-        let handle = Handle::from_bytes(&id.0);
-        if self.tree.by_handle {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW;
-            return self.as_file(handle.open(self.tree.root(), flags)?);
-        }
-        self.as_file(search(&self.tree, &handle)?)
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
+        let handles: Vec<Handle> = ids.iter().map(|id| Handle::from_bytes(&id.0)).collect();
+        search::find(&self.tree, &handles, &mut |place, found| {
+            visit(place, found.and_then(|found| self.as_file(found)));
+        });
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
     }
 }
 
-/// Finds an inode by walking the tree, where handles cannot be opened.
-fn search(tree: &LowerTree, wanted: &Handle) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut waiting = VecDeque::from([rustix::fs::openat(&tree.root, ".", flags, Mode::empty())?]);
-    while let Some(directory) = waiting.pop_back() {
-        for entry in Dir::read_from(&directory)? {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            if Handle::of(directory.as_fd(), entry.file_name()).as_ref() == Ok(wanted) {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                return Ok(rustix::fs::openat(&directory, name, flags, Mode::empty())?);
-            }
-            if entry.file_type() == rustix::fs::FileType::Directory
-                && let Ok(below) = rustix::fs::openat(&directory, name, flags, Mode::empty())
-            {
-                waiting.push_back(below);
-            }
-        }
+/// A number for the time since the machine has started, and the lower file system was mounted: for
+/// so long its cache keeps what was written. Where the kernel does not say, no two are the same.
+fn epoch(tree: &LowerTree) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let lifetime = lifetime::of(tree.root());
+    match lifetime.is_known() {
+        true => (lifetime.machine, lifetime.mount).hash(&mut hasher),
+        false => std::time::SystemTime::now().hash(&mut hasher),
     }
-    Err(Errno::STALE.into())
-}
-
-fn open_directory(parent: &OwnedFd, name: &str, create: bool) -> Result<OwnedFd> {
-    if create {
-        match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+    hasher.finish()
 }

@@ -14,8 +14,6 @@ use hsci_language::{Facts, FileType, OpenFlag, Operation, Operations};
 use super::{InForce, Object, Policy};
 
 /// Questions that end with the number of the first report, and with the index of the first rule.
-const REPORTS: &str = "reports-from-";
-const HITS: &str = "hits-from-";
 /// Set in the flags of an open for executing.
 const OPEN_TO_EXECUTE: u32 = 0o40;
 
@@ -114,6 +112,25 @@ impl Judged {
         self.pass(call, &[operation], |policy| Ok(self.place(policy, parent, Some(name), 0, facts)))
     }
 
+    /// Judges opening a file that is about to be made, before it is: a denied open leaves nothing. Returns
+    /// the call for [`Judged::open_made`].
+    pub(crate) fn before_create(
+        &self,
+        call: &Call,
+        parent: Ino,
+        name: &OsStr,
+        flags: OpenFlags,
+    ) -> Result<Call> {
+        let (operations, known) = opening(flags);
+        let facts = Facts { flags: known, ..Facts::of_owner(call.uid) };
+        self.pass(call, &operations, |policy| Ok(self.place(policy, parent, Some(name), 0, facts)))
+    }
+
+    /// Opens a file that was made for a call that was judged.
+    pub(crate) fn open_made(&self, call: &Call, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        self.below.open(call, ino, flags)
+    }
+
     /// What lies at a name in a directory, or may soon; nothing if no path leads there.
     fn place(
         &self,
@@ -180,8 +197,8 @@ impl Judged {
         Ok(call)
     }
 
-    /// A new name is judged at both paths. A directory that no rule speaks of may lead to some that
-    /// rules speak of, and does not take them elsewhere.
+    /// A new name is judged at both paths. A directory that leads to paths of other rules does not take
+    /// what is there elsewhere.
     fn on_rename(
         &self,
         call: &Call,
@@ -198,9 +215,9 @@ impl Judged {
         };
         self.judge(&policy, call, &[Operation::Rename], &source)?;
         let call = self.judge(&policy, call, &[Operation::Rename], &target)?;
-        let leads_on = source.state != 0 && policy.tables.class(source.state) == 0;
         let is_directory = source.facts.file_type == FileType::Directory;
-        if is_directory && leads_on && source.state != target.state && !policy.head.permissive {
+        let may_move = policy.tables.may_move(source.state, target.state);
+        if is_directory && !may_move && !policy.head.permissive {
             return Err(Errno::XDEV.into());
         }
         Ok(call)
@@ -424,19 +441,8 @@ impl Layer for Judged {
     }
 
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
-        let number = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
-        let answer = match (number(REPORTS), number(HITS)) {
-            (Some(from), _) => serde_json::to_vec(&self.policy.reports(from)),
-            (_, Some(from)) => serde_json::to_vec(&self.policy.hits(from as usize)),
-            (None, None) => {
-                // Whoever asks is told what would hold for what they write.
-                let call = self.on_right(call, (Operation::WriteData, false), ino)?;
-                return self.below.control_get(&call, ino, name);
-            }
-        };
-        if call.uid != 0 && call.uid != rustix::process::geteuid().as_raw() {
-            return Err(Error::NotPermitted("that is for root and who mounted it".to_owned()));
-        }
-        Ok(answer.expect("numbers and texts are JSON"))
+        // Who asks is shown what would hold for what they write.
+        let call = self.on_right(call, (Operation::WriteData, false), ino)?;
+        self.below.control_get(&call, ino, name)
     }
 }

@@ -8,6 +8,9 @@ use hsci_protocol::policy::{self as protocol, Report, ReportKind};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::sandbox::broker;
+use crate::sandbox::callers::Wanted;
+
 /// Reports that are kept; older ones are lost.
 const MOST: usize = 4096;
 /// Bytes of an answer: a value of an extended attribute has at most 64 KiB.
@@ -23,7 +26,8 @@ pub(super) fn new(
     errno: Option<DenyErrno>,
 ) -> Report {
     let now = clock_gettime(ClockId::Boottime);
-    let command = std::fs::read_to_string(format!("/proc/{}/comm", call.pid));
+    let wanted = Wanted { command: true, ..Wanted::default() };
+    let command = broker::caller(call.pid, wanted).unwrap_or_default().command;
     Report {
         number: 0,
         time: now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
@@ -32,7 +36,7 @@ pub(super) fn new(
         path: String::from_utf8_lossy(path).into_owned(),
         inode,
         process: call.pid,
-        command: command.unwrap_or_default().trim_end().to_owned(),
+        command: String::from_utf8_lossy(&command).into_owned(),
         user: call.uid,
         rule,
         error: errno.map(|errno| errno.name().to_owned()),

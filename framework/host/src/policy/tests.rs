@@ -129,6 +129,8 @@ fn extensions_get_what_rules_set() {
         rig.top.write(&by(5), f, 0, b"x").expect("written");
         // With a guard in the kernel the host decides nothing.
         assert_eq!(rig.top.write(&by(BOB), f, 0, b"x").is_ok(), guarded);
+        let told = if guarded { [2, 1, 0] } else { [1, 1, 1] };
+        assert_eq!(rig.policy.hits(0), told, "rules that set count what they decided");
         let mut expected = vec![Some("zstd:9".to_owned()), Some("lz4".to_owned())];
         expected.extend(guarded.then(|| Some("lz4".to_owned())));
         assert_eq!(*rig.heard.1.lock(), expected);
@@ -176,6 +178,55 @@ fn names_do_not_lead_around_rules() {
 }
 
 #[test]
+fn a_directory_that_leads_to_paths_of_rules_is_not_renamed_away_from_them() {
+    let text = "in t: deny read-data on \"top/deep/secret/**\", \"**/x/*.key\"\n\
+                in t: deny write-data on \"b/**\"";
+    let rig = Rig::new(handed(text, false), false);
+    let call = by(ALICE);
+    let make = |parent: Ino, name: &str| {
+        rig.heard.mkdir(&Call::internal(), parent, OsStr::new(name), 0o777).expect("directory").ino
+    };
+    let top = make(Ino::ROOT, "top");
+    let deep = make(top, "deep");
+    make(deep, "secret");
+    let rename = |from: (Ino, &str), to: (Ino, &str)| {
+        let [(from, old), (to, new)] = [from, to].map(|(ino, name)| (ino, OsStr::new(name)));
+        errno(rig.top.rename(&call, (from, old), (to, new), RenameFlags::empty()))
+    };
+    assert_eq!(rename((top, "deep"), (top, "d2")), Some(Errno::XDEV));
+    assert_eq!(rename((Ino::ROOT, "top"), (Ino::ROOT, "t2")), Some(Errno::XDEV));
+    assert_eq!(rename((Ino::ROOT, "top"), (rig.find("a"), "top")), Some(Errno::XDEV));
+    // Nor does one take the place: what it holds would be judged by rules that are not about it.
+    let away = make(Ino::ROOT, "away");
+    assert_eq!(rename((Ino::ROOT, "away"), (top, "deep")), Some(Errno::XDEV));
+    // Where the same rules hold below, a directory moves.
+    make(away, "y");
+    assert_eq!(rename((away, "y"), (away, "z")), None);
+    assert_eq!(rename((Ino::ROOT, "away"), (Ino::ROOT, "else")), None);
+}
+
+/// What the rules of a directory itself do not say is for `rename` to say.
+#[test]
+fn a_directory_whose_rules_hold_for_all_below_is_renamed() {
+    let rig = Rig::new(handed("in t: deny write-data on \"b/**\"", false), false);
+    let (from, to) = ((Ino::ROOT, OsStr::new("b")), (Ino::ROOT, OsStr::new("c")));
+    assert_eq!(errno(rig.top.rename(&by(ALICE), from, to, RenameFlags::empty())), None);
+}
+
+#[test]
+fn a_denied_open_makes_nothing() {
+    let text = "in t: deny write-data on \"a/*\" when user 1001";
+    let rig = Rig::new(handed(text, false), true);
+    let (a, new) = (rig.find("a"), OsStr::new("new"));
+    let before = |user, flags| rig.top.before_create(&by(user), a, new, flags).map(drop);
+    let create = OpenFlags::CREATE;
+    assert_eq!(errno(before(BOB, create | OpenFlags::WRONLY)), Some(Errno::ACCESS));
+    assert_eq!(errno(before(BOB, create | OpenFlags::RDWR)), Some(Errno::ACCESS));
+    assert_eq!(errno(before(BOB, create | OpenFlags::RDONLY)), None);
+    assert_eq!(errno(before(ALICE, create | OpenFlags::WRONLY)), None);
+}
+
+#[test]
 fn unknown_callers_are_refused_where_rules_ask_who_they_are() {
     let text = "in t: deny unlink on \"a/*\" unless exe \"/usr/bin/rm*\"";
     let rig = Rig::new(handed(text, false), false);
@@ -199,7 +250,7 @@ fn a_policy_that_only_reports_refuses_nothing() {
     let reports = rig.policy.reports(0);
     let reported: Vec<_> =
         reports.reports.iter().map(|one| (one.kind.name(), one.path.as_str())).collect();
-    assert_eq!(reported, [("denied", "/a/f"), ("audited", "/b/d")]);
+    assert_eq!(reported, [("would deny", "/a/f"), ("audited", "/b/d")]);
     assert!(rig.policy.reports(2).reports.is_empty());
 }
 

@@ -1,88 +1,167 @@
 //! Copying files out of a stack of layers.
+//!
+//! Everything is made and changed by descriptor. The topmost directory is closed to everybody but its
+//! maker until all below it is done, so that nobody comes between.
+
+mod made;
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
 
 use crate::failure::{Exit, Failure};
+use crate::place;
 
 const PIECE: usize = 1 << 20;
+/// Directories that are nested deeper are not copied: each keeps a descriptor.
+const MAX_DEPTH: usize = 1000;
 
 /// Copies a file or a tree to `dest`, which must not exist: contents with their holes, names, hard
-/// links, modes, times and extended attributes; owners where the caller may set them.
-pub(super) fn copy(top: &dyn FileSystem, from: Ino, dest: &Path) -> Result<(), Failure> {
-    if dest.symlink_metadata().is_ok() {
+/// links, modes, times and extended attributes; owners where the caller may set them. Only with
+/// `privileged` what gives rights: devices, set-user-id and set-group-id, `security.*`, `trusted.*`.
+pub(super) fn copy(
+    top: &dyn FileSystem,
+    from: Ino,
+    dest: &Path,
+    privileged: bool,
+) -> Result<(), Failure> {
+    let (parent, name) = place::open_parent(dest)?;
+    if rustix::fs::statat(&parent, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         let text = format!("{}: exists already; name a new place", dest.display());
         return Err(Failure::new(Exit::Missing, text));
     }
-    let mut export = Export { top, links: HashMap::new(), buffer: vec![0; PIECE], failed: 0 };
-    export.inode(from, dest);
+    place::pause("before-export");
+    let links = Links::default();
+    let buffer = vec![0; PIECE];
+    let mut export = Export { top, privileged, links, buffer, depth: 0, failed: 0, left_out: 0 };
+    export.inode(from, &Spot { directory: parent.as_fd(), name: &name, shown: dest });
+    if export.left_out > 0 {
+        let what = "devices, set-id bits or security attributes";
+        super::warn(&format!("{} {what} are left out; see --privileged", export.left_out));
+    }
     match export.failed {
         0 => Ok(()),
         failed => Err(Failure::new(Exit::No, format!("{failed} files could not be copied whole"))),
     }
 }
 
+/// A name that is to be made, in a directory that is open.
+struct Spot<'a> {
+    directory: BorrowedFd<'a>,
+    name: &'a OsStr,
+    /// Its whole path, for messages.
+    shown: &'a Path,
+}
+
+/// Where the first names of inodes with several were written.
+#[derive(Default)]
+struct Links {
+    /// The topmost directory, which all of them lie in.
+    root: Option<OwnedFd>,
+    /// The names of the directories on the way to where the copying is.
+    way: Vec<OsString>,
+    first: HashMap<u64, PathBuf>,
+}
+
 struct Export<'a> {
     top: &'a dyn FileSystem,
-    /// Where the first name of an inode with several was written.
-    links: HashMap<u64, PathBuf>,
+    privileged: bool,
+    links: Links,
     buffer: Vec<u8>,
+    depth: usize,
     failed: u64,
+    left_out: u64,
 }
 
 impl Export<'_> {
     /// Copies one inode and what is below it; what fails is named, and the rest goes on.
-    fn inode(&mut self, ino: Ino, dest: &Path) {
-        if let Err(error) = self.try_inode(ino, dest) {
-            super::warn(&format!("{}: {error}", dest.display()));
+    fn inode(&mut self, ino: Ino, spot: &Spot<'_>) {
+        if let Err(error) = self.try_inode(ino, spot) {
+            super::warn(&format!("{}: {error}", spot.shown.display()));
             self.failed += 1;
         }
     }
 
-    fn try_inode(&mut self, ino: Ino, dest: &Path) -> Result<(), Error> {
+    fn try_inode(&mut self, ino: Ino, spot: &Spot<'_>) -> Result<(), Error> {
         let attr = self.top.getattr(&Call::internal(), ino)?;
         if attr.nlink > 1 && attr.kind != FileKind::Directory {
-            if let Some(first) = self.links.get(&attr.ino) {
-                return Ok(fs::hard_link(first, dest)?);
+            if let (Some(root), Some(first)) = (&self.links.root, self.links.first.get(&attr.ino)) {
+                return Ok(made::link(root.as_fd(), first, spot)?);
             }
-            self.links.insert(attr.ino, dest.to_owned());
+            let way: PathBuf = self.links.way.iter().collect();
+            self.links.first.insert(attr.ino, way.join(spot.name));
         }
-        let copied = match attr.kind {
-            FileKind::Directory => self.directory(ino, dest),
-            FileKind::Regular => self.content(ino, &attr, dest),
-            FileKind::Symlink => self.symlink(ino, dest),
-            FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
-                special(&attr, dest)
+        let (made, copied) = match attr.kind {
+            FileKind::Directory => self.directory(ino, spot)?,
+            FileKind::Regular => {
+                let file = File::from(made::file(spot)?);
+                let copied = self.content(ino, &attr, &file);
+                (OwnedFd::from(file), copied)
             }
+            FileKind::Symlink => {
+                let target = self.top.readlink(&Call::internal(), ino)?;
+                (made::symlink(spot, &target)?, Ok(()))
+            }
+            FileKind::CharDevice | FileKind::BlockDevice if !self.privileged => {
+                self.left_out += 1;
+                return Ok(());
+            }
+            _ => (made::special(spot, &attr)?, Ok(())),
         };
         // The times of a directory are set after its entries were made.
-        let metadata = self.metadata(ino, &attr, dest);
+        let metadata = self.metadata(ino, &attr, &made);
         copied.and(metadata)
     }
 
-    fn directory(&mut self, ino: Ino, dest: &Path) -> Result<(), Error> {
-        DirBuilder::new().mode(0o700).create(dest)?;
+    fn directory(
+        &mut self,
+        ino: Ino,
+        spot: &Spot<'_>,
+    ) -> Result<(OwnedFd, Result<(), Error>), Error> {
+        if self.depth == MAX_DEPTH {
+            return Err(Error::TooLarge(format!("more than {MAX_DEPTH} directories deep")));
+        }
+        let directory = made::directory(spot)?;
+        if self.links.root.is_none() {
+            self.links.root = Some(directory.try_clone()?);
+        } else {
+            self.links.way.push(spot.name.to_owned());
+        }
+        self.depth += 1;
+        let copied = self.entries(ino, directory.as_fd(), spot.shown);
+        self.depth -= 1;
+        self.links.way.pop();
+        Ok((directory, copied))
+    }
+
+    fn entries(&mut self, ino: Ino, directory: BorrowedFd<'_>, shown: &Path) -> Result<(), Error> {
         let mut cookie = 0;
         loop {
             let entries = self.top.readdir(&Call::internal(), ino, cookie, PIECE)?;
             let Some(last) = entries.last() else { return Ok(()) };
             cookie = last.next;
             for entry in entries.iter().filter(|entry| entry.name != "." && entry.name != "..") {
-                let below = dest.join(&entry.name);
+                let shown = shown.join(&entry.name);
+                let spot = Spot { directory, name: &entry.name, shown: &shown };
                 match self.top.lookup(&Call::internal(), ino, &entry.name) {
                     Ok(found) => {
-                        self.inode(found.ino, &below);
+                        self.inode(found.ino, &spot);
                         self.top.forget(found.ino, 1);
                     }
+                    Err(Error::Lower(hsci_extension::Errno::XDEV)) => {
+                        super::warn(&format!(
+                            "{}: is mounted there, and left out",
+                            shown.display()
+                        ));
+                    }
                     Err(error) => {
-                        super::warn(&format!("{}: {error}", below.display()));
+                        super::warn(&format!("{}: {error}", shown.display()));
                         self.failed += 1;
                     }
                 }
@@ -91,8 +170,7 @@ impl Export<'_> {
     }
 
     /// Copies what can be read; an unreadable range becomes a hole, and the file counts as failed.
-    fn content(&mut self, ino: Ino, attr: &Attr, dest: &Path) -> Result<(), Error> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dest)?;
+    fn content(&mut self, ino: Ino, attr: &Attr, file: &File) -> Result<(), Error> {
         file.set_len(attr.size)?;
         let mut outcome = Ok(());
         let mut offset = 0;
@@ -104,7 +182,7 @@ impl Export<'_> {
             };
             let hole = self.top.lseek(&Call::internal(), ino, data, Whence::Hole);
             let end = hole.unwrap_or(attr.size).clamp(data, attr.size);
-            if let Err(error) = self.range(ino, &file, data, end) {
+            if let Err(error) = self.range(ino, file, data, end) {
                 outcome = Err(error);
             }
             offset = end.max(offset + 1);
@@ -137,47 +215,28 @@ impl Export<'_> {
         outcome
     }
 
-    fn symlink(&self, ino: Ino, dest: &Path) -> Result<(), Error> {
-        let target = self.top.readlink(&Call::internal(), ino)?;
-        Ok(std::os::unix::fs::symlink(target, dest)?)
-    }
-
-    fn metadata(&self, ino: Ino, attr: &Attr, dest: &Path) -> Result<(), Error> {
-        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+    fn metadata(&mut self, ino: Ino, attr: &Attr, made: &OwnedFd) -> Result<(), Error> {
         // Without privilege the owner stays the caller: what can be copied is copied.
-        let (owner, group) = (Uid::from_raw(attr.uid), Gid::from_raw(attr.gid));
-        let _ = rustix::fs::chownat(CWD, dest, Some(owner), Some(group), nofollow);
-        if attr.kind != FileKind::Symlink {
-            rustix::fs::chmodat(CWD, dest, Mode::from_raw_mode(attr.mode), AtFlags::empty())?;
-        }
+        made::give(made, attr);
+        let rights = attr.mode & 0o6000;
+        let mode = if self.privileged { attr.mode } else { attr.mode & !rights };
+        self.left_out += u64::from(mode != attr.mode);
         for name in self.top.listxattr(&Call::internal(), ino).unwrap_or_default() {
-            self.xattr(ino, &name, dest);
+            if !self.privileged && gives_rights(&name) {
+                self.left_out += 1;
+            } else if let Ok(value) = self.top.getxattr(&Call::internal(), ino, &name) {
+                // As with owners: what the destination cannot hold is left out.
+                made::set_xattr(made, &name, &value);
+            }
         }
-        let times = Timestamps {
-            last_access: timespec(attr.atime),
-            last_modification: timespec(attr.mtime),
-        };
-        Ok(rustix::fs::utimensat(CWD, dest, &times, nofollow)?)
-    }
-
-    /// As with owners: what the caller may not set, or the destination cannot hold, is left out.
-    fn xattr(&self, ino: Ino, name: &OsStr, dest: &Path) {
-        if let Ok(value) = self.top.getxattr(&Call::internal(), ino, name) {
-            let _ = rustix::fs::lsetxattr(dest, name, &value, rustix::fs::XattrFlags::empty());
+        if attr.kind != FileKind::Symlink {
+            made::set_mode(made, mode)?;
         }
+        Ok(made::set_times(made, attr)?)
     }
 }
 
-fn special(attr: &Attr, dest: &Path) -> Result<(), Error> {
-    let kind = match attr.kind {
-        FileKind::Fifo => FileType::Fifo,
-        FileKind::Socket => FileType::Socket,
-        FileKind::CharDevice => FileType::CharacterDevice,
-        _ => FileType::BlockDevice,
-    };
-    Ok(rustix::fs::mknodat(CWD, dest, kind, Mode::from_raw_mode(attr.mode), attr.rdev)?)
-}
-
-fn timespec(time: SystemTime) -> Timespec {
-    crate::lower::timespec_of(time)
+fn gives_rights(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"security.") || name.starts_with(b"trusted.")
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hsci_extension::{Call, Environment, Finding, Ino, Severity};
 use hsci_protocol::check::{self, CheckEvent, CheckFinding};
 use hsci_protocol::line::send;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 
 use super::stack::{self, Stack};
 use super::{Registration, export};
@@ -66,7 +66,7 @@ pub(super) fn export(
     lower: &Path,
     extension: &str,
     path: &Path,
-    dest: &Path,
+    (dest, privileged): (&Path, bool),
 ) -> Result<(), Failure> {
     let registration = stack::find(registrations, &[extension.to_owned()])?[0];
     let root = open_unused(lower, registration)?;
@@ -74,7 +74,7 @@ pub(super) fn export(
     let kernel = Arc::new(KernelCaches::default()) as _;
     let stack = stack::build(&[registration], stack::open(root)?, &options, &kernel, true)?;
     let from = resolve(&stack, path)?;
-    export::copy(&*stack.top, from, dest)
+    export::copy(&*stack.top, from, dest, privileged)
 }
 
 /// Walks down to a path in the store.
@@ -101,9 +101,8 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
 /// Opens a store that no host serves and that an extension can read, and keeps hosts off it for as
 /// long as it is open.
 fn open_unused(lower: &Path, registration: Registration) -> Result<OwnedFd, Failure> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(lower, flags, Mode::empty())
-        .map_err(|errno| Failure::new(Exit::Missing, format!("{}: {errno}", lower.display())))?;
+    let place = crate::place::open_dir(lower)?;
+    let root = place.read().map_err(|errno| crate::place::failure(lower, errno))?;
     rustix::fs::flock(&root, FlockOperation::NonBlockingLockShared).map_err(|_| {
         let text = format!("{} is mounted; unmount it first", lower.display());
         Failure::new(Exit::InUse, text)

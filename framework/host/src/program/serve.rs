@@ -3,29 +3,34 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use hsci_extension::Kernel;
+use hsci_extension::{Call, FileSystem, Kernel};
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
-use hsci_protocol::mount::{Fenced, Start};
-use hsci_protocol::status::{Status, SupervisorStatus, WorkerStatus};
+use hsci_protocol::mount::Start;
+use hsci_protocol::status::WorkerStatus;
 use parking_lot::Mutex;
-use rustix::io::Errno;
 use rustix::mount::MountFlags;
-use rustix::net::{RecvFlags, recv};
 
 use super::Registration;
+use super::link::{self, Knowledge, leave_signals_to_supervisor};
 use super::stack::{self, Stack};
-use crate::fuse::{self, KernelCaches, Mounted, Profile, Requests};
-use crate::lower::{LowerTree, Takeover};
+use crate::control::mounts::{self, Device};
+use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Requests};
+use crate::lower::{LowerTree, Takeover, lifetime};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
+use crate::sandbox::{Sandbox, broker};
 use crate::sys::descriptors::inherited;
+use crate::sys::process::exit_now;
 use crate::takeover::{DescriptorSender, TakeoverState};
 
 /// Serves until the mount ends.
 pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> Result<(), Failure> {
+    crate::caller::leave(&[lower, control]);
     let unusable = |errno| {
         Failure::new(Exit::Usage, format!("descriptors: {errno}; hsci starts this program"))
     };
@@ -35,21 +40,94 @@ pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> R
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 
+    if start.version != hsci_protocol::VERSION {
+        let text = "its supervisor is of another version of hsci; mount it again";
+        return answer(&control, Err(Failure::new(Exit::Impossible, text)));
+    }
+    lifetime::give(start.lifetime);
+    // Before other threads are started, and before anything of the store is read.
+    let confined = match Confined::enter(registrations, &start, &lower) {
+        Ok(confined) => confined,
+        Err(failure) => return answer(&control, Err(failure)),
+    };
+    let supervised = Arc::new(AtomicBool::new(true));
+    let (dir, connection) = (start.request.dir.clone(), Arc::new(Mutex::new(None)));
+    let device = Arc::clone(&connection);
+    leave_signals_to_supervisor(Arc::clone(&supervised), move || end(&dir, &device.lock().clone()))
+        .map_err(|error| Failure::new(Exit::Internal, format!("signals: {error}")))?;
     let received = Received::receive(&control, &start)?;
     let caches = Arc::new(KernelCaches::default());
-    let prepared = prepare(registrations, &start, lower, received, &(Arc::clone(&caches) as _));
+    let kernel = Arc::clone(&caches) as _;
+    let prepared = prepare(registrations, &start, lower, (received, confined), &kernel);
     let worker = answer(&control, prepared)?;
+    let (top, tree) = (Arc::clone(&worker.stack.top), Arc::clone(&worker.stack.tree));
+    if start.finish {
+        shut_down(&tree, &*top);
+        return Ok(());
+    }
     let (_, device) = receive_descriptor(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("no FUSE descriptor: {error}")))?;
-    let top = Arc::clone(&worker.stack.top);
-    let line = control
-        .try_clone()
+    let requests = Arc::new(Requests::new());
+    let knowledge = worker.knowledge(&requests);
+    let serving = answer(&control, worker.begin(device, &start, &caches, requests))?;
+    let knowledge = knowledge(serving.quarantined());
+    *connection.lock() =
+        Some((mounts::find_by_name(&start.request.dir), Arc::clone(&tree), Arc::clone(&top)));
+    link::answer(control, knowledge, supervised)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
-    let serving = worker.begin(line, device, &start, &caches);
-    let serving = answer(&control, serving)?;
     let ended = serving.run();
-    top.shutdown();
+    shut_down(&tree, &*top);
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
+}
+
+/// Brings into the store all that was acknowledged. No request may have opened, in this worker, a file of
+/// which the worker before has left notes: then nobody but this one does.
+fn shut_down(tree: &LowerTree, top: &dyn FileSystem) {
+    for ino in tree.noted() {
+        if let Err(error) = top.fsync(&Call::internal(), ino, false) {
+            log::error!("inode {}: what was written last may be missing: {error}", ino.0);
+        }
+    }
+    top.shutdown();
+}
+
+/// What a worker serves, once it does.
+type Served = Option<(Option<Device>, Arc<LowerTree>, Arc<dyn FileSystem>)>;
+
+/// Ends a mount that nobody supervises. Where the connection cannot be ended first, so that nothing comes
+/// after what is written now, its end is that of this process.
+fn end(dir: &Path, served: &Served) {
+    log::warn!("{}: ended by a signal, for its supervisor is gone", dir.display());
+    if let Some((device, tree, top)) = served
+        && !device.is_some_and(crate::control::force_end)
+    {
+        shut_down(tree, &**top);
+        exit_now(0);
+    }
+}
+
+/// The process inside its sandbox, and what it found out before it went there.
+struct Confined {
+    sandbox: Sandbox,
+    cores: usize,
+    program: Option<PathBuf>,
+}
+
+impl Confined {
+    fn enter(
+        registrations: &[Registration],
+        start: &Start,
+        lower: &OwnedFd,
+    ) -> Result<Self, Failure> {
+        let stack = stack::find(registrations, &start.request.extensions)?;
+        let needs: Vec<_> = stack.iter().map(|registration| (registration.needs)()).collect();
+        // Files that are out of reach inside.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let program = std::env::current_exe().ok();
+        let sandbox =
+            Sandbox::enter(&needs, lower).map_err(|why| Failure::new(Exit::Usage, why))?;
+        Ok(Self { sandbox, cores, program })
+    }
 }
 
 /// What outlives a worker, as it comes from the supervisor.
@@ -59,6 +137,8 @@ struct Received {
     descriptors: OwnedFd,
     /// Where the supervisor tells of policies.
     policy: UnixStream,
+    /// Where the supervisor does what a worker may not.
+    broker: OwnedFd,
     /// Unlinked files, by number.
     unlinked: HashMap<u64, OwnedFd>,
 }
@@ -71,8 +151,9 @@ impl Received {
         };
         let (takeover, descriptors) = (receive()?.1, receive()?.1);
         let policy = UnixStream::from(receive()?.1);
+        let broker = receive()?.1;
         let unlinked = (0..start.unlinked).map(|_| receive()).collect::<Result<_, _>>()?;
-        Ok(Self { takeover, descriptors, policy, unlinked })
+        Ok(Self { takeover, descriptors, policy, broker, unlinked })
     }
 }
 
@@ -93,24 +174,29 @@ fn answer<T>(control: &UnixStream, outcome: Result<T, Failure>) -> Result<T, Fai
 
 struct Worker {
     stack: Stack,
+    /// The stack as callers see it: under the policy in force.
+    top: Arc<Judged>,
     profile: Profile,
     opens_reason: &'static str,
     takeover: Arc<TakeoverState>,
     policy: Arc<Policy>,
+    confined: Confined,
 }
 
 fn prepare(
     registrations: &[Registration],
     start: &Start,
     lower: OwnedFd,
-    received: Received,
+    (received, confined): (Received, Confined),
     kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
     let registrations = stack::find(registrations, &start.request.extensions)?;
     let options = stack::check_options(&registrations, &start.request.options)?;
     let flags = MountFlags::from_bits_retain(start.request.flags);
     let read_only = flags.contains(MountFlags::RDONLY);
-    let Received { takeover, descriptors, policy: line, unlinked } = received;
+    let Received { takeover, descriptors, policy: line, broker, unlinked } = received;
+    broker::connect(broker)
+        .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?;
     let (takeover, inherited) =
         TakeoverState::open(takeover).map_err(|text| Failure::new(Exit::Internal, text))?;
     let takeover = Arc::new(takeover);
@@ -118,7 +204,7 @@ fn prepare(
     let ways = Takeover { state: Arc::clone(&takeover), descriptors };
     let tree = LowerTree::inherit(lower, ways, &inherited, unlinked)
         .map_err(|error| stack::failure("the lower directory", &error))?;
-    let mut stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
+    let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
     let opens_reason = match (stack.declared.opens, start.opens) {
         (true, _) => "an extension of the stack wants to see opens",
         (false, true) => "the policy judges what is opened, and no guard does",
@@ -128,32 +214,30 @@ fn prepare(
     let policy = Arc::new(Policy::new(opens, start.opens));
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
-    stack.top = Arc::new(Judged::new(stack.top, Arc::clone(&policy)));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let top = Arc::new(Judged::new(Arc::clone(&stack.top), Arc::clone(&policy)));
     let profile = Profile {
         opens,
         flushes: stack.declared.flushes,
         opendirs: start.opens || stack.declared.names_differ,
         names_differ: stack.declared.names_differ,
+        waits: stack.declared.waits,
         cache: options.time("cache"),
-        threads: stack.declared.threads.unwrap_or_else(|| cores.clamp(2, 8)).max(1),
+        threads: stack.declared.threads.unwrap_or_else(|| confined.cores.clamp(2, 8)).max(1),
         deadline: options.time("deadline"),
     };
-    Ok(Worker { stack, profile, opens_reason, takeover, policy })
+    Ok(Worker { stack, top, profile, opens_reason, takeover, policy, confined })
 }
 
 impl Worker {
     fn begin(
         self,
-        control: UnixStream,
         device: OwnedFd,
         start: &Start,
         caches: &KernelCaches,
+        requests: Arc<Requests>,
     ) -> Result<fuse::Serving, Failure> {
-        let requests = Arc::new(Requests::new());
         let mounted = Mounted {
-            status: self.status(control, start, &requests),
-            top: self.stack.top,
+            top: self.top,
             tree: self.stack.tree,
             profile: self.profile,
             requests,
@@ -164,133 +248,22 @@ impl Worker {
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
     }
 
-    /// The answer to the question `status`.
-    fn status(
+    fn knowledge(
         &self,
-        control: UnixStream,
-        start: &Start,
         requests: &Arc<Requests>,
-    ) -> Box<dyn Fn() -> String + Send + Sync> {
-        let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
-        let policy = Arc::clone(&self.policy);
+    ) -> impl FnOnce(ListQuarantined) -> Knowledge + use<> {
         let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
-        let supervisor = SupervisorStatus {
-            extensions: start.request.extensions.clone(),
-            read_only: start.request.flags & MountFlags::RDONLY.bits() != 0,
-            supervisor_pid: start.supervisor_pid,
-            workers: start.workers + 1,
-            since: start.since,
-            log: start.log.clone(),
-            ..SupervisorStatus::default()
-        };
-        let worker = WorkerStatus {
+        let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             worker_pid: std::process::id(),
-            program: std::env::current_exe().ok(),
+            program: self.confined.program.clone(),
+            sandbox: self.confined.sandbox.status(),
             profile: profile.to_owned(),
             profile_reason: self.opens_reason.to_owned(),
             ..WorkerStatus::default()
         };
-        let fixed = Status {
-            dir: start.request.dir.clone(),
-            lower: start.request.lower.clone(),
-            supervisor: Some(supervisor),
-            worker: Some(worker),
-            ..Status::default()
-        };
-        let line = Mutex::new(Line::new(control, start));
-        Box::new(move || {
-            let mut status = fixed.clone();
-            let mut line = line.lock();
-            if let Some(supervisor) = &mut status.supervisor {
-                supervisor.supervised = line.read();
-                supervisor.fenced = line.fenced.is_ok();
-                supervisor.fenced_reason = line.reason();
-            }
-            if let Some(worker) = &mut status.worker {
-                let (inodes, descriptors) = tree.counts();
-                (worker.inodes, worker.descriptors) = (inodes as u64, descriptors as u64);
-                worker.requests = requests.counts();
-                worker.policy = policy.status();
-            }
-            serde_json::to_string(&status).expect("texts and numbers are JSON")
-        })
-    }
-}
-
-/// What the supervisor says while the worker serves.
-struct Line {
-    control: UnixStream,
-    /// What has no end of line yet.
-    rest: Vec<u8>,
-    fenced: Fenced,
-    over_itself: bool,
-}
-
-impl Line {
-    fn new(control: UnixStream, start: &Start) -> Self {
-        let over_itself = start.request.dir == start.request.lower;
-        Self { control, rest: Vec::new(), fenced: Err(String::new()), over_itself }
-    }
-
-    /// Takes what has been said; true while the supervisor holds the other end.
-    fn read(&mut self) -> bool {
-        let mut buffer = [0; 1024];
-        loop {
-            match recv(&self.control, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return false,
-                Ok((len, _)) => self.take(&buffer[..len]),
-                Err(Errno::INTR) => {}
-                Err(errno) => return errno == Errno::AGAIN,
-            }
-        }
-    }
-
-    fn take(&mut self, said: &[u8]) {
-        self.rest.extend(said);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
-                Ok(fenced) => self.fenced = fenced,
-                Err(error) => log::warn!("the supervisor is not understood: {error}"),
-            }
-        }
-    }
-
-    /// What keeps users from the store. A process whose working directory was in it before the mount
-    /// is kept from it by a seal only.
-    fn reason(&self) -> String {
-        let without = if self.over_itself {
-            "mounted over itself, so no name leads to the store"
-        } else {
-            "the lower directory is open to whom its permissions admit"
-        };
-        match &self.fenced {
-            Ok(()) => "the guard keeps everybody but the host from the store".to_owned(),
-            Err(why) if why.is_empty() => without.to_owned(),
-            Err(why) => format!("{without}; {why}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_of_the_supervisor_counts() {
-        let (control, supervisor) = UnixStream::pair().expect("sockets");
-        let mut line =
-            Line { control, rest: Vec::new(), fenced: Err(String::new()), over_itself: false };
-        assert!(line.read(), "it is there");
-        assert!(!line.reason().contains(';'), "and has said nothing");
-        send(&supervisor, &Fenced::Ok(())).expect("sent");
-        assert!(line.read() && line.fenced.is_ok());
-        for why in ["first", "last"] {
-            send(&supervisor, &Fenced::Err(why.to_owned())).expect("sent");
-        }
-        drop(supervisor);
-        assert!(!line.read(), "it is gone");
-        assert!(line.reason().ends_with("; last"), "{}", line.reason());
+        let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
+        let policy = Arc::clone(&self.policy);
+        move |quarantined| Knowledge { fixed, tree, requests, policy, quarantined }
     }
 }

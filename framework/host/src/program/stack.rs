@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile,
+    Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile, Reopened,
     Result as LayerResult, Store,
 };
 
@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::lower::LowerTree;
 
 /// The options of the host itself.
-pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -28,6 +28,12 @@ pub(super) const HOST_OPTIONS: [OptionSpec; 2] = [
         "time after which an extension that does not answer is restarted; 0 for never",
         OptionKind::Time,
         "5m",
+    ),
+    OptionSpec::new(
+        "start-deadline",
+        "time after which an extension that has not started is given up; 0 for never",
+        OptionKind::Time,
+        "2m",
     ),
 ];
 
@@ -131,6 +137,10 @@ impl Store for NoStore {
         Err(if create { Error::Unsupported } else { Errno::NOENT.into() })
     }
 
+    fn create(&self, _: &str) -> LayerResult<Arc<dyn LowerFile>> {
+        Err(Error::Unsupported)
+    }
+
     fn names(&self) -> LayerResult<Vec<String>> {
         Ok(Vec::new())
     }
@@ -155,7 +165,13 @@ impl Store for NoStore {
         Ok(0)
     }
 
-    fn reopen(&self, _: &FileId) -> LayerResult<Arc<dyn LowerFile>> {
-        Err(Error::Unsupported)
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
+        for place in 0..ids.len() {
+            visit(place, Err(Error::Unsupported));
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        0
     }
 }

@@ -1,9 +1,7 @@
 //! The lower directory of a mount, fenced from everybody but the processes that serve it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
-use hsci_protocol::line::send;
 use hsci_protocol::mount::Fenced;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -18,22 +16,25 @@ pub trait Guardian: Sync {
     fn release(&self, lower: BorrowedFd<'_>);
 }
 
-/// The fence of one mount. It ends with the value.
+/// The fence of one mount. It ends with the value, or before the process does by [`Fence::end`].
 pub(super) struct Fence {
     guardian: &'static dyn Guardian,
     lower: OwnedFd,
-    worker: Mutex<Option<(u32, UnixStream)>>,
+    worker: Mutex<Option<u32>>,
+    /// What came of it last.
+    state: Mutex<Fenced>,
 }
 
 impl Fence {
     pub(super) fn new(guardian: &'static dyn Guardian, lower: &OwnedFd) -> Result<Self, Errno> {
         let lower = rustix::io::fcntl_dupfd_cloexec(lower, 0)?;
-        Ok(Self { guardian, lower, worker: Mutex::default() })
+        let state = Mutex::new(Err(String::new()));
+        Ok(Self { guardian, lower, worker: Mutex::default(), state })
     }
 
     /// Lets a worker use the directory, before it does.
     pub(super) fn admit(&self, worker: u32) {
-        // The result is asked for once more when the worker can be informed of it.
+        // The result is asked for once more when the worker serves.
         let _ = self.guardian.fence(self.lower.as_fd(), worker);
     }
 
@@ -42,20 +43,29 @@ impl Fence {
         *self.worker.lock() = None;
     }
 
-    /// From now on this worker serves, and is informed of the fence.
-    pub(super) fn serves(&self, worker: u32, control: UnixStream) {
-        *self.worker.lock() = Some((worker, control));
+    /// From now on this worker serves.
+    pub(super) fn serves(&self, worker: u32) {
+        *self.worker.lock() = Some(worker);
         self.renew();
+    }
+
+    /// Whether the directory is fenced, or why not.
+    pub(super) fn state(&self) -> Fenced {
+        self.state.lock().clone()
     }
 
     /// Fences the directory once more: the guard may have come or gone.
     pub(super) fn renew(&self) {
         let worker = self.worker.lock();
-        let Some((pid, control)) = &*worker else { return };
-        let fenced = self.guardian.fence(self.lower.as_fd(), *pid);
-        if let Err(error) = send(control, &fenced) {
-            log::debug!("the worker has ended already: {error}");
-        }
+        let Some(pid) = *worker else { return };
+        *self.state.lock() = self.guardian.fence(self.lower.as_fd(), pid);
+    }
+
+    /// The mount has ended, and the directory is everybody's again. Threads that answer questions may
+    /// have the value until the process ends, so nobody may wait for its drop.
+    pub(super) fn end(&self) {
+        self.ended();
+        self.guardian.release(self.lower.as_fd());
     }
 }
 

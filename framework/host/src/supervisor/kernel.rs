@@ -1,7 +1,8 @@
 //! Mounting and unmounting: directly as root, through fusermount3 otherwise.
 
-use std::ffi::CString;
-use std::fs::File;
+mod attach;
+mod detach;
+
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -11,23 +12,25 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use hsci_protocol::mount::MountRequest;
-use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::MountFlags;
 use rustix::process::geteuid;
 
+use crate::control::mounts::{self, Mounted};
 use crate::failure::{Exit, Failure};
 use crate::passing::receive_descriptor;
+use crate::place::Place;
+
+pub(super) use self::detach::require_uncovered;
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
 /// Two of the largest requests that FUSE makes.
 const READAHEAD_KIB: u32 = 2048;
-/// Type of the mount, as the mount table shows it.
-pub(super) const TYPE: &str = "fuse.hsci";
 
-/// Makes the mount; returns the descriptor on which it is served.
-pub(super) fn mount(request: &MountRequest) -> Result<OwnedFd, Failure> {
-    if geteuid().is_root() { mount_as_root(request) } else { mount_by_helper(request) }
+/// Makes the mount on a directory that was opened; returns the descriptor on which it is served.
+pub(super) fn mount(request: &MountRequest, dir: &Place) -> Result<OwnedFd, Failure> {
+    crate::place::pause("before-mount");
+    if geteuid().is_root() { attach::mount(request, dir) } else { mount_by_helper(request) }
 }
 
 /// Lets the kernel read further ahead than its default of 128 KiB, so that a sequential reader keeps
@@ -49,33 +52,23 @@ pub(super) fn device_of(dir: &Path) -> std::io::Result<u64> {
     Ok(std::fs::metadata(dir)?.dev())
 }
 
-/// Ends the mount; with `force` although somebody uses it.
+/// Ends the mount of this program at a directory, and no other; with `force` although somebody uses
+/// it.
 pub(super) fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
-    if geteuid().is_root() { unmount_as_root(dir, force) } else { unmount_by_helper(dir, force) }
-}
-
-fn mount_as_root(request: &MountRequest) -> Result<OwnedFd, Failure> {
-    let device = File::options().read(true).write(true).open(DEVICE).map_err(|error| {
-        let text = format!("{DEVICE}: {error}; `hsci doctor` tells what to do");
-        Failure::new(Exit::Impossible, text)
-    })?;
-    let data = format!(
-        "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
-        device.as_raw_fd()
-    );
-    let data = CString::new(data).expect("made of numbers and words");
-    let flags = MountFlags::from_bits_retain(request.flags);
-    rustix::mount::mount(&request.lower, &request.dir, TYPE, flags, data.as_c_str())
-        .map_err(|errno| not_mounted(&request.dir, &std::io::Error::from(errno).to_string()))?;
-    Ok(device.into())
-}
-
-fn unmount_as_root(dir: &Path, force: bool) -> Result<(), Failure> {
-    let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    match rustix::mount::unmount(dir, flags | UnmountFlags::NOFOLLOW) {
-        Ok(()) => Ok(()),
-        Err(Errno::BUSY) => Err(busy(dir)),
-        Err(errno) => Err(not_unmounted(dir, &std::io::Error::from(errno).to_string())),
+    let Some(mounted) = mounts::all()?.into_iter().rev().find(|mounted| mounted.dir == dir) else {
+        return Err(not_unmounted(dir, "nothing of hsci is mounted there"));
+    };
+    detach::require_uncovered(&mounted)?;
+    if geteuid().is_root() {
+        detach::unmount(&mounted, force)?;
+    } else {
+        unmount_by_helper(dir, force)?;
+    }
+    // The kernel gives numbers again at once, so the place counts as well.
+    let is_same = |other: &Mounted| (other.id, &other.dir) == (mounted.id, &mounted.dir);
+    match mounts::all()?.iter().any(is_same) {
+        true => Err(not_unmounted(dir, "something was mounted on top of it meanwhile")),
+        false => Ok(()),
     }
 }
 

@@ -48,3 +48,67 @@ const MAX_WORDS: u64 = 4096;
 pub(super) fn open(path: &Path) -> Option<File> {
     File::options().append(true).create(true).mode(0o600).open(path).ok()
 }
+
+/// What is written to a log from some time on.
+#[derive(Debug)]
+pub(super) struct Said {
+    log: Option<(PathBuf, u64)>,
+}
+
+impl Said {
+    pub(super) fn from_now(log: Option<&Path>) -> Self {
+        let len = |log: &Path| std::fs::metadata(log).map_or(0, |log| log.len());
+        Self { log: log.map(|log| (log.to_owned(), len(log))) }
+    }
+
+    /// The reason among it, and where the rest is: `: REASON; LOG has more`. Empty without a log.
+    pub(super) fn quote(&self) -> String {
+        let Some((log, start)) = &self.log else { return String::new() };
+        let place = log.display();
+        match read_from(log, *start).as_deref().and_then(reason) {
+            Some(reason) => format!(": {reason}; {place} has more"),
+            None => format!("; its log is {place}"),
+        }
+    }
+}
+
+fn read_from(log: &Path, start: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_WORDS).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The line of a log that says why a program ended: the message of a panic, or else the last complaint.
+fn reason(text: &str) -> Option<String> {
+    let mut lines = text.lines();
+    if lines.any(|line| line.contains("panicked at")) {
+        return lines.next().map(|message| format!("panic: {}", message.trim()));
+    }
+    let is_complaint = |line: &&str| !line.contains(" INFO ") && !line.trim().is_empty();
+    text.lines().rfind(is_complaint).map(|line| line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_quoted_from_what_was_logged_since() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("log");
+        std::fs::write(&log, "thread 'x' panicked at a.rs:1:\nold\n").expect("write");
+        let said = Said::from_now(Some(&log));
+        assert_eq!(said.quote(), format!("; its log is {}", log.display()));
+        let mut file = File::options().append(true).open(&log).expect("open");
+        std::io::Write::write_all(
+            &mut file,
+            b"[t INFO x] hello\n\nthread 'main' panicked at b.rs:2:\nno key\nnote: run with\n",
+        )
+        .expect("write");
+        assert_eq!(said.quote(), format!(": panic: no key; {} has more", log.display()));
+        assert_eq!(reason("[t INFO x] a\n[t ERROR x] b\n\n").as_deref(), Some("[t ERROR x] b"));
+        assert_eq!(Said::from_now(None).quote(), "");
+    }
+}

@@ -1,43 +1,103 @@
 //! What can be said of the directories before anything is tried.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
-use rustix::io::Errno;
-
-use super::{is_read_only, kernel, table};
-use crate::failure::{Exit, Failure};
 use hsci_protocol::mount::MountRequest;
+use rustix::fs::{Access, AtFlags, StatVfsMountFlags, accessat, fstatvfs};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
 
-/// The request with its paths resolved, if it can be carried out as far as they go.
-pub(super) fn check(request: &MountRequest) -> Result<MountRequest, Failure> {
+use super::{is_read_only, kernel, overlap};
+use crate::control::mounts;
+use crate::failure::{Exit, Failure};
+use crate::place::{self, Place, failure};
+
+/// The directories of a request, opened once, and the request as it can be carried out.
+pub(super) struct Places {
+    pub(super) lower: OwnedFd,
+    pub(super) dir: Place,
+    pub(super) request: MountRequest,
+}
+
+/// Opens the directories of a request, if it can be carried out as far as they go.
+pub(super) fn open(request: &MountRequest) -> Result<Places, Failure> {
     clear_if_dead(&request.dir)?;
-    let lower = resolve(&request.lower)?;
-    let dir = resolve(&request.dir)?;
-    let shown = request.dir.display();
-    if dir != lower && dir.starts_with(&lower) {
-        let text = format!(
-            "{shown}: lies inside its own lower directory; mount over {} itself, or elsewhere",
-            lower.display()
-        );
-        return Err(Failure::new(Exit::Usage, text));
-    }
-    if table::find(&dir)?.is_some() {
+    let lower = place::open_dir(&request.lower)?;
+    // A mount over the lower directory itself is one over the very directory that was opened.
+    let dir = place::open_dir(&request.dir)?;
+    let over_itself = identity(&lower)? == identity(&dir)?;
+    refuse_nested(request, lower.path(), dir.path(), over_itself)?;
+    if mounts::find(dir.path())?.is_some() {
+        let shown = request.dir.display();
         let text = format!("{shown}: mounted already; `hsci unmount {shown}` first");
         return Err(Failure::new(Exit::InUse, text));
     }
-    if !is_read_only(request) {
-        accessat(CWD, &lower, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(
-            |_| {
-                let text = format!(
-                    "{}: not writable; mount it with -o ro, or as its owner",
-                    lower.display()
-                );
-                Failure::new(Exit::Missing, text)
-            },
-        )?;
+    overlap::refuse(&lower)?;
+    let flags = inherited_flags(request, &lower)?;
+    let request = MountRequest {
+        lower: lower.path().to_owned(),
+        dir: dir.path().to_owned(),
+        flags: flags.bits(),
+        ..request.clone()
+    };
+    if !is_read_only(&request) {
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        accessat(&lower, ".", wanted, AtFlags::EACCESS).map_err(|_| {
+            let text = format!(
+                "{}: not writable; mount it with -o ro, or as its owner",
+                request.lower.display()
+            );
+            Failure::new(Exit::Missing, text)
+        })?;
     }
-    Ok(MountRequest { lower, dir, ..request.clone() })
+    let root = lower.read().map_err(|errno| failure(&request.lower, errno))?;
+    let dir = if over_itself { lower } else { dir };
+    Ok(Places { lower: root, dir, request })
+}
+
+/// Device, inode and mount.
+fn identity(place: &Place) -> Result<(u32, u32, u64, u64), Failure> {
+    let stat = place.stat().map_err(|errno| failure(place.path(), errno))?;
+    Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino, stat.stx_mnt_id))
+}
+
+fn refuse_nested(
+    request: &MountRequest,
+    lower: &Path,
+    dir: &Path,
+    over_itself: bool,
+) -> Result<(), Failure> {
+    if over_itself || !dir.starts_with(lower) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: lies inside its own lower directory; mount over {} itself, or elsewhere",
+        request.dir.display(),
+        lower.display()
+    );
+    Err(Failure::new(Exit::Usage, text))
+}
+
+/// What the lower file system does not allow, the mount does not; and what a user has put into a
+/// directory of their own gets no more rights by a mount of root's, unless root says so.
+fn inherited_flags(request: &MountRequest, lower: &Place) -> Result<MountFlags, Failure> {
+    let fail = |errno| failure(lower.path(), errno);
+    let below = fstatvfs(lower).map_err(fail)?.f_flag;
+    let mut flags = MountFlags::from_bits_retain(request.flags);
+    for (there, here) in [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        flags.set(here, flags.contains(here) || below.contains(there));
+    }
+    if lower.stat().map_err(fail)?.stx_uid != 0 {
+        let allowed = MountFlags::from_bits_retain(request.allowed);
+        flags |= (MountFlags::NOSUID | MountFlags::NODEV) - allowed;
+    }
+    Ok(flags)
 }
 
 /// True if nobody serves what is mounted at a directory.
@@ -49,37 +109,10 @@ pub(super) fn is_dead(dir: &Path) -> bool {
 /// Takes a mount away that nobody serves any more, as after `kill -9` of all its processes. What
 /// still uses it keeps getting ENOTCONN.
 fn clear_if_dead(dir: &Path) -> Result<(), Failure> {
-    while is_dead(dir) && table::find(dir)?.is_some() {
+    while is_dead(dir) {
+        let Some(dead) = mounts::find(dir)? else { break };
         log::warn!("{}: a mount that nobody serves is cleared away", dir.display());
-        kernel::unmount(dir, true)?;
+        kernel::unmount(&dead.dir, true)?;
     }
     Ok(())
-}
-
-fn resolve(path: &Path) -> Result<PathBuf, Failure> {
-    let error =
-        |error: std::io::Error| failure(path, Errno::from_io_error(&error).unwrap_or(Errno::IO));
-    let resolved = path.canonicalize().map_err(error)?;
-    if resolved.metadata().map_err(error)?.is_dir() {
-        return Ok(resolved);
-    }
-    Err(failure(path, Errno::NOTDIR))
-}
-
-/// The failure of a system call on a directory that was named.
-pub(super) fn failure(path: &Path, errno: Errno) -> Failure {
-    let (exit, text) = match errno {
-        Errno::NOENT => (Exit::Missing, "no such directory".to_owned()),
-        Errno::NOTDIR => (Exit::Missing, "not a directory".to_owned()),
-        Errno::ACCESS => {
-            (Exit::Impossible, "permission denied; ask its owner, or be root".to_owned())
-        }
-        Errno::PERM => (
-            Exit::InUse,
-            "sealed for the mount that is served from it; unmount that first".to_owned(),
-        ),
-        Errno::NOTCONN => (Exit::InUse, "a dead mount; unmount it first".to_owned()),
-        _ => (Exit::Internal, std::io::Error::from(errno).to_string()),
-    };
-    Failure::new(exit, format!("{}: {text}", path.display()))
 }

@@ -5,13 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use hsci_engine::Tables;
 use parking_lot::Mutex;
-use rustix::process::{Signal, geteuid, pidfd_send_signal};
+use rustix::process::geteuid;
 
-use super::{KernelSide, internal, kernel, paths, table};
+use super::{KernelSide, internal, kernel};
 use crate::failure::{Exit, Failure};
 use crate::policy::file::{self, Handed};
 use crate::policy::{self, Change};
@@ -28,53 +27,6 @@ pub trait Callers: Send {
 
 /// Starts to find out, by the classes of the given tables; an error says why that cannot be.
 pub type FindCallers = fn(&Tables) -> Result<Box<dyn Callers>, String>;
-
-/// Has all mounts take the policy in force, which has this number, or none. Returns those that have
-/// not, and why; and those whose store is not sealed, if it is to be.
-pub fn renew_policies(
-    number: Option<u64>,
-    sealed: bool,
-) -> Result<Vec<(PathBuf, String)>, Failure> {
-    let mut left = Vec::new();
-    let mut waiting = Vec::new();
-    for mounted in table::all()? {
-        let status = table::status(&mounted.dir);
-        match status.as_ref().and_then(table::supervisor) {
-            Some(supervisor) => match pidfd_send_signal(&supervisor, Signal::USR2) {
-                Ok(()) => waiting.push(mounted.dir),
-                Err(errno) => left.push((mounted.dir, errno.to_string())),
-            },
-            // Dead mounts judge nothing.
-            None if paths::is_dead(&mounted.dir) => {}
-            None => left.push((mounted.dir, UNTOLD.to_owned())),
-        }
-    }
-    let begun = Instant::now();
-    while !waiting.is_empty() && begun.elapsed() < RENEWAL_TIME {
-        waiting.retain(|dir| {
-            let status = table::status(dir);
-            let Some(status) = status.filter(|now| now["policy"]["number"].as_u64() == number)
-            else {
-                return true;
-            };
-            if sealed && status["fenced"] != true {
-                let why = status["fenced_reason"].as_str().unwrap_or("it does not say why");
-                left.push((dir.clone(), format!("its store is not sealed: {why}")));
-            }
-            false
-        });
-        std::thread::sleep(RENEWAL_PAUSE);
-    }
-    left.extend(waiting.into_iter().map(|dir| (dir, "it goes on with the last policy".to_owned())));
-    Ok(left)
-}
-
-/// Of a mount without a supervisor, or of another user.
-const UNTOLD: &str = "it takes the policy in force when it is mounted anew";
-
-/// How long, and how often, mounts are asked whether they have another policy.
-const RENEWAL_TIME: Duration = Duration::from_secs(10);
-const RENEWAL_PAUSE: Duration = Duration::from_millis(2);
 
 /// Makes the guard judge the calls on a mount: its policy, the directory, the device number. An error
 /// says why it cannot.
@@ -141,14 +93,14 @@ impl PolicyLine {
         })
     }
 
-    /// There is another policy, or none any more.
-    pub(super) fn renew(&self) {
+    /// There is another policy, or none any more. Returns its number.
+    pub(super) fn renew(&self) -> Option<u64> {
         let mut state = self.0.lock();
         let policy = match read() {
             Ok(policy) => policy,
             Err(why) => {
                 log::error!("{}: {why}; the last policy goes on", file::PATH);
-                return;
+                return state.in_force.as_ref().map(|now| now.policy.head.number);
             }
         };
         state.in_force = policy.map(|policy| InForce::new(state.side, policy));
@@ -160,6 +112,7 @@ impl PolicyLine {
             // The next worker will get it.
             log::debug!("the worker does not hear of a policy: {error}");
         }
+        state.in_force.as_ref().map(|now| now.policy.head.number)
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use hsci_extension::RESERVED_NAME;
 use hsci_protocol::describe::Description;
 use hsci_protocol::mount::Job;
-use rustix::fs::{Mode, OFlags, mkdirat, openat, renameat};
+use rustix::fs::{OFlags, renameat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::is_read_only;
 use crate::failure::{Exit, Failure};
+use crate::place::{Owners, Private, Refused};
 
 const NAME: &str = "store";
 const NEW_NAME: &str = "store.new";
@@ -30,14 +31,23 @@ pub struct StoreFile {
 }
 
 impl StoreFile {
-    /// Reads the file of the store in a directory; `None` if there is no store.
+    /// Reads the file of the store in a directory; `None` if there is no store. What it says may be
+    /// the word of whoever owns the directory.
     pub fn read(lower: impl AsFd) -> Result<Option<Self>, Failure> {
-        let Some(reserved) = open_reserved(lower)? else { return Ok(None) };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match openat(&reserved, NAME, flags, Mode::empty()) {
+        let lower = lower.as_fd();
+        let owners = Owners::of(lower).map_err(|errno| unusable(errno.into()))?;
+        match Private::open(lower, owners) {
+            Ok(private) => Self::read_in(&private),
+            Err(Refused::Errno(Errno::NOENT)) => Ok(None),
+            Err(refused) => Err(unusable(refused)),
+        }
+    }
+
+    fn read_in(private: &Private) -> Result<Option<Self>, Failure> {
+        let file = match private.file(NAME, OFlags::RDONLY) {
             Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(unusable(errno)),
+            Err(Refused::Errno(Errno::NOENT)) => return Ok(None),
+            Err(refused) => return Err(unusable(refused)),
         };
         let mut text = String::new();
         file.take(MAX_LEN)
@@ -65,34 +75,46 @@ impl StoreFile {
     }
 
     /// Writes the file; durable on return.
-    fn write(&self, lower: &OwnedFd) -> Result<(), Errno> {
-        match mkdirat(lower, RESERVED_NAME, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        let reserved = openat(lower, RESERVED_NAME, DIRECTORY, Mode::empty())?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&reserved, NEW_NAME, flags, Mode::RUSR | Mode::WUSR)?);
+    fn write(&self, lower: BorrowedFd<'_>, private: &Private) -> Result<(), Refused> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let mut file = File::from(private.file(NEW_NAME, flags)?);
         let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         let text = serde_json::to_vec(self).expect("a name and a number are valid JSON");
         file.write_all(&text).map_err(errno)?;
         file.sync_all().map_err(errno)?;
-        renameat(&reserved, NEW_NAME, &reserved, NAME)?;
-        rustix::fs::fsync(&reserved)?;
-        rustix::fs::fsync(lower)
+        renameat(private, NEW_NAME, private, NAME)?;
+        rustix::fs::fsync(private)?;
+        Ok(rustix::fs::fsync(lower)?)
     }
 }
 
 /// Makes sure that the store in a directory, if it is to have one, belongs to the stack's extension.
+/// The host's own part of it must be of the host's own making.
 pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
     let Some(registration) = keeper(job)? else { return Ok(()) };
-    match StoreFile::read(lower)? {
-        Some(found) => found.admit(&registration),
-        None if is_read_only(&job.request) => Ok(()),
-        None => registration.write(lower).map_err(unusable),
-    }
-    .map_err(|failure| failure.of(&job.request.lower))
+    let claim = || {
+        let private = match Private::open(lower.as_fd(), Owners::Own) {
+            Ok(private) => private,
+            Err(Refused::Errno(Errno::NOENT)) if is_read_only(&job.request) => return Ok(()),
+            Err(Refused::Errno(Errno::NOENT)) => {
+                Private::create(lower.as_fd()).map_err(unusable)?
+            }
+            Err(refused) => return Err(unusable(refused)),
+        };
+        let write = || registration.write(lower.as_fd(), &private).map_err(unusable);
+        match StoreFile::read_in(&private)? {
+            Some(found) => found.admit(&registration).and_then(|()| {
+                // What is written from now on is not for older programs.
+                match found.format < registration.format && !is_read_only(&job.request) {
+                    true => write(),
+                    false => Ok(()),
+                }
+            }),
+            None if is_read_only(&job.request) => Ok(()),
+            None => write(),
+        }
+    };
+    claim().map_err(|failure| failure.of(&job.request.lower))
 }
 
 /// The first extension of the stack that stores something.
@@ -110,29 +132,31 @@ fn keeper(job: &Job) -> Result<Option<StoreFile>, Failure> {
     }
     let held: Vec<Description> =
         serde_json::from_slice(&output.stdout).map_err(|error| fail(&error.to_string()))?;
+    check_contract(&held).map_err(|reason| fail(&reason))?;
     let describe = |name: &String| held.iter().find(|description| description.name == *name);
     let keeper = names.iter().filter_map(describe).find(|description| description.format > 0);
     Ok(keeper.map(|keeper| StoreFile { extension: keeper.name.clone(), format: keeper.format }))
 }
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-fn open_reserved(lower: impl AsFd) -> Result<Option<OwnedFd>, Failure> {
-    match openat(lower, RESERVED_NAME, DIRECTORY, Mode::empty()) {
-        Ok(reserved) => Ok(Some(reserved)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(unusable(errno)),
+/// A program that was built for a newer contract may rely on what this host does not do.
+fn check_contract(held: &[Description]) -> Result<(), String> {
+    let known = hsci_extension::VERSION;
+    match held.iter().find(|one| one.contract > known) {
+        None => Ok(()),
+        Some(newer) => Err(format!(
+            "it was built for version {} of the contract, and this hsci knows {known}: install a newer hsci",
+            newer.contract
+        )),
     }
 }
 
-fn unusable(errno: Errno) -> Failure {
-    let exit = match errno {
-        Errno::ACCESS | Errno::PERM => Exit::Impossible,
-        Errno::NOTDIR | Errno::LOOP => Exit::Store,
-        _ => Exit::Internal,
+fn unusable(refused: Refused) -> Failure {
+    let exit = match refused {
+        Refused::Errno(Errno::ACCESS | Errno::PERM) => Exit::Impossible,
+        Refused::Errno(_) => Exit::Internal,
+        Refused::Foreign(text) => return Failure::new(Exit::Store, text),
     };
-    Failure::new(exit, format!("{RESERVED_NAME}/{NAME}: {}", std::io::Error::from(errno)))
+    Failure::new(exit, format!("{RESERVED_NAME}/{NAME}: {refused}"))
 }
 
 fn damaged(reason: &str) -> Failure {
@@ -156,7 +180,8 @@ mod tests {
         let lower = lower(&dir);
         assert_eq!(StoreFile::read(&lower).expect("none"), None);
         let store = StoreFile { extension: "compressfs".to_owned(), format: 1 };
-        store.write(&lower).expect("written");
+        let private = Private::create(lower.as_fd()).expect("made");
+        store.write(lower.as_fd(), &private).expect("written");
         assert_eq!(StoreFile::read(&lower).expect("read"), Some(store));
     }
 
@@ -182,5 +207,15 @@ mod tests {
             let failure = StoreFile::read(&lower).expect_err(text);
             assert_eq!(failure.exit, Exit::Store, "{failure}");
         }
+    }
+
+    #[test]
+    fn a_program_for_a_newer_contract_is_refused_with_the_way_out() {
+        let mut held = vec![Description { contract: 0, ..Description::default() }];
+        held.push(Description { contract: hsci_extension::VERSION, ..Description::default() });
+        assert_eq!(check_contract(&held), Ok(()));
+        held.push(Description { contract: hsci_extension::VERSION + 1, ..Description::default() });
+        let refused = check_contract(&held).expect_err("newer");
+        assert!(refused.ends_with("install a newer hsci"), "{refused}");
     }
 }

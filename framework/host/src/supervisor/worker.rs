@@ -11,15 +11,20 @@ use std::sync::Arc;
 
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
-use hsci_protocol::mount::{Death, Start};
+use hsci_protocol::mount::{Death, HUNG, Start};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::fence::Fence;
 use super::internal;
+use super::link::Link;
+use super::log_file::Said;
 use super::policy::PolicyLine;
+use super::starting::{self, Starts};
+use crate::caller::filter_environment;
 use crate::passing::send_descriptor;
+use crate::sandbox::broker;
 use crate::takeover::DescriptorStore;
 
 /// The program of an extension, kept open: it can be started again whatever happens to its name.
@@ -75,6 +80,10 @@ pub(super) struct Worker {
     process: OwnedFd,
     /// The extension's name, for messages.
     extension: String,
+    /// What it has logged since it was started.
+    said: Said,
+    /// Over when it serves.
+    start: Option<starting::Start>,
     /// How it ended, once it has.
     death: Death,
 }
@@ -85,6 +94,7 @@ impl Worker {
         program: &Program,
         lasting: &mut Lasting,
         start: &Start,
+        starts: &Starts,
     ) -> Result<Self, Failure> {
         let extension = start.request.extensions[0].clone();
         let fail = |error: std::io::Error| internal(&program.path.display().to_string(), &error);
@@ -94,15 +104,33 @@ impl Worker {
         let line = rustix::io::dup(&theirs).map_err(|errno| fail(errno.into()))?;
         let mut command = program.command();
         command.arg("serve").args([&lower, &line].map(|fd| fd.as_raw_fd().to_string()));
+        filter_environment(&mut command);
+        // Only the supervisor speaks to the manager of services.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
         // A terminal's interrupt is for the supervisor, which unmounts.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn().map_err(fail)?;
+        let said = Said::from_now(start.log.as_deref());
+        let mut child = command.spawn().map_err(fail)?;
         // With the last copies here, its death is noticed.
         drop((lower, line, theirs));
+        let watched = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+            .map_err(|errno| fail(errno.into()))
+            .and_then(|process| {
+                let copy = process.try_clone().map_err(fail)?;
+                Ok((process, starts.watch(copy)?))
+            });
+        let (process, watch) = match watched {
+            Ok(watched) => watched,
+            Err(failure) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(failure);
+            }
+        };
         lasting.fence.admit(child.id());
-        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-            .map_err(|errno| fail(errno.into()))?;
-        let mut worker = Self { child, control, process, extension, death: Death::Own };
+        let (start_watch, death) = (Some(watch), Death::Own);
+        let mut worker =
+            Self { child, control, process, extension, said, start: start_watch, death };
         if let Err(error) = worker.send_start(lasting, start) {
             return Err(worker.ended(&format!("while its orders were sent: {error}")));
         }
@@ -113,26 +141,37 @@ impl Worker {
     fn send_start(&self, lasting: &mut Lasting, start: &Start) -> std::io::Result<()> {
         let descriptors = lasting.descriptors.open()?;
         let policy = lasting.policy.open()?;
+        let broker = broker::open()?;
         let unlinked = lasting.descriptors.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
         send_descriptor(&self.control, 0, lasting.takeover.as_fd())?;
         send_descriptor(&self.control, 0, descriptors.as_fd())?;
         send_descriptor(&self.control, 0, policy.as_fd())?;
+        send_descriptor(&self.control, 0, broker.as_fd())?;
         // The worker changes nothing in the descriptor store before it has them all.
         lasting.descriptors.each(|ino, descriptor| send_descriptor(&self.control, ino, descriptor))
     }
 
-    /// Gives it the descriptor to serve, and waits until it answers requests.
+    /// Gives it the descriptor to serve, and waits until it answers requests. From then on it can be
+    /// asked.
     pub(super) fn serve(
         &mut self,
         device: BorrowedFd<'_>,
         lasting: &Lasting,
-    ) -> Result<(), Failure> {
+    ) -> Result<Arc<Link>, Failure> {
         let fail = |error: std::io::Error| internal("the worker", &error);
         send_descriptor(&self.control, 0, device).map_err(fail)?;
         self.answer()?;
-        lasting.fence.serves(self.child.id(), self.control.try_clone().map_err(fail)?);
-        Ok(())
+        self.start = None;
+        let link = Link::new(self.control.try_clone().map_err(fail)?).map_err(fail)?;
+        lasting.fence.serves(self.child.id());
+        Ok(link)
+    }
+
+    /// Waits for one that has to bring the store into order and no more, however long it takes.
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        self.start = None;
+        self.wait()
     }
 
     /// A descriptor that names its process, whatever happens to the number.
@@ -150,9 +189,11 @@ impl Worker {
         if ended.success() {
             return Ok(());
         }
-        if ended.signal() == Some(Signal::KILL.as_raw()) {
-            self.death = Death::Killed;
-        }
+        self.death = match (ended.signal(), ended.code()) {
+            (Some(signal), _) if signal == Signal::KILL.as_raw() => Death::Killed,
+            (_, Some(HUNG)) => Death::Hung,
+            _ => Death::Own,
+        };
         Err(self.ended(&ended.to_string()))
     }
 
@@ -168,8 +209,15 @@ impl Worker {
         }
     }
 
+    /// The failure of a program that has ended, with what it said last and where it said it.
     fn ended(&self, how: &str) -> Failure {
-        let text = format!("extension `{}`: its program ended early ({how})", self.extension);
+        let name = &self.extension;
+        if let Some(reason) = self.start.as_ref().and_then(starting::Start::reason) {
+            let text = format!("extension `{name}`: {}{}", reason.text, self.said.quote());
+            return Failure::new(reason.exit, text);
+        }
+        let text =
+            format!("extension `{name}`: its program ended early ({how}){}", self.said.quote());
         Failure::new(Exit::Internal, text)
     }
 }

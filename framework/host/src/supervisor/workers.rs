@@ -2,18 +2,15 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
 
-use super::fence::Fence;
+use super::serving::Serving;
+use super::starting::Starts;
 use super::worker::{Lasting, Program, Worker};
 use crate::failure::{Exit, Failure};
-use hsci_protocol::mount::Start;
+use hsci_protocol::mount::{Death, Start};
 
 /// A worker that ends sooner than this was not worth starting.
 const SOON: Duration = Duration::from_millis(100);
@@ -23,23 +20,6 @@ const MOST_SOON: u32 = 30;
 const FREE: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Replaces the worker of a mount from outside of the thread that waits for it.
-#[derive(Clone)]
-pub(super) struct Replacer {
-    process: Arc<Mutex<OwnedFd>>,
-    upgrade: Arc<AtomicBool>,
-}
-
-impl Replacer {
-    /// Has the program that is on the disk now take over.
-    pub(super) fn upgrade(&self) {
-        self.upgrade.store(true, Ordering::Release);
-        if let Err(errno) = pidfd_send_signal(&*self.process.lock(), Signal::KILL) {
-            log::debug!("the worker has ended already: {errno}");
-        }
-    }
-}
 
 /// The workers of a mount.
 pub(super) struct Workers {
@@ -54,7 +34,8 @@ pub(super) struct Workers {
     /// When the worker began to serve.
     since: Instant,
     soon: u32,
-    replacer: Replacer,
+    starts: Starts,
+    serving: Serving,
 }
 
 impl Workers {
@@ -65,10 +46,9 @@ impl Workers {
         device: OwnedFd,
         start: Start,
         worker: Worker,
-    ) -> std::io::Result<Self> {
-        let replacer =
-            Replacer { process: Arc::new(Mutex::new(worker.process()?)), upgrade: Arc::default() };
-        Ok(Self {
+        (starts, serving): (Starts, Serving),
+    ) -> Self {
+        Self {
             dir: start.request.dir.clone(),
             program,
             before: None,
@@ -78,34 +58,29 @@ impl Workers {
             worker,
             since: Instant::now(),
             soon: 0,
-            replacer,
-        })
-    }
-
-    pub(super) fn replacer(&self) -> Replacer {
-        self.replacer.clone()
-    }
-
-    pub(super) fn fence(&self) -> Arc<Fence> {
-        Arc::clone(&self.lasting.fence)
+            starts,
+            serving,
+        }
     }
 
     /// Returns when the mount has ended, or when no worker lives long enough.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         loop {
             let ended = self.worker.wait();
+            self.serving.over();
             self.lasting.fence.ended();
             let Err(mut failure) = ended else { return Ok(()) };
             self.start.death = self.worker.death();
             loop {
                 if self.has_ended() {
-                    return Err(failure);
+                    return self.finish(&failure);
                 }
-                if !self.replacer.upgrade.swap(false, Ordering::AcqRel) {
+                if self.serving.take_upgrade() {
+                    self.start.death = Death::Upgrade;
+                    self.take_new_program();
+                } else {
                     log::warn!("{failure}; another one takes over");
                     self.pause(&failure)?;
-                } else {
-                    self.take_new_program();
                 }
                 match self.replace() {
                     Ok(()) => break,
@@ -119,9 +94,33 @@ impl Workers {
         }
     }
 
+    /// The mount has ended, and its worker could not end in order. One more worker brings into the store
+    /// what the takeover state holds, before anybody reports the end.
+    fn finish(mut self, failure: &Failure) -> Result<(), Failure> {
+        log::warn!(
+            "{failure}; the mount has ended, and another worker brings the store into order"
+        );
+        // The last copy: whoever still uses the mount gets errors from now on.
+        drop(self.device);
+        self.start.finish = true;
+        self.start.workers += 1;
+        let finished = Worker::start(&self.program, &mut self.lasting, &self.start, &self.starts)
+            .and_then(Worker::finish);
+        finished.map_err(|why| {
+            let text = format!(
+                "{}: it has ended, and what was written last may be missing: {why}",
+                self.dir.display()
+            );
+            Failure::new(Exit::Internal, text)
+        })
+    }
+
     /// True if the connection is gone. The mount table would not do: the mount may be detached and in
     /// use, and its directory may bear another one.
     fn has_ended(&self) -> bool {
+        if self.serving.is_ending() {
+            return true;
+        }
         let mut device = [PollFd::new(&self.device, PollFlags::IN)];
         let polled = poll(&mut device, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         polled.is_ok() && device[0].revents().contains(PollFlags::ERR)
@@ -154,10 +153,13 @@ impl Workers {
     fn replace(&mut self) -> Result<(), Failure> {
         self.since = Instant::now();
         self.start.workers += 1;
-        let mut worker = Worker::start(&self.program, &mut self.lasting, &self.start)?;
-        let process = worker.process().map_err(|error| super::internal("the worker", &error))?;
-        *self.replacer.process.lock() = process;
-        worker.serve(self.device.as_fd(), &self.lasting)?;
+        let mut worker =
+            Worker::start(&self.program, &mut self.lasting, &self.start, &self.starts)?;
+        let link = worker.serve(self.device.as_fd(), &self.lasting)?;
+        worker
+            .process()
+            .and_then(|process| self.serving.begin(link, process, self.start.workers + 1))
+            .map_err(|error| super::internal("the worker", &error))?;
         self.before = None;
         log::info!(
             "worker {} serves after {:?}; {} unlinked files kept",

@@ -1,51 +1,118 @@
 //! The descriptor store: descriptors of unlinked files, which nothing else would keep alive while workers
 //! change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+/// How long a supervisor may take for one message.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The worker's side: a message with a descriptor keeps it, one without gives it back.
+///
+/// What a busy supervisor does not take at once is waited for, as until then a worker's death would lose
+/// it. A supervisor that takes nothing for [`PATIENCE`] is stopped: from then on messages wait in this
+/// process, and calls go on.
 pub(crate) struct DescriptorSender {
-    socket: OwnedFd,
-    kept: Mutex<HashSet<u64>>,
+    socket: Arc<OwnedFd>,
+    state: Arc<Mutex<Sending>>,
+}
+
+struct Sending {
+    kept: HashSet<u64>,
+    waiting: VecDeque<(u64, Option<OwnedFd>)>,
+    /// A thread sends what waits, and nothing may overtake that.
+    is_late: bool,
 }
 
 impl DescriptorSender {
     /// `kept` are the numbers of the inodes that are kept already.
     pub(crate) fn new(socket: OwnedFd, kept: impl IntoIterator<Item = u64>) -> Self {
-        Self { socket, kept: Mutex::new(kept.into_iter().collect()) }
+        // Without the limit a stopped supervisor would stop callers, too.
+        if let Err(errno) = set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)) {
+            log::warn!("the descriptor store: {errno}");
+        }
+        let kept = kept.into_iter().collect();
+        let state = Sending { kept, waiting: VecDeque::new(), is_late: false };
+        Self { socket: Arc::new(socket), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Keeps an inode alive beyond the worker's death.
     pub(crate) fn keep(&self, ino: u64, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mut kept = self.kept.lock();
-        if !kept.contains(&ino) {
-            send(&self.socket, ino, Some(descriptor))?;
-            kept.insert(ino);
+        let mut state = self.state.lock();
+        if !state.kept.contains(&ino) {
+            self.send(&mut state, ino, Some(descriptor))?;
+            state.kept.insert(ino);
         }
         Ok(())
     }
 
     /// Lets go of it; true if it was kept.
     pub(crate) fn release(&self, ino: u64) -> bool {
-        let mut kept = self.kept.lock();
-        let known = kept.remove(&ino);
+        let mut state = self.state.lock();
+        let known = state.kept.remove(&ino);
         // If the supervisor is gone, so is what it kept.
-        if known && let Err(errno) = send(&self.socket, ino, None) {
+        if known && let Err(errno) = self.send(&mut state, ino, None) {
             log::debug!("inode {ino}: {errno}");
         }
         known
+    }
+
+    fn send(
+        &self,
+        state: &mut Sending,
+        ino: u64,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Errno> {
+        if !state.is_late {
+            match send(&self.socket, ino, descriptor) {
+                // Full all the time, or the kernel's limit of descriptors under way is reached.
+                Err(Errno::AGAIN | Errno::TOOMANYREFS) => {}
+                outcome => return outcome,
+            }
+        }
+        let copy = descriptor.map(|descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, 0));
+        state.waiting.push_back((ino, copy.transpose()?));
+        if !std::mem::replace(&mut state.is_late, true) {
+            let (socket, state) = (Arc::clone(&self.socket), Arc::clone(&self.state));
+            let send = move || send_waiting(&socket, &state);
+            let thread = std::thread::Builder::new().name("descriptors".to_owned()).spawn(send);
+            thread.map_err(|_| Errno::AGAIN)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends what waits, as long as there is something.
+fn send_waiting(socket: &OwnedFd, state: &Mutex<Sending>) {
+    loop {
+        let next = {
+            let mut state = state.lock();
+            let next = state.waiting.pop_front();
+            state.is_late = next.is_some();
+            next
+        };
+        let Some((ino, descriptor)) = next else { return };
+        loop {
+            match send(socket, ino, descriptor.as_ref().map(AsFd::as_fd)) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::TOOMANYREFS) => std::thread::sleep(Duration::from_millis(10)),
+                Err(errno) => break log::debug!("inode {ino}: {errno}"),
+                Ok(()) => break,
+            }
+        }
     }
 }
 
@@ -103,7 +170,6 @@ impl DescriptorStore {
         &self,
         mut take: impl FnMut(u64, BorrowedFd<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        use std::os::fd::AsFd;
         self.kept.lock().iter().try_for_each(|(ino, descriptor)| take(*ino, descriptor.as_fd()))
     }
 

@@ -136,11 +136,38 @@ fn what_is_foreign_or_cut_off_is_refused() {
     }
 }
 
+fn about(operation: u64, ino: u64) -> Subject {
+    Subject::new(operation, ino, None)
+}
+
+#[test]
+fn one_bad_name_does_not_condemn_its_directory_and_an_upgrade_pardons_it() {
+    let file = create().expect("a file");
+    let named =
+        |name: &'static str| (Subject::new(0, 1, Some(OsStr::new(name))), Some(OsStr::new(name)));
+    let refuses = |suspects: &Suspects, name| {
+        let (subject, name) = named(name);
+        suspects.refuse(subject, name)
+    };
+    for _ in 0..3 {
+        let (state, _) = usable(&file);
+        state.count(Death::Own);
+        state.begin(8, named("bad").0);
+    }
+    let (state, _) = usable(&file);
+    let suspects = state.count(Death::Own);
+    assert!(refuses(&suspects, "bad") && !refuses(&suspects, "good"));
+    let listed = suspects.quarantined();
+    assert_eq!(listed, [(named("bad").0, Some(OsString::from("bad")))]);
+    let (state, _) = usable(&file);
+    assert!(!refuses(&state.count(Death::Upgrade), "bad"), "another program may do better");
+}
+
 #[test]
 fn a_request_is_overdue_until_it_is_answered() {
     let file = create().expect("a file");
     let (state, _) = usable(&file);
-    let at_work = state.begin(8, 3, 50);
+    let at_work = state.begin(8, about(3, 50));
     assert_eq!(state.overdue(Duration::from_secs(60)), None);
     std::thread::sleep(Duration::from_millis(20));
     let late = state.overdue(Duration::from_millis(5)).expect("it takes too long");
@@ -156,9 +183,9 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
     // Two requests are under way when the first worker dies.
     let (state, _) = usable(&file);
     let suspects = state.count(Death::Own);
-    assert!(suspects.turn(8).is_none() && !suspects.refuse(3, 50));
-    state.begin(8, 3, 50);
-    std::thread::scope(|scope| drop(scope.spawn(|| state.begin(9, 4, 60)).join()));
+    assert!(suspects.turn(8).is_none() && !suspects.refuse(about(3, 50), None));
+    state.begin(8, about(3, 50));
+    std::thread::scope(|scope| drop(scope.spawn(|| state.begin(9, about(4, 60))).join()));
     for _ in 0..2 {
         let (state, _) = usable(&file);
         let suspects = state.count(Death::Own);
@@ -166,14 +193,18 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
         let turn = suspects.turn(resent(8));
         assert!(turn.is_some() && suspects.running.try_lock().is_none());
         assert!(suspects.turn(10).is_none(), "a request that is new is no suspect");
-        assert!(!suspects.refuse(3, 50));
-        state.begin(8, 3, 50);
+        assert!(!suspects.refuse(about(3, 50), None));
+        state.begin(8, about(3, 50));
     }
     for _ in 0..2 {
         let (state, _) = usable(&file);
         let suspects = state.count(Death::Own);
-        assert!(suspects.refuse(3, 50), "a fourth worker is spared");
-        assert!(!suspects.refuse(4, 60) && !suspects.refuse(3, 60) && !suspects.refuse(4, 50));
+        assert!(suspects.refuse(about(3, 50), None), "a fourth worker is spared");
+        assert!(
+            !suspects.refuse(about(4, 60), None)
+                && !suspects.refuse(about(3, 60), None)
+                && !suspects.refuse(about(4, 50), None)
+        );
     }
 }
 
@@ -183,9 +214,9 @@ fn a_slow_request_is_not_blamed_for_what_others_kill() {
     for killed in 0..30 {
         let (state, _) = usable(&file);
         let suspects = state.count(Death::Killed);
-        assert!(!suspects.refuse(3, 50), "after {killed} kills");
-        state.begin(8, 3, 50);
+        assert!(!suspects.refuse(about(3, 50), None), "after {killed} kills");
+        state.begin(8, about(3, 50));
     }
     let (state, _) = usable(&file);
-    assert!(state.count(Death::Killed).refuse(3, 50), "some day it is enough");
+    assert!(state.count(Death::Killed).refuse(about(3, 50), None), "some day it is enough");
 }

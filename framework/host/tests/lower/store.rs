@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hsci_extension::{Call, Errno, FileSystem, Store};
+use hsci_extension::{Call, Credentials, Errno, FileSystem, Store};
 
 use super::{REGULAR, ROOT, Rig, both, errno, me};
 
@@ -16,13 +16,13 @@ fn files_are_found_again_by_their_lasting_name() {
         rig.tree.forget(entry.ino, 1);
 
         let store = rig.tree.store("test", true).expect("a store");
-        let again = store.reopen(&id).expect("found");
+        let again = store.reopen_one(&id).expect("found");
         let mut buffer = [0; 7];
         again.read_exact_at(0, &mut buffer).expect("read");
         assert_eq!((&buffer, again.id().expect("its name")), (b"content", id.clone()));
         drop(again);
         std::fs::remove_file(rig.path().join("moved")).expect("remove");
-        assert_eq!(errno(store.reopen(&id)), Some(Errno::STALE));
+        assert_eq!(errno(store.reopen_one(&id)), Some(Errno::STALE));
     });
 }
 
@@ -44,8 +44,9 @@ fn a_deleted_file_is_stale_while_its_number_is_given_to_another() {
                 names.iter().for_each(|name| std::fs::remove_file(name).expect("remove"));
             }
         });
-        let wrong =
-            (0..100_000).map(|_| errno(store.reopen(&id))).find(|got| *got != Some(Errno::STALE));
+        let wrong = (0..100_000)
+            .map(|_| errno(store.reopen_one(&id)))
+            .find(|got| *got != Some(Errno::STALE));
         stop.store(true, Ordering::Relaxed);
         assert_eq!(wrong, None);
     });
@@ -86,5 +87,52 @@ fn the_store_is_no_subdirectory_that_the_root_counts() {
         // Where the file system counts subdirectories at all, it counts the store as well.
         let counted = u64::from(links());
         assert_eq!(metadata.nlink(), if counted > 2 { counted + 1 } else { counted });
+    });
+}
+
+#[test]
+fn a_file_is_found_again_below_the_root_only() {
+    both(|rig| {
+        let outside = Rig::new(rig.privileged);
+        let victim = outside.file(ROOT, "victim", b"content");
+        let id = outside.tree.file(victim.ino).expect("a file").id().expect("its lasting name");
+        let store = rig.tree.store("test", true).expect("a store");
+        let root = std::fs::File::open(rig.path()).expect("open");
+        let missing = match hsci_host::lower::opens_by_handle(root) {
+            true => Errno::XDEV,
+            false => Errno::STALE,
+        };
+        assert_eq!(errno(store.reopen_one(&id)), Some(missing));
+        // A directory below the root leads nowhere else, and a link is none.
+        std::os::unix::fs::symlink(outside.path(), rig.path().join("link")).expect("link");
+        assert_eq!(errno(store.reopen_one(&id)), Some(missing));
+        std::fs::create_dir(rig.path().join("dir")).expect("directory");
+        let name = |rig: &Rig, name| rig.path().join(name);
+        std::fs::rename(name(&outside, "victim"), name(rig, "dir/here")).expect("rename");
+        assert!(store.reopen_one(&id).is_ok());
+    });
+}
+
+#[test]
+fn only_regular_files_are_found_again() {
+    both(|rig| {
+        let store = rig.tree.store("test", true).expect("a store");
+        let directory = rig.tree.file(rig.dir(ROOT, "dir"));
+        let Ok(id) = directory.and_then(|directory| directory.id()) else { return };
+        assert!(store.reopen_one(&id).is_err());
+    });
+}
+
+#[test]
+fn a_file_of_the_store_is_made_once() {
+    both(|rig| {
+        let store = rig.tree.store("test", true).expect("a store");
+        store
+            .create("journal")
+            .expect("made")
+            .write_at(Credentials::HOST, 0, b"entry")
+            .expect("write");
+        assert_eq!(errno(store.create("journal")), Some(Errno::EXIST));
+        assert_eq!(store.open("journal", false).expect("it stays").len().expect("length"), 5);
     });
 }

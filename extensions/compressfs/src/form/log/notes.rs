@@ -1,140 +1,190 @@
-//! What the next process has to know of a log when this one dies before the next commit.
-//!
-//! Every change that is in memory only is noted, in order, behind what it put into the file. Notes
-//! older than a commit change nothing that the commit says: each part of the state is as the last
-//! note about it has it, and the commit was made behind that.
+//! What is found again when all processes die before the next commit, while the machine runs on: each
+//! change is noted in front of the log before it is acknowledged.
 
-use std::ops::Range;
+use hsci_extension::{Acting, LowerFile, Result};
 
-use hsci_extension::{Error, LowerFile, Result};
+use super::{Log, Slot, format};
+use crate::format::notes::{self, Found, MAX_NOTES, NOTES_LEN, Note, Stamp};
 
-use super::{Log, Slot};
-
-/// Notes of one file in bytes, beyond which a commit takes their place.
-const MAX_NOTED: u64 = if cfg!(test) { 500 } else { 256 << 10 };
-
-/// A change since the last commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Note {
-    /// A chunk has a slot.
-    Slot { chunk: u64, place: u64, valid: u32 },
-    /// More bytes of a slot count.
-    Valid { chunk: u64, valid: u32 },
-    /// The file has this length, and nothing lies behind it.
-    Len(u64),
-    /// Chunks are zeros.
-    Erased(Range<u64>),
+/// The notes since the last commit, and where the next goes.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Goes up with each note.
+    next: u32,
+    /// Rooms that are taken.
+    rooms: usize,
+    /// The chunk that the last note tells of, and the rooms of its last two notes, the older first.
+    last: Option<(u64, Option<usize>, usize)>,
 }
 
-/// Bytes of a note: its kind and three numbers.
-const LEN: usize = 25;
-
-impl Note {
-    fn encode(&self) -> [u8; LEN] {
-        let (kind, numbers) = match *self {
-            Self::Slot { chunk, place, valid } => (1, [chunk, place, valid.into()]),
-            Self::Valid { chunk, valid } => (2, [chunk, valid.into(), 0]),
-            Self::Len(len) => (3, [len, 0, 0]),
-            Self::Erased(Range { start, end }) => (4, [start, end, 0]),
-        };
-        let mut bytes = [kind; LEN];
-        for (number, room) in numbers.iter().zip(bytes[1..].chunks_exact_mut(8)) {
-            room.copy_from_slice(&number.to_le_bytes());
-        }
-        bytes
+impl Notes {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let number = |place: usize| {
-            let bytes = bytes.get(1 + 8 * place..)?.first_chunk()?;
-            Some(u64::from_le_bytes(*bytes))
+    /// The room for a note. A slot that grows on and on takes two of them by turns, for a note that is
+    /// torn must not have overwritten the one before.
+    fn room(&mut self, note: &Note) -> usize {
+        let chunk = match note {
+            Note::Slot { chunk, .. } => Some(*chunk),
+            _ => None,
         };
-        let (a, b, c) = (number(0)?, number(1)?, number(2)?);
-        Some(match bytes[0] {
-            1 => Self::Slot { chunk: a, place: b, valid: c.try_into().ok()? },
-            2 => Self::Valid { chunk: a, valid: b.try_into().ok()? },
-            3 => Self::Len(a),
-            4 => Self::Erased(a..b),
-            _ => return None,
-        })
+        let before = self.last.filter(|(last, ..)| Some(*last) == chunk);
+        let room = match before {
+            Some((_, Some(older), _)) => older,
+            _ => {
+                self.rooms += 1;
+                self.rooms - 1
+            }
+        };
+        self.last = chunk.map(|chunk| (chunk, before.map(|(.., newer)| newer), room));
+        room
     }
 }
 
 impl Log {
-    pub(super) fn note(&mut self, lower: &dyn LowerFile, note: &Note) {
-        lower.note(self.image.number(), &note.encode());
-        self.noted += LEN as u64;
+    /// Writes notes down. A log that has no room for them is committed instead.
+    pub(super) fn note(&mut self, lower: Acting<'_>, all: &[Note]) -> Result<()> {
+        let lifetime = lower.lifetime();
+        let is_full = self.notes.rooms + all.len() > MAX_NOTES;
+        if !self.has_notes || is_full || !lifetime.is_known() {
+            return self.commit(lower);
+        }
+        for note in all {
+            let stamp = Stamp { lifetime, seq: self.seq as u32, number: self.notes.next };
+            let room = self.notes.room(note);
+            self.notes.next += 1;
+            lower.write_at(notes::place(self.start, room), &note.encode(&stamp, &self.image))?;
+        }
+        Ok(())
     }
 
-    /// True if a commit would be cheaper to keep than the notes.
-    pub(crate) fn is_long_noted(&self) -> bool {
-        self.noted > MAX_NOTED
+    /// Notes the slots of a write that has come to its end, and the length after it.
+    pub(crate) fn note_write(
+        &mut self,
+        lower: Acting<'_>,
+        chunks: &[u64],
+        len_before: u64,
+    ) -> Result<()> {
+        let note = |(place, chunk): (usize, &u64)| {
+            let slot = &self.slots[chunk];
+            // The length comes with the last, so that it never speaks of bytes without a note.
+            let len = if place + 1 == chunks.len() { self.len } else { len_before };
+            Note::Slot { chunk: *chunk, place: slot.place, valid: slot.valid, crc: slot.crc, len }
+        };
+        let notes: Vec<Note> = chunks.iter().enumerate().map(note).collect();
+        self.note(lower, &notes)?;
+        for chunk in chunks {
+            if let Some(slot) = self.slots.get_mut(chunk) {
+                slot.is_noted = true;
+            }
+        }
+        Ok(())
     }
 
-    /// What was noted is in the file, or does not count any more.
-    pub(crate) fn drop_notes(&mut self, lower: &dyn LowerFile) {
-        lower.drop_notes(self.image.number());
-        self.noted = 0;
-    }
-
-    /// Takes what the process before has noted.
-    pub(super) fn take_notes(&mut self, lower: &dyn LowerFile, chunk_len: u64) -> Result<()> {
-        let notes = lower.notes(self.image.number());
-        if notes.is_empty() {
+    /// Takes what was noted by processes that are gone; after damage, only what its checksums prove.
+    pub(super) fn take_notes(
+        &mut self,
+        lower: &dyn LowerFile,
+        chunk_len: u64,
+        is_damaged: bool,
+    ) -> Result<()> {
+        if !self.has_notes {
             return Ok(());
         }
-        for bytes in notes.chunks(LEN) {
-            let note = Note::decode(bytes).ok_or_else(|| {
-                Error::Broken("notes of a log that nobody understands".to_owned())
-            })?;
+        let mut bytes = vec![0; NOTES_LEN];
+        lower.read_at(self.start, &mut bytes)?;
+        let Found { notes, rooms, needs_proof } =
+            notes::read(&bytes, &self.image, self.seq, lower.lifetime());
+        let Some(last) = notes.keys().next_back().copied() else { return Ok(()) };
+        if !notes.values().all(|note| self.is_possible(note, chunk_len)) {
+            return Ok(());
+        }
+        let notes: Vec<Note> = notes.into_values().collect();
+        if (needs_proof || is_damaged)
+            && !(are_proved(lower, &notes)? && self.are_reached(lower, &notes, chunk_len)?)
+        {
+            return Ok(());
+        }
+        for note in &notes {
             self.take(note, chunk_len);
         }
         // The last write may not have come to its end.
         self.cut(self.len, chunk_len);
-        self.noted = notes.len() as u64;
+        self.notes = Notes { next: last + 1, rooms, last: None };
         Ok(())
     }
 
-    fn take(&mut self, note: Note, chunk_len: u64) {
+    /// True if a reader of the log will come from the last commit to all slots that notes tell of.
+    fn are_reached(&self, lower: &dyn LowerFile, notes: &[Note], chunk_len: u64) -> Result<bool> {
+        let mut item = vec![0; format::ALIGNMENT as usize];
+        let place = |note: &Note| match note {
+            Note::Slot { place, .. } => *place,
+            _ => 0,
+        };
+        let end = notes.iter().map(place).max().unwrap_or(0);
+        let mut at = self.end;
+        while at < end {
+            let read = lower.read_at(at, &mut item)?;
+            if read < item.len() || !format::is_slot(&item, &self.chain, self.seq + 1) {
+                return Ok(false);
+            }
+            at += format::ALIGNMENT + chunk_len;
+        }
+        Ok(true)
+    }
+
+    /// No number of a note leads out of the file.
+    fn is_possible(&self, note: &Note, chunk_len: u64) -> bool {
+        const END: u64 = i64::MAX as u64;
         match note {
-            Note::Slot { chunk, place, valid } => {
+            Note::Slot { chunk, place, valid, len, .. } => {
+                let is_in_file =
+                    |start: u64| start.checked_add(chunk_len).is_some_and(|end| end <= END);
+                *chunk <= END / chunk_len
+                    && u64::from(*valid) <= chunk_len
+                    && *place >= self.items
+                    && is_in_file(*place)
+                    && *len <= END
+            }
+            Note::Len(len) => *len <= END,
+            Note::Erased(chunks) => chunks.start < chunks.end && chunks.end <= END / chunk_len + 1,
+        }
+    }
+
+    fn take(&mut self, note: &Note, chunk_len: u64) {
+        match *note {
+            Note::Slot { chunk, place, valid, crc, len } => {
                 let known = self.slots.get(&chunk).filter(|known| known.place == place);
                 let (covered, told) = known.map_or((0, 0), |known| (known.covered, known.told));
-                self.slots.insert(chunk, Slot { place, valid, covered, told });
+                self.slots.insert(chunk, Slot { place, valid, covered, told, crc, is_noted: true });
                 self.fresh.insert(chunk);
                 self.end = self.end.max(place + chunk_len);
-            }
-            Note::Valid { chunk, valid } => {
-                if let Some(slot) = self.slots.get_mut(&chunk) {
-                    slot.valid = valid;
-                    self.fresh.insert(chunk);
-                }
+                self.change_len(len.max(self.len), chunk_len);
             }
             Note::Len(len) => {
                 self.change_len(len, chunk_len);
                 self.cut(len, chunk_len);
             }
-            Note::Erased(chunks) => self.forget_chunks(chunks),
+            Note::Erased(ref chunks) => self.forget_chunks(chunks.clone()),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notes_are_read_as_they_were_written() {
-        let (chunk, place, valid) = (u64::MAX, 1 << 40, u32::MAX);
-        for note in [
-            Note::Slot { chunk, place, valid },
-            Note::Valid { chunk, valid },
-            Note::Len(5),
-            Note::Erased(3..9),
-        ] {
-            assert_eq!(Note::decode(&note.encode()), Some(note));
+/// True if the slots that notes tell of are what was written. For each, its last note counts.
+fn are_proved(lower: &dyn LowerFile, notes: &[Note]) -> Result<bool> {
+    let mut bytes = Vec::new();
+    for (number, note) in notes.iter().enumerate() {
+        let Note::Slot { chunk, place, valid, crc, .. } = note else { continue };
+        let is_same = |later: &Note| matches!(later, Note::Slot { chunk: c, .. } if c == chunk);
+        if notes[number + 1..].iter().any(is_same) {
+            continue;
         }
-        assert_eq!(Note::decode(&[9; LEN]), None);
-        assert_eq!(Note::decode(&[1; LEN - 1]), None);
+        bytes.resize(*valid as usize, 0);
+        let read = lower.read_at(*place, &mut bytes)?;
+        if read < bytes.len() || Some(crc32c::crc32c(&bytes)) != *crc {
+            return Ok(false);
+        }
     }
+    Ok(true)
 }

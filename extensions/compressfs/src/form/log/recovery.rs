@@ -12,13 +12,12 @@ use crate::format::log::{Chain, Commit, Item, Reader};
 
 impl Log {
     /// The log behind an image in `lower`, up to the last commit that holds, and what was noted
-    /// since by a process that died. Nothing is written:
-    /// what is torn is overwritten by and by.
+    /// since by processes that are gone. Nothing is written: what is torn is overwritten by and by.
     pub(crate) fn recover(lower: &dyn LowerFile, image: &Image) -> Result<Self> {
         let mut log = Self::new(image);
         let mut reader = Reader::new(lower, image.header())?;
-        // Commits wait here until a later one confirms them, so that few are kept at a time.
-        let mut waiting = VecDeque::new();
+        // Groups of commits wait here until a later one confirms them, so that few are kept at a time.
+        let (mut waiting, mut group) = (VecDeque::new(), Vec::new());
         let mut confirmed = 0;
         while let Some(item) = reader.next()? {
             let Item::Commit(commit) = item else {
@@ -26,21 +25,29 @@ impl Log {
             };
             // What a commit confirms was durable, even if the commit's own slots are torn.
             confirmed = commit.confirms.max(confirmed);
-            waiting.push_back((commit, reader.end(), reader.chain()));
-            let safe = waiting.iter().take_while(|(commit, ..)| commit.seq <= confirmed).count();
-            for commit in waiting.drain(..safe) {
+            let (seq, continues) = (commit.seq, commit.continues);
+            group.push((commit, reader.end(), reader.chain()));
+            if continues {
+                continue;
+            }
+            waiting.push_back((seq, std::mem::take(&mut group)));
+            let safe = waiting.iter().take_while(|(seq, _)| *seq <= confirmed).count();
+            for commit in waiting.drain(..safe).flat_map(|(_, group)| group) {
                 log.replay(commit, image.chunk_len());
             }
         }
-        for commit in waiting {
-            if !holds(lower, &commit.0)? {
+        // Bytes that are not what was committed are no better for a note of the same write.
+        let mut is_damaged = false;
+        for (_, group) in waiting {
+            if !all_hold(lower, &group)? {
+                is_damaged = true;
                 break;
             }
-            log.replay(commit, image.chunk_len());
+            group.into_iter().for_each(|commit| log.replay(commit, image.chunk_len()));
         }
         log.confirmed = confirmed;
         log.durable = Arc::new(AtomicU64::new(confirmed));
-        log.take_notes(lower, image.chunk_len())?;
+        log.take_notes(lower, image.chunk_len(), is_damaged)?;
         log.has_tail = lower.len()? > log.end;
         Ok(log)
     }
@@ -53,12 +60,29 @@ impl Log {
         }
         for record in &commit.slots {
             let covered = record.len;
-            let slot = Slot { place: record.place, valid: record.len, covered, told: commit.seq };
+            let slot = Slot {
+                place: record.place,
+                valid: record.len,
+                covered,
+                told: commit.seq,
+                // Bytes under a confirmed commit may have changed since.
+                crc: None,
+                is_noted: true,
+            };
             self.slots.insert(record.chunk, slot);
         }
         self.mark_told(commit.seq);
         (self.end, self.chain) = (end, chain);
     }
+}
+
+fn all_hold(lower: &dyn LowerFile, group: &[(Commit, u64, Chain)]) -> Result<bool> {
+    for (commit, ..) in group {
+        if !holds(lower, commit)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// True if the slots that a commit tells of are what they were when it was made.

@@ -49,6 +49,7 @@ fn seeds() -> Vec<Vec<u8>> {
             image.extend(text(4096));
             let slots = vec![SlotRecord { chunk: 0, place, len: 4096, crc: 1 }];
             let commit = Commit {
+                continues: false,
                 seq: 1,
                 len: 4096,
                 confirms: 0,

@@ -17,7 +17,7 @@ impl Written {
     fn new() -> Self {
         let mut bytes = build(Algorithm::Zstd(3), CHUNK_LEN, &text(9000));
         let header = *open(&file(&bytes)).unwrap().unwrap().header();
-        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT as usize), 0);
+        bytes.resize(header.items_start() as usize, 0);
         Self { bytes, header, chain: header.chain(), items: Vec::new() }
     }
 
@@ -42,13 +42,28 @@ impl Written {
     fn sample() -> Self {
         let mut log = Self::new();
         let slots = vec![log.slot(1, 2), log.slot(1, 0)];
-        log.commit(Commit { seq: 1, len: 12_288, confirms: 0, slots, erased: vec![1..2, 4..9] });
+        log.commit(Commit {
+            seq: 1,
+            len: 12_288,
+            confirms: 0,
+            continues: false,
+            slots,
+            erased: vec![1..2, 4..9],
+        });
         let slots = vec![log.slot(2, 77); 300];
-        log.commit(Commit { seq: 2, len: 400_000, confirms: 1, slots, erased: Vec::new() });
+        log.commit(Commit {
+            seq: 2,
+            len: 400_000,
+            confirms: 1,
+            continues: true,
+            slots,
+            erased: Vec::new(),
+        });
         log.commit(Commit {
             seq: 3,
             len: 0,
             confirms: 2,
+            continues: false,
             slots: Vec::new(),
             erased: std::iter::once(0..77).collect(),
         });
@@ -86,7 +101,7 @@ fn a_log_is_read_as_it_was_written() {
 fn a_flipped_bit_ends_the_log_before_its_item() {
     let mut log = Written::sample();
     let ends = log.ends();
-    let start = log.header.image_len.next_multiple_of(ALIGNMENT) as usize;
+    let start = log.header.items_start() as usize;
     for at in (start..log.bytes.len()).step_by(5) {
         log.bytes[at] ^= 1 << (at % 8);
         let item = ends.iter().filter(|end| **end <= at as u64).count();
@@ -127,7 +142,8 @@ fn the_log_of_another_image_is_not_read() {
 fn a_commit_that_says_what_cannot_be_ends_the_log() {
     let place = Written::new().bytes.len() as u64 + ALIGNMENT;
     let good = SlotRecord { chunk: 1, place, len: 10, crc: 0 };
-    let commit = |slots, erased| Commit { seq: 1, len: 9, confirms: 0, slots, erased };
+    let commit =
+        |slots, erased| Commit { seq: 1, len: 9, confirms: 0, continues: false, slots, erased };
     let slots = |slot| commit(vec![slot], Vec::new());
     let erased = |start, end| commit(Vec::new(), vec![std::ops::Range { start, end }]);
     let bad = [

@@ -1,8 +1,11 @@
 //! One file of the disk.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
-use hsci_extension::{Credentials, Errno, Error, FileId, Ino, LowerFile, Result, Times, Whence};
+use hsci_extension::{
+    Credentials, Errno, Error, FileId, Ino, Lifetime, LowerFile, Result, Times, Whence,
+};
 
 use super::{Carried, Change, Covers, Disk, Event, PAGE, clock, time};
 
@@ -22,6 +25,7 @@ impl DiskFile {
 impl LowerFile for DiskFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let mut state = self.disk.0.lock();
+        state.reads += 1;
         let failed = state.look().err();
         // A read that fails may have filled a part of the buffer.
         let usable = if failed.is_some() { buffer.len() / 2 } else { buffer.len() };
@@ -112,23 +116,29 @@ impl LowerFile for DiskFile {
         self.change(Change::Times { ino: self.ino, accessed, modified })
     }
 
-    fn note(&self, about: u64, note: &[u8]) {
+    fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let mut state = self.disk.0.lock();
-        if !state.is_over() {
-            state.notes.entry((self.ino, about)).or_default().extend_from_slice(note);
-        }
+        state.look()?;
+        Ok(state.inode(self.ino)?.xattrs.get(OsStr::new(name)).cloned())
     }
 
-    fn notes(&self, about: u64) -> Vec<u8> {
-        let state = self.disk.0.lock();
-        state.notes.get(&(self.ino, about)).cloned().unwrap_or_default()
+    fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.change(Change::Attribute {
+            ino: self.ino,
+            name: name.into(),
+            value: Some(value.to_vec()),
+        })
     }
 
-    fn drop_notes(&self, about: u64) {
-        let mut state = self.disk.0.lock();
-        if !state.is_over() {
-            state.notes.remove(&(self.ino, about));
+    fn remove_attribute(&self, name: &str) -> Result<()> {
+        if self.attribute(name)?.is_none() {
+            return Err(Error::NoAttribute);
         }
+        self.change(Change::Attribute { ino: self.ino, name: name.into(), value: None })
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        self.disk.0.lock().lifetime
     }
 
     fn id(&self) -> Result<FileId> {

@@ -129,7 +129,10 @@ impl Platter {
                 _ => {}
             }
         }
-        state.notes.clear();
+        // Either the power was cut, or the device was pulled while the machine ran on.
+        state.lifetime.mount += 1;
+        state.lifetime.machine += u64::from(parts.len().is_multiple_of(2));
+        state.cuts += 1;
         state.forget_unreachable();
         (state.calls, state.fate) = (0, super::Fate::default());
         Disk::of(state)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use hsci_extension::{Errno, Error, FileId, FileKind, Ino, LowerFile, Result, Store};
+use hsci_extension::{Errno, Error, FileId, FileKind, Ino, LowerFile, Reopened, Result, Store};
 
 use super::{Change, Covers, Disk, Event, PAGE, Pages, STORE};
 
@@ -13,6 +13,16 @@ impl Disk {
         state.begin()?;
         state.record(Event::Sync(covers));
         Ok(())
+    }
+
+    fn find_again(&self, id: &FileId) -> Result<Arc<dyn LowerFile>> {
+        let ino = u64::from_le_bytes(id.0[..].try_into().expect("ids of this disk have 8 bytes"));
+        let mut state = self.0.lock();
+        state.look()?;
+        if state.links(ino) == 0 {
+            return Err(Error::Lower(Errno::STALE));
+        }
+        Ok(self.lower(Ino(ino)))
     }
 }
 
@@ -32,6 +42,13 @@ impl Store for Disk {
             }
         };
         Ok(self.lower(Ino(ino)))
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>> {
+        if self.0.lock().find(STORE, &OsString::from(name)).is_ok() {
+            return Err(Errno::EXIST.into());
+        }
+        self.open(name, true)
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -75,13 +92,13 @@ impl Store for Disk {
         })
     }
 
-    fn reopen(&self, id: &FileId) -> Result<Arc<dyn LowerFile>> {
-        let ino = u64::from_le_bytes(id.0[..].try_into().expect("ids of this disk have 8 bytes"));
-        let mut state = self.0.lock();
-        state.look()?;
-        if state.links(ino) == 0 {
-            return Err(Error::Lower(Errno::STALE));
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
+        for (place, id) in ids.iter().enumerate() {
+            visit(place, self.find_again(id));
         }
-        Ok(self.lower(Ino(ino)))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.lock().cuts
     }
 }

@@ -1,0 +1,214 @@
+//! The mounts of this program in the kernel's mount table.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::io::Errno;
+
+use crate::failure::{Exit, Failure};
+
+/// Type of the mounts, as the table shows it.
+pub(crate) const TYPE: &str = "fuse.hsci";
+const TABLE: &str = "/proc/self/mountinfo";
+
+/// The number of a mount's device, which no other file system has at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Always 0 for mounts of FUSE.
+    pub major: u32,
+    /// Also the number of the connection in `/sys/fs/fuse/connections`.
+    pub minor: u32,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its number in the table.
+    pub id: u64,
+    /// Its device.
+    pub device: Device,
+    /// Where it is.
+    pub dir: PathBuf,
+    /// The lower directory, as the table names it.
+    pub lower: PathBuf,
+    /// The user who mounted it.
+    pub user: u32,
+}
+
+/// A line of the table.
+pub(crate) struct Line {
+    pub(crate) id: u64,
+    pub(crate) device: Device,
+    /// Which part of the file system is mounted.
+    pub(crate) root: PathBuf,
+    pub(crate) dir: PathBuf,
+    pub(crate) kind: String,
+    lower: PathBuf,
+    user: u32,
+}
+
+/// All mounts of this program that the calling process can see.
+pub fn all() -> Result<Vec<Mounted>, Failure> {
+    let own = lines()?.into_iter().filter(|line| line.kind == TYPE);
+    Ok(own.map(Mounted::from).collect())
+}
+
+impl From<Line> for Mounted {
+    fn from(Line { id, device, dir, lower, user, .. }: Line) -> Self {
+        Self { id, device, dir, lower, user }
+    }
+}
+
+/// All mounts that the calling process can see.
+pub(crate) fn lines() -> Result<Vec<Line>, Failure> {
+    let text = std::fs::read(TABLE)
+        .map_err(|error| Failure::new(Exit::Internal, format!("{TABLE}: {error}")))?;
+    Ok(parse(&text))
+}
+
+/// The mount at a directory, if it is the topmost there and one of ours.
+pub fn find(dir: &Path) -> Result<Option<Mounted>, Failure> {
+    let Ok(place) = Place::open(dir) else { return Ok(None) };
+    Ok(place.mount()?.filter(|mounted| Some(&mounted.dir) == place.path().as_ref()))
+}
+
+/// The device of the topmost mount of this program that the table has at a place.
+pub(crate) fn find_by_name(dir: &Path) -> Option<Device> {
+    all().ok()?.into_iter().rev().find(|mounted| mounted.dir == dir).map(|mounted| mounted.device)
+}
+
+/// The mount that a path lies in; an error is that of looking it up.
+pub fn containing(path: &Path) -> Result<Option<Mounted>, Errno> {
+    let place = Place::open(path)?;
+    place.mount().map_err(|_| Errno::IO)
+}
+
+/// What a path leads to, opened without asking its file system anything.
+struct Place(OwnedFd);
+
+impl Place {
+    fn open(path: &Path) -> Result<Self, Errno> {
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map(Self)
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd())).ok()
+    }
+
+    fn mount(&self) -> Result<Option<Mounted>, Failure> {
+        let Some(id) = mount_id(&self.0) else { return Ok(None) };
+        Ok(all()?.into_iter().find(|mounted| mounted.id == id))
+    }
+}
+
+/// The number, in the table of mounts, of the mount that a descriptor refers to.
+pub(crate) fn mount_id(descriptor: impl AsFd) -> Option<u64> {
+    let number = descriptor.as_fd().as_raw_fd();
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
+
+/// The number of the topmost mount at a name in a directory, without asking its server.
+pub(crate) fn id_at(directory: impl AsFd, name: &OsStr) -> Result<u64, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(directory, name, flags, StatxFlags::MNT_ID)?;
+    match stat.stx_mask & StatxFlags::MNT_ID.bits() {
+        // A kernel before 5.8.
+        0 => Err(Errno::OPNOTSUPP),
+        _ => Ok(stat.stx_mnt_id),
+    }
+}
+
+/// The process that holds a lock of flock(2) on an open file, as the kernel says, and since when it
+/// runs, in seconds since 1970.
+pub(crate) fn lock_holder(file: impl AsFd) -> Option<(u32, u64)> {
+    let stat = rustix::fs::fstat(file).ok()?;
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let inode = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        (fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&inode.as_str()))
+            .then(|| fields[4].parse().ok())?
+    })?;
+    Some((pid, since(pid)?))
+}
+
+/// When a process was started, in seconds since 1970.
+fn since(pid: u32) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let started = File::open(format!("/proc/{pid}")).ok()?.metadata().ok()?.ctime();
+    started.try_into().ok()
+}
+
+/// Lines of proc_pid_mountinfo(5).
+fn parse(table: &[u8]) -> Vec<Line> {
+    table.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<Line> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let mut text = || std::str::from_utf8(fields.next()?).ok();
+    let id = text()?.parse().ok()?;
+    let _parent = text()?;
+    let (major, minor) = text()?.split_once(':')?;
+    let device = Device { major: major.parse().ok()?, minor: minor.parse().ok()? };
+    let (root, dir) = (unescape(fields.next()?), unescape(fields.next()?));
+    let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+    let kind = String::from_utf8_lossy(rest.next()?).into_owned();
+    let lower = unescape(rest.next()?);
+    let options = String::from_utf8_lossy(rest.next()?);
+    let user = options.split(',').find_map(|option| option.strip_prefix("user_id="));
+    let user = user.and_then(|user| user.parse().ok()).unwrap_or(u32::MAX);
+    Some(Line { id, device, root, dir, kind, lower, user })
+}
+
+/// Space, tab, newline and backslash stand as a backslash and three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut parts = field.split(|byte| *byte == b'\\');
+    let mut path = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(part.len().min(3));
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        path.extend(u8::from_str_radix(digits, 8).ok());
+        path.extend(rest);
+    }
+    PathBuf::from(OsString::from_vec(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_mount_table() {
+        let table =
+            b"36 35 0:57 / /mnt\\040a rw,noatime master:1 - fuse.hsci /srv/a\\134b rw,user_id=7\n\
+            37 35 98:0 / /other rw - ext4 /dev/sda rw\nbroken\n";
+        let expected = Mounted {
+            id: 36,
+            device: Device { major: 0, minor: 57 },
+            dir: "/mnt a".into(),
+            lower: "/srv/a\\b".into(),
+            user: 7,
+        };
+        let lines = parse(table);
+        assert_eq!(lines.iter().map(|line| line.kind.as_str()).collect::<Vec<_>>(), [TYPE, "ext4"]);
+        assert_eq!(lines.into_iter().next().map(Mounted::from), Some(expected));
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_known_from_the_kernel() {
+        use rustix::fs::{FlockOperation, flock};
+        let file = tempfile::tempfile().expect("a file");
+        assert_eq!(lock_holder(&file), None);
+        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("a lock");
+        let (pid, since) = lock_holder(&file).expect("a holder");
+        assert_eq!(pid, std::process::id());
+        assert!(since > 1_600_000_000, "{since}");
+    }
+}

@@ -1,0 +1,93 @@
+//! What a worker may do: as little as serving a directory takes.
+//!
+//! A worker parses what users wrote, and runs an extension's code. Whoever takes it over is to find the
+//! lower directory and the requests of its mount, and nothing else of the machine. What
+//! serving does not take, and an extension does not ask for ([`Needs`]), a worker gives up after it was started and before
+//! it reads the first byte of the store.
+
+pub(crate) mod broker;
+pub(crate) mod callers;
+mod calls;
+mod capabilities;
+pub(crate) mod files;
+
+use std::os::fd::OwnedFd;
+
+use hsci_extension::Needs;
+use hsci_protocol::status::SandboxStatus;
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
+};
+use rustix::thread::{CapabilitySet, set_no_new_privs};
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sandbox {
+    needs: Needs,
+    /// What could not be given up, and why.
+    kept: Vec<String>,
+}
+
+impl Sandbox {
+    /// Confines this process, which must have one thread, to the lower directory that is open here and has
+    /// to stay so. What fails is logged and kept, for a mount
+    /// that works is worth more than none on a kernel that lacks something.
+    pub(crate) fn enter(needs: &[Needs], lower: &OwnedFd) -> Result<Self, String> {
+        let needs = sum(needs);
+        let capabilities = capabilities::NEEDED | named(&needs)?;
+        let mut kept = Vec::new();
+        let mut step = |what: &str, outcome: Result<(), String>| {
+            if let Err(why) = outcome {
+                log::warn!("the worker keeps {what}: {why}");
+                kept.push(format!("{what}: {why}"));
+            }
+        };
+        let text = |errno: rustix::io::Errno| errno.to_string();
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        step("core dumps", setrlimit(Resource::Core, none).map_err(text));
+        if !needs.files && !needs.programs {
+            let left =
+                if geteuid().is_root() { files::leave_all_others().map_err(text) } else { Ok(()) };
+            step("the machine's files", left);
+        }
+        step("capabilities", capabilities::keep(capabilities).map_err(text));
+        step("set-user-id programs", set_no_new_privs(true).map_err(text));
+        let behavior = DumpableBehavior::NotDumpable;
+        step("a memory that debuggers read", set_dumpable_behavior(behavior).map_err(text));
+        step("all system calls", calls::limit(&needs, lower));
+        Ok(Self { needs, kept })
+    }
+
+    /// For `hsci status`.
+    pub(crate) fn status(&self) -> SandboxStatus {
+        SandboxStatus { needs: words(&self.needs), kept: self.kept.clone() }
+    }
+}
+
+/// Needs as people and other programs read them.
+pub(crate) fn words(needs: &Needs) -> Vec<String> {
+    needs.words().map(str::to_owned).collect()
+}
+
+/// The needs of all extensions of a stack.
+fn sum(needs: &[Needs]) -> Needs {
+    let any = |needed: fn(&Needs) -> bool| needs.iter().any(needed);
+    let mut capabilities: Vec<_> =
+        needs.iter().flat_map(|needs| needs.capabilities).copied().collect();
+    capabilities.sort_unstable();
+    capabilities.dedup();
+    Needs {
+        files: any(|needs| needs.files),
+        network: any(|needs| needs.network),
+        programs: any(|needs| needs.programs),
+        // A process enters one sandbox.
+        capabilities: capabilities.leak(),
+    }
+}
+
+fn named(needs: &Needs) -> Result<CapabilitySet, String> {
+    needs.capabilities.iter().try_fold(CapabilitySet::empty(), |set, name| {
+        let one = CapabilitySet::from_name(name);
+        one.map(|one| set | one).ok_or_else(|| format!("there is no capability `{name}`"))
+    })
+}

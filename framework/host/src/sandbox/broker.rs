@@ -1,0 +1,282 @@
+//! What the supervisor does for a worker that may not do it itself: it looks into `/proc` for who calls,
+//! and handles attributes that belong to the kernel.
+//!
+//! A worker with `CAP_SYS_PTRACE`, or with other processes' files in `/proc` at hand, could become any
+//! of them, and `CAP_SYS_ADMIN` is nearly all of root. Both kinds of questions are rare: callers are
+//! looked up where a policy asks for more than their user and the kernel does not say, attributes
+//! where root sets them.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::fs::XattrFlags;
+use rustix::io::{Errno, Result};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::callers::{Caller, Wanted, look_up};
+
+/// The largest value of an attribute, and a head.
+const MOST: usize = (64 << 10) + 1024;
+/// How long an answer may take, and for how long nothing is asked after one has not come.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
+const TIME_OF_SILENCE: Duration = Duration::from_secs(10);
+
+/// Name spaces of attributes in which only `CAP_SYS_ADMIN` may write.
+const KERNEL_NAMES: [&[u8]; 2] = [b"trusted.", b"security."];
+
+/// A question; the value of an attribute follows it, and a descriptor of the file comes with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Question {
+    Caller { process: u32, wanted: Wanted },
+    GetXattr { name: Vec<u8> },
+    SetXattr { name: Vec<u8>, flags: u32 },
+    RemoveXattr { name: Vec<u8> },
+    ListXattrs,
+}
+
+/// What stands before the bytes of an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Head {
+    /// The number of the question.
+    number: u64,
+    outcome: std::result::Result<(), i32>,
+}
+
+/// True for attributes that a worker leaves to its supervisor.
+pub(crate) fn is_kernels(name: &[u8]) -> bool {
+    KERNEL_NAMES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The supervisor's side for one worker: answers until the worker is gone. Returns the worker's end.
+pub(crate) fn open() -> std::io::Result<OwnedFd> {
+    let kind = SocketType::SEQPACKET;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    std::thread::Builder::new().name("broker".to_owned()).spawn(move || serve(&ours))?;
+    Ok(theirs)
+}
+
+fn serve(socket: &OwnedFd) {
+    let mut buffer = vec![0; MOST];
+    while let Ok((len @ 1.., file)) = receive(socket, &mut buffer) {
+        let Some(((number, question), value)) = parse::<(u64, Question)>(&buffer[..len]) else {
+            log::warn!("a worker asks for something that is not known here");
+            return;
+        };
+        let outcome = answer(question, value, file.as_ref());
+        let head =
+            Head { number, outcome: outcome.as_ref().map(drop).map_err(|e| e.raw_os_error()) };
+        if send(socket, &head, &outcome.unwrap_or_default(), None).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(question: Question, value: &[u8], file: Option<&OwnedFd>) -> Result<Vec<u8>> {
+    let path = || file.map(|file| format!("/proc/self/fd/{}", file.as_raw_fd())).ok_or(Errno::BADF);
+    let checked = |name: Vec<u8>| if is_kernels(&name) { Ok(name) } else { Err(Errno::PERM) };
+    match question {
+        Question::Caller { process, wanted } => {
+            let caller = look_up(process, wanted).ok_or(Errno::SRCH)?;
+            serde_json::to_vec(&caller).map_err(|_| Errno::INVAL)
+        }
+        Question::SetXattr { name, flags } => {
+            let flags = XattrFlags::from_bits_truncate(flags);
+            rustix::fs::setxattr(path()?, checked(name)?, value, flags).map(|()| Vec::new())
+        }
+        Question::GetXattr { name } => {
+            let mut value = Vec::with_capacity(64 << 10);
+            let space = rustix::buffer::spare_capacity(&mut value);
+            rustix::fs::getxattr(path()?, checked(name)?, space).map(|_| value)
+        }
+        Question::RemoveXattr { name } => {
+            rustix::fs::removexattr(path()?, checked(name)?).map(|()| Vec::new())
+        }
+        Question::ListXattrs => {
+            let mut names = Vec::with_capacity(64 << 10);
+            let space = rustix::buffer::spare_capacity(&mut names);
+            rustix::fs::listxattr(path()?, space).map(|_| names)
+        }
+    }
+}
+
+/// The worker's side.
+#[derive(Debug)]
+struct Asking {
+    socket: OwnedFd,
+    number: u64,
+    /// When the supervisor has last not answered.
+    silent: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+/// A process has one supervisor or none.
+static SUPERVISOR: OnceLock<Mutex<Asking>> = OnceLock::new();
+
+/// From now on the supervisor at the other end is asked for what this process may not do.
+pub(crate) fn connect(socket: OwnedFd) -> std::io::Result<()> {
+    set_socket_timeout(&socket, Timeout::Recv, Some(TIME_TO_ANSWER))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(TIME_TO_ANSWER))?;
+    let asking = Asking { socket, number: 0, silent: None, buffer: vec![0; MOST] };
+    let _ = SUPERVISOR.set(Mutex::new(asking));
+    Ok(())
+}
+
+/// Who calls, as far as that is wanted; nothing if something of it cannot be found out.
+pub(crate) fn caller(process: u32, wanted: Wanted) -> Option<Caller> {
+    match ask(&Question::Caller { process, wanted }, &[], None) {
+        Some(answer) => serde_json::from_slice(&answer.ok()?).ok(),
+        None => look_up(process, wanted),
+    }
+}
+
+/// The supplementary groups of a caller; none if it is gone or is nobody in particular.
+pub(crate) fn groups(process: u32) -> Vec<u32> {
+    let wanted = Wanted { groups: true, ..Wanted::default() };
+    caller(process, wanted).map(|caller| caller.groups).unwrap_or_default()
+}
+
+/// Sets an attribute of the kernel's; nothing where this process has no supervisor. So with the others.
+pub(crate) fn set_xattr(
+    file: BorrowedFd<'_>,
+    name: &[u8],
+    value: &[u8],
+    flags: XattrFlags,
+) -> Option<Result<()>> {
+    let question = Question::SetXattr { name: name.to_owned(), flags: flags.bits() };
+    ask(&question, value, Some(file)).map(|answer| answer.map(drop))
+}
+
+pub(crate) fn xattr(file: BorrowedFd<'_>, name: &[u8]) -> Option<Result<Vec<u8>>> {
+    ask(&Question::GetXattr { name: name.to_owned() }, &[], Some(file))
+}
+
+pub(crate) fn remove_xattr(file: BorrowedFd<'_>, name: &[u8]) -> Option<Result<()>> {
+    let question = Question::RemoveXattr { name: name.to_owned() };
+    ask(&question, &[], Some(file)).map(|answer| answer.map(drop))
+}
+
+/// Names of all attributes, each ended by 0.
+pub(crate) fn xattrs(file: BorrowedFd<'_>) -> Option<Result<Vec<u8>>> {
+    ask(&Question::ListXattrs, &[], Some(file))
+}
+
+fn ask(question: &Question, value: &[u8], file: Option<BorrowedFd<'_>>) -> Option<Result<Vec<u8>>> {
+    let mut asking = SUPERVISOR.get()?.lock();
+    if asking.silent.is_some_and(|since| since.elapsed() < TIME_OF_SILENCE) {
+        return Some(Err(Errno::PERM));
+    }
+    let answer = asking.ask(question, value, file);
+    // What keeps the worker from doing it itself is the answer to give if nobody else does it.
+    let lost = matches!(answer, Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET));
+    asking.silent = lost.then(Instant::now);
+    Some(if lost { Err(Errno::PERM) } else { answer })
+}
+
+impl Asking {
+    fn ask(
+        &mut self,
+        question: &Question,
+        value: &[u8],
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<Vec<u8>> {
+        self.number += 1;
+        send(&self.socket, &(self.number, question), value, file)?;
+        loop {
+            let (len, _) = receive(&self.socket, &mut self.buffer)?;
+            if len == 0 {
+                return Err(Errno::PIPE);
+            }
+            let (head, bytes) = parse::<Head>(&self.buffer[..len]).ok_or(Errno::INVAL)?;
+            // Others are answers to questions that were given up.
+            if head.number == self.number {
+                return head.outcome.map(|()| bytes.to_vec()).map_err(Errno::from_raw_os_error);
+            }
+        }
+    }
+}
+
+/// One message: a line of JSON, bytes, and a descriptor.
+fn send(
+    socket: &OwnedFd,
+    head: &impl Serialize,
+    bytes: &[u8],
+    file: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    let mut line = serde_json::to_vec(head).map_err(|_| Errno::INVAL)?;
+    line.push(b'\n');
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let files = file.map(|file| [file]);
+    if let Some(files) = &files {
+        ancillary.push(SendAncillaryMessage::ScmRights(files));
+    }
+    let parts = [IoSlice::new(&line), IoSlice::new(bytes)];
+    rustix::io::retry_on_intr(|| sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL))
+        .map(drop)
+}
+
+/// The length of the next message, and the descriptor that came with it; 0 when the other end is gone.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        let parts = &mut [IoSliceMut::new(buffer)];
+        recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let file = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    Ok((received.bytes, file))
+}
+
+fn parse<T: DeserializeOwned>(message: &[u8]) -> Option<(T, &[u8])> {
+    let end = message.iter().position(|byte| *byte == b'\n')?;
+    Some((serde_json::from_slice(&message[..end]).ok()?, &message[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn asking() -> Asking {
+        let socket = open().expect("a socket");
+        Asking { socket, number: 0, silent: None, buffer: vec![0; MOST] }
+    }
+
+    #[test]
+    fn a_caller_is_looked_up_as_far_as_wanted() {
+        let wanted = Wanted { command: true, ..Wanted::default() };
+        let process = std::process::id();
+        let question = Question::Caller { process, wanted };
+        let answer = asking().ask(&question, &[], None).expect("an answer");
+        let caller: Caller = serde_json::from_slice(&answer).expect("a caller");
+        assert_eq!(Some(caller), look_up(process, wanted));
+        let gone = Question::Caller { process: u32::MAX, wanted };
+        assert_eq!(asking().ask(&gone, &[], None), Err(Errno::SRCH));
+    }
+
+    #[test]
+    fn only_attributes_of_the_kernel_are_handled() {
+        let file = tempfile::tempfile().expect("a file");
+        for name in ["user.a", "system.posix_acl_access", "securitya", ""] {
+            let name = name.as_bytes().to_owned();
+            let question = Question::SetXattr { name, flags: 0 };
+            assert_eq!(asking().ask(&question, b"x", Some(file.as_fd())), Err(Errno::PERM));
+        }
+        let question = Question::SetXattr { name: b"trusted.a".to_vec(), flags: 0 };
+        assert_eq!(asking().ask(&question, b"x", None), Err(Errno::BADF));
+    }
+}

@@ -1,0 +1,104 @@
+//! Who makes a call, as `/proc` says it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+/// What is to be found out about a caller.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each thing that may be wanted")]
+pub(crate) struct Wanted {
+    pub(crate) groups: bool,
+    pub(crate) executable: bool,
+    pub(crate) command: bool,
+    pub(crate) cgroup: bool,
+    pub(crate) pid_namespace: bool,
+    #[serde(default)]
+    pub(crate) capabilities: bool,
+}
+
+/// What was wanted, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Caller {
+    pub(crate) groups: Vec<u32>,
+    pub(crate) executable: Vec<u8>,
+    pub(crate) command: Vec<u8>,
+    pub(crate) cgroup: Vec<u8>,
+    pub(crate) pid_namespace: u32,
+    /// The effective ones, as bits.
+    #[serde(default)]
+    pub(crate) capabilities: u64,
+}
+
+/// Looks into `/proc`; nothing if something that is wanted cannot be known.
+pub(super) fn look_up(process: u32, wanted: Wanted) -> Option<Caller> {
+    let place = |name: &str| (process != 0).then(|| format!("/proc/{process}/{name}"));
+    let mut caller = Caller::default();
+    if wanted.groups {
+        caller.groups = groups(&fs::read_to_string(place("status")?).ok()?)?;
+    }
+    if wanted.executable {
+        caller.executable = executable(&place("exe")?)?;
+    }
+    if wanted.command {
+        caller.command = fs::read(place("comm")?).ok()?;
+        caller.command.pop();
+    }
+    if wanted.cgroup {
+        caller.cgroup = cgroup(&fs::read(place("cgroup")?).ok()?)?;
+    }
+    if wanted.pid_namespace {
+        caller.pid_namespace = fs::metadata(place("ns/pid")?).ok()?.ino() as u32;
+    }
+    if wanted.capabilities {
+        caller.capabilities = capabilities(&fs::read_to_string(place("status")?).ok()?)?;
+    }
+    Some(caller)
+}
+
+fn capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn groups(status: &str) -> Option<Vec<u32>> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Groups:"))?;
+    line.split_whitespace().map(|group| group.parse().ok()).collect()
+}
+
+fn executable(link: &str) -> Option<Vec<u8>> {
+    const DELETED: &[u8] = b" (deleted)";
+    let mut path = fs::read_link(link).ok()?.into_os_string().into_vec();
+    if path.ends_with(DELETED) && fs::metadata(link).is_ok_and(|meta| meta.nlink() == 0) {
+        path.truncate(path.len() - DELETED.len());
+    }
+    // The path is one of the caller's own mount namespace, where anybody can mount anything over it.
+    let file = fs::metadata(link).ok()?;
+    let is_here = |here: fs::Metadata| (here.dev(), here.ino()) == (file.dev(), file.ino());
+    let is_machine_s = fs::metadata(OsStr::from_bytes(&path)).is_ok_and(is_here);
+    Some(if is_machine_s || file.nlink() == 0 { path } else { Vec::new() })
+}
+
+fn cgroup(text: &[u8]) -> Option<Vec<u8>> {
+    text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::")).map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_known_by_what_proc_says() {
+        let own = format!("/proc/{}/exe", std::process::id());
+        let executable = executable(&own).expect("an executable");
+        let expected = std::env::current_exe().expect("this program").into_os_string().into_vec();
+        assert_eq!(executable, expected);
+        assert_eq!(groups("Uid:\t1\nGroups:\t4 24 \nNgid: 0\n"), Some(vec![4, 24]));
+        assert_eq!(groups("Uid:\t1\n"), None);
+        assert_eq!(capabilities("Uid:\t1\nCapEff:\t0000000000000011\n"), Some(0x11));
+        assert_eq!(cgroup(b"1:cpu:/x\n0::/a/b\n"), Some(b"/a/b".to_vec()));
+    }
+}

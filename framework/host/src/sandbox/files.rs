@@ -1,0 +1,87 @@
+//! Files: a worker reaches the lower directory and nothing else by any name.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Result;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    mount_change, move_mount, open_tree, unmount,
+};
+use rustix::process::geteuid;
+
+use crate::sys::mounts::{own_mount_table, restrict};
+
+/// Where `/proc/self/fd/N` leads from: system calls without a descriptor argument reach an inode so.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// Opens a directory once more, on a mount of its own that is in no mount table: what is mounted below
+/// the directory is not in it, `..` does not leave it, and its devices and programs cannot be used.
+/// Without `CAP_SYS_ADMIN`, on the same mount.
+pub(crate) fn apart(directory: impl AsFd) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match mount_of(directory.as_fd()) {
+        // The mount lives for as long as something in it is open.
+        Ok(mount) => openat(&mount, ".", flags, Mode::empty()),
+        Err(errno) => {
+            if geteuid().is_root() {
+                log::warn!("the lower directory is not on a mount of its own: {errno}");
+            }
+            openat(directory, ".", flags, Mode::empty())
+        }
+    }
+}
+
+fn mount_of(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(directory, "", flags)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    restrict(&mount, attributes)?;
+    Ok(mount)
+}
+
+/// Moves this process, which must have one thread, into a mount namespace with nothing in it but the
+/// list of its own descriptors. Descriptors of directories stay usable, with everything that can be
+/// reached from them.
+pub(super) fn leave_all_others() -> Result<()> {
+    own_mount_table()?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let empty = empty_file_system()?;
+    let here = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&empty, "", CWD, "/", here)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    // The files of other processes would lead out: to their root directory, or into their memory.
+    let descriptors = open_tree(CWD, DESCRIPTORS, flags)?;
+    let mut place = String::new();
+    for name in DESCRIPTORS.split('/').skip(1) {
+        place = format!("{place}{}{name}", if place.is_empty() { "" } else { "/" });
+        mkdirat(&empty, &place, Mode::from_raw_mode(0o555))?;
+    }
+    move_mount(&descriptors, "", &empty, &*place, here)?;
+    restrict(
+        &empty,
+        MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )?;
+    // The old root comes to lie on the new one, and is taken off there.
+    rustix::process::fchdir(&empty)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")
+}
+
+fn empty_file_system() -> Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in [("size", "4096"), ("nr_inodes", "8"), ("mode", "0555")] {
+        fsconfig_set_string(&context, name, value)?;
+    }
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}

@@ -1,0 +1,219 @@
+//! Making a mount, and going on until it has ended.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hsci_extension::options::Options;
+use hsci_protocol::failure::{Exit, Failure};
+use hsci_protocol::mount::{Death, Job, MountOption, MountRequest, Start};
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use super::desk::Desk;
+use super::fence::Fence;
+use super::listener::Listener;
+use super::paths::Places;
+use super::policy::PolicyLine;
+use super::serving::Serving;
+use super::starting::Starts;
+use super::traces::Traces;
+use super::worker::{Lasting, Program, Worker};
+use super::workers::Workers;
+use super::{KernelSide, internal, kernel, notify, paths, store};
+use crate::control::mounts;
+use crate::lower::lifetime;
+use crate::place;
+use crate::program::HOST_OPTIONS;
+use crate::sandbox::files::apart;
+use crate::takeover::{self, DescriptorStore};
+
+/// A mount with the workers that serve it, one after the other.
+pub(super) struct Supervisor {
+    workers: Workers,
+    serving: Serving,
+    fence: Arc<Fence>,
+    signals: Handle,
+    /// Its socket goes with the mount.
+    _listener: Listener,
+    /// The lower directory in the mount table: its file system stays mounted.
+    _outside: OwnedFd,
+}
+
+/// What the signals of this process mean: at first that the start is called off, then that the mount
+/// is to end.
+type Obeying = Arc<Mutex<Option<Desk>>>;
+
+impl Supervisor {
+    /// Makes the mount. If that fails, nothing of it is left.
+    pub(super) fn begin(
+        job: &Job,
+        log: Option<PathBuf>,
+        side: KernelSide,
+    ) -> Result<Self, Failure> {
+        let starts = Starts::new(start_deadline(&job.request)?);
+        let obeying = Obeying::default();
+        let signals = obey(&starts, &obeying)?;
+        let limit = raise_descriptor_limit();
+        let program = Program::open(&job.program)?;
+        let Places { lower: outside, dir, request } = paths::open(&job.request)?;
+        let request = &request;
+        let lifetime = lifetime::find(&outside);
+        let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
+        lock(&lower, request)?;
+        let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
+        store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+        let takeover =
+            takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
+        let (policy, opens) = PolicyLine::new(side, &request.dir)?;
+        let fence = Fence::new(side.guardian, &lower)
+            .map_err(|errno| internal("the lower directory", &errno.into()))?;
+        let (descriptors, fence) = (DescriptorStore::new(limit), Arc::new(fence));
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let start = Start {
+            version: hsci_protocol::VERSION,
+            request: request.clone(),
+            supervisor_pid: std::process::id(),
+            since,
+            log: log.clone(),
+            workers: 0,
+            death: Death::Own,
+            unlinked: 0,
+            opens,
+            lifetime: (lifetime.machine, lifetime.mount),
+            finish: false,
+        };
+        let mut lasting = Lasting {
+            lower,
+            takeover,
+            descriptors,
+            policy: policy.clone(),
+            fence: Arc::clone(&fence),
+        };
+        let mut worker = Worker::start(&program, &mut lasting, &start, &starts)?;
+        let device = kernel::mount(request, &dir)?;
+        // It would keep the mount's directory, and what that lies on, in use.
+        drop(dir);
+        let serving = Serving::new();
+        let serve = || {
+            let link = worker.serve(device.as_fd(), &lasting)?;
+            policy.attach()?;
+            let mounted = mounts::find(&request.dir)?
+                .ok_or_else(|| Failure::new(Exit::Internal, "the mount has gone already"))?;
+            let process = worker.process().map_err(|error| internal("the worker", &error))?;
+            serving.begin(link, process, 1).map_err(|error| internal("the worker", &error))?;
+            let (request, serving) = (request.clone(), serving.clone());
+            let (device, fence, policy) = (mounted.device, Arc::clone(&fence), policy.clone());
+            let desk = Desk { request, device, since, log, serving, fence, policy };
+            Ok((Listener::start(&mounted, desk.clone())?, desk))
+        };
+        let (listener, desk) = match serve() {
+            Ok(served) => served,
+            Err(failure) => {
+                // Nobody can use it: there is nothing to wait for.
+                kernel::unmount(&request.dir, true)?;
+                return Err(failure);
+            }
+        };
+        traces.keep();
+        kernel::enlarge_readahead(&request.dir);
+        *obeying.lock() = Some(desk);
+        notify::ready();
+        let watched = serving.clone();
+        notify::keep_alive(move || {
+            let _ = watched.workers();
+        });
+        let shared = (starts, serving.clone());
+        let workers = Workers::new(program, lasting, device, start, worker, shared);
+        Ok(Self { workers, serving, fence, signals, _listener: listener, _outside: outside })
+    }
+
+    /// Returns when the mount has ended.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let ended = self.workers.run();
+        self.serving.end();
+        self.fence.end();
+        self.signals.close();
+        // A mount that nobody serves any more stays: what lies below its directory are the stored
+        // forms, and nobody is to take them for the files.
+        ended
+    }
+}
+
+/// Obeys signals from now on, until the handle is closed.
+fn obey(starts: &Starts, obeying: &Obeying) -> Result<Handle, Failure> {
+    let fail = |error: std::io::Error| internal("signals", &error);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fail)?;
+    let handle = signals.handle();
+    let (starts, obeying) = (starts.clone(), Arc::clone(obeying));
+    let obey = move || {
+        let mut asked_before = false;
+        for _ in signals.forever() {
+            let Some(desk) = obeying.lock().clone() else {
+                starts.call_off(Failure::new(Exit::Impossible, "its start was interrupted"));
+                continue;
+            };
+            // The second signal does not wait for those who still use the mount.
+            if let Err(failure) = desk.unmount(asked_before) {
+                log::warn!("{failure}");
+            }
+            asked_before = true;
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(obey).map_err(fail)?;
+    Ok(handle)
+}
+
+/// How long a worker may take to start.
+fn start_deadline(request: &MountRequest) -> Result<Duration, Failure> {
+    let ours = |name: &str| HOST_OPTIONS.iter().any(|spec| spec.name == name);
+    let given = request.options.iter().filter(|MountOption(name, _)| ours(name));
+    let given = given.map(|MountOption(name, value)| (name.as_str(), value.as_str()));
+    let options = Options::check(&HOST_OPTIONS, given);
+    options
+        .map(|options| options.time("start-deadline"))
+        .map_err(|complaint| Failure::new(Exit::Usage, complaint))
+}
+
+/// One descriptor is kept for each unlinked file that is in use. Returns how many there can be.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let holds = if raised.is_ok() { limit.maximum } else { limit.current };
+    holds.unwrap_or(u64::MAX)
+}
+
+fn lock(root: &OwnedFd, request: &MountRequest) -> Result<(), Failure> {
+    let lower = &request.lower;
+    let mut tries = 0;
+    while flock(root, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // After umount(8) the host that served it finishes its work, and then lets go.
+        let mounted = mounts::all()?.iter().any(|mounted| mounted.lower == *lower);
+        if mounted || tries == LOCK_TRIES {
+            return Err(in_use(request, root));
+        }
+        tries += 1;
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Ok(())
+}
+
+/// Who serves a lower directory already, and since when.
+fn in_use(request: &MountRequest, root: &OwnedFd) -> Failure {
+    let by = mounts::lock_holder(root).map_or_else(String::new, |(pid, since)| {
+        let since = UNIX_EPOCH + Duration::from_secs(since);
+        let age = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
+        format!(" by process {pid}, which was started {age} s ago")
+    });
+    let lower = request.lower.display();
+    let text = format!("{lower}: served already{by}; unmount that first, or end the process");
+    Failure::new(Exit::InUse, text)
+}
+
+/// How often, and after what time, the lock of a lower directory is tried that is not mounted.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);

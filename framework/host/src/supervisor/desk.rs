@@ -1,0 +1,173 @@
+//! What the supervisor of a mount answers, and to whom.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsci_protocol::control::{Caller, Command, Question, Reply, WorkerAnswer};
+use hsci_protocol::failure::{Exit, Failure};
+use hsci_protocol::mount::{Fenced, MountRequest};
+use hsci_protocol::status::{Status, SupervisorStatus};
+use rustix::process::geteuid;
+
+use super::fence::Fence;
+use super::listener::Respond;
+use super::orders::UPGRADE_LIMIT;
+use super::policy::PolicyLine;
+use super::serving::Serving;
+use super::{internal, is_read_only, kernel, notify};
+use crate::control::force_end;
+use crate::control::mounts::Device;
+
+/// Time for the worker's part of a status.
+const STATUS: Duration = Duration::from_secs(2);
+/// Time for a worker to take another policy.
+const RENEWAL: Duration = Duration::from_secs(8);
+/// Who uses a mount that is taken off by force has so long to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// The worker then has so long to write everything.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Answers requests about one mount.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) request: MountRequest,
+    pub(super) device: Device,
+    pub(super) since: u64,
+    pub(super) log: Option<PathBuf>,
+    pub(super) serving: Serving,
+    pub(super) fence: Arc<Fence>,
+    pub(super) policy: PolicyLine,
+}
+
+impl Respond for Desk {
+    fn answer(&self, caller: Caller, command: Command) -> Reply {
+        let is_owner = caller.uid == 0 || caller.uid == geteuid().as_raw();
+        match command {
+            Command::Status if !is_owner => Reply::Status(Box::new(public(self.status()))),
+            Command::Status => Reply::Status(Box::new(self.status())),
+            _ if !is_owner => {
+                let text = "only root or the user who mounted it may do that";
+                Failure::new(Exit::Impossible, text).into()
+            }
+            Command::Upgrade => self.upgrade(),
+            Command::RenewPolicy => self.renew_policy(),
+            Command::Unmount { force } => {
+                self.unmount(force).map_or_else(Reply::from, |()| Reply::Done)
+            }
+            Command::Hits { from } => self.ask(&Question::Hits(from)),
+            Command::Reports { from } => self.ask(&Question::Reports(from)),
+        }
+    }
+}
+
+/// What everybody may know.
+fn public(mut status: Status) -> Status {
+    status.worker = None;
+    if let Some(supervisor) = &mut status.supervisor {
+        supervisor.log = None;
+    }
+    status
+}
+
+impl Desk {
+    fn status(&self) -> Status {
+        let fenced = self.fence.state();
+        let supervisor = SupervisorStatus {
+            extensions: self.request.extensions.clone(),
+            read_only: is_read_only(&self.request),
+            supervised: true,
+            supervisor_pid: std::process::id(),
+            workers: self.serving.workers(),
+            since: self.since,
+            log: self.log.clone(),
+            fenced: fenced.is_ok(),
+            fenced_reason: self.fence_reason(&fenced),
+        };
+        let (worker, silent) = match self.serving.status(STATUS) {
+            Ok(worker) => (Some(worker), None),
+            Err(why) => (None, Some(why)),
+        };
+        Status {
+            dir: self.request.dir.clone(),
+            lower: self.request.lower.clone(),
+            silent,
+            supervisor: Some(supervisor),
+            worker,
+            calls: None,
+        }
+    }
+
+    /// What keeps users from the store. A process whose working directory was in it before the mount
+    /// is kept from it by a fence only.
+    fn fence_reason(&self, fenced: &Fenced) -> String {
+        let without = if self.request.dir == self.request.lower {
+            "mounted over itself, so no name leads to the store"
+        } else {
+            "the lower directory is open to whom its permissions admit"
+        };
+        match fenced {
+            Ok(()) => "the guard keeps everybody but the host from the store".to_owned(),
+            Err(why) if why.is_empty() => without.to_owned(),
+            Err(why) => format!("{without}; {why}"),
+        }
+    }
+
+    fn ask(&self, question: &Question) -> Reply {
+        match self.serving.ask(question, STATUS) {
+            Ok(WorkerAnswer::Hits(hits)) => Reply::Hits(hits),
+            Ok(WorkerAnswer::Reports(reports)) => Reply::Reports(reports),
+            Ok(_) | Err(_) => Failure::new(Exit::Internal, "its worker does not answer").into(),
+        }
+    }
+
+    fn upgrade(&self) -> Reply {
+        if self.serving.upgrade(UPGRADE_LIMIT) {
+            return Reply::Status(Box::new(self.status()));
+        }
+        Failure::new(Exit::Internal, "no other worker has answered; see its log").into()
+    }
+
+    /// Answered when the worker has the policy, or does not take it in time.
+    fn renew_policy(&self) -> Reply {
+        // The fence first: the answer is for both.
+        self.fence.renew();
+        let number = self.policy.renew();
+        let begun = Instant::now();
+        loop {
+            let status = self.status();
+            let policy = status.worker.as_ref().and_then(|worker| worker.policy.as_ref());
+            if policy.map(|policy| policy.number) == number || begun.elapsed() > RENEWAL {
+                return Reply::Status(Box::new(status));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends the mount. With `force` it is taken off first; who still uses it has a moment to end, and
+    /// then gets errors, so that it ends in any case.
+    pub(super) fn unmount(&self, force: bool) -> Result<(), Failure> {
+        kernel::unmount(&self.request.dir, force)?;
+        notify::stopping();
+        if force {
+            let desk = self.clone();
+            std::thread::Builder::new()
+                .name("end".to_owned())
+                .spawn(move || desk.end())
+                .map_err(|error| internal("a thread", &error))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        if self.serving.has_ended_within(GRACE) {
+            return;
+        }
+        log::warn!("the mount was taken off by force: those who use it get errors");
+        // Without it, the end of the worker is what ends the connection.
+        if force_end(self.device) && self.serving.has_ended_within(FLUSH) {
+            return;
+        }
+        self.serving.kill();
+    }
+}

@@ -1,0 +1,153 @@
+//! What commands order of mounts.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hsci_protocol::control::{Command, Reply};
+use hsci_protocol::failure::{Exit, Failure};
+use hsci_protocol::status::Status;
+use rustix::process::Signal;
+
+use super::kernel;
+use crate::control::mounts::{self, Mounted};
+use crate::control::{Channel, Silence, force_end};
+
+/// Time for unmounting, which first writes what is dirty in the kernel.
+const UNMOUNT: Duration = Duration::from_secs(60);
+/// Time for a forced end, and for the supervisor's own end.
+const FORCE: Duration = Duration::from_secs(5);
+/// Time for bringing everything into the lower directory.
+const FINISH: Duration = Duration::from_secs(600);
+/// Time for another worker.
+const UPGRADE: Duration = Duration::from_secs(60);
+/// Time for another policy.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// Unmounts; returns when everything is in the lower directory. With `force` users of the mount get
+/// errors, and it ends within a limited time whatever its processes do.
+pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
+    let mounted = at(dir)?;
+    let channel = Channel::open(&mounted);
+    let reply = match &channel {
+        Ok(channel) if force => force_by(channel),
+        Ok(channel) => channel.ask(Command::Unmount { force }, UNMOUNT),
+        Err(silence) => Err(silence.clone()),
+    };
+    match reply {
+        Ok(reply) => reply.done().map_err(|failure| failure.of(dir))?,
+        Err(_) if force => return force_off(&mounted, channel.ok().as_ref()),
+        // Nobody is left who could bring anything into order.
+        Err(Silence::Gone) => return kernel::unmount(&mounted.dir, false),
+        Err(silence) => return Err(silence.failure(&mounted)),
+    }
+    let channel = channel.expect("it has answered");
+    if channel.wait_for_end(if force { 4 * FORCE } else { FINISH }) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: unmounted, but its worker has not written everything yet; its log says more",
+        dir.display()
+    );
+    Err(Failure::new(Exit::Internal, text))
+}
+
+/// Has the supervisor end a mount. One that is stopped goes on for that.
+fn force_by(channel: &Channel) -> Result<Reply, Silence> {
+    match channel.ask(Command::Unmount { force: true }, FORCE) {
+        Err(Silence::Late(_)) => {
+            channel.signal(Signal::CONT);
+            channel.answer(FORCE)
+        }
+        answer => answer,
+    }
+}
+
+/// Takes a mount off whose supervisor does not do it, and ends its connection and its processes.
+fn force_off(mounted: &Mounted, channel: Option<&Channel>) -> Result<(), Failure> {
+    kernel::unmount(&mounted.dir, true)?;
+    force_end(mounted.device);
+    let Some(channel) = channel else { return Ok(()) };
+    // Without a supervisor, its worker ends in order at SIGTERM.
+    let workers = channel.children();
+    channel.signal(Signal::KILL);
+    channel.wait_for_end(FORCE);
+    for (signal, limit) in [(Signal::TERM, FORCE), (Signal::KILL, FORCE)] {
+        workers.iter().for_each(|worker| worker.signal(signal));
+        if workers.iter().all(|worker| worker.wait_for_end(limit)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Has the program that is on the disk now serve a mount, under those who use it. Returns its status
+/// afterwards.
+pub fn upgrade(dir: &Path) -> Result<Status, Failure> {
+    let mounted = at(dir)?;
+    let reply = Channel::open(&mounted)
+        .and_then(|channel| channel.ask(Command::Upgrade, UPGRADE + FORCE))
+        .map_err(|silence| silence.failure(&mounted))?;
+    match reply {
+        Reply::Status(status) => Ok(*status),
+        other => Err(other.failure().of(dir)),
+    }
+}
+
+/// How long a supervisor waits for another worker.
+pub(super) const UPGRADE_LIMIT: Duration = UPGRADE;
+
+fn at(dir: &Path) -> Result<Mounted, Failure> {
+    if let Some(mounted) = mounts::find(dir)? {
+        return Ok(mounted);
+    }
+    // One that something else covers cannot be looked up, but is named in the table.
+    let name = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    if let Some(covered) = mounts::all()?.iter().find(|mounted| mounted.dir == name) {
+        kernel::require_uncovered(covered)?;
+    }
+    let text = format!("{}: no mount of hsci; `hsci status` lists them", dir.display());
+    Err(Failure::new(Exit::Missing, text))
+}
+
+/// Has all mounts take the policy in force, which has this number, or none. Returns those that have
+/// not, and why; and those whose store is not fenced, if it is to be.
+pub fn renew_policies(
+    number: Option<u64>,
+    fenced: bool,
+) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let mounts = mounts::all()?;
+    let renewed: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            mounts.iter().map(|one| scope.spawn(|| renew(one, number, fenced))).collect();
+        asked.into_iter().map(|answer| answer.join().expect("nothing in it panics")).collect()
+    });
+    let left = mounts.into_iter().zip(renewed);
+    Ok(left.filter_map(|(mounted, renewed)| Some((mounted.dir, renewed.err()?))).collect())
+}
+
+fn renew(mounted: &Mounted, number: Option<u64>, fenced: bool) -> Result<(), String> {
+    let asked =
+        Channel::open(mounted).and_then(|channel| channel.ask(Command::RenewPolicy, RENEWAL));
+    let status = match asked {
+        Ok(Reply::Status(status)) => status,
+        Ok(other) => return Err(other.failure().text),
+        // Dead mounts judge nothing.
+        Err(Silence::Gone) if !crate::control::is_served(mounted) => return Ok(()),
+        Err(Silence::Gone) => return Err(UNHEARD.to_owned()),
+        Err(silence) => return Err(silence.failure(mounted).text),
+    };
+    let Status { worker, supervisor, .. } = *status;
+    let has = worker.and_then(|worker| worker.policy).map(|policy| policy.number);
+    if has != number {
+        return Err("it goes on with the last policy".to_owned());
+    }
+    match supervisor {
+        Some(supervisor) if fenced && !supervisor.fenced => {
+            Err(format!("its store is not fenced: {}", supervisor.fenced_reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of a mount without a supervisor.
+const UNHEARD: &str = "it takes the policy in force when it is mounted again";

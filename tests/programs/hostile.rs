@@ -1,0 +1,158 @@
+//! An extension that was taken over: it tries to get out of its sandbox. Each attempt is an extended
+//! attribute, `user.try-NAME`, whose value is what came of it.
+//!
+//! An attempt that ends the worker is made again by the next one, for the kernel asks again. So a
+//! directory in the mount is made before it, and where that is there already, the answer is that the
+//! worker was ended.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use hsci_extension::options::{OptionKind, OptionSpec};
+use hsci_extension::{Call, Environment, Error, Extension, Ino, Result, Stack};
+use hsci_host::program::{extension, run};
+use hsci_tests::sys::hostile;
+use rustix::fs::{FileType, Mode, OFlags, mknodat, openat};
+use rustix::io::Errno;
+
+fn main() -> ExitCode {
+    run(&[extension::<Hostile>()])
+}
+
+struct Hostile;
+
+impl Extension for Hostile {
+    const NAME: &'static str = "hostile";
+    const ABOUT: &'static str = "tries to get out, for tests";
+    const FORMAT_VERSION: u32 = 0;
+
+    fn options() -> Vec<OptionSpec> {
+        let text = |name, help, default| {
+            let kind = OptionKind::Text { check: |_| Ok(()), placeholder: "TEXT" };
+            OptionSpec::new(name, help, kind, default)
+        };
+        vec![
+            text("secret", "a file that is none of its business", "/etc/shadow"),
+            text("handle", "a file handle on another file system, in hexadecimal", ""),
+            text("victim", "a process of a user", "1"),
+        ]
+    }
+
+    fn start(environment: &Environment) -> Result<Arc<Stack>> {
+        let options = &environment.options;
+        Ok(Arc::new(Layer {
+            below: Arc::clone(&environment.lower),
+            secret: options.text("secret").to_owned(),
+            handle: options.text("handle").to_owned(),
+            victim: options.text("victim").to_owned(),
+        }))
+    }
+}
+
+struct Layer {
+    below: Arc<Stack>,
+    secret: String,
+    handle: String,
+    victim: String,
+}
+
+impl hsci_extension::Layer for Layer {
+    fn lower(&self) -> &Stack {
+        &*self.below
+    }
+
+    fn getxattr(&self, call: &Call, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        let Some(attempt) = name.to_str().and_then(|name| name.strip_prefix("user.try-")) else {
+            return self.below.getxattr(call, ino, name);
+        };
+        let mark = OsStr::new(attempt);
+        if self.below.lookup(call, Ino::ROOT, mark).is_ok() {
+            return Ok(b"ended".to_vec());
+        }
+        let mark = self.below.mkdir(call, Ino::ROOT, mark, 0o700)?;
+        self.below.forget(mark.ino, 1);
+        let outcome = self.attempt(attempt).ok_or(Error::NoAttribute)?;
+        Ok(match outcome {
+            Ok(what) => format!("DONE {what}").into_bytes(),
+            Err(errno) => format!("refused {errno:?}").into_bytes(),
+        })
+    }
+}
+
+type Outcome = std::result::Result<String, Errno>;
+
+impl Layer {
+    fn attempt(&self, name: &str) -> Option<Outcome> {
+        if let Some(call) = hostile::call(name) {
+            return Some(call.map(|value| value.to_string()));
+        }
+        Some(match name {
+            "read-secret" => read(&self.secret),
+            "climb" => each_descriptor(|descriptor| self.climb(descriptor)),
+            "other-file-system" => each_descriptor(|descriptor| {
+                hostile::open_handle(descriptor, &self.handle).map(|()| "opened".to_owned())
+            }),
+            "init-memory" => read("/proc/1/mem"),
+            "parent-memory" => read(&format!("/proc/{}/mem", std::os::unix::process::parent_id())),
+            "parent-environment" => {
+                read(&format!("/proc/{}/environ", std::os::unix::process::parent_id()))
+            }
+            "parent-root" => {
+                let parent = std::os::unix::process::parent_id();
+                read(&format!("/proc/{parent}/root{}", self.secret))
+            }
+            "victims-root" => {
+                hostile::as_user(1, || read(&format!("/proc/{}/root{}", self.victim, self.secret)))
+            }
+            "victims-memory" => hostile::as_user(1, || read(&format!("/proc/{}/mem", self.victim))),
+            "kernel-parameters" => read("/proc/sys/kernel/core_pattern"),
+            "device" => each_descriptor(device),
+            "write-root" => write("/file"),
+            _ => return None,
+        })
+    }
+
+    fn climb(&self, descriptor: BorrowedFd<'_>) -> Outcome {
+        let path = format!("{}{}", "../".repeat(64), self.secret.trim_start_matches('/'));
+        openat(descriptor, path, OFlags::RDONLY, Mode::empty()).map(|_| "opened".to_owned())
+    }
+}
+
+fn read(path: &str) -> Outcome {
+    let bytes =
+        fs::read(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(format!("{} bytes", bytes.len()))
+}
+
+fn write(path: &str) -> Outcome {
+    let written = fs::write(path, "x");
+    written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok("written".to_owned())
+}
+
+/// Makes the device of all memory, and one that is harmless, and opens them.
+fn device(directory: BorrowedFd<'_>) -> Outcome {
+    for (name, minor) in [("mem", 1), ("null", 3)] {
+        let device = rustix::fs::makedev(1, minor);
+        let kind = FileType::CharacterDevice;
+        let _ = mknodat(directory, name, kind, Mode::RUSR | Mode::WUSR, device);
+        openat(directory, name, OFlags::RDWR, Mode::empty())?;
+    }
+    Ok("opened".to_owned())
+}
+
+/// The first success with any descriptor that the process has, or the last failure.
+fn each_descriptor(mut attempt: impl FnMut(BorrowedFd<'_>) -> Outcome) -> Outcome {
+    let mut last = Err(Errno::BADF);
+    for descriptor in hostile::descriptors() {
+        match attempt(descriptor) {
+            Err(Errno::BADF | Errno::NOTDIR) => {}
+            Ok(what) => return Ok(what),
+            other => last = other,
+        }
+    }
+    last
+}

@@ -1,0 +1,273 @@
+//! What a worker may do, and what becomes of one that tries more.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hsci_tests::command::ALICE;
+use hsci_tests::sys::hostile;
+use hsci_tests::{Mount, Run, Test, machine};
+
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "sandbox::a_worker_under_load_has_what_it_needs", seconds: 60, body: load },
+    Test { name: "sandbox::a_worker_that_was_taken_over_stays_inside", seconds: 120, body: inside },
+    Test { name: "sandbox::attributes_of_the_kernel_work_for_root", seconds: 60, body: attributes },
+    Test { name: "sandbox::what_is_mounted_below_is_not_served", seconds: 60, body: nested },
+    Test { name: "sandbox::the_lower_file_system_stays_mounted", seconds: 60, body: pinned },
+    Test { name: "sandbox::needs_are_shown", seconds: 60, body: needs },
+];
+
+/// chown, dac_override, dac_read_search, fowner, fsetid, setgid, setuid, mknod, setfcap.
+const CAPABILITIES: u64 = 0xdf | 1 << 27 | 1 << 31;
+
+fn worker(mount: &Mount) -> u64 {
+    mount.status()["worker_pid"].as_u64().expect("a process")
+}
+
+fn load(dir: &Path) {
+    machine::need_root();
+    let mount = Mount::new(dir, "mount", "compressfs", "settle=200ms");
+    let worker = worker(&mount);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                let path = mount.path(&(number % 50).to_string());
+                fs::write(&path, vec![b'a'; 100_000]).expect("write");
+                fs::read(&path).expect("read");
+                fs::remove_file(&path).expect("unlink");
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let check = || {
+            for _ in 0..20 {
+                threads(worker);
+                descriptors(worker, &mount);
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            surroundings(worker);
+        };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let kept = mount.status()["sandbox"]["kept"].clone();
+    assert_eq!(kept, serde_json::json!([]), "nothing is kept that could be given up");
+}
+
+/// Every thread has the few capabilities, and system calls limited.
+fn threads(worker: u64) {
+    for thread in fs::read_dir(format!("/proc/{worker}/task")).expect("threads").flatten() {
+        let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.strip_prefix(':')).expect(name).trim().to_owned()
+        };
+        for (name, expected) in [
+            ("CapInh", 0),
+            ("CapPrm", CAPABILITIES),
+            ("CapEff", CAPABILITIES),
+            ("CapBnd", CAPABILITIES),
+            ("CapAmb", 0),
+        ] {
+            assert_eq!(field(name), format!("{expected:016x}"), "{name}");
+        }
+        assert_eq!((&*field("NoNewPrivs"), &*field("Seccomp")), ("1", "2"));
+    }
+}
+
+/// Everything that is open is the store, the mount, the log, or a way to the supervisor.
+fn descriptors(worker: u64, mount: &Mount) {
+    let device = fs::metadata(mount.lower()).expect("the store").dev();
+    let log = mount.status()["log"].as_str().unwrap_or("/dev/null").to_owned();
+    let known = ["socket:", "/memfd:", "anon_inode:", "/dev/fuse", "/dev/null"];
+    for entry in fs::read_dir(format!("/proc/{worker}/fd")).expect("descriptors").flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let text = target.to_string_lossy().into_owned();
+        if text == log || known.iter().any(|known| text.starts_with(known)) {
+            continue;
+        }
+        let Ok(there) = fs::metadata(entry.path()) else { continue };
+        assert_eq!(there.dev(), device, "{text}");
+        // On its own mount the store begins with `/`: a path of the machine would say where it is.
+        assert!(!target.starts_with(mount.lower()), "{text}");
+    }
+}
+
+/// Nothing can be named but its own descriptors, and no core is left.
+fn surroundings(worker: u64) {
+    let mounts = fs::read_to_string(format!("/proc/{worker}/mountinfo")).expect("mounts");
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    assert_eq!(places.collect::<Vec<_>>(), ["/", "/proc/self/fd"], "{mounts}");
+    let space = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).expect("a space");
+    assert_ne!(space(&worker.to_string()), space("self"));
+    let limits = fs::read_to_string(format!("/proc/{worker}/limits")).expect("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("cores");
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+}
+
+/// What is refused with an error.
+const REFUSED: &[&str] = &[
+    "read-secret",
+    "climb",
+    "other-file-system",
+    "init-memory",
+    "parent-memory",
+    "parent-environment",
+    "parent-root",
+    "victims-root",
+    "victims-memory",
+    "kernel-parameters",
+    "device",
+    "write-root",
+    "is-dumpable",
+];
+
+/// What ends the worker.
+const DEADLY: &[&str] = &[
+    "execve",
+    "fork",
+    "socket",
+    "ptrace",
+    "mount",
+    "unshare",
+    "setns",
+    "bpf",
+    "io-uring",
+    "kill",
+    "tgkill",
+    "process-memory",
+    "setuid",
+    "dumpable",
+    "parents-limit",
+    "keep-signal",
+    "chroot",
+    "keyring",
+    "terminal",
+];
+
+fn inside(dir: &Path) {
+    machine::need_root();
+    let secret = dir.join("secret");
+    fs::write(&secret, "secret").expect("write");
+    for path in [dir, &secret] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+    let mut victim = Run::as_user(ALICE, "sleep").arg("1000").start();
+    let options = format!(
+        "secret={},victim={},handle={}",
+        secret.display(),
+        victim.id(),
+        hostile::handle_of(Path::new("/dev/null"))
+    );
+    let mount = Mount::new(dir, "mount", "hostile", &options);
+    for attempt in REFUSED {
+        let outcome = try_to(&mount, attempt);
+        println!("{attempt}: {outcome}");
+        assert!(outcome.starts_with("refused"), "{attempt}: {outcome}");
+    }
+    let supervisor = mount.status()["supervisor_pid"].clone();
+    for (number, attempt) in DEADLY.iter().enumerate() {
+        assert_eq!(try_to(&mount, attempt), "ended", "{attempt}");
+        let status = mount.status();
+        assert_eq!(status["workers"], number + 2, "{attempt}");
+        assert_eq!(status["supervisor_pid"], supervisor);
+    }
+    let log = mount.status()["log"].as_str().expect("a log").to_owned();
+    let log = fs::read_to_string(log).expect("the log");
+    for name in ["execve", "socket", "process_vm_writev", "prctl"] {
+        assert!(log.contains(&format!("may not make: {name} (")), "{name} is not named: {log}");
+    }
+    let _ = victim.kill();
+    let _ = victim.wait();
+}
+
+fn try_to(mount: &Mount, attempt: &str) -> String {
+    let mut value = Vec::with_capacity(1000);
+    let name = format!("user.try-{attempt}");
+    let space = rustix::buffer::spare_capacity(&mut value);
+    rustix::fs::getxattr(mount.dir(), name, space)
+        .unwrap_or_else(|error| panic!("{attempt}: {error}"));
+    String::from_utf8(value).expect("text")
+}
+
+fn attributes(dir: &Path) {
+    machine::need_root();
+    machine::need("setfattr");
+    let mount = Mount::new(dir, "mount", "compressfs", "");
+    let file = mount.path("file");
+    fs::write(&file, "content").expect("write");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("mode");
+    let long = "v".repeat(400);
+    for name in ["trusted.hsci", "security.NTACL", "user.plain"] {
+        Run::new("setfattr").args(["-n", name, "-v", &long]).arg(&file).ok();
+        let get = Run::new("getfattr").args(["--only-values", "-n", name]).arg(&file).ok();
+        assert_eq!(get, long, "{name}");
+    }
+    let list = |user: u32| Run::as_user(user, "getfattr").args(["-m", "-"]).arg(&file).ok();
+    for name in ["trusted.hsci", "security.NTACL", "user.plain"] {
+        assert!(list(0).contains(name), "{name}");
+    }
+    assert!(!list(ALICE).contains("trusted"), "{}", list(ALICE));
+    for name in ["trusted.hsci", "security.NTACL"] {
+        let set = ["-n", name, "-v", "x"];
+        assert_ne!(Run::as_user(ALICE, "setfattr").args(set).arg(&file).done().code, 0, "{name}");
+        Run::new("setfattr").args(["-x", name]).arg(&file).ok();
+        assert!(!list(0).contains(name), "{name}");
+    }
+    Run::new("setcap").args(["cap_net_raw+ep"]).arg(&file).ok();
+    assert!(Run::new("getcap").arg(&file).ok().contains("cap_net_raw"));
+}
+
+fn nested(dir: &Path) {
+    machine::need_root();
+    hsci_tests::sys::own_mounts();
+    let (lower, mounted) = (dir.join("lower"), dir.join("mount"));
+    for path in [&lower.join("below"), &mounted] {
+        fs::create_dir_all(path).expect("directories");
+    }
+    fs::write(lower.join("below/hidden"), "of the store").expect("write");
+    Run::new("mount").args(["-t", "tmpfs", "none"]).arg(lower.join("below")).ok();
+    fs::write(lower.join("below/other"), "of another file system").expect("write");
+    let mut mount = Mount::at(&lower, &mounted, "compressfs", "");
+    assert!(fs::read(mount.path("below/other")).is_err(), "another file system is served");
+    let content = fs::read_to_string(mount.path("below/hidden")).expect("read");
+    assert_eq!(content, "of the store");
+    fs::write(mount.path("below/new"), "x").expect("write");
+    assert!(!lower.join("below/new").exists(), "written to another file system");
+    mount.unmount();
+    Run::new("umount").arg(lower.join("below")).ok();
+    assert!(lower.join("below/new").exists());
+}
+
+fn pinned(dir: &Path) {
+    let lower = dir.join("lower");
+    let _lower = machine::loop_file_system("ext4", 16 << 20, &dir.join("image"), &lower);
+    let store = lower.join("store");
+    let mounted = dir.join("mount");
+    for path in [&store, &mounted] {
+        fs::create_dir_all(path).expect("directories");
+    }
+    let mut mount = Mount::at(&store, &mounted, "compressfs", "");
+    let done = Run::new("umount").arg(&lower).done();
+    assert!(done.code != 0 && done.err.contains("busy"), "{done:?}");
+    mount.unmount();
+}
+
+fn needs(dir: &Path) {
+    let mut mount = Mount::new(dir, "mount", "faulty", "");
+    assert_eq!(mount.status()["sandbox"]["needs"], serde_json::json!(["files"]));
+    let text = mount.hsci(["status"]).ok();
+    assert!(text.contains("as the extension asks: files"), "{text}");
+    mount.unmount();
+    let run = Run::new(machine::hsci()).args(["mount", "--extension", "faulty"]);
+    let done = run.arg(mount.lower()).arg(mount.dir()).done();
+    assert!(done.code == 0 && done.err.contains("files"), "{done:?}");
+    Run::new(machine::hsci()).arg("unmount").arg(mount.dir()).ok();
+    let program = machine::programs().join("hsci-extension-faulty");
+    let described = Run::new(program).arg("describe").ok();
+    assert!(described.contains("\"needs\":[\"files\"]"), "{described}");
+}
