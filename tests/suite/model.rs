@@ -9,7 +9,7 @@ mod world;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hsci_tests::{Mount, Random, Test};
+use hsci_tests::{Mount, Random, Test, machine};
 use operation::Operation;
 use world::World;
 
@@ -22,21 +22,21 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 fn nullfs(dir: &Path) {
-    run(dir, Target { extension: "nullfs", options: "" }, 20_000);
+    run(dir, Target { extension: "nullfs", options: "" }, 2);
 }
 
 fn zstd(dir: &Path) {
-    run(dir, Target { extension: "compressfs", options: "settle=50ms,chunk=32K" }, 40_000);
+    run(dir, Target { extension: "compressfs", options: "settle=50ms,chunk=32K" }, 4);
 }
 
 fn lz4(dir: &Path) {
     let options = "algorithm=lz4,settle=50ms,chunk=64K";
-    run(dir, Target { extension: "compressfs", options }, 20_000);
+    run(dir, Target { extension: "compressfs", options }, 2);
 }
 
 fn deflate(dir: &Path) {
     let options = "algorithm=deflate:1,settle=50ms";
-    run(dir, Target { extension: "compressfs", options }, 20_000);
+    run(dir, Target { extension: "compressfs", options }, 2);
 }
 
 /// What the operations are tried on.
@@ -51,10 +51,12 @@ const SESSION: usize = 5_000;
 /// Operations between two comparisons of the whole trees.
 const CHECKPOINT: usize = 500;
 
-fn run(dir: &Path, target: Target, count: usize) {
+/// `sessions` of them in a short run; `HSCI_MODEL` times as many in a long one.
+fn run(dir: &Path, target: Target, sessions: u64) {
+    let sessions = sessions * machine::amount("HSCI_MODEL", 1);
     let mut random = Random::new(Random::seed("model"));
     let mut done = 0;
-    for session in 0..count / SESSION {
+    for session in 0..sessions {
         let operations: Vec<_> = (0..SESSION).map(|_| Operation::random(&mut random)).collect();
         let base = dir.join(session.to_string());
         let failure = match replay(&base, target, &operations) {
@@ -75,6 +77,7 @@ fn run(dir: &Path, target: Target, count: usize) {
             });
         panic!("{} operations fail: {failure}\n{shortest:#?}", shortest.len());
     }
+    let count = sessions as usize * SESSION;
     println!("{count} operations, {done} of them succeeded");
     assert!(done > count / 2, "most operations must do something");
 }
