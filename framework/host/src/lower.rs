@@ -153,24 +153,30 @@ impl LowerTree {
         self.inodes.find(ino).is_some_and(|inode| self.inodes.is_at_home(&inode))
     }
 
-    /// An `O_PATH` descriptor of an inode.
+    /// A descriptor of an inode that is good for `O_PATH` at least.
     fn path(&self, ino: Ino) -> Result<Arc<OwnedFd>> {
         self.path_of(&*self.inodes.get(ino)?)
     }
 
     fn path_of(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
+        self.reach(inode).map(|reached| reached.descriptor)
+    }
+
+    /// The best descriptor of an inode that there is, at least an `O_PATH` one.
+    fn reach(&self, inode: &Inode) -> Result<Reached> {
+        let by_path = |descriptor| Reached { descriptor, is_open: false };
         if let Some(pinned) = inode.pinned() {
-            return Ok(pinned);
+            return Ok(by_path(pinned));
         }
         if !self.inodes.has(inode) {
-            return Ok(Arc::new(self.open_again(inode)?));
+            return Ok(by_path(Arc::new(self.open_again(inode)?)));
         }
-        if let Some(known) = self.descriptors.get(inode.ino, Access::Path) {
-            return Ok(known);
+        if let Some((access, descriptor)) = self.descriptors.find(inode.ino) {
+            return Ok(Reached { descriptor, is_open: access > Access::Path });
         }
         let opened = Arc::new(self.open_again(inode)?);
         self.remember(inode, Access::Path, &opened);
-        Ok(opened)
+        Ok(by_path(opened))
     }
 
     /// Puts a descriptor into the cache, which goes by numbers: only what is in the table may be
@@ -301,6 +307,23 @@ impl LowerTree {
     /// the root, not of others mounted below.
     fn usable_handle<'a>(&self, inode: &'a Inode) -> Option<&'a Handle> {
         inode.handle.as_ref().filter(|_| self.by_handle && self.inodes.is_at_home(inode))
+    }
+}
+
+/// A descriptor of an inode, and whether it is more than `O_PATH`: then system calls take it as it is,
+/// which is faster than the way through `/proc`.
+struct Reached {
+    descriptor: Arc<OwnedFd>,
+    is_open: bool,
+}
+
+impl Reached {
+    fn set_mode(&self, mode: u32) -> Result<(), rustix::io::Errno> {
+        let mode = Mode::from_raw_mode(mode);
+        match self.is_open {
+            true => rustix::fs::fchmod(&*self.descriptor, mode),
+            false => rustix::fs::chmod(&*proc_path(&self.descriptor), mode),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hsci_extension::{Call, Credentials, Error, LowerFile, Result, Times};
+use hsci_extension::{Attr, Call, Credentials, Error, LowerFile, Result, Times};
 
 use super::image::Image;
 use super::log::Log;
@@ -53,9 +53,8 @@ pub(crate) struct Pending {
 }
 
 impl File {
-    pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
-        // A new file has no attributes that would have to be looked at.
-        let is_new = lower.is_empty().unwrap_or(false);
+    /// A new file, which is empty, has no attributes that would have to be looked at.
+    pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form, is_new: bool) -> Self {
         let kept_rule = is_new.then_some(None);
         Self {
             lower,
@@ -75,6 +74,14 @@ impl File {
         match &self.form {
             Form::Raw | Form::Unreadable(_) => self.lower.len(),
             Form::Stored(stored) => Ok(stored.len()),
+        }
+    }
+
+    /// The same, where the attributes of the lower file are at hand.
+    pub(crate) fn len_by(&self, lower: &Attr) -> u64 {
+        match &self.form {
+            Form::Raw | Form::Unreadable(_) => lower.size,
+            Form::Stored(stored) => stored.len(),
         }
     }
 

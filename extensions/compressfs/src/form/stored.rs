@@ -32,7 +32,17 @@ struct Piece {
 impl Stored {
     /// What a lower file with an image holds; `None` if there is no image.
     pub(crate) fn open(lower: &dyn LowerFile, source: Source) -> Result<Option<Self>> {
-        let Some(image) = Image::open(source)? else {
+        let head = source.head()?;
+        Self::of_head(lower, source, &head)
+    }
+
+    /// The same, of which the first bytes are known.
+    pub(crate) fn of_head(
+        lower: &dyn LowerFile,
+        source: Source,
+        head: &[u8],
+    ) -> Result<Option<Self>> {
+        let Some(image) = Image::of_head(source, head)? else {
             return Ok(None);
         };
         let log = Log::recover(lower, &image)?;

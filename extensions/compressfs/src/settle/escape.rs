@@ -35,7 +35,7 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
         return Err(Error::Broken("an escaped file is raw".to_owned()));
     };
     copy(&**journal.file(), 0, (&*file.lower, 0), stored.image.stored_len())?;
-    stored.image.move_to(Source::new(Arc::clone(&file.lower), 0))?;
+    stored.image.move_to(Source::new(Arc::clone(&file.lower), 0));
     file.release_times();
     compress.store.sync_all()?;
     // Until the journal is gone, recovery would put the image back: the file has to keep it.

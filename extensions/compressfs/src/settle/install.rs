@@ -119,7 +119,7 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
     copy(&**journal.file(), member.entry.base, (&*lower, 0), member.entry.len)?;
     let mut file = member.open.write();
     if let Form::Stored(stored) = &mut file.form {
-        stored.image.move_to(Source::new(Arc::clone(&lower), 0))?;
+        stored.image.move_to(Source::new(Arc::clone(&lower), 0));
     }
     file.release_times();
     file.summarize(None);

@@ -133,11 +133,16 @@ impl<C: Content> Files<C> {
     fn attr(&self, open: &OpenFile<C>) -> Result<Attr> {
         // Under the lock, so that size and times belong together.
         let state = open.read();
-        let mut attr = open.lower_attr()?;
-        if let Some(times) = self.content().times(&state) {
+        self.shown(open, &state, open.lower_attr()?)
+    }
+
+    /// Turns the lower attributes of a file in use into those that users see.
+    fn shown(&self, open: &OpenFile<C>, state: &C::File, mut attr: Attr) -> Result<Attr> {
+        let len = self.content().len_by(state, &attr);
+        if let Some(times) = self.content().times(state) {
             (attr.atime, attr.mtime) = (times.accessed, times.modified);
         }
-        set_size(&mut attr, self.content().len(&state), || open.path().display().to_string())?;
+        set_size(&mut attr, len, || open.path().display().to_string())?;
         Ok(attr)
     }
 
@@ -226,10 +231,11 @@ impl<C: Content> Files<C> {
         open: &OpenFile<C>,
         call: &Call,
         changes: &SetAttr,
-    ) -> Result<()> {
+    ) -> Result<Attr> {
         let mut state = open.write();
-        self.lower().setattr(call, open.ino(), changes)?;
-        self.content().times_set(&mut state)
+        let attr = self.lower().setattr(call, open.ino(), changes)?;
+        self.content().times_set(&mut state)?;
+        self.shown(open, &state, attr)
     }
 
     pub(super) fn fallocate(
@@ -357,11 +363,11 @@ impl<C: Content> Layer for ContentFs<C> {
         match self.files.open_files.find(ino) {
             Use::Open(open) => {
                 if changes.atime.is_some() || changes.mtime.is_some() {
-                    self.files.set_times(&open, call, changes)?;
-                } else {
-                    self.lower().setattr(call, ino, changes)?;
+                    return self.files.set_times(&open, call, changes);
                 }
-                self.files.attr(&open)
+                let state = open.read();
+                let attr = self.lower().setattr(call, ino, changes)?;
+                self.files.shown(&open, &state, attr)
             }
             Use::AtRest(_guard) => {
                 let mut attr = self.lower().setattr(call, ino, changes)?;

@@ -125,8 +125,7 @@ impl LowerFile for TreeFile {
     }
 
     fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.tree.path_of(&self.inode)?;
-        match xattrs::get(&path, OsStr::new(name)) {
+        match xattrs::get(&self.tree.reach(&self.inode)?, OsStr::new(name)) {
             Ok(value) => Ok(Some(value)),
             Err(Error::NoAttribute | Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Ok(None),
             Err(error) => Err(error),
@@ -134,12 +133,11 @@ impl LowerFile for TreeFile {
     }
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
-        let path = self.tree.path_of(&self.inode)?;
-        xattrs::set(&path, OsStr::new(name), value, XattrFlags::empty())
+        xattrs::set(&self.tree.reach(&self.inode)?, OsStr::new(name), value, XattrFlags::empty())
     }
 
     fn remove_attribute(&self, name: &str) -> Result<()> {
-        match xattrs::remove(&*self.tree.path_of(&self.inode)?, OsStr::new(name)) {
+        match xattrs::remove(&self.tree.reach(&self.inode)?, OsStr::new(name)) {
             Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),
             other => other,
         }
