@@ -79,7 +79,7 @@ fn threads(worker: u64) {
     }
 }
 
-/// Everything that is open is the store, the mount, the log, or a way to the supervisor.
+/// Everything that is open is the store, the mount, its lock, the log, or a way to the supervisor.
 fn descriptors(worker: u64, mount: &Mount) {
     let device = fs::metadata(mount.lower()).expect("the store").dev();
     let log = mount.status()["log"].as_str().unwrap_or("/dev/null").to_owned();
@@ -87,7 +87,9 @@ fn descriptors(worker: u64, mount: &Mount) {
     for entry in fs::read_dir(format!("/proc/{worker}/fd")).expect("descriptors").flatten() {
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let text = target.to_string_lossy().into_owned();
-        if text == log || known.iter().any(|known| text.starts_with(known)) {
+        // On files of the host's own, which others cannot open.
+        let is_lock = text.starts_with("/run/hsci/") && text.ends_with(".lock");
+        if is_lock || text == log || known.iter().any(|known| text.starts_with(known)) {
             continue;
         }
         let Ok(there) = fs::metadata(entry.path()) else { continue };

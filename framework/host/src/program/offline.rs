@@ -1,19 +1,19 @@
 //! A store that is not mounted: verifying it, and reading it.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use hsci_extension::{Call, Environment, Finding, Ino, Severity};
 use hsci_protocol::check::{self, CheckEvent, CheckFinding};
 use hsci_protocol::line::send;
-use rustix::fs::FlockOperation;
 
 use super::stack::{self, Stack};
 use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
+use crate::lock;
 use crate::supervisor::StoreFile;
 
 /// Verifies a store and prints what is found.
@@ -23,7 +23,7 @@ pub(super) fn check(
     extension: &str,
 ) -> Result<(), Failure> {
     let registration = stack::find(registrations, &[extension.to_owned()])?[0];
-    let root = open_unused(lower, registration)?;
+    let (root, _locks) = open_unused(lower, registration)?;
     let options = stack::check_options(&[registration], &[])?;
     let bare = stack::build(
         &[],
@@ -69,7 +69,7 @@ pub(super) fn export(
     (dest, privileged): (&Path, bool),
 ) -> Result<(), Failure> {
     let registration = stack::find(registrations, &[extension.to_owned()])?[0];
-    let root = open_unused(lower, registration)?;
+    let (root, _locks) = open_unused(lower, registration)?;
     let options = stack::check_options(&[registration], &[])?;
     let kernel = Arc::new(KernelCaches::default()) as _;
     let stack = stack::build(&[registration], stack::open(root)?, &options, &kernel, true)?;
@@ -99,19 +99,19 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
 }
 
 /// Opens a store that no host serves and that an extension can read, and keeps hosts off it for as
-/// long as it is open.
-fn open_unused(lower: &Path, registration: Registration) -> Result<OwnedFd, Failure> {
+/// long as the locks are kept.
+fn open_unused(
+    lower: &Path,
+    registration: Registration,
+) -> Result<(OwnedFd, Vec<OwnedFd>), Failure> {
     let place = crate::place::open_dir(lower)?;
     let root = place.read().map_err(|errno| crate::place::failure(lower, errno))?;
-    rustix::fs::flock(&root, FlockOperation::NonBlockingLockShared).map_err(|_| {
-        let text = format!("{} is mounted; unmount it first", lower.display());
-        Failure::new(Exit::InUse, text)
-    })?;
+    let locks = lock::share(root.as_fd(), place.path())?;
     let own = StoreFile { extension: registration.name.to_owned(), format: registration.format };
     StoreFile::read(&root)
         .and_then(|found| found.map_or(Ok(()), |found| found.admit(&own)))
         .map_err(|failure| failure.of(lower))?;
-    Ok(root)
+    Ok((root, locks))
 }
 
 fn print(event: &CheckEvent) {

@@ -29,12 +29,20 @@ use crate::sys::process::exit_now;
 use crate::takeover::{DescriptorSender, TakeoverState};
 
 /// Serves until the mount ends.
-pub(super) fn run(registrations: &[Registration], lower: i32, control: i32) -> Result<(), Failure> {
-    crate::caller::leave(&[lower, control]);
+pub(super) fn run(
+    registrations: &[Registration],
+    lower: i32,
+    control: i32,
+    locks: &[i32],
+) -> Result<(), Failure> {
+    crate::caller::leave(&[&[lower, control], locks].concat());
     let unusable = |errno| {
         Failure::new(Exit::Usage, format!("descriptors: {errno}; hsci starts this program"))
     };
     let lower = inherited(lower).map_err(unusable)?;
+    let locks = locks.iter().map(|lock| inherited(*lock)).collect::<Result<Vec<_>, _>>();
+    // They are let go of by the end of this process.
+    let _locks = locks.map_err(unusable)?;
     let control = UnixStream::from(inherited(control).map_err(unusable)?);
     let start: Start = receive(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::kernel;
 use crate::control::mounts::{self, Mounted};
-use crate::control::{Channel, Silence, force_end};
+use crate::control::{Channel, Silence, force_end, sweep};
 
 /// Time for unmounting, which first writes what is dirty in the kernel.
 const UNMOUNT: Duration = Duration::from_secs(60);
@@ -42,6 +42,7 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
     }
     let channel = channel.expect("it has answered");
     if channel.wait_for_end(if force { 4 * FORCE } else { FINISH }) {
+        sweep();
         return Ok(());
     }
     let text = format!(

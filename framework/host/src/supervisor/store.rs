@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_read_only;
 use crate::failure::{Exit, Failure};
+use crate::lock;
 use crate::place::{Owners, Private, Refused};
 
 const NAME: &str = "store";
@@ -90,9 +91,12 @@ impl StoreFile {
 
 /// Makes sure that the store in a directory, if it is to have one, belongs to the stack's extension.
 /// The host's own part of it must be of the host's own making.
-pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
-    let Some(registration) = keeper(job)? else { return Ok(()) };
-    let claim = || {
+///
+/// Returns the lock of the store.
+pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<Option<OwnedFd>, Failure> {
+    let Some(registration) = keeper(job)? else { return Ok(None) };
+    let mut lock = None;
+    let mut claim = || {
         let private = match Private::open(lower.as_fd(), Owners::Own) {
             Ok(private) => private,
             Err(Refused::Errno(Errno::NOENT)) if is_read_only(&job.request) => return Ok(()),
@@ -101,6 +105,7 @@ pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
             }
             Err(refused) => return Err(unusable(refused)),
         };
+        lock = lock::take_store(&private, is_read_only(&job.request), &job.request.lower)?;
         let write = || registration.write(lower.as_fd(), &private).map_err(unusable);
         match StoreFile::read_in(&private)? {
             Some(found) => found.admit(&registration).and_then(|()| {
@@ -114,7 +119,8 @@ pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<(), Failure> {
             None => write(),
         }
     };
-    claim().map_err(|failure| failure.of(&job.request.lower))
+    claim().map_err(|failure| failure.of(&job.request.lower))?;
+    Ok(lock)
 }
 
 /// The first extension of the stack that stores something.
