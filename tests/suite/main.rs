@@ -66,6 +66,10 @@ fn main() -> ExitCode {
         exerciser::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
+    if arguments.first().is_some_and(|first| first == "--latency") {
+        hostile::fairness::process(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
     if arguments.first().is_some_and(|first| first == "--load") {
         survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;

@@ -11,6 +11,7 @@ mod inodes;
 pub(crate) mod lifetime;
 mod names;
 mod search;
+mod shares;
 mod store;
 mod takeover;
 mod xattrs;
@@ -29,6 +30,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
+use self::shares::Shares;
 use crate::sys::handle::{Handle, handle_of};
 use crate::takeover::Inherited;
 
@@ -43,6 +45,8 @@ pub struct LowerTree {
     root: OwnedFd,
     inodes: Inodes,
     descriptors: Descriptors,
+    /// Of the descriptors that unlinked files take.
+    shares: Arc<Shares>,
     credentials: Credentials,
     /// Inodes can be opened by handle, which needs `CAP_DAC_READ_SEARCH` and a file system that
     /// makes handles.
@@ -103,12 +107,13 @@ impl LowerTree {
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
         let lifetime = lifetime::of(&root);
-        let bound = raise_descriptor_limit().unwrap_or(u64::MAX) / 4;
+        let limit = raise_descriptor_limit().unwrap_or(u64::MAX);
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
             inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle)),
             root,
-            descriptors: Descriptors::new(bound.min(MOST_DESCRIPTORS) as usize),
+            descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
+            shares: Shares::new(limit),
             credentials: Credentials::prepare(),
             by_handle,
             lifetime,

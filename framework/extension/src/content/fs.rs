@@ -30,8 +30,8 @@ pub enum Scan {
 /// Serves the regular files of the layer below through a [`Content`] extension.
 ///
 /// Sizes are logical, blocks those that the lower file takes; everything else is the lower
-/// layer's. If the extension wants it, files are settled in the background:
-/// [`control_set`](FileSystem::control_set) of `settle` settles all of them now, and `settle` tells
+/// layer's. If the extension wants it, files are settled in the background, while their owners take turns:
+/// [`control_set`](FileSystem::control_set) of `settle` settles all of the caller's now, all of them for root, and `settle` tells
 /// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n}`. Other names that the
 /// extension [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
@@ -433,7 +433,7 @@ impl<C: Content> Layer for ContentFs<C> {
 
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         if let ("settle", Some(settler)) = (name, &self.files.settler) {
-            return Ok(settler.progress().into_bytes());
+            return Ok(settler.progress(call.uid).into_bytes());
         }
         if self.is_regular(ino)? {
             match self.content().describe(&*self.open_file(ino)?, name) {
@@ -446,7 +446,7 @@ impl<C: Content> Layer for ContentFs<C> {
 
     fn control_set(&self, call: &Call, ino: Ino, name: &str, value: &[u8]) -> Result<()> {
         if let ("settle", Some(settler)) = (name, &self.files.settler) {
-            settler.settle_all();
+            settler.settle_all(call.uid);
             return Ok(());
         }
         self.lower().control_set(call, ino, name, value)

@@ -219,7 +219,7 @@ impl LowerTree {
     /// The inode behind a name that is about to go, if it is known above; if this is the last
     /// name, a descriptor keeps it alive until it is forgotten.
     fn keep_alive(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Victim>> {
-        let wanted = StatxFlags::INO | StatxFlags::NLINK | StatxFlags::TYPE;
+        let wanted = StatxFlags::INO | StatxFlags::NLINK | StatxFlags::TYPE | StatxFlags::UID;
         let Ok(stat) = statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) else {
             return Ok(None);
         };
@@ -228,10 +228,15 @@ impl LowerTree {
         // Without handles only a name leads back to the inode, and it may be this one.
         let last = is_directory || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
         let pinned = last && {
+            let share = match inode.pinned() {
+                Some(_) => None,
+                // Its owner has too many of them. Others have those that are left.
+                None => Some(self.shares.take(stat.stx_uid).ok_or(Errno::MFILE)?),
+            };
             let descriptor = self.path_of(&inode)?;
             self.keep_beyond_worker(&inode, &descriptor);
             self.note_release();
-            inode.pin(descriptor)
+            inode.pin(descriptor, share)
         };
         Ok(Some(Victim { inode, pinned }))
     }

@@ -187,9 +187,16 @@ fn start_deadline(request: &MountRequest) -> Result<Duration, Failure> {
         .map_err(|complaint| Failure::new(Exit::Usage, complaint))
 }
 
-/// One descriptor is kept for each unlinked file that is in use. Returns how many there can be.
+/// One descriptor is kept for each unlinked file that is in use: as many as the kernel allows for root, those that the
+/// caller may have for others. Workers inherit the limit. Returns how many there can be.
 fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
+    let allowed = std::fs::read_to_string("/proc/sys/fs/nr_open");
+    let allowed = allowed.ok().and_then(|text| text.trim().parse().ok());
+    let most = Rlimit { current: allowed, maximum: allowed };
+    if allowed > limit.maximum && setrlimit(Resource::Nofile, most).is_ok() {
+        return allowed.unwrap_or(u64::MAX);
+    }
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let holds = if raised.is_ok() { limit.maximum } else { limit.current };
     holds.unwrap_or(u64::MAX)

@@ -49,6 +49,23 @@ impl Walk {
         count
     }
 
+    /// The next file that is accepted by its attributes.
+    pub(super) fn next_file(&mut self, accepts: impl Fn(&Attr) -> bool) -> Option<Hold> {
+        loop {
+            let (parent, name, kind) = self.next_name()?;
+            if kind != FileKind::Regular {
+                continue;
+            }
+            if let Ok((hold, attr)) = self.look_up(parent, &name)
+                && attr.kind == FileKind::Regular
+                && attr.size > 0
+                && accepts(&attr)
+            {
+                return Some(hold);
+            }
+        }
+    }
+
     /// The next name that is no directory, after entering those that come before it.
     fn next_name(&mut self) -> Option<(Ino, OsString, FileKind)> {
         loop {
@@ -94,17 +111,6 @@ impl Iterator for Walk {
     type Item = Hold;
 
     fn next(&mut self) -> Option<Hold> {
-        loop {
-            let (parent, name, kind) = self.next_name()?;
-            if kind != FileKind::Regular {
-                continue;
-            }
-            if let Ok((hold, attr)) = self.look_up(parent, &name)
-                && attr.kind == FileKind::Regular
-                && attr.size > 0
-            {
-                return Some(hold);
-            }
-        }
+        self.next_file(|_| true)
     }
 }
