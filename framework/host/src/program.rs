@@ -115,8 +115,12 @@ enum Command {
 #[must_use]
 pub fn run(registrations: &[Registration]) -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Describe => describe(registrations),
+        Command::Describe => {
+            sandbox::become_nobody();
+            describe(registrations)
+        }
         Command::Accept { extension, option, value } => {
+            sandbox::become_nobody();
             accept(registrations, &extension, &option, &value)
         }
         Command::Serve { lower, control, locks } => {

@@ -9,11 +9,13 @@ use hsci_extension::{Call, Environment, Finding, Ino, Severity};
 use hsci_protocol::check::{self, CheckEvent, CheckFinding};
 use hsci_protocol::line::send;
 
+use super::export::Target;
 use super::stack::{self, Stack};
 use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
 use crate::lock;
+use crate::sandbox::{Sandbox, Work, files};
 use crate::supervisor::StoreFile;
 
 /// Verifies a store and prints what is found.
@@ -23,7 +25,8 @@ pub(super) fn check(
     extension: &str,
 ) -> Result<(), Failure> {
     let registration = stack::find(registrations, &[extension.to_owned()])?[0];
-    let (root, _locks) = open_unused(lower, registration)?;
+    let unused = Unused::open(lower)?;
+    let (root, _locks) = unused.enter(lower, registration, Work::Read)?;
     let options = stack::check_options(&[registration], &[])?;
     let bare = stack::build(
         &[],
@@ -69,12 +72,14 @@ pub(super) fn export(
     (dest, privileged): (&Path, bool),
 ) -> Result<(), Failure> {
     let registration = stack::find(registrations, &[extension.to_owned()])?[0];
-    let (root, _locks) = open_unused(lower, registration)?;
+    let unused = Unused::open(lower)?;
+    let target = Target::open(dest)?;
+    let (root, _locks) = unused.enter(lower, registration, Work::Copy { privileged })?;
     let options = stack::check_options(&[registration], &[])?;
     let kernel = Arc::new(KernelCaches::default()) as _;
     let stack = stack::build(&[registration], stack::open(root)?, &options, &kernel, true)?;
     let from = resolve(&stack, path)?;
-    export::copy(&*stack.top, from, dest, privileged)
+    export::copy(&*stack.top, from, &target, privileged)
 }
 
 /// Walks down to a path in the store.
@@ -98,20 +103,40 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
     Ok(ino)
 }
 
-/// Opens a store that no host serves and that an extension can read, and keeps hosts off it for as
-/// long as the locks are kept.
-fn open_unused(
-    lower: &Path,
-    registration: Registration,
-) -> Result<(OwnedFd, Vec<OwnedFd>), Failure> {
-    let place = crate::place::open_dir(lower)?;
-    let root = place.read().map_err(|errno| crate::place::failure(lower, errno))?;
-    let locks = lock::share(root.as_fd(), place.path())?;
-    let own = StoreFile { extension: registration.name.to_owned(), format: registration.format };
-    StoreFile::read(&root)
-        .and_then(|found| found.map_or(Ok(()), |found| found.admit(&own)))
-        .map_err(|failure| failure.of(lower))?;
-    Ok((root, locks))
+/// A store that no host serves, and that none will as long as this is kept.
+struct Unused {
+    root: OwnedFd,
+    locks: Vec<OwnedFd>,
+}
+
+impl Unused {
+    fn open(lower: &Path) -> Result<Self, Failure> {
+        let fail = |errno| crate::place::failure(lower, errno);
+        let place = crate::place::open_dir(lower)?;
+        let outside = place.read().map_err(fail)?;
+        let locks = lock::share(outside.as_fd(), place.path())?;
+        let root = files::apart_to_read(&outside).map_err(fail)?;
+        Ok(Self { root, locks })
+    }
+
+    /// Gives up what the work on the store does not take, before a byte of it is read; then sees whether an extension
+    /// can read it.
+    fn enter(
+        self,
+        lower: &Path,
+        registration: Registration,
+        work: Work,
+    ) -> Result<(OwnedFd, Vec<OwnedFd>), Failure> {
+        let Self { root, locks } = self;
+        Sandbox::enter(&[(registration.needs)()], &root, work)
+            .map_err(|why| Failure::new(Exit::Usage, why))?;
+        let own =
+            StoreFile { extension: registration.name.to_owned(), format: registration.format };
+        StoreFile::read(&root)
+            .and_then(|found| found.map_or(Ok(()), |found| found.admit(&own)))
+            .map_err(|failure| failure.of(lower))?;
+        Ok((root, locks))
+    }
 }
 
 fn print(event: &CheckEvent) {

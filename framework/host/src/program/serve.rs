@@ -23,7 +23,7 @@ use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Request
 use crate::lower::{LowerTree, Takeover, lifetime};
 use crate::passing::receive_descriptor;
 use crate::policy::{self, Judged, Policy};
-use crate::sandbox::{Sandbox, broker};
+use crate::sandbox::{Sandbox, Work, broker};
 use crate::sys::descriptors::inherited;
 use crate::sys::process::exit_now;
 use crate::takeover::{DescriptorSender, TakeoverState};
@@ -132,8 +132,8 @@ impl Confined {
         // Files that are out of reach inside.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let program = std::env::current_exe().ok();
-        let sandbox =
-            Sandbox::enter(&needs, lower).map_err(|why| Failure::new(Exit::Usage, why))?;
+        let sandbox = Sandbox::enter(&needs, lower, Work::Serve)
+            .map_err(|why| Failure::new(Exit::Usage, why))?;
         Ok(Self { sandbox, cores, program })
     }
 }
