@@ -126,6 +126,12 @@ pub(crate) struct PolicyExplain {
     /// How large it is, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) size: u64,
+    /// With which mark from calls before; may be repeated
+    #[arg(long = "marked", value_name = "MARK")]
+    pub(crate) marks: Vec<String>,
+    /// As if all rates were exceeded
+    #[arg(long)]
+    pub(crate) rate_exceeded: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

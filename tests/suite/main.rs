@@ -23,6 +23,7 @@ mod mounting;
 mod pjdfstest;
 mod policies;
 mod power;
+mod remembering;
 mod requests;
 mod sandbox;
 mod survival;
@@ -53,6 +54,7 @@ const AREAS: &[&[Test]] = &[
     mounting::TESTS,
     pjdfstest::TESTS,
     policies::TESTS,
+    remembering::TESTS,
     power::TESTS,
     requests::TESTS,
     sandbox::TESTS,

@@ -28,13 +28,13 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// The policy of the machine: one test at a time has it.
-struct InForce {
+pub(crate) struct InForce {
     file: PathBuf,
     _turn: File,
 }
 
 impl InForce {
-    fn take(dir: &Path) -> Self {
+    pub(crate) fn take(dir: &Path) -> Self {
         machine::need_root();
         let turn = File::create("/var/tmp/hsci-policies.lock").expect("a lock");
         flock(&turn, FlockOperation::LockExclusive).expect("my turn");
@@ -54,7 +54,7 @@ impl InForce {
         run.arg(&self.file).done()
     }
 
-    fn load(&self, text: &str) {
+    pub(crate) fn load(&self, text: &str) {
         self.try_load(text, &[]).ok();
     }
 }
@@ -66,7 +66,7 @@ impl Drop for InForce {
     }
 }
 
-fn open_mount(dir: &Path, extension: &str) -> Mount {
+pub(crate) fn open_mount(dir: &Path, extension: &str) -> Mount {
     let mount = Mount::new(
         dir,
         "mount",
@@ -77,7 +77,7 @@ fn open_mount(dir: &Path, extension: &str) -> Mount {
     mount
 }
 
-fn target(dir: &Path, extension: &str) -> String {
+pub(crate) fn target(dir: &Path, extension: &str) -> String {
     format!("target t = \"{}/mount\" via {extension}\n", dir.display())
 }
 

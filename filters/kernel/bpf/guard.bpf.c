@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
 /* The guard: judges calls before the kernel acts, whether a cache or a host would serve them. */
+#include "memory.h"
+#include "process.h"
 #include "protect.h"
 
 #define EXDEV 18
@@ -27,6 +29,9 @@ struct call {
 	const struct dentry *dentry;
 	struct hsci_asked asked;
 	struct hsci_label label;
+	/* Where marks and rates are kept, and the place of the caller there; nothing if no rule uses any. */
+	struct hsci_memory *memory;
+	__u32 place;
 	__u32 operations;
 	int result;
 };
@@ -65,17 +70,49 @@ static __always_inline int undecidable(struct call *call)
 	return refuse(call, EACCES);
 }
 
+struct mark_hits {
+	const struct hsci_tables *tables;
+	__u32 first;
+	__u32 reserved;
+};
+
+static long hit_mark_rule(__u32 index, struct mark_hits *hits)
+{
+	hsci_hit(hsci_record(hits->tables, hits->tables->sections.mark_rules +
+			     2 * (hits->first + index), 2)[1]);
+	return 0;
+}
+
+/* A call goes on: what it does to the marks of its process. */
+static __always_inline void remember(struct call *call, const struct hsci_verdict *verdict)
+{
+	const struct hsci_tables *tables = call->tables;
+	const __u32 *effect;
+	struct mark_hits hits = { .tables = tables };
+
+	if (!call->memory || !verdict->effect)
+		return;
+	hsci_remember(tables, call->memory, call->place, verdict->effect);
+	effect = hsci_record(tables, tables->sections.effects + 8 * verdict->effect, 8);
+	hits.first = effect[4];
+	bpf_loop(effect[5] & (2 * HSCI_MAX_MARKS - 1), hit_mark_rule, &hits, 0);
+}
+
 /* Judges the operation of one bit. Stops at the first that fails. */
 static long judge_operation(__u32 operation, struct call *call)
 {
 	__u32 generation = call->tables->sections.generation;
 	struct hsci_verdict verdict = {};
+	__u32 status = 0;
 
 	if (!(call->operations >> (operation & 31) & 1))
 		return 0;
 	call->asked.operation = operation;
+	if (call->memory)
+		status = hsci_count(call->tables, call->memory, call->place, &call->asked,
+				    bpf_ktime_get_boot_ns());
 	hsci_judge(call->tables, &call->asked, &verdict);
-	if (verdict.status) {
+	if (verdict.status || status) {
 		call->result = undecidable(call);
 		return 1;
 	}
@@ -88,9 +125,13 @@ static long judge_operation(__u32 operation, struct call *call)
 		hsci_report(call->guard, call->dentry, generation, operation, verdict.audit - 1,
 			    verdict.errno, HSCI_AUDITED);
 	}
-	if (!verdict.errno)
+	if (!verdict.errno) {
+		remember(call, &verdict);
 		return 0;
+	}
 	__sync_fetch_and_add(&call->guard->denied, 1);
+	if (call->guard->permissive)
+		remember(call, &verdict);
 	hsci_report(call->guard, call->dentry, generation, operation, verdict.rule, verdict.errno,
 		    call->guard->permissive ? HSCI_WOULD_DENY : HSCI_DENIED);
 	call->result = refuse(call, verdict.errno);
@@ -115,6 +156,15 @@ static __noinline int judge_labelled(struct call *call)
 	__sync_fetch_and_add(&call->guard->judged, 1);
 	if (!hsci_classify(call->tables, &call->asked.subject))
 		return undecidable(call);
+	if (call->tables->roots.remembers) {
+		call->memory = hsci_memory();
+		if (!call->memory)
+			return undecidable(call);
+		call->place = hsci_calling_process(call->memory,
+						   hsci_process_key(bpf_get_current_task_btf()));
+		if (call->place == HSCI_NONE)
+			return undecidable(call);
+	}
 	bpf_loop(HSCI_OPERATIONS, judge_operation, call, 0);
 	return call->result;
 }

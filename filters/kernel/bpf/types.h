@@ -151,6 +151,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	int pid;
 	int tgid;
+	__u64 start_boottime;
 	__u64 self_exec_id;
 };
 

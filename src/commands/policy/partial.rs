@@ -5,7 +5,7 @@ use hsci_host::control::{self as channel, mounts};
 use hsci_host::policy::{OPENING, UNSEEN, spoken};
 use hsci_kernel::guard;
 use hsci_language::policy::{Rule, Verdict};
-use hsci_language::{Operations, Policy};
+use hsci_language::{Operation, Operations, Policy};
 
 use crate::Result;
 
@@ -20,7 +20,15 @@ pub(super) fn beside_the_guard(text: &str, policy: &Policy) -> Vec<String> {
             "line {line}: the kernel does not show this operation by itself; judge `write-data`"
         )
     });
-    lines.collect()
+    let mut lines: Vec<String> = lines.collect();
+    let grow = Operations::of(&[Operation::Grow]);
+    let beside =
+        judging(policy).filter(|rule| grow.covers(rule.operations) && rule.target.is_none());
+    lines.extend(beside.map(|rule| {
+        let line = rule.span.line(text);
+        format!("line {line}: how long a file becomes is known in targets only")
+    }));
+    lines
 }
 
 /// What hosts do not see.
@@ -49,7 +57,10 @@ pub(super) fn without_guard(text: &str, policy: &Policy, tables: &Tables) -> Res
     Ok(lines)
 }
 
-/// Rules that deny or report.
+/// Rules that deny, report or remember.
 fn judging(policy: &Policy) -> impl Iterator<Item = &Rule> {
-    policy.rules.iter().filter(|rule| matches!(rule.verdict, Verdict::Deny(_) | Verdict::Audit))
+    let is_judging = |verdict: &Verdict| {
+        matches!(verdict, Verdict::Deny(_) | Verdict::Audit | Verdict::Mark { .. })
+    };
+    policy.rules.iter().filter(move |rule| is_judging(&rule.verdict))
 }

@@ -74,6 +74,10 @@ fn finding(
     for (key, (value, rule)) in &judgement.options {
         found += &format!(", set {key} = {value}{}", by(*rule));
     }
+    for (mark, (sets, rule)) in &judgement.marks {
+        let verb = if *sets { "mark" } else { "unmark" };
+        found += &format!(", {verb} {}{}", policy.marks[*mark], by(*rule));
+    }
     let (file, line) = (file.display(), line(expectation.span));
     format!("{file}:{line}: {statement}\n  found: {found}\n")
 }
