@@ -29,8 +29,7 @@ struct call {
 	const struct dentry *dentry;
 	struct hsci_asked asked;
 	struct hsci_label label;
-	/* Where marks and rates are kept, and the place of the caller there; nothing if no rule uses any. */
-	struct hsci_memory *memory;
+	/* The caller's place in the memory; HSCI_NONE if no rule asks for any. */
 	__u32 place;
 	__u32 operations;
 	int result;
@@ -62,7 +61,7 @@ static __always_inline int refuse(struct call *call, int error)
 	return call->guard->permissive ? 0 : -error;
 }
 
-static __always_inline int undecidable(struct call *call)
+static __noinline int undecidable(struct call *call)
 {
 	__sync_fetch_and_add(&call->guard->undecidable, 1);
 	hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
@@ -84,18 +83,29 @@ static long hit_mark_rule(__u32 index, struct mark_hits *hits)
 }
 
 /* A call goes on: what it does to the marks of its process. */
-static __always_inline void remember(struct call *call, const struct hsci_verdict *verdict)
+static __noinline int remember(struct call *call, __u32 effect)
 {
 	const struct hsci_tables *tables = call->tables;
-	const __u32 *effect;
+	struct hsci_memory *memory = hsci_memory();
 	struct mark_hits hits = { .tables = tables };
+	const __u32 *record;
 
-	if (!call->memory || !verdict->effect)
-		return;
-	hsci_remember(tables, call->memory, call->place, verdict->effect);
-	effect = hsci_record(tables, tables->sections.effects + 8 * verdict->effect, 8);
-	hits.first = effect[4];
-	bpf_loop(effect[5] & (2 * HSCI_MAX_MARKS - 1), hit_mark_rule, &hits, 0);
+	if (!memory || !effect || call->place == HSCI_NONE)
+		return 0;
+	hsci_remember(tables, memory, call->place, effect);
+	record = hsci_record(tables, tables->sections.effects + 8 * effect, 8);
+	hits.first = record[4];
+	bpf_loop(record[5] & (2 * HSCI_MAX_MARKS - 1), hit_mark_rule, &hits, 0);
+	return 0;
+}
+
+static __always_inline __u32 count(struct call *call)
+{
+	struct hsci_memory *memory = hsci_memory();
+
+	if (!memory)
+		return HSCI_FORGOTTEN;
+	return hsci_count(call->tables, memory, call->place, &call->asked, bpf_ktime_get_boot_ns());
 }
 
 /* Judges the operation of one bit. Stops at the first that fails. */
@@ -108,9 +118,8 @@ static long judge_operation(__u32 operation, struct call *call)
 	if (!(call->operations >> (operation & 31) & 1))
 		return 0;
 	call->asked.operation = operation;
-	if (call->memory)
-		status = hsci_count(call->tables, call->memory, call->place, &call->asked,
-				    bpf_ktime_get_boot_ns());
+	if (call->place != HSCI_NONE)
+		status = count(call);
 	hsci_judge(call->tables, &call->asked, &verdict);
 	if (verdict.status || status) {
 		call->result = undecidable(call);
@@ -126,12 +135,12 @@ static long judge_operation(__u32 operation, struct call *call)
 			    verdict.errno, HSCI_AUDITED);
 	}
 	if (!verdict.errno) {
-		remember(call, &verdict);
+		remember(call, verdict.effect);
 		return 0;
 	}
 	__sync_fetch_and_add(&call->guard->denied, 1);
 	if (call->guard->permissive)
-		remember(call, &verdict);
+		remember(call, verdict.effect);
 	hsci_report(call->guard, call->dentry, generation, operation, verdict.rule, verdict.errno,
 		    call->guard->permissive ? HSCI_WOULD_DENY : HSCI_DENIED);
 	call->result = refuse(call, verdict.errno);
@@ -156,12 +165,13 @@ static __noinline int judge_labelled(struct call *call)
 	__sync_fetch_and_add(&call->guard->judged, 1);
 	if (!hsci_classify(call->tables, &call->asked.subject))
 		return undecidable(call);
+	call->place = HSCI_NONE;
 	if (call->tables->roots.remembers) {
-		call->memory = hsci_memory();
-		if (!call->memory)
-			return undecidable(call);
-		call->place = hsci_calling_process(call->memory,
-						   hsci_process_key(bpf_get_current_task_btf()));
+		struct hsci_memory *memory = hsci_memory();
+
+		if (memory)
+			call->place = hsci_calling_process(
+				memory, hsci_process_key(bpf_get_current_task_btf()));
 		if (call->place == HSCI_NONE)
 			return undecidable(call);
 	}

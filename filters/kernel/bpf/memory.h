@@ -149,8 +149,11 @@ HSCI_GLOBAL __u32 hsci_bucket(struct hsci_memory *memory, __u64 key, __u64 now)
 	return HSCI_NONE;
 }
 
-/* Takes a token of a rate. False if there is none. */
-HSCI_GLOBAL int hsci_take(struct hsci_memory *memory, const struct hsci_rate *rate, __u64 key,
+/*
+ * Takes a token of a rate. False if there is none. Frames of the stack are few here: this is inlined, and what
+ * follows are functions of their own.
+ */
+static __always_inline bool hsci_take(struct hsci_memory *memory, const struct hsci_rate *rate, __u64 key,
 			  __u64 now)
 {
 	__u32 place = hsci_bucket(memory, key, now);
@@ -204,6 +207,23 @@ static long hsci_count_rate(__u32 number, struct hsci_count *count)
 	return 0;
 }
 
+/* Takes a token of each of the rates that count a call: those that are exceeded. */
+static __noinline __u32 hsci_take_all(const struct hsci_tables *tables, struct hsci_memory *memory,
+				      __u64 process, __u32 counted, __u64 now)
+{
+	struct hsci_count count = {
+		.memory = memory,
+		.tables = tables,
+		.now = now,
+		.counted = counted,
+		.user = process >> 32,
+		.place = process & (HSCI_PROCESSES - 1),
+	};
+
+	bpf_loop(HSCI_MAX_RATES, hsci_count_rate, &count, 0);
+	return count.over;
+}
+
 /*
  * Reads the marks of a process that makes a call, and takes a token of each rate that counts it. The status is
  * not 0 if it cannot be known.
@@ -212,22 +232,15 @@ static __always_inline __u32 hsci_count(const struct hsci_tables *tables,
 					struct hsci_memory *memory, __u32 place,
 					struct hsci_asked *asked, __u64 now)
 {
-	struct hsci_count count = {
-		.memory = memory,
-		.tables = tables,
-		.now = now,
-		.user = asked->subject.uid,
-		.place = place & (HSCI_PROCESSES - 1),
-	};
 	__u64 marks = memory->processes[place & (HSCI_PROCESSES - 1)].marks, counted;
 
 	asked->subject.marks_low = marks;
 	asked->subject.marks_high = marks >> 32;
+	asked->over = 0;
 	counted = hsci_counted(tables, asked);
-	count.counted = counted;
-	if (count.counted)
-		bpf_loop(HSCI_MAX_RATES, hsci_count_rate, &count, 0);
-	asked->over = count.over;
+	if ((__u32)counted)
+		asked->over = hsci_take_all(tables, memory,
+					    (__u64)asked->subject.uid << 32 | place, counted, now);
 	return counted >> 32;
 }
 
