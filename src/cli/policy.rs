@@ -210,12 +210,21 @@ pub(crate) struct PolicyList {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci trace
-  hsci trace /srv/mail
+  hsci trace /srv/mail --denied --user alice
   hsci trace --count 1 --json")]
 pub(crate) struct Trace {
     /// A mount; the whole machine if omitted
     #[arg(add = completion::mounts())]
     pub(crate) dir: Option<PathBuf>,
+    /// Only by the rule of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rule: Option<String>,
+    /// Only of calls by this user, a name or a number
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Only what was refused, or would have been
+    #[arg(long)]
+    pub(crate) denied: bool,
     /// End after so many reports
     #[arg(long, value_name = "NUMBER")]
     pub(crate) count: Option<u64>,

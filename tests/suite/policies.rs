@@ -149,7 +149,7 @@ fn judged(dir: &Path) {
     let before = (requests("mknod"), requests("mkdir"), requests("unlink"));
     in_force.load(&format!(
         "{}in t: deny(EPERM) create-file, unlink unless user {ALICE}\n\
-         in t: audit mkdir\nin t: deny(EBUSY) mkdir on \"no\"\n",
+         in t: audit mkdir\nin t: deny(EBUSY) mkdir on \"no\" as no-no because \"busy\" severity low\n",
         target(dir, "nullfs")
     ));
     touch(BOB, "new").fails(1, &["Operation not permitted"]);
@@ -188,8 +188,22 @@ fn judged(dir: &Path) {
         lines[4]["rule"].as_str().is_some_and(|rule| rule.contains("deny(EBUSY)")),
         "{lines:#?}"
     );
+    let label = &lines[4]["label"];
+    assert_eq!(label["name"], "no-no", "{label}");
+    assert_eq!((&label["reason"], &label["severity"]), (&"busy".into(), &"low".into()), "{label}");
+    // Filters show what they say, and nothing else.
+    let filtered = |arguments: &[&str]| {
+        let trace = Run::new(machine::hsci()).args(["trace", "--json", "--timeout", "0"]);
+        trace.args(arguments).arg(mount.dir()).ok().lines().count()
+    };
+    assert_eq!(filtered(&["--rule", "no-no"]), 1);
+    assert_eq!(filtered(&["--denied"]), 3);
+    assert_eq!((filtered(&["--user", "0"]), filtered(&["--user", &BOB.to_string()])), (0, 5));
+    let wrong = Run::new(machine::hsci()).args(["trace", "--rule", "nothing"]).arg(mount.dir());
+    wrong.done().fails(2, &["none of that name"]);
     let list = Run::new(machine::hsci()).args(["policy", "list", "--json"]).ok();
     let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(list["rules"][2]["label"]["name"], "no-no", "{list}");
     let hits: Vec<_> =
         list["rules"].as_array().expect("rules").iter().map(|rule| &rule["hits"]).collect();
     assert_eq!(hits, [2, 2, 1], "{list}");

@@ -43,7 +43,16 @@ pub(crate) struct Rule {
     /// None if it has no path at all.
     pub(crate) globs: Vec<Word>,
     pub(crate) conditions: Vec<Condition>,
+    pub(crate) label: Label,
     pub(crate) span: Span,
+}
+
+/// What a rule says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Label {
+    pub(crate) name: Option<Word>,
+    pub(crate) reason: Option<Word>,
+    pub(crate) severity: Option<Word>,
 }
 
 /// What `after` names.

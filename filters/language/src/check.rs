@@ -56,6 +56,8 @@ struct Checker<'a> {
     used_lists: BTreeSet<String>,
     /// Targets that were refused: rules which name them are not to blame.
     broken_targets: BTreeSet<String>,
+    /// Names of rules, with their places.
+    rule_names: BTreeMap<String, Span>,
     marks: memory::Marks,
     /// The rate of the rule that is being read, and its place.
     rate: Option<(Rate, Span)>,
@@ -71,6 +73,7 @@ impl<'a> Checker<'a> {
             list_places: BTreeMap::new(),
             used_lists: BTreeSet::new(),
             broken_targets: BTreeSet::new(),
+            rule_names: BTreeMap::new(),
             marks: memory::Marks::default(),
             rate: None,
             policy: Policy::default(),

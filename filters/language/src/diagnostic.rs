@@ -121,6 +121,7 @@ codes! {
     TooManyRates = Error, "too-many-rates";
     UnreachableRate = Warning, "unreachable-rate";
     EarlySize = Warning, "early-size";
+    UnknownSeverity = Error, "unknown-severity";
 }
 
 /// One thing that is wrong.

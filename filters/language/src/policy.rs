@@ -52,9 +52,25 @@ pub struct Rule {
     pub predicate: Predicate,
     /// What then.
     pub verdict: Verdict,
+    /// What it says of itself, for people.
+    pub label: Label,
     /// The statement.
     pub span: Span,
 }
+
+/// What a rule is called, why it is there, and how bad it is if it matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// No two rules have one name.
+    pub name: Option<String>,
+    /// Why it is there.
+    pub reason: Option<String>,
+    /// One of [`SEVERITIES`].
+    pub severity: Option<&'static str>,
+}
+
+/// How bad it may be that a rule matches, the least first.
+pub const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
 
 /// How often calls may be made before a rule matches them: a bucket of `limit` tokens for each process with
 /// those that it starts, or for each user, which fills up again within `period`. Each call that the rule's

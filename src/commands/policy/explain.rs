@@ -15,7 +15,9 @@ use hsci_language::{
 use serde::Serialize;
 
 use super::Reviewed;
+use super::loaded::Label;
 use super::names::{MachineNames, groups_of};
+use super::source::Source;
 use crate::cli::PolicyExplain;
 use crate::{Result, extension_program, ui};
 
@@ -59,6 +61,7 @@ struct Consideration {
     /// Why it does, or does not.
     reason: &'static str,
     text: String,
+    label: Label,
 }
 
 /// Explains a call.
@@ -66,7 +69,7 @@ pub(super) fn run(args: &PolicyExplain) -> Result<()> {
     let reviewed = Reviewed::new(&args.file)?;
     let Some((policy, _)) = &reviewed.usable else { return Err(reviewed.failure(&args.file)) };
     let call = call(policy, args)?;
-    let explanation = explain(policy, &reviewed.text, &call);
+    let explanation = explain(policy, &reviewed.source, &call);
     if args.json { ui::print_json(&explanation) } else { ui::print(&explanation.text()) }
 }
 
@@ -133,6 +136,11 @@ fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Cl
     usage(format!("{what} `{word}`: there is none; {way_out}"))
 }
 
+/// The id of a user, by name or number.
+pub(crate) fn user_id(text: &str) -> Result<u32> {
+    user(&MachineNames::new(), text)
+}
+
 fn user(names: &MachineNames, text: &str) -> Result<u32> {
     let found = text.parse().ok().or_else(|| names.user(text));
     found.ok_or_else(|| usage(format!("user `{text}`: there is none; name it by its number")))
@@ -163,9 +171,9 @@ fn plain_path(path: &Path) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
+fn explain(policy: &Policy, source: &Source, call: &Call) -> Explanation {
     let judgement = judge(policy, call);
-    let line = |rule: usize| policy.rules[rule].span.line(text);
+    let line = |rule: usize| source.line(policy.rules[rule].span);
     let options = judgement.options.iter().map(|(key, (value, rule))| Setting {
         key: key.clone(),
         value: value.clone(),
@@ -180,9 +188,10 @@ fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
     });
     let rules = policy.rules.iter().enumerate().map(|(index, rule)| {
         let (decides, reason) = consider(policy, rule, index, call, &judgement);
-        let statement = text.get(rule.span.range()).unwrap_or_default();
+        let statement = source.statement(rule.span);
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-        Consideration { line: line(index), decides, reason, text: statement }
+        let label = Label::new(&rule.label);
+        Consideration { line: line(index), decides, reason, text: statement, label }
     });
     let target = judgement.target.map(|target| &policy.targets[target]);
     Explanation {

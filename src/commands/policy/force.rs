@@ -47,12 +47,12 @@ pub(crate) fn put(
     let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
     let known = marks_in_force();
     let (policy, tables) = &with_marks_of(&known, policy, tables);
-    let text = reviewed.text.as_str();
+    let source = &reviewed.source;
     if let (Some(unmet), false) = (test::first_unmet(policy, tables), allow_unmet) {
-        let line = unmet.span.line(text);
+        let place = source.place(unmet.span);
         let file = file.display();
         let text = format!(
-            "{file}: line {line}: the expectation does not hold; `hsci policy test` shows what \
+            "{file}: {place}: the expectation does not hold; `hsci policy test` shows what \
              comes of it, --allow-unmet loads the policy all the same"
         );
         return Err(Failure::new(Exit::No, text));
@@ -65,8 +65,8 @@ pub(crate) fn put(
         Err(error) => return Err(failure(&error)),
     };
     let mut missing = match &refused {
-        None => partial::beside_the_guard(text, policy),
-        Some(_) => partial::without_guard(text, policy, tables)?,
+        None => partial::beside_the_guard(source, policy),
+        Some(_) => partial::without_guard(source, policy, tables)?,
     };
     if let (Some(first), false) = (missing.first(), allow_partial) {
         let why = refused.map(|why| format!(" ({why})")).unwrap_or_default();
@@ -88,7 +88,7 @@ pub(crate) fn put(
     let number = now.as_nanos() as u64;
     let guarded = refused.is_none();
     let head = Head { file: file.to_owned(), number, guarded, permissive };
-    Loaded::new(file, text, policy).write()?;
+    Loaded::new(source, policy, file).write()?;
     Handed { head, tables: tables.clone() }.write().map_err(|error| of_file(&error))?;
     missing.extend(renew(Some(number), guarded && !permissive)?);
     for line in missing {

@@ -1,13 +1,12 @@
 //! `hsci policy test`: the expectations of policies, judged by the tables that would be loaded.
 
-use std::path::Path;
-
 use hsci_engine::Tables;
 use hsci_host::failure::{Exit, Failure};
 use hsci_language::policy::{Expectation, Policy};
 use hsci_language::{Judgement, Span};
 
 use super::Reviewed;
+use super::source::{Place, Source};
 use crate::cli::PolicyTest;
 use crate::{Result, ui};
 
@@ -22,7 +21,7 @@ pub(super) fn run(args: &PolicyTest) -> Result<()> {
             let judgement = tables.judge(&expectation.call);
             if !holds(expectation, &judgement) {
                 broken_here += 1;
-                ui::print(&finding(file, &reviewed.text, policy, expectation, &judgement))?;
+                ui::print(&finding(&reviewed.source, policy, expectation, &judgement))?;
             }
         }
         let count = policy.expectations.len();
@@ -51,14 +50,13 @@ fn holds(expectation: &Expectation, judgement: &Judgement) -> bool {
 }
 
 fn finding(
-    file: &Path,
-    text: &str,
+    source: &Source,
     policy: &Policy,
     expectation: &Expectation,
     judgement: &Judgement,
 ) -> String {
-    let line = |span: Span| span.line(text);
-    let statement = text.get(expectation.span.range()).unwrap_or_default();
+    let line = |span: Span| source.line(span);
+    let statement = source.statement(expectation.span);
     let mut found = match judgement.denied {
         Some(errno) => format!("deny({errno})"),
         None => "pass".to_owned(),
@@ -78,6 +76,7 @@ fn finding(
         let verb = if *sets { "mark" } else { "unmark" };
         found += &format!(", {verb} {}{}", policy.marks[*mark], by(*rule));
     }
-    let (file, line) = (file.display(), line(expectation.span));
+    let Place { file, line, .. } = source.place(expectation.span);
+    let file = file.display();
     format!("{file}:{line}: {statement}\n  found: {found}\n")
 }

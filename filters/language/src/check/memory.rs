@@ -7,7 +7,7 @@ use crate::ast::{self, Word};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::Glob;
 use crate::operation::{Operation, Operations};
-use crate::policy::{Atom, MAX_MARKS, MAX_RATES, Predicate, Rate, Rule, Verdict};
+use crate::policy::{Atom, Label, MAX_MARKS, MAX_RATES, Predicate, Rate, Rule, Verdict};
 use crate::span::Span;
 
 const SECOND: u64 = 1_000_000_000;
@@ -114,8 +114,8 @@ impl Checker<'_> {
         };
         if !self.policy.rules.iter().any(sets_already) {
             let (predicate, span) = (Predicate::always(), trigger.span);
-            let target = None;
-            let setter = Rule { target, operations, globs, predicate, verdict, span };
+            let (target, label) = (None, Label::default());
+            let setter = Rule { target, operations, globs, predicate, verdict, label, span };
             self.policy.rules.push(setter);
         }
         Some(match predicate? {

@@ -211,7 +211,7 @@ impl Checker<'_> {
         found
     }
 
-    fn unknown(&mut self, code: Code, what: &str, value: &Word, known: &[&str]) {
+    pub(super) fn unknown(&mut self, code: Code, what: &str, value: &Word, known: &[&str]) {
         let title = format!("there is no {what} `{}`", value.value);
         let otherwise = format!("there are: {}", known.join(", "));
         let diagnostic = Diagnostic::new(code, value.span, title);

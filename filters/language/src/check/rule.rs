@@ -7,7 +7,7 @@ use crate::errno::DenyErrno;
 use crate::glob::Glob;
 use crate::names::OptionScope;
 use crate::operation::Operations;
-use crate::policy::{Predicate, Rule, Verdict};
+use crate::policy::{Label, Predicate, Rule, SEVERITIES, Verdict};
 
 impl Checker<'_> {
     /// Adds a rule to the policy. What is wrong with one part does not hide what is wrong with
@@ -30,7 +30,26 @@ impl Checker<'_> {
         let (target, span) = (target.flatten(), rule.span);
         self.take_rate(rule, &predicate);
         self.early_size(rule, operations, &predicate);
-        self.policy.rules.push(Rule { target, operations, globs, predicate, verdict, span });
+        let label = self.label(&rule.label);
+        let rule = Rule { target, operations, globs, predicate, verdict, label, span };
+        self.policy.rules.push(rule);
+    }
+
+    fn label(&mut self, label: &ast::Label) -> Label {
+        if let Some(name) = &label.name {
+            let known = self.rule_names.insert(name.value.clone(), name.span);
+            self.diagnostics.extend(known.map(|first| super::repeated("rule", name, first)));
+        }
+        let severity = label.severity.as_ref().and_then(|written| {
+            let found = SEVERITIES.iter().find(|severity| **severity == written.value).copied();
+            if found.is_none() {
+                self.unknown(Code::UnknownSeverity, "severity", written, SEVERITIES);
+            }
+            found
+        });
+        let plain = |text: &Word| text.value.replace("\\\"", "\"").replace("\\\\", "\\");
+        let name = label.name.as_ref().map(|name| name.value.clone());
+        Label { name, reason: label.reason.as_ref().map(plain), severity }
     }
 
     /// The index of a target.

@@ -11,7 +11,7 @@ use crate::span::{Span, Spanned};
 const MAX_DEPTH: usize = 64;
 
 /// Words that follow a predicate.
-const JOINTS: &[&str] = &["and", "or", "when", "unless"];
+const JOINTS: &[&str] = &["and", "or", "when", "unless", "as", "because", "severity"];
 
 const HINT: &str = "predicates are `user alice`, `group {a, b}`, `exe \"/usr/bin/rsync\"`, `size > 1M` \
                     and their like, joined with `and`, `or`, `not`";

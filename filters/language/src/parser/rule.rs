@@ -1,12 +1,13 @@
 //! Rules.
 
 use super::{Parsed, Parser};
-use crate::ast::{Condition, Rule, Trigger, Verdict, Word};
+use crate::ast::{Condition, Label, Rule, Trigger, Verdict, Word};
 use crate::lexer::Kind;
 use crate::span::Spanned;
 
 const FORM: &str = "a rule is written `in TARGET: VERDICT on \"GLOB\" when PREDICATE`";
 
+const LABEL: &str = "a rule ends with `as NAME because \"REASON\" severity high`, or any of these";
 const MARK: &str = "a mark is set by `mark NAME OPERATIONS on \"GLOB\"`";
 
 impl Parser<'_> {
@@ -30,9 +31,26 @@ impl Parser<'_> {
             self.take();
             conditions.push(Condition { negated, predicate: self.predicate()? });
         }
+        let label = self.label()?;
         let span = start.to(self.last_span());
         self.end_of_rule()?;
-        Ok(Rule { after, target, verdict, globs, conditions, span })
+        Ok(Rule { after, target, verdict, globs, conditions, label, span })
+    }
+
+    /// What a rule says of itself, in any order, each once.
+    fn label(&mut self) -> Parsed<Label> {
+        let mut label = Label::default();
+        loop {
+            if label.name.is_none() && self.accept_word("as") {
+                label.name = Some(self.word("the name of the rule", LABEL)?);
+            } else if label.reason.is_none() && self.accept_word("because") {
+                label.reason = Some(self.text("the reason in quotes", LABEL)?);
+            } else if label.severity.is_none() && self.accept_word("severity") {
+                label.severity = Some(self.word("a severity", LABEL)?);
+            } else {
+                return Ok(label);
+            }
+        }
     }
 
     /// What stands between `after` and its colon.
