@@ -150,7 +150,7 @@ mod tests {
         let mut state = State::default();
         let read = call(Operation::ReadData, "/secret/key");
         let write = call(Operation::WriteData, "/public/a");
-        let mut is_denied =
+        let is_denied =
             |state: &mut State, process| step(&policy, state, process, 0, &write).denied.is_some();
         state.fork(7, 1000, 8);
         assert!(!is_denied(&mut state, 7));
