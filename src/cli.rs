@@ -14,8 +14,8 @@ use hsci_host::failure::Exit;
 use crate::completion;
 
 pub(crate) use policy::{
-    Down, Enforcement, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyTest,
-    Trace, Up,
+    Down, Enforcement, Machine, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList,
+    PolicyTest, Trace, Up,
 };
 
 /// The extension that is used where none is named.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::completion;
 
@@ -18,6 +18,13 @@ pub(crate) struct Enforcement {
     /// Go on although an expectation in the policy does not hold
     #[arg(long)]
     pub(crate) allow_unmet: bool,
+}
+
+/// The machine that a policy is written for, where it is not this one.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Machine {
+    /// One of which nothing is known
+    None,
 }
 
 /// Where the policies of a machine are.
@@ -61,6 +68,9 @@ pub(crate) struct PolicyCheck {
     /// Policies
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// Take all users, groups, executables, extensions and options for known: the policy is for another machine
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<Machine>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -72,11 +82,15 @@ pub(crate) struct PolicyCheck {
 /// code 0 means that all hold, 1 that one does not, or that a policy cannot be used.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  hsci policy test /etc/hsci/mail.policy")]
+  hsci policy test /etc/hsci/mail.policy
+  hsci policy test --machine none mail.policy")]
 pub(crate) struct PolicyTest {
     /// Policies
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// Take all users, groups, executables, extensions and options for known: the policy is for another machine
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<Machine>,
 }
 
 /// Show what becomes of a call, by which rule, and why not by another

@@ -1,6 +1,7 @@
 //! `hsci policy`: what policies mean, and which one is in force.
 
 mod check;
+mod elsewhere;
 mod explain;
 mod force;
 mod list;
@@ -17,10 +18,12 @@ use std::path::{Path, PathBuf};
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place;
 use hsci_language::Diagnostic;
+use hsci_language::names::Names;
 use rustix::io::Errno;
 
-use crate::cli::{Policy, PolicyCommand};
+use crate::cli::{Machine, Policy, PolicyCommand};
 use crate::{Result, control};
+use elsewhere::AnyNames;
 use names::MachineNames;
 use source::Source;
 
@@ -56,17 +59,29 @@ pub(super) struct Reviewed {
 impl Reviewed {
     /// Reads, checks and compiles a policy. A failure is one of reading the file.
     pub(super) fn new(path: &Path) -> Result<Self> {
-        Self::read_by(path, |path| File::open(path).map_err(|error| of_path(path, &error)))
+        Self::read_by(path, open_any, &MachineNames::new())
+    }
+
+    /// The same of a policy for this machine, or for one of which nothing is known.
+    pub(super) fn written_for(path: &Path, machine: Option<Machine>) -> Result<Self> {
+        match machine {
+            None => Self::new(path),
+            Some(Machine::None) => Self::read_by(path, open_any, &AnyNames::default()),
+        }
     }
 
     /// The same of a policy that is to come into force: root takes only what nobody else can have written.
     pub(super) fn to_enforce(path: &Path) -> Result<Self> {
-        Self::read_by(path, place::open_file)
+        Self::read_by(path, place::open_file, &MachineNames::new())
     }
 
-    fn read_by(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Self> {
+    fn read_by(
+        path: &Path,
+        open: impl Fn(&Path) -> Result<File>,
+        names: &dyn Names,
+    ) -> Result<Self> {
         let source = Source::new(read(path, open)?);
-        let checked = hsci_language::check(source.text(), &MachineNames::new());
+        let checked = hsci_language::check(source.text(), names);
         let mut diagnostics = checked.diagnostics;
         let mut usable = None;
         if let Some(policy) = checked.policy {
@@ -116,6 +131,10 @@ fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Vec<(PathBu
         Ok((name, text))
     });
     texts.collect()
+}
+
+fn open_any(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| of_path(path, &error))
 }
 
 fn of_path(path: &Path, error: &std::io::Error) -> Failure {

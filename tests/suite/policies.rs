@@ -355,6 +355,28 @@ fn up_and_down(dir: &Path) {
     assert!(!mounts.contains(&base.to_string()), "{mounts}");
     assert!(!Path::new("/run/hsci/policy").exists());
     hsci("down").ok();
+    // An error stands in the file that has it.
+    fs::write(policies.join("30-more.policy"), "# more\ndeny opne \"/srv/x\"\n").expect("written");
+    let check = |arguments: &[&str]| {
+        Run::new(machine::hsci()).args(["policy", "check"]).args(arguments).arg(&policies).done()
+    };
+    check(&[]).fails(1, &["1 error"]);
+    let json: Value = serde_json::from_str(&check(&["--json"]).out).expect("JSON");
+    let found = &json[0]["diagnostics"][0];
+    assert!(found["file"].as_str().is_some_and(|file| file.ends_with("30-more.policy")), "{json}");
+    assert_eq!((&found["line"], &found["column"]), (&2.into(), &6.into()), "{json}");
+    // Users and programs of another machine are not looked for.
+    fs::write(
+        policies.join("30-more.policy"),
+        "deny open \"/srv/x\" unless user nobody-here or exe \"/nowhere/program\"\n\
+         expect pass: open \"/srv/x\" by user nobody-here\n\
+         expect deny: open \"/srv/x\" by user somebody-else\n",
+    )
+    .expect("written");
+    check(&[]).fails(1, &["2 errors"]);
+    check(&["--machine", "none"]).ok();
+    let test = Run::new(machine::hsci()).args(["policy", "test", "--machine", "none"]);
+    assert!(test.arg(&policies).ok().contains("2 of 2 expectations hold"));
     let none = dir.join("none");
     fs::create_dir(&none).expect("a directory");
     Run::new(machine::hsci()).arg("up").arg(&none).done().fails(4, &["no file NAME.policy"]);

@@ -105,7 +105,10 @@ fn counted(count: usize, what: &str) -> String {
 
 /// Checks policies, and prints what is wrong.
 pub(super) fn run(args: &PolicyCheck) -> Result<()> {
-    let reviewed = args.files.iter().map(|file| Ok((file.as_path(), Reviewed::new(file)?)));
+    let reviewed = args
+        .files
+        .iter()
+        .map(|file| Ok((file.as_path(), Reviewed::written_for(file, args.machine)?)));
     let reviewed: Vec<(&Path, Reviewed)> = reviewed.collect::<Result<_>>()?;
     let reports: Vec<_> = reviewed.iter().map(|(file, one)| Report::new(file, one)).collect();
     if args.json {

@@ -14,7 +14,7 @@ use crate::{Result, ui};
 pub(super) fn run(args: &PolicyTest) -> Result<()> {
     let (mut broken, mut total) = (0, 0);
     for file in &args.files {
-        let reviewed = Reviewed::new(file)?;
+        let reviewed = Reviewed::written_for(file, args.machine)?;
         let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
         let mut broken_here = 0;
         for expectation in &policy.expectations {
