@@ -400,6 +400,10 @@ fn partial(dir: &Path) {
     for (text, words) in [
         ("deny open \"/srv/vault/**\"\n", "only calls in targets are judged"),
         ("in t: deny getattr\n", "this operation is not judged"),
+        (
+            "in t: unmark m exec on \"x\"\nin t: mark m unlink\nin t: deny chmod when marked m\n",
+            "executing a program takes no mark",
+        ),
     ] {
         in_force
             .try_load(&format!("{head}{text}"), &[])

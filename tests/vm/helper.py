@@ -510,6 +510,28 @@ def uring_reads(paths):
     write(public)
 
 
+DECLASSIFY = "/run/arena/bin/declassify"
+
+
+def failed_exec(paths):
+    """The program that takes the mark is opened to be executed, and then its arguments are too long."""
+    secret, public = two(paths)
+    open(secret).read()
+    try:
+        os.execv(DECLASSIFY, ["x" * 200_000])
+    except OSError as error:
+        assert error.errno == errno.E2BIG, error
+    write(public)
+
+
+def mapped_program(paths):
+    secret, public = two(paths)
+    open(secret).read()
+    at = os.open(DECLASSIFY, os.O_RDONLY)
+    mmap.mmap(at, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+    write(public)
+
+
 def many_mounts(count):
     """More file systems than the guard has room for."""
     for index in range(int(count)):

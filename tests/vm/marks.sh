@@ -55,6 +55,8 @@ mark_attempts() {
         python_refused a_child_of_shared_memory shared_memory "$hoard/key:$market/a"
         python_refused mapped_and_written mapped_and_written "$hoard/key:$market/a"
         python_refused io_uring_reads uring_reads "$hoard/key:$market/a"
+        python_refused a_program_that_takes_the_mark_does_not_run failed_exec "$hoard/key:$market/a"
+        python_refused a_program_that_takes_the_mark_is_mapped mapped_program "$hoard/key:$market/a"
         as=
     done
     refuses a_rate_by_one bash -c "for i in {1..60}; do rm $heap/\$i; done; [ -z \"\$(ls $heap)\" ]"

@@ -267,7 +267,7 @@ impl Tables {
         let over = self.count(memory, process, now, (operation, class, subject, facts));
         let verdict = self.verdict(operation, class, (subject, over), facts);
         if verdict.decision.errno == 0 {
-            self.remember(memory, process, &verdict);
+            self.remember(memory, process, &verdict, true);
         }
         verdict
     }
@@ -295,16 +295,22 @@ impl Tables {
         exceeded.map(|(_, number)| 1 << number).sum()
     }
 
-    /// What a call that goes on does to marks.
+    /// What a call that goes on does to marks; with `clears`, also which it takes.
     pub fn remember<S: Shared>(
         &self,
         memory: Memory<'_, S>,
         process: memory::Known,
         verdict: &Verdict,
+        clears: bool,
     ) {
-        if verdict.effect != 0 {
-            memory.mark(process, &self.effects[verdict.effect as usize]);
+        if verdict.effect == 0 {
+            return;
         }
+        let mut effect = self.effects[verdict.effect as usize];
+        if !clears {
+            (effect.clear_low, effect.clear_high) = (0, 0);
+        }
+        memory.mark(process, &effect);
     }
 
     /// Which rules set or clear marks: the mark, whether it is set, the rule.

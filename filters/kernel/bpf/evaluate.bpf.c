@@ -92,7 +92,7 @@ static __always_inline void judge(struct work *work)
 	if (status)
 		verdict->status = status;
 	if (remembers && !verdict->status && !verdict->errno)
-		hsci_remember(work->tables, memory, place, verdict->effect);
+		hsci_remember(work->tables, memory, place, verdict->effect, true);
 	verdict->counted = hsci_counted(work->tables, &work->asked);
 	work->answer->over = work->asked.over;
 	work->answer->marks = memory->processes[place & (HSCI_PROCESSES - 1)].marks;

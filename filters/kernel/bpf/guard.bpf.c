@@ -82,7 +82,10 @@ static long hit_mark_rule(__u32 index, struct mark_hits *hits)
 	return 0;
 }
 
-/* A call goes on: what it does to the marks of its process. */
+/*
+ * A call goes on: what it does to the marks of its process. A program that is opened to be executed does not run
+ * yet, and may never: it takes no mark before it does.
+ */
 static __noinline int remember(struct call *call, __u32 effect)
 {
 	const struct hsci_tables *tables = call->tables;
@@ -92,7 +95,8 @@ static __noinline int remember(struct call *call, __u32 effect)
 
 	if (!memory || !effect || call->place == HSCI_NONE)
 		return 0;
-	hsci_remember(tables, memory, call->place, effect);
+	hsci_remember(tables, memory, call->place, effect,
+		      (1u << (call->asked.operation & 31)) != HSCI_DO_EXEC);
 	record = hsci_record(tables, tables->sections.effects + 8 * effect, 8);
 	hits.first = record[4];
 	bpf_loop(record[5] & (2 * HSCI_MAX_MARKS - 1), hit_mark_rule, &hits, 0);
@@ -280,6 +284,38 @@ SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file, int previous)
 {
 	return answer(previous ? previous : judge_file(file, rights(file)));
+}
+
+/* A program is about to run, and nothing can stop it any more: whoever runs it loses the marks that it takes. */
+SEC("lsm/bprm_committed_creds")
+int BPF_PROG(bprm_committed_creds, const struct linux_binprm *bprm)
+{
+	struct hsci_memory *memory = hsci_memory();
+	struct hsci_verdict verdict = {};
+	struct call call = {};
+	struct file *file = bprm->file;
+	__u64 marks;
+
+	if (!file || !memory || !begin(&call) || !call.tables->roots.remembers)
+		return 0;
+	if (!hsci_label_of(call.tables, call.guard, file->f_path.dentry, NULL, &call.label) ||
+	    call.label.fence)
+		return 0;
+	call.asked.class = hsci_class(call.tables, call.label.state);
+	if (!call.asked.class || !hsci_classify(call.tables, &call.asked.subject))
+		return 0;
+	call.place = hsci_calling_process(memory, hsci_process_key(bpf_get_current_task_btf()));
+	if (call.place == HSCI_NONE)
+		return 0;
+	marks = memory->processes[call.place & (HSCI_PROCESSES - 1)].marks;
+	call.asked.subject.marks_low = marks;
+	call.asked.subject.marks_high = marks >> 32;
+	take_facts(&call, file->f_inode);
+	call.asked.operation = __builtin_ctz(HSCI_DO_EXEC);
+	hsci_judge(call.tables, &call.asked, &verdict);
+	if (!verdict.status && !verdict.errno)
+		hsci_remember(call.tables, memory, call.place, verdict.effect, true);
+	return 0;
 }
 
 /* A descriptor that somebody else opened. */

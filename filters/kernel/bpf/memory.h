@@ -246,7 +246,8 @@ static __always_inline __u32 hsci_count(const struct hsci_tables *tables,
 
 /* What a call that goes on does to the marks of its process. */
 static __always_inline void hsci_remember(const struct hsci_tables *tables,
-					  struct hsci_memory *memory, __u32 place, __u32 effect)
+					  struct hsci_memory *memory, __u32 place, __u32 effect,
+					  bool clears)
 {
 	const __u32 *record = hsci_record(tables, tables->sections.effects + 8 * effect, 8);
 	struct hsci_process *process = &memory->processes[place & (HSCI_PROCESSES - 1)];
@@ -254,7 +255,7 @@ static __always_inline void hsci_remember(const struct hsci_tables *tables,
 
 	if (set & ~process->marks)
 		__sync_fetch_and_or(&process->marks, set);
-	if (clear & process->marks)
+	if (clears && (clear & process->marks))
 		__sync_fetch_and_and(&process->marks, ~clear);
 }
 

@@ -65,6 +65,10 @@ struct file {
 	unsigned int f_mode;
 };
 
+struct linux_binprm {
+	struct file *file;
+};
+
 struct vm_area_struct {
 	struct file *vm_file;
 };

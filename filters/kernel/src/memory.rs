@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData};
@@ -11,6 +12,8 @@ use aya::programs::links::FdLink;
 use aya::{Btf, EbpfLoader};
 use hsci_abi::ABI;
 use hsci_abi::memory::{MEMORY_LEN, Memory};
+
+use hsci_language::HOST_PID_NAMESPACE;
 
 use crate::guard::pins;
 use crate::room::{Objects, objects};
@@ -83,7 +86,10 @@ impl Remembered {
     pub fn renew(&self, marks: &[String], known: &[String]) {
         let is_new = |(number, name): &(usize, &String)| known.get(*number) != Some(name);
         let new = marks.iter().enumerate().filter(is_new).map(|(number, _)| 1 << number).sum();
-        let is_alive = |process: u32| Path::new(&format!("/proc/{process}")).exists();
+        // Elsewhere, numbers of processes are not the kernel's.
+        let is_first = fs::metadata("/proc/self/ns/pid")
+            .is_ok_and(|namespace| namespace.ino() == u64::from(HOST_PID_NAMESPACE));
+        let is_alive = |process: u32| !is_first || Path::new(&format!("/proc/{process}")).exists();
         self.memory().renew(new, is_alive);
     }
 }

@@ -161,10 +161,11 @@ impl InForce {
         errno.filter(|_| before.decision.errno == 0)
     }
 
-    /// A call goes on: its marks are set and cleared.
-    fn remember(&self, caller: &Caller, verdict: &Verdict) {
+    /// A call goes on: its marks are set and cleared. A program that is opened to be executed may never run, and
+    /// no host sees whether it does: it takes no mark.
+    fn remember(&self, caller: &Caller, operation: Operation, verdict: &Verdict) {
         let (Some(memory), Some(process)) = (self.memory(), caller.process) else { return };
-        self.tables.remember(memory, process, verdict);
+        self.tables.remember(memory, process, verdict, operation != Operation::Exec);
         self.tables.mark_rules(verdict.effect).for_each(|(_, _, rule)| self.hit(rule));
     }
 }
@@ -285,7 +286,7 @@ impl Policy {
             policy.hit(verdict.decision.rule);
         }
         if errno.is_none() || policy.head.permissive {
-            policy.remember(&caller, &verdict);
+            policy.remember(&caller, operation, &verdict);
         }
         let Some(errno) = errno else { return passes(options) };
         policy.counts.denied.fetch_add(1, Ordering::Relaxed);

@@ -42,6 +42,8 @@ pub(super) fn without_guard(
         let place = source.place(rule.span);
         if rule.target.is_none() {
             lines.push(format!("{place}: without a guard, only calls in targets are judged"));
+        } else if is_unmark_by_exec(rule) {
+            lines.push(format!("{place}: without a guard, executing a program takes no mark"));
         } else if unseen.covers(rule.operations) {
             lines.push(format!("{place}: without a guard, this operation is not judged"));
         }
@@ -58,6 +60,11 @@ pub(super) fn without_guard(
         }
     }
     Ok(lines)
+}
+
+fn is_unmark_by_exec(rule: &Rule) -> bool {
+    let exec = Operations::of(&[Operation::Exec]);
+    matches!(rule.verdict, Verdict::Mark { sets: false, .. }) && rule.operations.meets(exec)
 }
 
 /// Rules that deny, report or remember.
