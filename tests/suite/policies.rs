@@ -373,7 +373,7 @@ fn up_and_down(dir: &Path) {
          expect deny: open \"/srv/x\" by user somebody-else\n",
     )
     .expect("written");
-    check(&[]).fails(1, &["2 errors"]);
+    check(&[]).fails(1, &["4 errors"]);
     check(&["--machine", "none"]).ok();
     let test = Run::new(machine::hsci()).args(["policy", "test", "--machine", "none"]);
     assert!(test.arg(&policies).ok().contains("2 of 2 expectations hold"));

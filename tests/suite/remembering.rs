@@ -88,7 +88,7 @@ fn ransom(dir: &Path) {
 
 /// Runs lines of a shell below the mount.
 fn shell(mount: &Path, lines: &str) -> Done {
-    Run::as_user(ALICE, "sh").args(["-c", lines]).dir(mount).done()
+    Run::as_user(ALICE, "bash").args(["-c", lines]).dir(mount).done()
 }
 
 fn secret(dir: &Path) {
@@ -169,7 +169,7 @@ fn swap(dir: &Path) {
             "{head}in t: mark fresh read-data on \"nothing\"\n\
              in t: deny chmod when marked fresh\n{rules}"
         ));
-        fs::write(mount.lower().join("go"), "").expect("written");
+        fs::write(mount.path("go"), "").expect("written");
         marked.join().expect("no panic").fails(9, &["Permission denied"]);
     });
     shell(mount.dir(), "chmod 600 public && echo x > public").ok();
@@ -183,7 +183,7 @@ fn grow(dir: &Path) {
     ));
     let mount = open_mount(dir, "nullfs");
     fs::create_dir(mount.lower().join("quota")).expect("a directory");
-    let sh = |line: &str| Run::new("sh").args(["-c", line]).dir(mount.dir()).done();
+    let sh = |line: &str| Run::new("bash").args(["-c", line]).dir(mount.dir()).done();
     sh("head -c 1048576 /dev/zero > quota/a").ok();
     sh("echo >> quota/a").fails(1, &["quota exceeded"]);
     sh("truncate -s 1048577 quota/a").fails(1, &["quota exceeded"]);

@@ -50,6 +50,8 @@ crate::record::declare! {
         lineages: u64,
         /// Processes that found no place. From then on, one that is not there may have had marks.
         lost: u64,
+        /// Processes are followed from this start on, in the units of keys: those started later have a place, or were lost.
+        since: u64,
         /// Processes.
         processes: [Process; PROCESSES as usize],
         /// Buckets.
@@ -131,7 +133,25 @@ impl<S: Shared> Memory<'_, S> {
     /// A process that makes a call. Nothing if one that is not there may have had marks.
     #[must_use]
     pub fn caller(&self, key: u64) -> Option<Known> {
-        self.find(key).or_else(|| (self.lost() == 0).then(|| self.enter(key)).flatten())
+        let since = self.0.long(offset_of!(Remembered, since)).load(SeqCst);
+        let is_new = self.lost() == 0 && key >> PROCESS_BITS <= since;
+        self.find(key).or_else(|| is_new.then(|| self.enter(key)).flatten())
+    }
+
+    /// The process that has an id now, if it is there. Looks at all places.
+    #[must_use]
+    pub fn find_by_id(&self, id: u32) -> Option<Known> {
+        let all = (0..PROCESSES).map(|place| {
+            let key = self.process(place, offset_of!(Process, key)).load(SeqCst);
+            Known { place, key }
+        });
+        let is_it = |known: &Known| known.key & ((1 << PROCESS_BITS) - 1) == u64::from(id);
+        all.filter(is_it).max_by_key(|known| known.key)
+    }
+
+    /// Processes are followed that start from a time on, in nanoseconds since the machine was started.
+    pub fn follow_since(&self, now: u64) {
+        self.0.long(offset_of!(Remembered, since)).store(now >> START_SHIFT, SeqCst);
     }
 
     /// A process, entered if it is not there. Nothing without room.
@@ -339,6 +359,20 @@ mod tests {
         memory.remove(42);
         assert_eq!(memory.find(42), None);
         assert_eq!(memory.marks(memory.enter(42).expect("room")), 0);
+    }
+
+    #[test]
+    fn a_process_that_should_be_there_and_is_not_is_nobody() {
+        let memory = OwnMemory::default();
+        let memory = Memory(&memory);
+        memory.follow_since(5 << START_SHIFT);
+        let key = |start: u64| start << PROCESS_BITS | 7;
+        assert_eq!(memory.caller(key(6)), None);
+        assert!(memory.caller(key(5)).is_some());
+        memory.inherit(key(5), 0, 6 << PROCESS_BITS | 8, false);
+        assert!(memory.caller(6 << PROCESS_BITS | 8).is_some());
+        assert_eq!(memory.find_by_id(8).map(|known| known.key), Some(6 << PROCESS_BITS | 8));
+        assert_eq!(memory.find_by_id(9), None);
     }
 
     #[test]

@@ -67,7 +67,9 @@ static __always_inline __u32 hsci_calling_process(struct hsci_memory *memory, __
 {
 	__u32 known = hsci_find_process(memory, key);
 
-	return known != HSCI_NONE || memory->lost ? known : hsci_enter_process(memory, key);
+	if (known != HSCI_NONE || memory->lost || key >> HSCI_PROCESS_BITS > memory->since)
+		return known;
+	return hsci_enter_process(memory, key);
 }
 
 static __always_inline void hsci_remove_process(struct hsci_memory *memory, __u64 key)

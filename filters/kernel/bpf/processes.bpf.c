@@ -3,19 +3,34 @@
 #include "memory.h"
 #include "process.h"
 
-/* The child does not run yet. */
-SEC("tp_btf/task_newtask")
-int BPF_PROG(task_newtask, struct task_struct *task, unsigned long flags)
+static __always_inline int inherit(const struct task_struct *child)
 {
 	struct hsci_memory *memory = hsci_memory();
 	struct task_struct *parent = bpf_get_current_task_btf();
+	int id = BPF_CORE_READ(child, tgid);
 
 	/* Threads are one process. */
-	if (!memory || task->tgid == parent->tgid)
+	if (!memory || id == parent->tgid)
 		return 0;
 	hsci_inherit(memory, hsci_process_key(parent), BPF_CORE_READ(parent, cred, fsuid.val),
-		     hsci_process_key(task), parent->tgid == 1);
+		     hsci_process_key(child), parent->tgid == 1);
 	return 0;
+}
+
+/*
+ * The child does not run yet at either. The kernel leaves a program out where it interrupted the same one: two
+ * are not left out together but once in a very long time, and then the child is nobody.
+ */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(task_newtask, struct task_struct *task, unsigned long flags)
+{
+	return inherit(task);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	return inherit(child);
 }
 
 /* The first thread's structure goes last, and bears the process's id. */

@@ -12,8 +12,7 @@ use aya::programs::links::FdLink;
 use aya::{Btf, EbpfLoader};
 use hsci_abi::ABI;
 use hsci_abi::memory::{MEMORY_LEN, Memory};
-
-use hsci_language::HOST_PID_NAMESPACE;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::guard::pins;
 use crate::room::{Objects, objects};
@@ -24,7 +23,10 @@ const OBJECTS: Objects = objects!("processes");
 /// The map, in objects and among the pins.
 pub(crate) const NAME: &str = "MEMORY";
 /// The programs, which stand at tracepoints of the same names.
-const PROGRAMS: [&str; 2] = ["task_newtask", "sched_process_free"];
+const PROGRAMS: [&str; 3] = ["task_newtask", "sched_process_fork", "sched_process_free"];
+
+/// The inode number of the first pid namespace, on every Linux.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// The memory of the machine.
 #[derive(Debug)]
@@ -58,7 +60,8 @@ impl Remembered {
         let dir = dir();
         let is_there = |name: String| dir.join(name).exists();
         let mut names = PROGRAMS.iter().map(|name| format!("{}{name}", pins::LINK));
-        if !is_there(NAME.to_owned()) || !names.all(is_there) {
+        let is_new = !is_there(NAME.to_owned()) || !names.all(is_there);
+        if is_new {
             follow(&dir)?;
         }
         let data = MapData::from_pin(pin()).map_err(map_error(NAME))?;
@@ -67,7 +70,13 @@ impl Remembered {
         };
         let shared = Shared::new(map.fd(), MEMORY_LEN)
             .map_err(|source| Error::File { path: format!("map `{NAME}`"), source })?;
-        Ok(Self { map, shared })
+        let remembered = Self { map, shared };
+        if is_new {
+            let now = clock_gettime(ClockId::Boottime);
+            let now = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+            remembered.memory().follow_since(now);
+        }
+        Ok(remembered)
     }
 
     /// The kernel's number of the map.
@@ -88,7 +97,7 @@ impl Remembered {
         let new = marks.iter().enumerate().filter(is_new).map(|(number, _)| 1 << number).sum();
         // Elsewhere, numbers of processes are not the kernel's.
         let is_first = fs::metadata("/proc/self/ns/pid")
-            .is_ok_and(|namespace| namespace.ino() == u64::from(HOST_PID_NAMESPACE));
+            .is_ok_and(|namespace| namespace.ino() == FIRST_PID_NAMESPACE);
         let is_alive = |process: u32| !is_first || Path::new(&format!("/proc/{process}")).exists();
         self.memory().renew(new, is_alive);
     }

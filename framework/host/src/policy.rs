@@ -108,10 +108,13 @@ impl InForce {
     /// Who calls. Nothing if something that bears on what becomes of the call is not known.
     fn caller(&self, call: &Call, operation: Operation, class: u32) -> Option<Caller> {
         let handed_over = self.callers.as_ref().ok().and_then(|callers| callers.find(call));
-        let caller = handed_over.or_else(|| caller::ask(&self.tables, self.uses, call))?;
-        let asks = self.uses.memory && self.tables.asks_memory(operation, class);
-        let is_known = caller.process.is_some() && self.memory().is_some();
-        (!asks || is_known).then_some(caller)
+        let mut caller = handed_over.or_else(|| caller::ask(&self.tables, self.uses, call))?;
+        if !self.uses.memory || !self.tables.asks_memory(operation, class) {
+            return Some(caller);
+        }
+        let memory = self.memory()?;
+        caller.process = caller.process.or_else(|| caller::process(memory, call));
+        caller.process.is_some().then_some(caller)
     }
 
     /// What is remembered of processes.

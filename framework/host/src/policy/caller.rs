@@ -74,6 +74,12 @@ pub(super) fn ask(tables: &Tables, uses: Uses, call: &Call) -> Option<Caller> {
     Some(Caller { subject, process: None, handed_over: false })
 }
 
+/// The process that makes a call, of which the kernel has not told.
+pub(super) fn process(memory: Memory<'_, Shared>, call: &Call) -> Option<Known> {
+    let wanted = Wanted { process: true, ..Wanted::default() };
+    memory.find_by_id(broker::caller(call.pid, wanted)?.process)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
