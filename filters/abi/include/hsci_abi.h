@@ -429,6 +429,7 @@ struct hsci_bucket {
 struct hsci_memory {
 	__u64 lineages;
 	__u64 lost;
+	__u64 since;
 	struct hsci_process processes[65536];
 	struct hsci_bucket buckets[16384];
 };
