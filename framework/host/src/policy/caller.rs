@@ -38,7 +38,7 @@ impl KernelCallers {
         remembered: Option<OwnedFd>,
     ) -> std::io::Result<Self> {
         let remembered =
-            remembered.map(|memory| Shared::writable(memory, MEMORY_LEN)).transpose()?;
+            remembered.map(|memory| Shared::writable(memory, 0, MEMORY_LEN)).transpose()?;
         Ok(Self { memory: Shared::new(memory, HANDED_LEN)?, generation, remembered })
     }
 
