@@ -106,9 +106,8 @@ const PARTS: &[Part] = &[
     },
     Part {
         below: &["filters/abi/src", "filters/language/src", "filters/engine/src"],
-        // A record that names a process.
-        except: &["filters/abi/src/guard.rs"],
-        names: &["aya", "ebpf", "bpf", "File", "fs", "process", "thread", "unsafe"],
+        except: &[],
+        names: &["aya", "ebpf", "bpf", "File", "fs", "thread", "unsafe"],
     },
     Part {
         below: &["src"],
