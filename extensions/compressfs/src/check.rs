@@ -1,8 +1,6 @@
 //! Verifies a store that is not mounted.
 
-mod walk;
-
-use hsci_extension::{Checked, Environment, Error, Finding, Ino, Result, Severity};
+use hsci_extension::{Checked, Environment, Error, Finding, Ino, Result, Severity, check};
 
 use crate::choice::Choices;
 use crate::form::{Source, Stored, Unfinished};
@@ -10,7 +8,7 @@ use crate::format::{self, Damage};
 use crate::recovery;
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.
-pub(crate) fn check(
+pub(crate) fn verify(
     environment: &Environment,
     report: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(u64),
@@ -24,7 +22,7 @@ pub(crate) fn check(
         report(unreadable("choices", &error));
     }
     let mut checked = Checked::default();
-    walk::regular_files(&*environment.lower, &mut |path, found| {
+    check::regular_files(&*environment.lower, &mut |path, found| {
         let place = path.to_string_lossy();
         let looked = found.and_then(|(ino, attr)| {
             checked.files += 1;

@@ -32,7 +32,7 @@ pub enum Scan {
 /// Sizes are logical, blocks those that the lower file takes; everything else is the lower
 /// layer's. If the extension wants it, files are settled in the background:
 /// [`control_set`](FileSystem::control_set) of `settle` settles all of them now, and `settle` tells
-/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n}`. Other names that the
+/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n,"bytes":n,"total_bytes":n|null}`. Other names that the
 /// extension [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
     files: Arc<Files<C>>,

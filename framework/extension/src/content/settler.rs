@@ -58,7 +58,10 @@ struct Progress {
     /// Files of the current or last order that were looked at, and those of them that failed.
     taken: u64,
     failed: u64,
-    total: Option<u64>,
+    /// Their stored bytes.
+    bytes: u64,
+    /// All files of the order, and their stored bytes.
+    total: Option<(u64, u64)>,
 }
 
 /// What the thread does next.
@@ -140,11 +143,16 @@ impl<C: Content> Settler<C> {
     /// How far the last order is, as JSON.
     pub(super) fn progress(&self) -> String {
         let state = self.worker.state.lock();
-        let Progress { served, taken, failed, total } = state.progress;
+        let Progress { served, taken, failed, bytes, total } = state.progress;
         let done = taken.saturating_sub(failed);
-        let total = total.map_or("null".to_owned(), |total| total.to_string());
+        let or_null = |total: Option<u64>| total.map_or("null".to_owned(), |it| it.to_string());
+        let bytes = bytes.min(total.map_or(u64::MAX, |total| total.1));
+        let (total, total_bytes) =
+            (or_null(total.map(|total| total.0)), or_null(total.map(|total| total.1)));
         let running = served < state.orders && !state.ended;
-        format!(r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed}}}"#)
+        format!(
+            r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed},"bytes":{bytes},"total_bytes":{total_bytes}}}"#
+        )
     }
 
     /// Ends the thread, after the layer was told to stop.
@@ -255,7 +263,7 @@ impl<C: Content> Worker<C> {
             state.orders
         };
         let shared = &self.open_files.shared;
-        let total = Walk::new(shared).count(|| shared.is_stopping());
+        let total = Walk::new(shared).measure(|| shared.is_stopping());
         self.state.lock().progress.total = Some(total);
         let mut walk = Walk::new(shared);
         let mut busy = Vec::new();
@@ -279,7 +287,9 @@ impl<C: Content> Worker<C> {
         }
         let mut state = self.state.lock();
         let progress = &mut state.progress;
-        progress.total = Some(progress.taken);
+        let bytes = progress.total.map_or(progress.bytes, |(_, bytes)| bytes);
+        progress.total = Some((progress.taken, bytes));
+        progress.bytes = bytes;
         progress.served = order;
     }
 
@@ -289,9 +299,12 @@ impl<C: Content> Worker<C> {
         let mut busy = Vec::new();
         let mut taken = 0;
         let mut settle = |batch: Batch<C>, taken: &mut u64| {
+            let bytes = batch.bytes;
             self.settle_batch(batch, quiet, &mut busy);
             if quiet.is_none() {
-                self.state.lock().progress.taken += std::mem::take(taken);
+                let progress = &mut self.state.lock().progress;
+                progress.taken += std::mem::take(taken);
+                progress.bytes += bytes;
             }
         };
         let mut batch = Batch { files: Vec::new(), bytes: 0 };

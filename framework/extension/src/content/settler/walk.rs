@@ -37,16 +37,33 @@ impl Walk {
         self.levels.push(Level { directory, entries: VecDeque::new(), cookie: 0 });
     }
 
-    /// Counts the names of regular files to come, until `stop` says so.
-    pub(super) fn count(mut self, stop: impl Fn() -> bool) -> u64 {
-        let mut count = 0;
-        while let Some((_, _, kind)) = self.next_name() {
+    /// Counts the files to come and the bytes that they store, until `stop` says so.
+    pub(super) fn measure(mut self, stop: impl Fn() -> bool) -> (u64, u64) {
+        let (mut files, mut bytes) = (0, 0);
+        while let Some((_, size)) = self.next_file() {
             if stop() {
                 break;
             }
-            count += u64::from(kind == FileKind::Regular);
+            files += 1;
+            bytes += size;
         }
-        count
+        (files, bytes)
+    }
+
+    /// The next regular file that is not empty, and its stored length.
+    fn next_file(&mut self) -> Option<(Hold, u64)> {
+        loop {
+            let (parent, name, kind) = self.next_name()?;
+            if kind != FileKind::Regular {
+                continue;
+            }
+            if let Ok((hold, attr)) = self.look_up(parent, &name)
+                && attr.kind == FileKind::Regular
+                && attr.size > 0
+            {
+                return Some((hold, attr.size));
+            }
+        }
     }
 
     /// The next name that is no directory, after entering those that come before it.
@@ -94,17 +111,6 @@ impl Iterator for Walk {
     type Item = Hold;
 
     fn next(&mut self) -> Option<Hold> {
-        loop {
-            let (parent, name, kind) = self.next_name()?;
-            if kind != FileKind::Regular {
-                continue;
-            }
-            if let Ok((hold, attr)) = self.look_up(parent, &name)
-                && attr.kind == FileKind::Regular
-                && attr.size > 0
-            {
-                return Some(hold);
-            }
-        }
+        self.next_file().map(|(hold, _)| hold)
     }
 }
