@@ -18,11 +18,8 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
     if extensions.is_empty() {
         extensions.push(DEFAULT_EXTENSION.to_owned());
     }
-    let program = extension_program::find(&extensions[0])?;
-    let described = extension_program::describe(&program);
-    for one in
-        described.iter().filter(|one| extensions.contains(&one.name) && !one.needs.is_empty())
-    {
+    let (program, described) = extension_program::find_stack(&extensions)?;
+    for one in described.iter().filter(|one| !one.needs.is_empty()) {
         let needs = one.needs.join(", ");
         ui::warn(&format!("hsci: extension `{}` uses more than the store: {needs}", one.name));
     }

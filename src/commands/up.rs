@@ -78,17 +78,15 @@ fn mounted() -> Result<BTreeSet<PathBuf>> {
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
-    let program = extension_program::find(&target.extension)?;
+    let extensions = vec![target.extension.clone()];
+    let (program, described) = extension_program::find_stack(&extensions)?;
     let request = MountRequest {
         lower: dir.to_owned(),
         dir: dir.to_owned(),
-        extensions: vec![target.extension.clone()],
+        extensions,
         flags: 0,
         allowed: 0,
-        options: option_values::resolve(
-            target.options.clone(),
-            &extension_program::describe(&program),
-        )?,
+        options: option_values::resolve(target.options.clone(), &described)?,
         foreground: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)

@@ -42,7 +42,8 @@ pub use self::fence::Guardian;
 pub use self::log_file::last_words;
 pub use self::orders::{renew_policies, unmount, upgrade};
 pub use self::policy::{Callers, FindCallers, PlaceMount};
-pub use self::store::StoreFile;
+pub(crate) use self::store::keepers;
+pub use self::store::{Keeper, StoreFile};
 
 /// What supervisors are given of the kernel side.
 #[derive(Clone, Copy)]

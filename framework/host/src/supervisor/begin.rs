@@ -66,7 +66,7 @@ impl Supervisor {
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
         lock(&lower, request)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
-        store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+        let request = &store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
         let takeover =
             takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
         let (policy, opens) = PolicyLine::new(side, &request.dir)?;
