@@ -42,7 +42,7 @@ cargo_in() {
 test_new() {
     local name=$1
     shift
-    rm -rf "$crates/$name"
+    rm -rf "${crates:?}/$name"
     "$crates/build/debug/hsci" new "$name" --dir "$crates/$name" "$@"
     crates_patch >> "$crates/$name/Cargo.toml"
     PATH=$crates/build/debug:$PATH cargo_in "$crates/$name" test --quiet
