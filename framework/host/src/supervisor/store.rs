@@ -114,10 +114,13 @@ impl StoreFile {
         let fail = |text| Err(Failure::new(Exit::Store, text));
         if listed(&made) != listed(stack) {
             let word = if made.len() > 1 { "extensions" } else { "extension" };
-            let (made, instead) = (listed(&made), listed(stack));
-            let instead = if instead.is_empty() { "none that stores anything" } else { &instead };
+            let instead = match stack {
+                [] => "a stack that stores nothing".to_owned(),
+                _ => format!("`{}`", listed(stack)),
+            };
+            let made = listed(&made);
             return fail(format!(
-                "the store was made by the {word} `{made}`, not by `{instead}`; use --extension {made}"
+                "the store was made by the {word} `{made}`, not by {instead}; use --extension {made}"
             ));
         }
         for (found, own) in made.iter().zip(stack) {
