@@ -46,6 +46,7 @@ const AREAS: &[&[Test]] = &[
     damage::TESTS,
     callers::TESTS,
     everyday::TESTS,
+    everyday::stays::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,

@@ -100,6 +100,10 @@ impl Store for LowerStore {
     fn free_space(&self) -> Result<u64> {
         self.tree.wait_for_release();
         let stat = rustix::fs::fstatvfs(&self.directory)?;
+        // Ramfs does not count.
+        if stat.f_blocks == 0 {
+            return Ok(i64::MAX as u64);
+        }
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
