@@ -1,6 +1,6 @@
 //! What judges the calls on a mount and finds out who makes them, in the kernel where that is possible.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use hsci_engine::Tables;
@@ -35,5 +35,9 @@ impl Callers for InKernel {
 
     fn memory(&self) -> BorrowedFd<'_> {
         self.0.memory()
+    }
+
+    fn remembered(&self) -> Option<BorrowedFd<'_>> {
+        self.0.remembered().map(AsFd::as_fd)
     }
 }

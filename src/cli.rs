@@ -14,8 +14,8 @@ use hsci_host::failure::Exit;
 use crate::completion;
 
 pub(crate) use policy::{
-    Down, Enforcement, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList, PolicyTest,
-    Trace, Up,
+    Down, Enforcement, Machine, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList,
+    PolicyTest, Trace, Up,
 };
 
 /// The extension that is used where none is named.
@@ -94,12 +94,16 @@ pub(crate) struct Mount {
     /// Stay in the foreground and log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Mount although programs have files in the lower directory open for writing
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 impl Mount {
     /// What the mount helper was asked for.
     pub(crate) fn new(lower: PathBuf, dir: PathBuf, options: Vec<String>) -> Self {
-        Self { paths: vec![lower, dir], extensions: Vec::new(), options, foreground: false }
+        let paths = vec![lower, dir];
+        Self { paths, extensions: Vec::new(), options, foreground: false, force: false }
     }
 
     /// The directory that stores the files.

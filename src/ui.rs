@@ -21,7 +21,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// The same for output without end, which ends with its reader.
 pub(crate) fn print_on(text: &str) -> Result<ControlFlow<()>> {
     let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
         Err(error) => Err(Failure::new(Exit::Internal, format!("standard output: {error}"))),
@@ -30,7 +30,34 @@ pub(crate) fn print_on(text: &str) -> Result<ControlFlow<()>> {
 
 /// Writes a line to standard error. Nobody can be told that nobody reads it.
 pub(crate) fn warn(line: &str) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+    let _ = writeln!(anstream::stderr(), "{}", harmless(line));
+}
+
+/// Text as a terminal may show it. Names in it may be anybody's: what would move the cursor or do more than that is
+/// written out, and line ends, tabs and styles stay.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|letter: char| letter.is_control() && !"\n\t".contains(letter)) {
+        let (before, from) = rest.split_at(at);
+        shown += before;
+        let style = style_len(from);
+        shown += &from[..style];
+        rest = &from[style..];
+        if style == 0 {
+            let letter = from.chars().next().expect("it was found");
+            shown.extend(letter.escape_default());
+            rest = &from[letter.len_utf8()..];
+        }
+    }
+    shown + rest
+}
+
+/// How long the sequence is that sets a style, if the text begins with one.
+fn style_len(text: &str) -> usize {
+    let Some(inner) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let end = inner.find(|letter: char| !letter.is_ascii_digit() && letter != ';');
+    end.filter(|end| inner[*end..].starts_with('m')).map_or(0, |end| end + 3)
 }
 
 /// Writes a path in JSON, which has no bytes that are not UTF-8.
@@ -168,6 +195,15 @@ mod tests {
             .map(|line| line.into_iter().map(str::to_owned).collect());
         let plain = anstream::adapter::strip_str(&table(&lines)).to_string();
         assert_eq!(plain, "name    size\na          1\nlonger   100\n");
+    }
+
+    #[test]
+    fn names_of_others_cannot_act_on_a_terminal() {
+        let bold = bold("heading");
+        let text = format!("{bold}\n\ta\u{1b}[2Jb\u{1b}]0;title\u{7}\rc\u{9b}31m\u{1b}[1");
+        let expected =
+            format!("{bold}\n\ta\\u{{1b}}[2Jb\\u{{1b}}]0;title\\u{{7}}\\rc\\u{{9b}}31m\\u{{1b}}[1");
+        assert_eq!(harmless(&text), expected);
     }
 
     #[test]

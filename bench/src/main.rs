@@ -28,5 +28,9 @@ fn main() -> Result<()> {
     }
     interrupt::catch()?;
     let results = run::run(&arguments)?;
-    report::write(&results, &arguments)
+    report::write(&results, &arguments)?;
+    if !results.failed.is_empty() {
+        bail!("failed: {}", results.failed.join(", "));
+    }
+    Ok(())
 }

@@ -23,6 +23,8 @@ pub(crate) struct Results {
     pub(crate) about: Vec<String>,
     /// Contenders and scenarios that were left out, and why.
     pub(crate) skipped: Vec<(String, String)>,
+    /// Those of them that could have run, and did not.
+    pub(crate) failed: Vec<String>,
     pub(crate) scenarios: Vec<Outcome>,
 }
 
@@ -67,24 +69,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Results> {
     let clock = Clock { begun: Instant::now(), budget: scale.budget };
     let runner =
         Runner { hsci: &hsci, stage: &stage, meter: &meter, contenders: &contenders, clock };
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     for scenario in scenarios(&stage)? {
         if !arguments.only.is_empty()
             && !arguments.only.iter().any(|part| scenario.name.contains(part.as_str()))
         {
             continue;
         }
-        let possible = scenario.probe().and_then(|()| runner.clock.check());
-        match possible.and_then(|()| runner.run(&scenario)) {
+        if let Err(error) = scenario.probe().and_then(|()| runner.clock.check()) {
+            eprintln!("{}: skipped: {error:#}", scenario.name);
+            skipped.push((scenario.name, format!("{error:#}")));
+            continue;
+        }
+        match runner.run(&scenario) {
             Ok(outcome) => outcomes.push(outcome),
             Err(error) => {
                 interrupt::check()?;
-                eprintln!("{}: skipped: {error:#}", scenario.name);
+                eprintln!("{}: failed: {error:#}", scenario.name);
+                failed.push(scenario.name.clone());
                 skipped.push((scenario.name, format!("{error:#}")));
             }
         }
     }
-    Ok(Results { about: about(arguments, scale)?, skipped, scenarios: outcomes })
+    Ok(Results { about: about(arguments, scale)?, skipped, failed, scenarios: outcomes })
 }
 
 struct Runner<'a> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::completion;
 
@@ -18,6 +18,13 @@ pub(crate) struct Enforcement {
     /// Go on although an expectation in the policy does not hold
     #[arg(long)]
     pub(crate) allow_unmet: bool,
+}
+
+/// The machine that a policy is written for, where it is not this one.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Machine {
+    /// One of which nothing is known
+    None,
 }
 
 /// Where the policies of a machine are.
@@ -61,6 +68,9 @@ pub(crate) struct PolicyCheck {
     /// Policies
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// Take all users, groups, executables, extensions and options for known: the policy is for another machine
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<Machine>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -72,11 +82,15 @@ pub(crate) struct PolicyCheck {
 /// code 0 means that all hold, 1 that one does not, or that a policy cannot be used.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  hsci policy test /etc/hsci/mail.policy")]
+  hsci policy test /etc/hsci/mail.policy
+  hsci policy test --machine none mail.policy")]
 pub(crate) struct PolicyTest {
     /// Policies
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// Take all users, groups, executables, extensions and options for known: the policy is for another machine
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<Machine>,
 }
 
 /// Show what becomes of a call, by which rule, and why not by another
@@ -126,6 +140,12 @@ pub(crate) struct PolicyExplain {
     /// How large it is, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) size: u64,
+    /// With which mark from calls before; may be repeated
+    #[arg(long = "marked", value_name = "MARK")]
+    pub(crate) marks: Vec<String>,
+    /// As if all rates were exceeded
+    #[arg(long)]
+    pub(crate) rate_exceeded: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -204,12 +224,21 @@ pub(crate) struct PolicyList {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci trace
-  hsci trace /srv/mail
+  hsci trace /srv/mail --denied --user alice
   hsci trace --count 1 --json")]
 pub(crate) struct Trace {
     /// A mount; the whole machine if omitted
     #[arg(add = completion::mounts())]
     pub(crate) dir: Option<PathBuf>,
+    /// Only by the rule of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rule: Option<String>,
+    /// Only of calls by this user, a name or a number
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Only what was refused, or would have been
+    #[arg(long)]
+    pub(crate) denied: bool,
     /// End after so many reports
     #[arg(long, value_name = "NUMBER")]
     pub(crate) count: Option<u64>,

@@ -1,30 +1,36 @@
 //! `hsci policy`: what policies mean, and which one is in force.
 
 mod check;
+mod elsewhere;
 mod explain;
 mod force;
 mod list;
 mod loaded;
 mod names;
 mod partial;
+mod source;
 mod test;
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place;
 use hsci_language::Diagnostic;
+use hsci_language::names::Names;
 use rustix::io::Errno;
 
-use crate::cli::{Policy, PolicyCommand};
+use crate::cli::{Machine, Policy, PolicyCommand};
 use crate::{Result, control};
+use elsewhere::AnyNames;
 use names::MachineNames;
+use source::Source;
 
+pub(super) use explain::user_id;
 pub(super) use force::{failure, put, unload};
 pub(super) use list::calls;
-pub(super) use loaded::Loaded;
+pub(super) use loaded::{Label, Loaded};
 
 /// A policy longer than this is none.
 const MAX_LEN: u64 = 16 << 20;
@@ -45,7 +51,7 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
 
 /// A policy's text, what is wrong with it, and its tables unless that is too much.
 pub(super) struct Reviewed {
-    text: String,
+    source: Source,
     diagnostics: Vec<Diagnostic>,
     pub(super) usable: Option<(hsci_language::Policy, hsci_engine::Tables)>,
 }
@@ -53,23 +59,35 @@ pub(super) struct Reviewed {
 impl Reviewed {
     /// Reads, checks and compiles a policy. A failure is one of reading the file.
     pub(super) fn new(path: &Path) -> Result<Self> {
-        Self::read_by(path, |path| File::open(path).map_err(|error| of_path(path, &error)))
+        Self::read_by(path, open_any, &MachineNames::new())
+    }
+
+    /// The same of a policy for this machine, or for one of which nothing is known.
+    pub(super) fn written_for(path: &Path, machine: Option<Machine>) -> Result<Self> {
+        match machine {
+            None => Self::new(path),
+            Some(Machine::None) => Self::read_by(path, open_any, &AnyNames::default()),
+        }
     }
 
     /// The same of a policy that is to come into force: root takes only what nobody else can have written.
     pub(super) fn to_enforce(path: &Path) -> Result<Self> {
-        Self::read_by(path, place::open_file)
+        Self::read_by(path, place::open_file, &MachineNames::new())
     }
 
-    fn read_by(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Self> {
-        let text = read(path, open)?;
-        let checked = hsci_language::check(&text, &MachineNames::new());
+    fn read_by(
+        path: &Path,
+        open: impl Fn(&Path) -> Result<File>,
+        names: &dyn Names,
+    ) -> Result<Self> {
+        let source = Source::new(read(path, open)?);
+        let checked = hsci_language::check(source.text(), names);
         let mut diagnostics = checked.diagnostics;
         let mut usable = None;
         if let Some(policy) = checked.policy {
             usable = hsci_engine::review(&policy, &mut diagnostics).map(|tables| (policy, tables));
         }
-        Ok(Self { text, diagnostics, usable })
+        Ok(Self { source, diagnostics, usable })
     }
 
     fn errors(&self) -> usize {
@@ -77,8 +95,8 @@ impl Reviewed {
     }
 
     /// The diagnostics for people to read; on a terminal in colours.
-    fn rendered(&self, path: &Path) -> String {
-        hsci_language::render_all(&self.diagnostics, &path.display().to_string(), &self.text, true)
+    fn rendered(&self) -> String {
+        self.source.render(&self.diagnostics)
     }
 
     /// The failure of a policy that cannot be used.
@@ -93,10 +111,10 @@ impl Reviewed {
     }
 }
 
-/// The text of a policy: of a file, or of all in a directory together, in the order of their names.
-fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<String> {
+/// The files of a policy: one, or all in a directory together, in the order of their names.
+fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Vec<(PathBuf, String)>> {
     if !path.is_dir() {
-        return read_file(path, open(path)?);
+        return Ok(vec![(path.to_owned(), read_file(path, open(path)?)?)]);
     }
     let entries = std::fs::read_dir(path).map_err(|error| of_path(path, &error))?;
     let names = entries.map(|entry| entry.map(|entry| entry.path()));
@@ -108,8 +126,15 @@ fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<String> {
         let text = format!("{}: no file NAME.policy in it", path.display());
         return Err(Failure::new(Exit::Missing, text));
     }
-    let texts = names.iter().map(|name| read_file(name, open(name)?));
-    texts.collect::<Result<Vec<_>>>().map(|all| all.join("\n"))
+    let texts = names.into_iter().map(|name| {
+        let text = read_file(&name, open(&name)?)?;
+        Ok((name, text))
+    });
+    texts.collect()
+}
+
+fn open_any(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| of_path(path, &error))
 }
 
 fn of_path(path: &Path, error: &std::io::Error) -> Failure {

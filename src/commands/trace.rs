@@ -4,6 +4,7 @@ mod sources;
 
 use std::time::{Duration, Instant};
 
+use hsci_host::failure::{Exit, Failure};
 use hsci_kernel::Error;
 use hsci_kernel::guard::{Event, Kind};
 use hsci_language::{DenyErrno, Operation};
@@ -11,7 +12,7 @@ use hsci_protocol::policy::Report;
 use serde::Serialize;
 
 use self::sources::Sources;
-use super::policy::{Loaded, failure};
+use super::policy::{Label, Loaded, failure, user_id};
 use crate::cli::Trace;
 use crate::{Result, control, ui};
 
@@ -32,6 +33,8 @@ struct Line {
     error: Option<String>,
     /// Place and text of the rule.
     rule: Option<String>,
+    /// What the rule says of itself.
+    label: Label,
 }
 
 impl Line {
@@ -58,6 +61,7 @@ impl Line {
             user: event.user,
             error: error.map(|error| error.name().to_owned()),
             rule: event.rule.map(|rule| loaded.rule(rule)),
+            label: event.rule.map(|rule| loaded.label(rule)).unwrap_or_default(),
         }
     }
 
@@ -73,7 +77,16 @@ impl Line {
             user: report.user,
             error: report.error,
             rule: report.rule.map(|rule| loaded.rule(rule)),
+            label: report.rule.map(|rule| loaded.label(rule)).unwrap_or_default(),
         }
+    }
+
+    /// True if it is one of those that are asked for.
+    fn is_wanted(&self, args: &Trace, user: Option<u32>) -> bool {
+        let is_rule = |name: &String| self.label.name.as_ref() == Some(name);
+        args.rule.as_ref().is_none_or(is_rule)
+            && user.is_none_or(|user| self.user == user)
+            && (!args.denied || self.kind != "audited")
     }
 
     fn text(&self) -> String {
@@ -99,12 +112,20 @@ pub(super) fn run(args: &Trace) -> Result<()> {
         control::require_mount(dir)?;
     }
     let loaded = Loaded::read()?.ok_or_else(|| failure(&Error::NotLoaded))?;
+    if let Some(name) = &args.rule
+        && !loaded.has_rule(name)
+    {
+        let text = format!("rule `{name}`: the policy in force has none of that name");
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let user = args.user.as_ref().map(|name| user_id(name)).transpose()?;
     let mut sources = Sources::open(args.dir.as_deref())?;
     let timeout = args.timeout.map(Duration::from_secs);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut last = Instant::now();
     while left > 0 {
-        let lines = sources.take(&loaded)?;
+        let mut lines = sources.take(&loaded)?;
+        lines.retain(|line| line.is_wanted(args, user));
         if lines.is_empty() {
             if timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
                 return Ok(());

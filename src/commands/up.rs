@@ -17,6 +17,7 @@ use rustix::fs::Dir;
 
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
+use super::unmount;
 use crate::cli::{Down, Up};
 use crate::{Result, extension_program, option_values, ui};
 
@@ -61,7 +62,10 @@ pub(crate) fn down(args: &Down) -> Result<()> {
     let places = policy.targets.iter().flat_map(|target| places(target).0);
     for place in places.filter(|place| mounted.contains(place)) {
         match supervisor::unmount(&place, args.force) {
-            Ok(()) => ui::print(&format!("{}: unmounted\n", place.display()))?,
+            Ok(lost) => {
+                ui::print(&format!("{}: unmounted\n", place.display()))?;
+                unmount::warn_of(&place, &lost);
+            }
             Err(failure) => failed.push(failure),
         }
     }

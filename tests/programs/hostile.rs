@@ -5,18 +5,21 @@
 //! directory in the mount is made before it, and where that is there already, the answer is that the
 //! worker was ended.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use hsci_extension::options::{OptionKind, OptionSpec};
-use hsci_extension::{Call, Environment, Error, Extension, Ino, Result, Stack};
+use hsci_extension::{
+    Call, Checked, Environment, Error, Extension, Finding, Ino, Result, Severity, Stack,
+};
 use hsci_host::program::{extension, run};
 use hsci_tests::sys::hostile;
 use rustix::fs::{FileType, Mode, OFlags, mknodat, openat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 fn main() -> ExitCode {
     run(&[extension::<Hostile>()])
@@ -35,6 +38,8 @@ impl Extension for Hostile {
             OptionSpec::new(name, help, kind, default)
         };
         vec![
+            // Who makes this list says who asked for it.
+            text("asked", format!("by user {}", geteuid().as_raw()).leak(), ""),
             text("secret", "a file that is none of its business", "/etc/shadow"),
             text("handle", "a file handle on another file system, in hexadecimal", ""),
             text("victim", "a process of a user", "1"),
@@ -42,13 +47,19 @@ impl Extension for Hostile {
     }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
-        let options = &environment.options;
-        Ok(Arc::new(Layer {
-            below: Arc::clone(&environment.lower),
-            secret: options.text("secret").to_owned(),
-            handle: options.text("handle").to_owned(),
-            victim: options.text("victim").to_owned(),
-        }))
+        Ok(Arc::new(Layer::new(environment)))
+    }
+
+    /// Says what it could do, as if that were damage.
+    fn check(
+        environment: &Environment,
+        report: &mut dyn FnMut(Finding),
+        _: &mut dyn FnMut(u64),
+    ) -> Result<Checked> {
+        for (name, outcome) in Layer::new(environment).attempts() {
+            report(Finding::new(Severity::Notice, name, outcome));
+        }
+        Ok(Checked::default())
     }
 }
 
@@ -64,7 +75,22 @@ impl hsci_extension::Layer for Layer {
         &*self.below
     }
 
+    /// Of a file with this name, what it could do is an attribute.
+    fn listxattr(&self, call: &Call, ino: Ino) -> Result<Vec<OsString>> {
+        let mut names = self.below.listxattr(call, ino)?;
+        if self.below.lookup(call, Ino::ROOT, OsStr::new("tell")).is_ok_and(|told| told.ino == ino)
+        {
+            names.push("user.told".into());
+        }
+        Ok(names)
+    }
+
     fn getxattr(&self, call: &Call, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        if name == "user.told" {
+            let told =
+                self.attempts().into_iter().map(|(name, outcome)| format!("{name}: {outcome}\n"));
+            return Ok(told.collect::<String>().into_bytes());
+        }
         let Some(attempt) = name.to_str().and_then(|name| name.strip_prefix("user.try-")) else {
             return self.below.getxattr(call, ino, name);
         };
@@ -85,6 +111,37 @@ impl hsci_extension::Layer for Layer {
 type Outcome = std::result::Result<String, Errno>;
 
 impl Layer {
+    fn new(environment: &Environment) -> Self {
+        let options = &environment.options;
+        Self {
+            below: Arc::clone(&environment.lower),
+            secret: options.text("secret").to_owned(),
+            handle: options.text("handle").to_owned(),
+            victim: options.text("victim").to_owned(),
+        }
+    }
+
+    /// What a process can do that reads a store, and what came of it.
+    fn attempts(&self) -> Vec<(String, String)> {
+        let rights = rustix::thread::capabilities(None).map(|sets| format!("{:?}", sets.permitted));
+        let made = self.below.mkdir(&Call::internal(), Ino::ROOT, OsStr::new("made"), 0o700);
+        let mut told = vec![
+            ("rights".to_owned(), rights.unwrap_or_default()),
+            (
+                "change-store".to_owned(),
+                made.map_or_else(|error| format!("refused {error}"), |_| "DONE".to_owned()),
+            ),
+        ];
+        for name in ["read-secret", "climb", "write-root", "kernel-parameters", "is-dumpable"] {
+            let outcome = match self.attempt(name) {
+                Some(Err(errno)) => format!("refused {errno:?}"),
+                outcome => format!("DONE {outcome:?}"),
+            };
+            told.push((name.to_owned(), outcome));
+        }
+        told
+    }
+
     fn attempt(&self, name: &str) -> Option<Outcome> {
         if let Some(call) = hostile::call(name) {
             return Some(call.map(|value| value.to_string()));

@@ -30,7 +30,7 @@ lint_everything() {
     ! has_program cargo-deny || deny_everything
 }
 
-# Figures for whoever reads the log; only a bench that does not run at all fails.
+# Figures for whoever reads the log; what could run and did not fails.
 bench_quickly() {
     cargo build --profile checked --locked --quiet --workspace
     as_root env "PATH=$PATH" target/checked/side-by-side --hsci target/checked/hsci --quick

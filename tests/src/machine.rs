@@ -107,6 +107,25 @@ pub fn workers(lower: &Path) -> std::collections::BTreeSet<u32> {
         .collect()
 }
 
+/// Control sockets of a user's mounts, of this one's if none is named, on which nobody listens any more.
+#[must_use]
+pub fn dead_sockets(user: Option<u32>) -> Vec<PathBuf> {
+    let own = rustix::process::geteuid().as_raw();
+    let places = match user.unwrap_or(own) {
+        0 => vec!["/run/hsci".into()],
+        user => vec![format!("/run/user/{user}/hsci"), format!("/tmp/hsci-{user}")],
+    };
+    let entries = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten();
+    let sockets = entries.flatten().map(|entry| entry.path());
+    let is_dead = |path: &PathBuf| {
+        let refused = std::io::ErrorKind::ConnectionRefused;
+        let asked = std::os::unix::net::UnixStream::connect(path);
+        path.extension().is_some_and(|ending| ending == "sock")
+            && asked.is_err_and(|error| error.kind() == refused)
+    };
+    sockets.filter(is_dead).collect()
+}
+
 /// Formats a file as a file system of the given type and size and mounts it at `dir`.
 ///
 /// The mount ends with [`Loop`]; the loop device with the mount.

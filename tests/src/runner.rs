@@ -11,6 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::command::{ALICE, BOB};
+use crate::{Run, machine};
+
 /// Exit code of a test that cannot run here.
 const SKIPPED: i32 = 77;
 
@@ -96,7 +99,12 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
             });
         }
     });
-    let verdicts = verdicts.into_inner().expect("no test panics here");
+    let mut verdicts = verdicts.into_inner().expect("no test panics here");
+    let left = left_in_run();
+    if !left.is_empty() {
+        println!("left behind for all time: {}", left.join(", "));
+        verdicts.push(Verdict::Failed);
+    }
     let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
     let failed = count(Verdict::Failed);
     let (passed, skipped) = (count(Verdict::Passed), count(Verdict::Skipped));
@@ -104,6 +112,27 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
     // The closing line of `cargo test`, which scripts know how to read.
     println!("\ntest result: {word}. {passed} passed; {failed} failed; {skipped} ignored");
     if failed == 0 && !verdicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What dead supervisors have left where sockets lie, and a command does not take away.
+fn left_in_run() -> Vec<String> {
+    let root = rustix::process::geteuid().is_root();
+    let mut left = Vec::new();
+    for user in if root { &[None, Some(ALICE), Some(BOB)][..] } else { &[None] } {
+        let dead = machine::dead_sockets(*user);
+        if dead.is_empty() {
+            continue;
+        }
+        // Younger ones stay.
+        std::thread::sleep(Duration::from_millis(2100));
+        let status = match user {
+            Some(user) => Run::as_user(*user, machine::hsci()),
+            None => Run::new(machine::hsci()),
+        };
+        let _ = status.arg("status").done();
+        left.extend(dead.into_iter().filter(|path| path.exists()));
+    }
+    left.iter().map(|path| path.display().to_string()).collect()
 }
 
 fn run(test: &Test) -> Verdict {

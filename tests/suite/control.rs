@@ -1,7 +1,9 @@
 //! The control channel: who may ask what, and what happens when a process of a mount does not answer.
 
 mod daemons;
+mod ends;
 mod foreign;
+mod locks;
 mod starts;
 
 use std::fs::File;
@@ -70,6 +72,18 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 300,
         body: starts::names_server,
     },
+    Test {
+        name: "control::an_ended_mount_leaves_no_socket",
+        seconds: 300,
+        body: ends::leave_nothing,
+    },
+    Test {
+        name: "control::sockets_of_killed_supervisors_are_swept",
+        seconds: 300,
+        body: ends::are_swept,
+    },
+    Test { name: "control::nobody_else_holds_the_lock", seconds: 300, body: locks::others },
+    Test { name: "control::one_host_serves_a_store", seconds: 300, body: locks::one_host },
 ];
 
 fn pid(mount: &Mount, whose: &str) -> Pid {

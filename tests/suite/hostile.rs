@@ -7,8 +7,10 @@
 //! `docs/src/explanation/security.md` lists what each protection stands against.
 
 mod bits;
+pub(crate) mod fairness;
 mod forger;
 mod journals;
+mod namespaces;
 mod places;
 mod races;
 mod stores;
@@ -20,8 +22,15 @@ use std::path::{Path, PathBuf};
 use hsci_tests::command::{ALICE, Done};
 use hsci_tests::{Run, Test, machine};
 
-pub(crate) const TESTS: &[&[Test]] =
-    &[bits::TESTS, journals::TESTS, places::TESTS, races::TESTS, stores::TESTS];
+pub(crate) const TESTS: &[&[Test]] = &[
+    bits::TESTS,
+    fairness::TESTS,
+    journals::TESTS,
+    namespaces::TESTS,
+    places::TESTS,
+    races::TESTS,
+    stores::TESTS,
+];
 
 /// What must not change.
 struct Victim {

@@ -24,6 +24,7 @@ mod mounting;
 mod pjdfstest;
 mod policies;
 mod power;
+mod remembering;
 mod requests;
 mod sandbox;
 mod survival;
@@ -46,6 +47,7 @@ const AREAS: &[&[Test]] = &[
     damage::TESTS,
     callers::TESTS,
     everyday::TESTS,
+    everyday::stays::TESTS,
     examples::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
@@ -55,6 +57,7 @@ const AREAS: &[&[Test]] = &[
     mounting::TESTS,
     pjdfstest::TESTS,
     policies::TESTS,
+    remembering::TESTS,
     power::TESTS,
     requests::TESTS,
     sandbox::TESTS,
@@ -66,6 +69,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--exercise") {
         exerciser::process(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    if arguments.first().is_some_and(|first| first == "--latency") {
+        hostile::fairness::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
     if arguments.first().is_some_and(|first| first == "--load") {

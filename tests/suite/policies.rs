@@ -28,13 +28,13 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// The policy of the machine: one test at a time has it.
-struct InForce {
+pub(crate) struct InForce {
     file: PathBuf,
     _turn: File,
 }
 
 impl InForce {
-    fn take(dir: &Path) -> Self {
+    pub(crate) fn take(dir: &Path) -> Self {
         machine::need_root();
         let turn = File::create("/var/tmp/hsci-policies.lock").expect("a lock");
         flock(&turn, FlockOperation::LockExclusive).expect("my turn");
@@ -54,7 +54,7 @@ impl InForce {
         run.arg(&self.file).done()
     }
 
-    fn load(&self, text: &str) {
+    pub(crate) fn load(&self, text: &str) {
         self.try_load(text, &[]).ok();
     }
 }
@@ -66,7 +66,7 @@ impl Drop for InForce {
     }
 }
 
-fn open_mount(dir: &Path, extension: &str) -> Mount {
+pub(crate) fn open_mount(dir: &Path, extension: &str) -> Mount {
     let mount = Mount::new(
         dir,
         "mount",
@@ -77,7 +77,7 @@ fn open_mount(dir: &Path, extension: &str) -> Mount {
     mount
 }
 
-fn target(dir: &Path, extension: &str) -> String {
+pub(crate) fn target(dir: &Path, extension: &str) -> String {
     format!("target t = \"{}/mount\" via {extension}\n", dir.display())
 }
 
@@ -149,7 +149,7 @@ fn judged(dir: &Path) {
     let before = (requests("mknod"), requests("mkdir"), requests("unlink"));
     in_force.load(&format!(
         "{}in t: deny(EPERM) create-file, unlink unless user {ALICE}\n\
-         in t: audit mkdir\nin t: deny(EBUSY) mkdir on \"no\"\n",
+         in t: audit mkdir\nin t: deny(EBUSY) mkdir on \"no\" as no-no because \"busy\" severity low\n",
         target(dir, "nullfs")
     ));
     touch(BOB, "new").fails(1, &["Operation not permitted"]);
@@ -188,8 +188,22 @@ fn judged(dir: &Path) {
         lines[4]["rule"].as_str().is_some_and(|rule| rule.contains("deny(EBUSY)")),
         "{lines:#?}"
     );
+    let label = &lines[4]["label"];
+    assert_eq!(label["name"], "no-no", "{label}");
+    assert_eq!((&label["reason"], &label["severity"]), (&"busy".into(), &"low".into()), "{label}");
+    // Filters show what they say, and nothing else.
+    let filtered = |arguments: &[&str]| {
+        let trace = Run::new(machine::hsci()).args(["trace", "--json", "--timeout", "0"]);
+        trace.args(arguments).arg(mount.dir()).ok().lines().count()
+    };
+    assert_eq!(filtered(&["--rule", "no-no"]), 1);
+    assert_eq!(filtered(&["--denied"]), 3);
+    assert_eq!((filtered(&["--user", "0"]), filtered(&["--user", &BOB.to_string()])), (0, 5));
+    let wrong = Run::new(machine::hsci()).args(["trace", "--rule", "nothing"]).arg(mount.dir());
+    wrong.done().fails(2, &["none of that name"]);
     let list = Run::new(machine::hsci()).args(["policy", "list", "--json"]).ok();
     let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(list["rules"][2]["label"]["name"], "no-no", "{list}");
     let hits: Vec<_> =
         list["rules"].as_array().expect("rules").iter().map(|rule| &rule["hits"]).collect();
     assert_eq!(hits, [2, 2, 1], "{list}");
@@ -341,6 +355,28 @@ fn up_and_down(dir: &Path) {
     assert!(!mounts.contains(&base.to_string()), "{mounts}");
     assert!(!Path::new("/run/hsci/policy").exists());
     hsci("down").ok();
+    // An error stands in the file that has it.
+    fs::write(policies.join("30-more.policy"), "# more\ndeny opne \"/srv/x\"\n").expect("written");
+    let check = |arguments: &[&str]| {
+        Run::new(machine::hsci()).args(["policy", "check"]).args(arguments).arg(&policies).done()
+    };
+    check(&[]).fails(1, &["1 error"]);
+    let json: Value = serde_json::from_str(&check(&["--json"]).out).expect("JSON");
+    let found = &json[0]["diagnostics"][0];
+    assert!(found["file"].as_str().is_some_and(|file| file.ends_with("30-more.policy")), "{json}");
+    assert_eq!((&found["line"], &found["column"]), (&2.into(), &6.into()), "{json}");
+    // Users and programs of another machine are not looked for.
+    fs::write(
+        policies.join("30-more.policy"),
+        "deny open \"/srv/x\" unless user nobody-here or exe \"/nowhere/program\"\n\
+         expect pass: open \"/srv/x\" by user nobody-here\n\
+         expect deny: open \"/srv/x\" by user somebody-else\n",
+    )
+    .expect("written");
+    check(&[]).fails(1, &["4 errors"]);
+    check(&["--machine", "none"]).ok();
+    let test = Run::new(machine::hsci()).args(["policy", "test", "--machine", "none"]);
+    assert!(test.arg(&policies).ok().contains("2 of 2 expectations hold"));
     let none = dir.join("none");
     fs::create_dir(&none).expect("a directory");
     Run::new(machine::hsci()).arg("up").arg(&none).done().fails(4, &["no file NAME.policy"]);
@@ -364,6 +400,10 @@ fn partial(dir: &Path) {
     for (text, words) in [
         ("deny open \"/srv/vault/**\"\n", "only calls in targets are judged"),
         ("in t: deny getattr\n", "this operation is not judged"),
+        (
+            "in t: unmark m exec on \"x\"\nin t: mark m unlink\nin t: deny chmod when marked m\n",
+            "executing a program takes no mark",
+        ),
     ] {
         in_force
             .try_load(&format!("{head}{text}"), &[])

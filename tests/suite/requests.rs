@@ -2,6 +2,7 @@
 //! own tracepoint for the one connection.
 
 mod kernel_trace;
+mod system_calls;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -21,6 +22,12 @@ pub(crate) const TESTS: &[Test] = &[
         name: "requests::compressfs_counted_by_the_kernel",
         seconds: 60,
         body: compressfs_traced,
+    },
+    Test { name: "requests::system_calls_of_nullfs", seconds: 90, body: system_calls::nullfs },
+    Test {
+        name: "requests::system_calls_of_compressfs",
+        seconds: 90,
+        body: system_calls::compressfs,
     },
 ];
 
@@ -97,14 +104,14 @@ fn by_host(dir: &Path, extension: &str, options: &str) {
 }
 
 fn by_kernel(dir: &Path, extension: &str, options: &str) {
-    let trace = KernelTrace::new(dir);
+    let trace = KernelTrace::new(dir, "fuse/fuse_request_send");
     let mount = Mount::new(dir, "mount", extension, options);
     let device = fs::metadata(mount.dir()).expect("stat").dev();
-    trace.watch(rustix::fs::minor(device).into());
+    trace.watch(&format!("connection == {}", rustix::fs::minor(device)));
     let count = |work: &dyn Fn()| {
         trace.clear();
         work();
-        trace.counts()
+        trace.counts(|line| line.split_once("(FUSE_")?.1.split(')').next().map(str::to_owned))
     };
     measure(&mount, &count);
 }

@@ -15,6 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "sandbox::attributes_of_the_kernel_work_for_root", seconds: 60, body: attributes },
     Test { name: "sandbox::what_is_mounted_below_is_not_served", seconds: 60, body: nested },
     Test { name: "sandbox::the_lower_file_system_stays_mounted", seconds: 60, body: pinned },
+    Test { name: "sandbox::who_reads_a_store_can_only_read", seconds: 60, body: reading },
+    Test { name: "sandbox::a_users_worker_reaches_the_store_alone", seconds: 60, body: users },
     Test { name: "sandbox::needs_are_shown", seconds: 60, body: needs },
 ];
 
@@ -79,7 +81,7 @@ fn threads(worker: u64) {
     }
 }
 
-/// Everything that is open is the store, the mount, the log, or a way to the supervisor.
+/// Everything that is open is the store, the mount, its lock, the log, or a way to the supervisor.
 fn descriptors(worker: u64, mount: &Mount) {
     let device = fs::metadata(mount.lower()).expect("the store").dev();
     let log = mount.status()["log"].as_str().unwrap_or("/dev/null").to_owned();
@@ -87,7 +89,9 @@ fn descriptors(worker: u64, mount: &Mount) {
     for entry in fs::read_dir(format!("/proc/{worker}/fd")).expect("descriptors").flatten() {
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let text = target.to_string_lossy().into_owned();
-        if text == log || known.iter().any(|known| text.starts_with(known)) {
+        // On files of the host's own, which others cannot open.
+        let is_lock = text.starts_with("/run/hsci/") && text.ends_with(".lock");
+        if is_lock || text == log || known.iter().any(|known| text.starts_with(known)) {
             continue;
         }
         let Ok(there) = fs::metadata(entry.path()) else { continue };
@@ -192,6 +196,88 @@ fn try_to(mount: &Mount, attempt: &str) -> String {
     rustix::fs::getxattr(mount.dir(), name, space)
         .unwrap_or_else(|error| panic!("{attempt}: {error}"));
     String::from_utf8(value).expect("text")
+}
+
+/// `check`, `export` and questions about an extension: the same extension has nothing to gain there.
+fn reading(dir: &Path) {
+    machine::need_root();
+    machine::need("getfattr");
+    let (store, copy) = (dir.join("store"), dir.join("copy"));
+    fs::create_dir(&store).expect("directory");
+    fs::write(store.join("tell"), "").expect("write");
+    let hsci = |words: &[&str]| Run::new(machine::hsci()).args(words).arg(&store);
+    let checked = hsci(&["check", "--extension", "hostile"]).ok();
+    stays_inside(&checked, "DAC_READ_SEARCH)");
+    assert!(!store.join("made").exists());
+
+    let program = machine::programs().join("hsci-extension-hostile");
+    Run::new(&program).arg("export").arg(&store).args(["hostile", "."]).arg(&copy).ok();
+    let told =
+        Run::new("getfattr").args(["--only-values", "-n", "user.told"]).arg(copy.join("tell")).ok();
+    stays_inside(&told, "SETFCAP)");
+
+    let described = Run::new(&program).arg("describe").ok();
+    assert!(described.contains("by user 65534"), "{described}");
+}
+
+/// Every attempt was refused, and the last of the rights is this one.
+fn stays_inside(told: &str, last_right: &str) {
+    println!("{told}");
+    let line = |name: &str| {
+        let line = told.lines().find_map(|line| line.split_once(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("no {name}: {told}")).1.to_owned()
+    };
+    for name in
+        ["change-store", "read-secret", "climb", "write-root", "kernel-parameters", "is-dumpable"]
+    {
+        assert!(line(name).starts_with("refused"), "{name}: {told}");
+    }
+    let rights = line("rights");
+    assert!(rights.contains(last_right) && !rights.contains("SYS_"), "{rights}");
+}
+
+/// The worker of a user's own mount has the user's rights, and uses them in the lower directory only.
+fn users(dir: &Path) {
+    machine::need_root();
+    machine::need("fusermount3");
+    machine::need("getfattr");
+    hsci_tests::sys::own_mounts();
+    machine::open_dev_fuse(dir);
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("mode");
+    // What it would make is there: getfattr asks twice, and is to get the same answer.
+    for name in ["lower", "lower/made", "lower/below", "lower/beside", "mount", "run"] {
+        fs::create_dir(dir.join(name)).expect("directory");
+        std::os::unix::fs::chown(dir.join(name), Some(ALICE), Some(ALICE)).expect("chown");
+    }
+    let secret = dir.join("secret");
+    fs::write(&secret, "secret").expect("write");
+    let alice = |program: &Path| {
+        Run::as_user(ALICE, program).env("XDG_RUNTIME_DIR", dir.join("run")).env("HOME", dir)
+    };
+    assert_eq!(alice("cat".as_ref()).arg(&secret).ok(), "secret", "she may read it herself");
+    let (lower, point) = (dir.join("lower"), dir.join("mount"));
+    let options = format!("secret={}", secret.display());
+    let mount = alice(&machine::hsci()).args(["mount", "-x", "hostile", "-o", &options]);
+    mount.arg(&lower).arg(&point).ok();
+    let told = alice("getfattr".as_ref()).args(["--only-values", "-n", "user.told"]);
+    let told = told.arg(&point).done();
+    let line = format!(
+        "cd '{}'; echo text > below/file; mv below/file beside; cat beside/file",
+        point.display()
+    );
+    let moved = alice("bash".as_ref()).args(["-ec", &line]).done();
+    let status = alice(&machine::hsci()).args(["status", "--json"]).arg(&point).done();
+    alice(&machine::hsci()).arg("unmount").arg(&point).ok();
+    if status.out.contains("no Landlock") {
+        hsci_tests::skip("this kernel has no Landlock");
+    }
+    let told = told.ok();
+    println!("{told}");
+    for attempt in ["read-secret", "climb"] {
+        let refused = format!("{attempt}: refused");
+        assert!(told.contains(&refused), "{attempt}: {told}");
+    }
+    assert_eq!(moved.ok(), "text\n");
 }
 
 fn attributes(dir: &Path) {

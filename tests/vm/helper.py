@@ -437,6 +437,101 @@ def clone(paths):
     done(os.read(copy, 100))
 
 
+def two(paths):
+    secret, public = paths.split(":")
+    return secret, public
+
+
+def write(public):
+    with open(public, "w") as file:
+        file.write("x")
+    sys.exit(0)
+
+
+def thread_reads(paths):
+    """One thread reads, the first one writes."""
+    import threading
+    secret, public = two(paths)
+    thread = threading.Thread(target=lambda: open(secret).read())
+    thread.start()
+    thread.join()
+    write(public)
+
+
+def thread_executes(paths):
+    """The first thread reads, and another one executes a program: it takes the first one's place."""
+    import threading, time
+    secret, public = two(paths)
+    open(secret).read()
+    script = f"echo x > {public} || exit 13"
+    threading.Thread(target=lambda: os.execv("/bin/bash", ["bash", "-c", script])).start()
+    time.sleep(60)
+
+
+def spawned(paths):
+    secret, public = two(paths)
+    open(secret).read()
+    script = f"echo x > {public} || exit 13"
+    child = os.posix_spawn("/bin/bash", ["bash", "-c", script], os.environ)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def shared_memory(paths):
+    """A child that shares nothing but memory reads first what it hands on by its own child."""
+    secret, public = two(paths)
+    child = os.fork()
+    if child == 0:
+        open(secret).read()
+        if os.fork() == 0:
+            try:
+                open(public, "w").write("x")
+            except PermissionError:
+                os._exit(13)
+            os._exit(0)
+        os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def mapped_and_written(paths):
+    secret, public = two(paths)
+    at = os.open(secret, os.O_RDONLY)
+    mmap.mmap(at, 0, prot=mmap.PROT_READ)[:]
+    write(public)
+
+
+def uring_reads(paths):
+    """A worker of an io_uring opens what is secret."""
+    secret, public = two(paths)
+    try:
+        uring_open(secret)
+    except SystemExit as done:
+        if done.code != 0:
+            raise
+    write(public)
+
+
+DECLASSIFY = "/run/arena/bin/declassify"
+
+
+def failed_exec(paths):
+    """The program that takes the mark is opened to be executed, and then its arguments are too long."""
+    secret, public = two(paths)
+    open(secret).read()
+    try:
+        os.execv(DECLASSIFY, ["x" * 200_000])
+    except OSError as error:
+        assert error.errno == errno.E2BIG, error
+    write(public)
+
+
+def mapped_program(paths):
+    secret, public = two(paths)
+    open(secret).read()
+    at = os.open(DECLASSIFY, os.O_RDONLY)
+    mmap.mmap(at, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+    write(public)
+
+
 def many_mounts(count):
     """More file systems than the guard has room for."""
     for index in range(int(count)):

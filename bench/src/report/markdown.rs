@@ -181,7 +181,8 @@ mod tests {
             contenders: vec!["ext4".to_owned(), "compressfs".to_owned()],
             steps: vec![step(2.0, 9.0)],
         };
-        let results = Results { about: vec![], skipped: vec![], scenarios: vec![outcome] };
+        let results =
+            Results { about: vec![], skipped: vec![], failed: vec![], scenarios: vec![outcome] };
         let text = report(&results);
         assert!(text.contains("| unpack, s | 2.00 [2.00, 2.00] | 9.00 [9.00, 9.00] **4.50** |"));
         assert!(text.contains("| sources | unpack | compressfs / ext4 | 4.50 | at most 5.00 |"));

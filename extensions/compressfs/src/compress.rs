@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsci_extension::Store;
+use hsci_extension::{Result, Store};
+use parking_lot::Mutex;
 
 use crate::algorithm::Algorithm;
 use crate::cache::Cache;
@@ -32,6 +33,14 @@ pub(crate) struct Compress {
     pub(crate) cache: Cache,
     /// Images that recovery could not install; they are served from their journals.
     pub(crate) unfinished: Unfinished,
+    /// Bytes of the disk that batches under way may still take.
+    promised: Mutex<u64>,
+}
+
+/// The most bytes that a batch may take; others may have them when this is dropped.
+pub(crate) struct Budget<'a> {
+    compress: &'a Compress,
+    pub(crate) bytes: u64,
 }
 
 impl Compress {
@@ -41,6 +50,23 @@ impl Compress {
         choices: Arc<Choices>,
         unfinished: Unfinished,
     ) -> Self {
-        Self { store, settings, choices, cache: Cache::new(), unfinished }
+        let (cache, promised) = (Cache::new(), Mutex::new(0));
+        Self { store, settings, choices, cache, unfinished, promised }
+    }
+
+    /// What a batch may take of the disk. Half of what is free is left to those who write meanwhile, and to
+    /// other batches.
+    pub(crate) fn budget(&self) -> Result<Budget<'_>> {
+        let free = self.store.free_space()?;
+        let mut promised = self.promised.lock();
+        let bytes = free.saturating_sub(*promised) / 2;
+        *promised += bytes;
+        Ok(Budget { compress: self, bytes })
+    }
+}
+
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        *self.compress.promised.lock() -= self.bytes;
     }
 }

@@ -8,7 +8,7 @@ use hsci_extension::{
 };
 
 use crate::compress::Compress;
-use crate::form::{File, Form, form_of, raw};
+use crate::form::{self, File, Form, raw};
 use crate::format::HEAD_LEN;
 use crate::summary::Summary;
 use crate::{ruled, settle, usage};
@@ -17,12 +17,15 @@ impl Content for Compress {
     type File = File;
 
     fn open(&self, context: &Context) -> Result<File> {
-        let form = form_of(context.lower(), &self.unfinished)?;
-        Ok(File::new(Arc::clone(context.lower()), form))
+        form::open(context.lower(), &self.unfinished)
     }
 
     fn len(&self, file: &File) -> Result<u64> {
         file.len()
+    }
+
+    fn len_by(&self, file: &File, attr: &Attr) -> Result<u64> {
+        Ok(file.len_by(attr))
     }
 
     fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {

@@ -26,7 +26,7 @@ use crate::journal::Batch;
 pub(crate) type Unfinished = HashMap<FileId, Source>;
 
 /// Finds out how a file is stored.
-pub(crate) fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<Form> {
+pub(crate) fn open(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<File> {
     let in_journal = match unfinished.is_empty() {
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
@@ -34,10 +34,12 @@ pub(crate) fn form_of(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Re
     // Recovery will install the image some day: until then the file has to keep it.
     let batch = in_journal.is_some().then(Batch::committed);
     let source = in_journal.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
-    match Stored::open(&**lower, source) {
-        Ok(Some(stored)) => Ok(Form::Stored(Box::new(Stored { batch, ..stored }))),
-        Ok(None) => Ok(Form::Raw),
-        Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
-        Err(error) => Ok(Form::Unreadable(error)),
-    }
+    let head = source.head()?;
+    let form = match Stored::of_head(&**lower, source, &head) {
+        Ok(Some(stored)) => Form::Stored(Box::new(Stored { batch, ..stored })),
+        Ok(None) => Form::Raw,
+        Err(Error::Lower(errno)) => return Err(Error::Lower(errno)),
+        Err(error) => Form::Unreadable(error),
+    };
+    Ok(File::new(Arc::clone(lower), form, head.is_empty()))
 }

@@ -15,7 +15,9 @@
 #define HSCI_HASH_FACTOR 0x9e3779b1u
 #define HSCI_MAX_GROUPS 0x40u
 #define HSCI_MAX_CONDITIONS 0x20u
-#define HSCI_MAX_WALK 0x67u
+#define HSCI_MAX_MARKS 0x40u
+#define HSCI_MAX_RATES 0x1fu
+#define HSCI_MAX_WALK 0xc6u
 #define HSCI_VARIABLE_USER 0x0u
 #define HSCI_VARIABLE_OWNER 0x1u
 #define HSCI_VARIABLE_EXECUTABLE 0x2u
@@ -25,7 +27,9 @@
 #define HSCI_VARIABLE_TYPE 0x6u
 #define HSCI_VARIABLE_GROUP 0x7u
 #define HSCI_VARIABLE_CONDITION 0x47u
-#define HSCI_VARIABLE_END 0x67u
+#define HSCI_VARIABLE_MARK 0x67u
+#define HSCI_VARIABLE_RATE 0xa7u
+#define HSCI_VARIABLE_END 0xc6u
 #define HSCI_LINE_WORDS 0x20u
 #define HSCI_CONDITION_FLAG 0x1u
 #define HSCI_CONDITION_OWNER_IS_CALLER 0x2u
@@ -33,9 +37,14 @@
 
 #define HSCI_TEXT_LEN 0x1000u
 #define HSCI_QUESTION_GROUPS 0x40u
+#define HSCI_EVENT_GIVEN 0x0u
+#define HSCI_EVENT_CALL 0x1u
+#define HSCI_EVENT_FORK 0x2u
+#define HSCI_EVENT_EXIT 0x3u
 #define HSCI_DECIDED 0x0u
 #define HSCI_BROKEN 0x1u
 #define HSCI_UNKNOWN_FACT 0x2u
+#define HSCI_FORGOTTEN 0x3u
 
 #define HSCI_TARGETS 0x100u
 #define HSCI_COMMAND_LEN 0x10u
@@ -55,6 +64,14 @@
 #define HSCI_OPCODES 0x40u
 #define HSCI_BY_THREAD 0x4000000000000000ull
 #define HSCI_RESENT 0x8000000000000000ull
+
+#define HSCI_PROCESSES 0x10000u
+#define HSCI_BUCKETS 0x4000u
+#define HSCI_MEMORY_PROBES 0x10u
+#define HSCI_PROCESS_BITS 0x16u
+#define HSCI_START_SHIFT 0x10u
+#define HSCI_OF_USER 0x8000000000000000ull
+#define HSCI_RATE_BITS 0x8u
 
 /* Operations, as bits. */
 #define HSCI_DO_OPEN (1u << 0)
@@ -85,6 +102,7 @@
 #define HSCI_DO_FSYNC (1u << 25)
 #define HSCI_DO_IOCTL (1u << 26)
 #define HSCI_DO_STATFS (1u << 27)
+#define HSCI_DO_GROW (1u << 28)
 
 /* Types of files. */
 #define HSCI_TYPE_FILE 0u
@@ -164,6 +182,30 @@ struct hsci_row {
 	__u32 decision;
 	__u32 audit;
 	__u32 options;
+	__u32 effects;
+	__u32 counted;
+};
+
+struct hsci_effect {
+	__u32 set_low;
+	__u32 set_high;
+	__u32 clear_low;
+	__u32 clear_high;
+	__u32 first;
+	__u32 count;
+};
+
+struct hsci_mark_rule {
+	__u32 mark;
+	__u32 rule;
+};
+
+struct hsci_rate {
+	__u32 interval_low;
+	__u32 interval_high;
+	__u32 window_low;
+	__u32 window_high;
+	__u32 per_user;
 };
 
 struct hsci_node {
@@ -219,6 +261,7 @@ struct hsci_roots {
 	__u32 pid_namespaces_base;
 	__u32 pid_namespaces_mask;
 	__u32 rules;
+	__u32 remembers;
 };
 
 struct hsci_sections {
@@ -232,6 +275,9 @@ struct hsci_sections {
 	__u32 decisions;
 	__u32 conditions;
 	__u32 operations;
+	__u32 effects;
+	__u32 mark_rules;
+	__u32 rates;
 	__u32 generation;
 };
 
@@ -244,8 +290,8 @@ struct hsci_subject {
 	__u32 pid_namespace;
 	__u32 groups_low;
 	__u32 groups_high;
-	__u32 memory;
-	__u32 reserved;
+	__u32 marks_low;
+	__u32 marks_high;
 };
 
 struct hsci_facts {
@@ -263,6 +309,8 @@ struct hsci_verdict {
 	__u32 audit;
 	__u32 options;
 	__u32 target;
+	__u32 effect;
+	__u32 counted;
 };
 
 struct hsci_text_room {
@@ -280,7 +328,13 @@ struct hsci_question {
 	__u32 command_len;
 	__u32 cgroup_len;
 	__u32 repeat;
-	__u32 reserved;
+	__u32 event;
+	__u64 process;
+	__u64 child;
+	__u64 now;
+	__u64 marks;
+	__u32 over;
+	__u32 is_init;
 	__u32 gids[64];
 	struct hsci_text_room path;
 	struct hsci_text_room executable;
@@ -294,7 +348,8 @@ struct hsci_answer {
 	__u32 state;
 	__u32 class;
 	__u32 is_bound;
-	__u32 reserved;
+	__u32 over;
+	__u64 marks;
 	__u64 step_ns;
 	__u64 judge_ns;
 };
@@ -348,7 +403,9 @@ struct hsci_handed {
 	__u32 generation;
 	__u32 opcode;
 	struct hsci_subject subject;
-	__u64 reserved;
+	__u64 process;
+	__u32 place;
+	__u32 reserved;
 };
 
 struct hsci_tracer {
@@ -356,6 +413,25 @@ struct hsci_tracer {
 	__u32 reserved;
 	__u64 unknown;
 	__u64 requests[64];
+};
+
+struct hsci_process {
+	__u64 key;
+	__u64 marks;
+	__u64 lineage;
+};
+
+struct hsci_bucket {
+	__u64 key;
+	__u64 full;
+};
+
+struct hsci_memory {
+	__u64 lineages;
+	__u64 lost;
+	__u64 since;
+	struct hsci_process processes[65536];
+	struct hsci_bucket buckets[16384];
 };
 
 /* The place of a key in a hash area. */

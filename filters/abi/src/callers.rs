@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use std::mem::offset_of;
 
+use crate::memory::{Known, PROCESSES};
 use crate::record::{Described, Record as _};
 use crate::tables::{SubjectClass, Words as _, hash};
 
@@ -27,8 +28,12 @@ crate::record::declare! {
         opcode: u32,
         /// The classes.
         subject: SubjectClass,
+        /// Key of the process, or 0 if nothing is remembered of it.
+        process: u64,
+        /// Its place.
+        place: u32,
         /// 0.
-        reserved: u64,
+        reserved: u32,
     }
     /// What the caller tracer is told, and counts.
     TracerState, "hsci_tracer" {
@@ -68,6 +73,8 @@ pub struct Caller {
     pub opcode: u32,
     /// The classes.
     pub subject: SubjectClass,
+    /// Which process it is, where that is remembered.
+    pub process: Option<Known>,
 }
 
 /// Memory that a program in the kernel writes at the same time. Offsets are in bytes.
@@ -107,8 +114,12 @@ fn handed_over(memory: &impl Shared, key: u64) -> Option<Caller> {
     let (generation, opcode) =
         (word(offset_of!(HandedOver, generation)), word(offset_of!(HandedOver, opcode)));
     let subject = SubjectClass::read(&bytes);
+    let process = memory.long(place + offset_of!(HandedOver, process)).load(Ordering::Relaxed);
+    let process = (process != 0)
+        .then(|| Known { key: process, place: word(offset_of!(HandedOver, place)) })
+        .filter(|known| known.place < PROCESSES);
     // What was read belongs to the key if the key is still there.
     fence(Ordering::Acquire);
     let is_whole = memory.long(place).load(Ordering::Relaxed) == key;
-    is_whole.then_some(Caller { generation, opcode, subject })
+    is_whole.then_some(Caller { generation, opcode, subject, process })
 }

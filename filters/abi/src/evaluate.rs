@@ -10,12 +10,23 @@ pub const TEXT_ROOM: usize = TEXT_LEN + 256;
 /// Most groups in a question.
 pub const QUESTION_GROUPS: usize = 64;
 
+/// A call by a process with the marks in the question.
+pub const EVENT_GIVEN: u32 = 0;
+/// A call, after all before.
+pub const EVENT_CALL: u32 = 1;
+/// A process starts another.
+pub const EVENT_FORK: u32 = 2;
+/// A process has ended.
+pub const EVENT_EXIT: u32 = 3;
+
 /// The call is decided.
 pub const DECIDED: u32 = 0;
 /// A walk did not end.
 pub const BROKEN: u32 = 1;
 /// A rule asks for a fact that is not known here.
 pub const UNKNOWN_FACT: u32 = 2;
+/// There was no room to remember the caller.
+pub const FORGOTTEN: u32 = 3;
 
 crate::record::declare! {
     /// What is known about an object.
@@ -45,6 +56,10 @@ crate::record::declare! {
         options: u32,
         /// Index of the target, or none.
         target: u32,
+        /// Index of what it does to marks if it goes on.
+        effect: u32,
+        /// Rates that count it, as bits.
+        counted: u32,
     }
     /// Room for a text, and after it what masks cannot rule out.
     TextRoom, "hsci_text_room" {
@@ -73,8 +88,20 @@ crate::record::declare! {
         cgroup_len: u32,
         /// How often each part is done, for its time.
         repeat: u32,
-        /// 0.
-        reserved: u32,
+        /// One of the `EVENT_` numbers.
+        event: u32,
+        /// Key of the calling process.
+        process: u64,
+        /// Key of the process that it starts.
+        child: u64,
+        /// When it calls, in nanoseconds.
+        now: u64,
+        /// Its marks, where nothing is remembered.
+        marks: u64,
+        /// Rates that are exceeded then, as bits.
+        over: u32,
+        /// 1 if it is init.
+        is_init: u32,
         /// Of the caller.
         gids: [u32; QUESTION_GROUPS],
         /// The path.
@@ -98,8 +125,10 @@ crate::record::declare! {
         class: u32,
         /// 1 if a directory may not be renamed from this path to one that leads nowhere.
         is_bound: u32,
-        /// 0.
-        reserved: u32,
+        /// Rates that are exceeded, as bits.
+        over: u32,
+        /// Marks of the process afterwards.
+        marks: u64,
         /// Nanoseconds for all repetitions.
         step_ns: u64,
         /// The same.
@@ -120,7 +149,12 @@ pub(crate) fn records() -> Vec<Described> {
 pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("TEXT_LEN", TEXT_LEN as u64),
     ("QUESTION_GROUPS", QUESTION_GROUPS as u64),
+    ("EVENT_GIVEN", EVENT_GIVEN as u64),
+    ("EVENT_CALL", EVENT_CALL as u64),
+    ("EVENT_FORK", EVENT_FORK as u64),
+    ("EVENT_EXIT", EVENT_EXIT as u64),
     ("DECIDED", DECIDED as u64),
     ("BROKEN", BROKEN as u64),
     ("UNKNOWN_FACT", UNKNOWN_FACT as u64),
+    ("FORGOTTEN", FORGOTTEN as u64),
 ];

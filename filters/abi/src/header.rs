@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::numbers::{ARCHITECTURES, Architecture, FileType, OpenFlag, Operation};
-use crate::{callers, evaluate, guard, records, tables};
+use crate::{callers, evaluate, guard, memory, records, tables};
 
 const BEGINNING: &str = "/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What user side and kernel side share. Made from the crate in filters/abi. */
@@ -31,7 +31,8 @@ static inline __u32 hsci_hash(__u32 value, __u32 mask)
 #[must_use]
 pub fn c_header() -> String {
     let mut text = BEGINNING.to_owned();
-    let numbers = [tables::NUMBERS, evaluate::NUMBERS, guard::NUMBERS, callers::NUMBERS];
+    let numbers =
+        [tables::NUMBERS, evaluate::NUMBERS, guard::NUMBERS, callers::NUMBERS, memory::NUMBERS];
     for part in numbers {
         text.push('\n');
         for (name, value) in part {

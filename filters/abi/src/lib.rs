@@ -8,6 +8,7 @@ pub mod callers;
 pub mod evaluate;
 pub mod guard;
 mod header;
+pub mod memory;
 pub mod numbers;
 mod record;
 pub mod tables;

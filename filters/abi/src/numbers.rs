@@ -81,6 +81,8 @@ operations! {
     Ioctl = 26, "ioctl";
     /// The file system is asked for its size.
     Statfs = 27, "statfs";
+    /// A file becomes longer. Its size is the one that it would have then.
+    Grow = 28, "grow";
 }
 
 impl Operation {

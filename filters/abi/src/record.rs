@@ -93,10 +93,11 @@ pub(crate) fn size_of_field<R, F>(_: impl Fn(&R) -> &F) -> usize {
 /// All records, each after those that it holds.
 #[must_use]
 pub fn records() -> Vec<Described> {
-    use crate::{callers, evaluate, guard, tables};
+    use crate::{callers, evaluate, guard, memory, tables};
     let mut all = tables::records();
     all.extend(evaluate::records());
     all.extend(guard::records());
     all.extend(callers::records());
+    all.extend(memory::records());
     all
 }

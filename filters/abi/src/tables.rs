@@ -19,6 +19,10 @@ pub const HASH_FACTOR: u32 = 0x9E37_79B1;
 pub const MAX_GROUPS: u32 = 64;
 /// Conditions on facts that a policy may state.
 pub const MAX_CONDITIONS: u32 = 32;
+/// Marks that a policy may use: bits of a process.
+pub const MAX_MARKS: usize = 64;
+/// Rates that a policy may have: bits of a leaf.
+pub const MAX_RATES: usize = 31;
 /// A walk through a diagram visits at most this many nodes: one for each variable.
 pub const MAX_WALK: u32 = VARIABLE_END;
 
@@ -41,8 +45,12 @@ pub const VARIABLE_TYPE: u32 = 6;
 pub const VARIABLE_GROUP: u32 = 7;
 /// The first of [`MAX_CONDITIONS`] bits: a condition holds.
 pub const VARIABLE_CONDITION: u32 = VARIABLE_GROUP + MAX_GROUPS;
+/// The first of [`MAX_MARKS`] bits: the caller has a mark.
+pub const VARIABLE_MARK: u32 = VARIABLE_CONDITION + MAX_CONDITIONS;
+/// The first of [`MAX_RATES`] bits: a rate is exceeded.
+pub const VARIABLE_RATE: u32 = VARIABLE_MARK + MAX_MARKS as u32;
 /// One more than the last variable.
-pub const VARIABLE_END: u32 = VARIABLE_CONDITION + MAX_CONDITIONS;
+pub const VARIABLE_END: u32 = VARIABLE_RATE + MAX_RATES as u32;
 
 /// Sections of tables as a kernel reads them begin at multiples of this many words.
 pub const LINE_WORDS: u32 = 32;
@@ -111,8 +119,9 @@ words! {
         /// The first of its entries in `row_indices`, one for each class of operations.
         rows,
     }
-    /// What is decided for a class of paths and a class of operations: three diagrams, whose leaves
-    /// are an index of `decisions`, a rule's index plus 1 or 0, and an index of `option_sets`.
+    /// What is decided for a class of paths and a class of operations: diagrams, whose leaves are an index
+    /// of `decisions`, a rule's index plus 1 or 0, an index of `option_sets`, an index of `effects`, and
+    /// the numbers of rates as bits.
     Row, "hsci_row" {
         /// Passes or fails.
         decision,
@@ -120,6 +129,45 @@ words! {
         audit,
         /// Options for the extension.
         options,
+        /// Marks that are set or cleared.
+        effects,
+        /// Rates that count the call.
+        counted,
+    }
+    /// Marks that a call sets or clears if it goes on. The first has none.
+    Effect, "hsci_effect" {
+        /// Marks 0 to 31 that are set.
+        set_low,
+        /// Marks 32 to 63 that are set.
+        set_high,
+        /// Marks 0 to 31 that are cleared.
+        clear_low,
+        /// Marks 32 to 63 that are cleared.
+        clear_high,
+        /// The first of its entries in `mark_rules`.
+        first,
+        /// Number of entries.
+        count,
+    }
+    /// Which rule sets or clears a mark.
+    MarkRule, "hsci_mark_rule" {
+        /// Number of the mark.
+        mark,
+        /// Index of the rule.
+        rule,
+    }
+    /// A rate.
+    Rate, "hsci_rate" {
+        /// Low half of the nanoseconds after which a token is there again.
+        interval_low,
+        /// High half.
+        interval_high,
+        /// Low half of the nanoseconds in which an empty bucket fills up.
+        window_low,
+        /// High half.
+        window_high,
+        /// 1 for one bucket for each user.
+        per_user,
     }
     /// A node of a diagram. References lead to lower nodes only, and to greater variables only.
     Node, "hsci_node" {
@@ -206,6 +254,8 @@ words! {
         pid_namespaces_mask,
         /// Number of rules of the policy.
         rules,
+        /// 1 if rules use marks or rates.
+        remembers,
     }
     /// Behind the roots, in tables as a kernel reads them: the first word of each section.
     Sections, "hsci_sections" {
@@ -217,7 +267,7 @@ words! {
         path_classes,
         /// The row indices, 1 word each.
         row_indices,
-        /// The rows, 4 words each: the last is 0.
+        /// The rows, 8 words each.
         rows,
         /// The nodes, 4 words each.
         nodes,
@@ -229,6 +279,12 @@ words! {
         conditions,
         /// The operations, 1 word each.
         operations,
+        /// The effects, 8 words each.
+        effects,
+        /// The rules that set or clear marks, 2 words each.
+        mark_rules,
+        /// The rates, 8 words each.
+        rates,
         /// Distinguishes policies, so that what was found with another one is found anew. Never 0.
         generation,
     }
@@ -250,10 +306,10 @@ words! {
         groups_low,
         /// Bits of the others.
         groups_high,
-        /// 0: kept for rules that remember earlier calls.
-        memory,
-        /// 0.
-        reserved,
+        /// Marks 0 to 31.
+        marks_low,
+        /// The others.
+        marks_high,
     }
 }
 
@@ -276,6 +332,8 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("HASH_FACTOR", HASH_FACTOR as u64),
     ("MAX_GROUPS", MAX_GROUPS as u64),
     ("MAX_CONDITIONS", MAX_CONDITIONS as u64),
+    ("MAX_MARKS", MAX_MARKS as u64),
+    ("MAX_RATES", MAX_RATES as u64),
     ("MAX_WALK", MAX_WALK as u64),
     ("VARIABLE_USER", VARIABLE_USER as u64),
     ("VARIABLE_OWNER", VARIABLE_OWNER as u64),
@@ -286,6 +344,8 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("VARIABLE_TYPE", VARIABLE_TYPE as u64),
     ("VARIABLE_GROUP", VARIABLE_GROUP as u64),
     ("VARIABLE_CONDITION", VARIABLE_CONDITION as u64),
+    ("VARIABLE_MARK", VARIABLE_MARK as u64),
+    ("VARIABLE_RATE", VARIABLE_RATE as u64),
     ("VARIABLE_END", VARIABLE_END as u64),
     ("LINE_WORDS", LINE_WORDS as u64),
     ("CONDITION_FLAG", CONDITION_FLAG as u64),

@@ -31,7 +31,7 @@ fn verdicts(criterion: &mut Criterion) {
                     tables.verdict(
                         black_box(Operation::WriteData),
                         black_box(class),
-                        black_box(&subject),
+                        black_box((&subject, 0)),
                         black_box(&facts),
                     )
                 });

@@ -15,7 +15,7 @@ use hsci_language::glob::{Component, Pattern};
 
 use crate::automaton::{self, Nfa};
 use crate::tables::Tables;
-use hsci_abi::tables::NONE;
+use hsci_abi::tables::{NONE, Rate};
 use rows::Rows;
 use subjects::Subjects;
 
@@ -72,6 +72,7 @@ fn culprit(policy: &Policy) -> Option<usize> {
     let mut part = Policy { rules: Vec::new(), expectations: Vec::new(), ..policy.clone() };
     let mut fits = |count: usize| {
         part.rules = policy.rules[..count].to_vec();
+        part.rates = policy.rates.iter().copied().filter(|rate| rate.rule < count).collect();
         try_compile(&part).is_ok()
     };
     if !fits(0) {
@@ -104,6 +105,8 @@ fn try_compile(policy: &Policy) -> Result<Compiled, Limit> {
     let mut tables = Tables { states, cells, ..Tables::default() };
     tables.roots.path = dfa.starts[0];
     tables.roots.rules = policy.rules.len() as u32;
+    tables.roots.remembers = u32::from(!policy.marks.is_empty() || !policy.rates.is_empty());
+    tables.rates = policy.rates.iter().map(rate).collect();
     subjects.emit(&dfa, &mut tables);
     let unused = rows.emit(&mut tables);
     leads::mark(&dfa, &mut tables);
@@ -111,6 +114,17 @@ fn try_compile(policy: &Policy) -> Result<Compiled, Limit> {
         return Err(Limit::Image);
     }
     Ok(Compiled { tables, unused })
+}
+
+fn rate(rate: &hsci_language::policy::Rate) -> Rate {
+    let (interval, window) = (rate.interval(), rate.window());
+    Rate {
+        interval_low: interval as u32,
+        interval_high: (interval >> 32) as u32,
+        window_low: window as u32,
+        window_high: (window >> 32) as u32,
+        per_user: rate.per_user.into(),
+    }
 }
 
 /// Distinct sets of paths that rules speak of, and targets.

@@ -30,6 +30,8 @@ pub(crate) enum Join {
     Over,
     /// The options of both; where both set one, that of the first.
     Options,
+    /// The bits of both.
+    Bits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -188,8 +190,10 @@ impl Diagrams {
             Join::Or if second == yes || first == nothing => Some(second),
             Join::And | Join::Or if first == second => Some(first),
             Join::And | Join::Or => None,
-            Join::Over | Join::Options if first == nothing => Some(second),
-            Join::Over | Join::Options if second == nothing => Some(first),
+            Join::Over | Join::Options | Join::Bits if first == nothing => Some(second),
+            Join::Over | Join::Options | Join::Bits if second == nothing => Some(first),
+            Join::Bits if first & second & LEAF != 0 => Some(first | second),
+            Join::Bits if first == second => Some(first),
             Join::Over if first & LEAF != 0 => Some(first),
             Join::Options if first & second & LEAF != 0 => {
                 let mut set = self.option_sets[(first & !LEAF) as usize].clone();
@@ -200,7 +204,7 @@ impl Diagrams {
                 set.sort_unstable();
                 Some(self.options(set))
             }
-            Join::Over | Join::Options => None,
+            Join::Over | Join::Options | Join::Bits => None,
         }
     }
 

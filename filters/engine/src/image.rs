@@ -4,7 +4,8 @@
 //! magic "HSCITABL", version u32, checksum u32 (CRC-32C of all that follows)
 //! length in bytes of each of the sections, u32 each
 //! the sections: roots, states, cells, path classes, row indices, rows, nodes, edges, decisions,
-//!               option sets, options, conditions, operations, texts, bytes of texts
+//!               option sets, options, conditions, operations, texts, bytes of texts, effects,
+//!               rules of marks, rates, names of marks (indices of texts)
 //! ```
 //! Numbers have their least significant byte first. Nothing that is read is believed: whoever has
 //! [`Tables`] may use every index in them unchecked.
@@ -16,8 +17,8 @@ use crate::tables::Tables;
 use hsci_abi::tables::{Roots, Words};
 
 const MAGIC: &[u8; 8] = b"HSCITABL";
-const VERSION: u32 = 1;
-const SECTIONS: usize = 15;
+const VERSION: u32 = 2;
+const SECTIONS: usize = 19;
 const HEADER_LEN: usize = 16;
 
 /// Why bytes are no tables.
@@ -74,6 +75,10 @@ impl Tables {
             write_numbers(&self.operations),
             write(&self.texts),
             self.bytes.clone(),
+            write(&self.effects),
+            write(&self.mark_rules),
+            write(&self.rates),
+            write_numbers(&self.marks),
         ]
     }
 
@@ -117,6 +122,10 @@ impl Tables {
             operations: read_numbers(sections.take()?)?,
             texts: read(sections.take()?)?,
             bytes: sections.take()?.to_vec(),
+            effects: read(sections.take()?)?,
+            mark_rules: read(sections.take()?)?,
+            rates: read(sections.take()?)?,
+            marks: read_numbers(sections.take()?)?,
         })
     }
 }

@@ -8,11 +8,14 @@
 
 use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject};
 
+use hsci_abi::callers::Shared;
+use hsci_abi::memory::{self, Memory, Owner};
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, LEADS_ON, LEAF,
-    NONE, Node, OptionEntry, OptionSet, PROBES, PathClass, Roots, Row, State, SubjectClass, Text,
-    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
-    VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER, hash,
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, Effect, LEADS_ON,
+    LEAF, MarkRule, NONE, Node, OptionEntry, OptionSet, PROBES, PathClass, Rate, Roots, Row, State,
+    SubjectClass, Text, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
+    VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE,
+    VARIABLE_TYPE, VARIABLE_USER, hash,
 };
 
 /// A compiled policy. Every index in it is within bounds: [`crate::compile()`] makes it so, and
@@ -36,6 +39,11 @@ pub struct Tables {
     pub(crate) operations: Vec<u32>,
     pub(crate) texts: Vec<Text>,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) mark_rules: Vec<MarkRule>,
+    pub(crate) rates: Vec<Rate>,
+    /// Names of marks by number: indices of `texts`, or [`NONE`].
+    pub(crate) marks: Vec<u32>,
 }
 
 /// What becomes of a call, as indices into the tables.
@@ -49,6 +57,15 @@ pub struct Verdict {
     pub options: u32,
     /// Index of the target it is in.
     pub target: Option<u32>,
+    /// Index of what it does to marks if it goes on; 0 is nothing.
+    pub effect: u32,
+}
+
+/// What a walk is told.
+struct Known<'a> {
+    subject: &'a SubjectClass,
+    facts: &'a Facts,
+    over: u32,
 }
 
 impl Tables {
@@ -128,8 +145,8 @@ impl Tables {
             pid_namespace: self.find(base, mask, namespace).unwrap_or(0),
             groups_low: groups as u32,
             groups_high: (groups >> 32) as u32,
-            memory: 0,
-            reserved: 0,
+            marks_low: 0,
+            marks_high: 0,
         }
     }
 
@@ -146,43 +163,63 @@ impl Tables {
         taken.filter(|edge| edge.value == value).map(|edge| edge.next).next()
     }
 
-    /// Decides a call of a classified caller on a path of the given class.
+    fn row(&self, operation: Operation, class: u32) -> Row {
+        let column = self.operations[usize::from(operation.number())];
+        let first = self.path_classes[class as usize].rows;
+        self.rows[self.row_indices[(first + column) as usize] as usize]
+    }
+
+    /// The rates that count a call of a classified caller on a path of the given class, as bits.
     #[must_use]
-    pub fn verdict(
+    pub fn counted(
         &self,
         operation: Operation,
         class: u32,
         subject: &SubjectClass,
         facts: &Facts,
+    ) -> u32 {
+        self.walk(self.row(operation, class).counted, &Known { subject, facts, over: 0 })
+    }
+
+    /// Decides a call of a classified caller on a path of the given class. `over` has the rates, among those
+    /// that count it, which are exceeded.
+    #[must_use]
+    pub fn verdict(
+        &self,
+        operation: Operation,
+        class: u32,
+        (subject, over): (&SubjectClass, u32),
+        facts: &Facts,
     ) -> Verdict {
-        let PathClass { target, rows } = self.path_classes[class as usize];
-        let column = self.operations[usize::from(operation.number())];
-        let row = self.rows[self.row_indices[(rows + column) as usize] as usize];
-        let decision = self.walk(row.decision, subject, facts);
-        let audit = self.walk(row.audit, subject, facts);
+        let known = Known { subject, facts, over };
+        let target = self.path_classes[class as usize].target;
+        let row = self.row(operation, class);
+        let decision = self.walk(row.decision, &known);
+        let audit = self.walk(row.audit, &known);
         Verdict {
             decision: self.decisions[decision as usize],
             audit: audit.checked_sub(1),
-            options: self.walk(row.options, subject, facts),
+            options: self.walk(row.options, &known),
             target: (target != NONE).then_some(target),
+            effect: self.walk(row.effects, &known),
         }
     }
 
     /// Walks a diagram to its leaf. Each step leads to a greater variable, so that it ends.
-    fn walk(&self, mut at: u32, subject: &SubjectClass, facts: &Facts) -> u32 {
+    fn walk(&self, mut at: u32, known: &Known<'_>) -> u32 {
         while at & LEAF == 0 {
             let Node { variable, fallback, base, mask } = self.nodes[at as usize];
             at = if variable >= VARIABLE_GROUP {
-                if self.bit(variable, subject, facts) { base } else { fallback }
+                if self.bit(variable, known) { base } else { fallback }
             } else {
-                let value = self.value(variable, subject, facts);
+                let value = self.value(variable, known);
                 self.find(base, mask, value).unwrap_or(fallback)
             };
         }
         at & !LEAF
     }
 
-    fn value(&self, variable: u32, subject: &SubjectClass, facts: &Facts) -> u32 {
+    fn value(&self, variable: u32, Known { subject, facts, .. }: &Known<'_>) -> u32 {
         match variable {
             VARIABLE_USER => subject.user,
             VARIABLE_OWNER => self.user(facts.owner),
@@ -195,10 +232,19 @@ impl Tables {
         }
     }
 
-    fn bit(&self, variable: u32, subject: &SubjectClass, facts: &Facts) -> bool {
-        if variable < VARIABLE_CONDITION {
-            let groups = u64::from(subject.groups_low) | u64::from(subject.groups_high) << 32;
-            return groups >> (variable - VARIABLE_GROUP) & 1 != 0;
+    fn bit(&self, variable: u32, Known { subject, facts, over }: &Known<'_>) -> bool {
+        let bits = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        match variable {
+            ..VARIABLE_CONDITION => {
+                let groups = bits(subject.groups_low, subject.groups_high);
+                return groups >> (variable - VARIABLE_GROUP) & 1 != 0;
+            }
+            VARIABLE_RATE.. => return over >> (variable - VARIABLE_RATE) & 1 != 0,
+            VARIABLE_MARK.. => {
+                let marks = bits(subject.marks_low, subject.marks_high);
+                return marks >> (variable - VARIABLE_MARK) & 1 != 0;
+            }
+            _ => {}
         }
         let condition = self.conditions[(variable - VARIABLE_CONDITION) as usize];
         match condition.kind {
@@ -207,6 +253,93 @@ impl Tables {
             // The only other kind there is: a size.
             _ => facts.size >= u64::from(condition.low) | u64::from(condition.high) << 32,
         }
+    }
+
+    /// A call is counted, decided and remembered: what becomes of it after all calls before.
+    pub fn judge_then<S: Shared>(
+        &self,
+        memory: Memory<'_, S>,
+        process: memory::Known,
+        now: u64,
+        call: (Operation, u32, &mut SubjectClass, &Facts),
+    ) -> Verdict {
+        let (operation, class, subject, facts) = call;
+        let over = self.count(memory, process, now, (operation, class, subject, facts));
+        let verdict = self.verdict(operation, class, (subject, over), facts);
+        if verdict.decision.errno == 0 {
+            self.remember(memory, process, &verdict, true);
+        }
+        verdict
+    }
+
+    /// Reads the caller's marks, and takes a token of each rate that counts the call: those that are
+    /// exceeded, as bits.
+    pub fn count<S: Shared>(
+        &self,
+        memory: Memory<'_, S>,
+        process: memory::Known,
+        now: u64,
+        (operation, class, subject, facts): (Operation, u32, &mut SubjectClass, &Facts),
+    ) -> u32 {
+        let marks = memory.marks(process);
+        (subject.marks_low, subject.marks_high) = (marks as u32, (marks >> 32) as u32);
+        let counted = self.counted(operation, class, subject, facts);
+        let rates = self.rates.iter().zip(0..).filter(|(_, number)| counted >> number & 1 != 0);
+        let exceeded = rates.filter(|(rate, number)| {
+            let owner = match rate.per_user {
+                0 => Owner::Lineage(memory.lineage(process, subject.uid)),
+                _ => Owner::User(subject.uid),
+            };
+            !memory.take(owner, *number, rate, now)
+        });
+        exceeded.map(|(_, number)| 1 << number).sum()
+    }
+
+    /// What a call that goes on does to marks; with `clears`, also which it takes.
+    pub fn remember<S: Shared>(
+        &self,
+        memory: Memory<'_, S>,
+        process: memory::Known,
+        verdict: &Verdict,
+        clears: bool,
+    ) {
+        if verdict.effect == 0 {
+            return;
+        }
+        let mut effect = self.effects[verdict.effect as usize];
+        if !clears {
+            (effect.clear_low, effect.clear_high) = (0, 0);
+        }
+        memory.mark(process, &effect);
+    }
+
+    /// Which rules set or clear marks: the mark, whether it is set, the rule.
+    pub fn mark_rules(&self, effect: u32) -> impl Iterator<Item = (u32, bool, u32)> {
+        let Effect { set_low, set_high, first, count, .. } = self.effects[effect as usize];
+        let set = u64::from(set_low) | u64::from(set_high) << 32;
+        let rules = &self.mark_rules[first as usize..(first + count) as usize];
+        rules.iter().map(move |one| (one.mark, set >> one.mark & 1 != 0, one.rule))
+    }
+
+    /// True if what becomes of an operation on paths of a class depends on earlier calls, or is remembered.
+    #[must_use]
+    pub fn asks_memory(&self, operation: Operation, class: u32) -> bool {
+        let Row { decision, audit, options, effects, counted } = self.row(operation, class);
+        let asks = |root: &u32| self.nodes_below(*root).any(|node| node.variable >= VARIABLE_MARK);
+        effects != LEAF || counted != LEAF || [decision, audit, options].iter().any(asks)
+    }
+
+    /// True if rules use marks or rates.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.roots.remembers != 0
+    }
+
+    /// Names of marks by number, empty where there is none.
+    #[must_use]
+    pub fn marks(&self) -> Vec<String> {
+        let name = |mark: &u32| if *mark == NONE { "" } else { self.text(*mark) };
+        self.marks.iter().map(|mark| name(mark).to_owned()).collect()
     }
 
     /// Number of option sets.
@@ -232,10 +365,23 @@ impl Tables {
     #[must_use]
     pub fn judge(&self, call: &Call) -> Judgement {
         let class = self.class(self.step(self.start(), &call.path));
-        let subject = self.classify(&call.subject);
-        let verdict = self.verdict(call.operation, class, &subject, &call.facts);
+        let mut subject = self.classify(&call.subject);
+        let marks = call.memory.marks;
+        (subject.marks_low, subject.marks_high) = (marks as u32, (marks >> 32) as u32);
+        let counted = self.counted(call.operation, class, &subject, &call.facts);
+        let over = call.memory.over;
+        let verdict = self.verdict(call.operation, class, (&subject, over), &call.facts);
+        self.judgement(&verdict, counted)
+    }
+
+    /// A verdict in the words of the language.
+    #[must_use]
+    pub fn judgement(&self, verdict: &Verdict, counted: u32) -> Judgement {
         let options = self.option_set(verdict.options);
+        let marks = self.mark_rules(verdict.effect);
         Judgement {
+            marks: marks.map(|(mark, sets, rule)| (mark as usize, (sets, rule as usize))).collect(),
+            counted,
             denied: u16::try_from(verdict.decision.errno).ok().and_then(DenyErrno::from_number),
             decider: (verdict.decision.rule != NONE).then_some(verdict.decision.rule as usize),
             auditor: verdict.audit.map(|rule| rule as usize),

@@ -4,8 +4,9 @@ use hsci_language::{Operation, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    LEAF, NONE, PROBES, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
-    VARIABLE_GROUP, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE,
+    LEAF, NONE, Node, PROBES, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION,
+    VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE,
+    VARIABLE_TYPE,
 };
 
 /// Which parts of a call some rule looks at. Everybody's user id is known.
@@ -23,6 +24,8 @@ pub struct Uses {
     pub pid_namespace: bool,
     /// Type, owner or size of the object, or open flags.
     pub facts: bool,
+    /// Marks and rates.
+    pub memory: bool,
 }
 
 /// The operations that rules speak of.
@@ -38,13 +41,14 @@ impl Tables {
     /// What the rules look at.
     #[must_use]
     pub fn uses(&self) -> Uses {
-        let mut uses = Uses::default();
+        let mut uses = Uses { memory: self.remembers(), ..Uses::default() };
         for node in &self.nodes {
             match node.variable {
                 VARIABLE_EXECUTABLE => uses.executable = true,
                 VARIABLE_COMMAND => uses.command = true,
                 VARIABLE_CGROUP => uses.cgroup = true,
                 VARIABLE_PID_NAMESPACE => uses.pid_namespace = true,
+                VARIABLE_MARK.. => {}
                 VARIABLE_OWNER | VARIABLE_TYPE | VARIABLE_CONDITION.. => uses.facts = true,
                 VARIABLE_GROUP.. => uses.groups = true,
                 _ => {}
@@ -79,13 +83,38 @@ impl Tables {
             let one = Operations::of(&[*operation]);
             let column = self.operations[usize::from(operation.number())];
             let row = self.rows[self.row_indices[(rows + column) as usize] as usize];
-            if self.may_deny(row.decision) || row.audit != LEAF {
+            let is_remembered = row.effects != LEAF || row.counted != LEAF;
+            if self.may_deny(row.decision) || row.audit != LEAF || is_remembered {
                 spoken.judged = spoken.judged.union(one);
             }
             if row.options != LEAF {
                 spoken.set = spoken.set.union(one);
             }
         }
+    }
+
+    /// The nodes that a diagram leads to.
+    pub(crate) fn nodes_below(&self, root: u32) -> impl Iterator<Item = Node> {
+        let mut left = vec![root];
+        let mut seen = std::collections::HashSet::new();
+        std::iter::from_fn(move || {
+            loop {
+                let at = left.pop()?;
+                if at & LEAF != 0 || !seen.insert(at) {
+                    continue;
+                }
+                let node = self.nodes[at as usize];
+                left.push(node.fallback);
+                if node.variable >= VARIABLE_GROUP {
+                    left.push(node.base);
+                } else {
+                    let end = (node.base + node.mask) as usize + PROBES as usize;
+                    let taken = self.edges[node.base as usize..end].iter();
+                    left.extend(taken.filter(|edge| edge.value != NONE).map(|edge| edge.next));
+                }
+                return Some(node);
+            }
+        })
     }
 
     /// True if a leaf of a decision diagram is an error.

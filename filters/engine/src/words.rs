@@ -1,7 +1,7 @@
 //! Tables as a kernel reads them: one array of words.
 //!
 //! First the [`Roots`](hsci_abi::tables::Roots) and the [`Sections`], then what these name, each from a multiple of [`LINE_WORDS`], in records of one,
-//! two or four words, so that masking an index keeps a record in one piece. What only an extension
+//! two, four or eight words, so that masking an index keeps a record in one piece. What only an extension
 //! needs (options and their texts) stays out: a verdict names an option set, and the host has the rest.
 
 use crate::tables::Tables;
@@ -17,12 +17,15 @@ impl Tables {
             cells: add(&mut words, &records(&self.cells, 2)),
             path_classes: add(&mut words, &records(&self.path_classes, 2)),
             row_indices: add(&mut words, &self.row_indices),
-            rows: add(&mut words, &records(&self.rows, 4)),
+            rows: add(&mut words, &records(&self.rows, 8)),
             nodes: add(&mut words, &records(&self.nodes, 4)),
             edges: add(&mut words, &records(&self.edges, 2)),
             decisions: add(&mut words, &records(&self.decisions, 2)),
             conditions: add(&mut words, &records(&self.conditions, 4)),
             operations: add(&mut words, &self.operations),
+            effects: add(&mut words, &records(&self.effects, 8)),
+            mark_rules: add(&mut words, &records(&self.mark_rules, 2)),
+            rates: add(&mut words, &records(&self.rates, 8)),
             generation,
         };
         let head = [records(&[self.roots], 1), records(&[sections], 1)].concat();

@@ -4,6 +4,26 @@
  * and leaves there who that is. The host knows path and object; together they make a verdict.
  */
 #include "subject.h"
+#ifdef HSCI_REMEMBERS
+#include "memory.h"
+#include "process.h"
+
+/* Which process calls, for those who look up what is remembered of it. */
+static __always_inline void hand_over_process(struct hsci_handed *handed)
+{
+	struct hsci_memory *memory = hsci_memory();
+	__u64 process = hsci_process_key(bpf_get_current_task_btf());
+	__u32 place = memory ? hsci_calling_process(memory, process) : HSCI_NONE;
+
+	handed->process = place == HSCI_NONE ? 0 : process;
+	handed->place = place;
+}
+#else
+static __always_inline void hand_over_process(struct hsci_handed *handed)
+{
+	handed->process = 0;
+}
+#endif
 
 /* Read by the host without a system call. A place is overwritten by a later request. */
 struct {
@@ -57,6 +77,7 @@ int BPF_PROG(request_send, const struct fuse_req *req)
 		__sync_fetch_and_add(&tracer->unknown, 1);
 		return 0;
 	}
+	hand_over_process(handed);
 	handed->generation = tables->sections.generation;
 	handed->opcode = opcode;
 	handed->subject = subject;

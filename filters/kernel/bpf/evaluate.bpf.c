@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
 /* The evaluator by itself, for BPF_PROG_TEST_RUN: questions and answers lie in maps. */
-#include "tables.h"
+#include "memory.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -64,6 +64,55 @@ static long judge_once(__u32 index, struct work *work)
 	return 0;
 }
 
+/* Decides the call by itself, or after all calls before. */
+static __always_inline void judge(struct work *work)
+{
+	struct hsci_question *question = work->question;
+	bool remembers = question->event == HSCI_EVENT_CALL && work->tables->roots.remembers;
+	struct hsci_memory *memory = hsci_memory();
+	struct hsci_verdict *verdict = &work->answer->verdict;
+	__u32 place = HSCI_NONE, status = 0;
+	__u64 start;
+
+	if (!memory)
+		return;
+	if (remembers) {
+		place = hsci_calling_process(memory, question->process);
+		status = place == HSCI_NONE ? HSCI_FORGOTTEN
+					    : hsci_count(work->tables, memory, place, &work->asked,
+							 question->now);
+	} else {
+		work->asked.subject.marks_low = question->marks;
+		work->asked.subject.marks_high = question->marks >> 32;
+		work->asked.over = question->over;
+	}
+	start = bpf_ktime_get_ns();
+	bpf_loop(question->repeat, judge_once, work, 0);
+	work->answer->judge_ns = bpf_ktime_get_ns() - start;
+	if (status)
+		verdict->status = status;
+	if (remembers && !verdict->status && !verdict->errno)
+		hsci_remember(work->tables, memory, place, verdict->effect, true);
+	verdict->counted = hsci_counted(work->tables, &work->asked);
+	work->answer->over = work->asked.over;
+	work->answer->marks = memory->processes[place & (HSCI_PROCESSES - 1)].marks;
+}
+
+/* True if the question is about processes, and no call. */
+static __always_inline bool tell_of_process(const struct hsci_question *question)
+{
+	struct hsci_memory *memory = hsci_memory();
+
+	if (!memory || question->event < HSCI_EVENT_FORK)
+		return false;
+	if (question->event == HSCI_EVENT_EXIT)
+		hsci_remove_process(memory, question->process);
+	else
+		hsci_inherit(memory, question->process, question->uid, question->child,
+			     question->is_init);
+	return true;
+}
+
 SEC("raw_tp/evaluate")
 int evaluate(void *context)
 {
@@ -78,6 +127,8 @@ int evaluate(void *context)
 	(void)context;
 	if (!work.question || !work.answer || !work.tables)
 		return 1;
+	if (tell_of_process(work.question))
+		return 0;
 	classify(&work);
 	start = bpf_ktime_get_ns();
 	bpf_loop(work.question->repeat, step_once, &work, 0);
@@ -89,9 +140,7 @@ int evaluate(void *context)
 	work.asked.subject = work.answer->subject;
 	work.asked.operation = work.question->operation;
 	work.asked.class = work.answer->class;
-	start = bpf_ktime_get_ns();
-	bpf_loop(work.question->repeat, judge_once, &work, 0);
-	work.answer->judge_ns = bpf_ktime_get_ns() - start;
+	judge(&work);
 	return 0;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
 /* The guard: judges calls before the kernel acts, whether a cache or a host would serve them. */
+#include "memory.h"
+#include "process.h"
 #include "protect.h"
 
 #define EXDEV 18
@@ -27,6 +29,8 @@ struct call {
 	const struct dentry *dentry;
 	struct hsci_asked asked;
 	struct hsci_label label;
+	/* The caller's place in the memory; HSCI_NONE if no rule asks for any. */
+	__u32 place;
 	__u32 operations;
 	int result;
 };
@@ -57,7 +61,7 @@ static __always_inline int refuse(struct call *call, int error)
 	return call->guard->permissive ? 0 : -error;
 }
 
-static __always_inline int undecidable(struct call *call)
+static __noinline int undecidable(struct call *call)
 {
 	__sync_fetch_and_add(&call->guard->undecidable, 1);
 	hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
@@ -65,17 +69,63 @@ static __always_inline int undecidable(struct call *call)
 	return refuse(call, EACCES);
 }
 
+struct mark_hits {
+	const struct hsci_tables *tables;
+	__u32 first;
+	__u32 reserved;
+};
+
+static long hit_mark_rule(__u32 index, struct mark_hits *hits)
+{
+	hsci_hit(hsci_record(hits->tables, hits->tables->sections.mark_rules +
+			     2 * (hits->first + index), 2)[1]);
+	return 0;
+}
+
+/*
+ * A call goes on: what it does to the marks of its process. A program that is opened to be executed does not run
+ * yet, and may never: it takes no mark before it does.
+ */
+static __noinline int remember(struct call *call, __u32 effect)
+{
+	const struct hsci_tables *tables = call->tables;
+	struct hsci_memory *memory = hsci_memory();
+	struct mark_hits hits = { .tables = tables };
+	const __u32 *record;
+
+	if (!memory || !effect || call->place == HSCI_NONE)
+		return 0;
+	hsci_remember(tables, memory, call->place, effect,
+		      (1u << (call->asked.operation & 31)) != HSCI_DO_EXEC);
+	record = hsci_record(tables, tables->sections.effects + 8 * effect, 8);
+	hits.first = record[4];
+	bpf_loop(record[5] & (2 * HSCI_MAX_MARKS - 1), hit_mark_rule, &hits, 0);
+	return 0;
+}
+
+static __always_inline __u32 count(struct call *call)
+{
+	struct hsci_memory *memory = hsci_memory();
+
+	if (!memory)
+		return HSCI_FORGOTTEN;
+	return hsci_count(call->tables, memory, call->place, &call->asked, bpf_ktime_get_boot_ns());
+}
+
 /* Judges the operation of one bit. Stops at the first that fails. */
 static long judge_operation(__u32 operation, struct call *call)
 {
 	__u32 generation = call->tables->sections.generation;
 	struct hsci_verdict verdict = {};
+	__u32 status = 0;
 
 	if (!(call->operations >> (operation & 31) & 1))
 		return 0;
 	call->asked.operation = operation;
+	if (call->place != HSCI_NONE)
+		status = count(call);
 	hsci_judge(call->tables, &call->asked, &verdict);
-	if (verdict.status) {
+	if (verdict.status || status) {
 		call->result = undecidable(call);
 		return 1;
 	}
@@ -88,9 +138,13 @@ static long judge_operation(__u32 operation, struct call *call)
 		hsci_report(call->guard, call->dentry, generation, operation, verdict.audit - 1,
 			    verdict.errno, HSCI_AUDITED);
 	}
-	if (!verdict.errno)
+	if (!verdict.errno) {
+		remember(call, verdict.effect);
 		return 0;
+	}
 	__sync_fetch_and_add(&call->guard->denied, 1);
+	if (call->guard->permissive)
+		remember(call, verdict.effect);
 	hsci_report(call->guard, call->dentry, generation, operation, verdict.rule, verdict.errno,
 		    call->guard->permissive ? HSCI_WOULD_DENY : HSCI_DENIED);
 	call->result = refuse(call, verdict.errno);
@@ -115,6 +169,16 @@ static __noinline int judge_labelled(struct call *call)
 	__sync_fetch_and_add(&call->guard->judged, 1);
 	if (!hsci_classify(call->tables, &call->asked.subject))
 		return undecidable(call);
+	call->place = HSCI_NONE;
+	if (call->tables->roots.remembers) {
+		struct hsci_memory *memory = hsci_memory();
+
+		if (memory)
+			call->place = hsci_calling_process(
+				memory, hsci_process_key(bpf_get_current_task_btf()));
+		if (call->place == HSCI_NONE)
+			return undecidable(call);
+	}
 	bpf_loop(HSCI_OPERATIONS, judge_operation, call, 0);
 	return call->result;
 }
@@ -220,6 +284,38 @@ SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file, int previous)
 {
 	return answer(previous ? previous : judge_file(file, rights(file)));
+}
+
+/* A program is about to run, and nothing can stop it any more: whoever runs it loses the marks that it takes. */
+SEC("lsm/bprm_committed_creds")
+int BPF_PROG(bprm_committed_creds, const struct linux_binprm *bprm)
+{
+	struct hsci_memory *memory = hsci_memory();
+	struct hsci_verdict verdict = {};
+	struct call call = {};
+	struct file *file = bprm->file;
+	__u64 marks;
+
+	if (!file || !memory || !begin(&call) || !call.tables->roots.remembers)
+		return 0;
+	if (!hsci_label_of(call.tables, call.guard, file->f_path.dentry, NULL, &call.label) ||
+	    call.label.fence)
+		return 0;
+	call.asked.class = hsci_class(call.tables, call.label.state);
+	if (!call.asked.class || !hsci_classify(call.tables, &call.asked.subject))
+		return 0;
+	call.place = hsci_calling_process(memory, hsci_process_key(bpf_get_current_task_btf()));
+	if (call.place == HSCI_NONE)
+		return 0;
+	marks = memory->processes[call.place & (HSCI_PROCESSES - 1)].marks;
+	call.asked.subject.marks_low = marks;
+	call.asked.subject.marks_high = marks >> 32;
+	take_facts(&call, file->f_inode);
+	call.asked.operation = __builtin_ctz(HSCI_DO_EXEC);
+	hsci_judge(call.tables, &call.asked, &verdict);
+	if (!verdict.status && !verdict.errno)
+		hsci_remember(call.tables, memory, call.place, verdict.effect, true);
+	return 0;
 }
 
 /* A descriptor that somebody else opened. */

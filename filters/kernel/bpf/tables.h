@@ -186,6 +186,9 @@ struct hsci_asked {
 	__u32 operation;
 	/* Class of the path. */
 	__u32 class;
+	/* Rates that are exceeded. */
+	__u32 over;
+	__u32 reserved;
 };
 
 struct hsci_walk {
@@ -205,6 +208,14 @@ static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 		__u32 groups = bit < 32 ? walk->asked->subject.groups_low : walk->asked->subject.groups_high;
 
 		return groups >> (bit & 31) & 1;
+	}
+	if (variable >= HSCI_VARIABLE_RATE)
+		return walk->asked->over >> ((variable - HSCI_VARIABLE_RATE) & 31) & 1;
+	if (variable >= HSCI_VARIABLE_MARK) {
+		__u32 bit = variable - HSCI_VARIABLE_MARK;
+		__u32 marks = bit < 32 ? walk->asked->subject.marks_low : walk->asked->subject.marks_high;
+
+		return marks >> (bit & 31) & 1;
 	}
 	condition = hsci_record(walk->tables, walk->tables->sections.conditions +
 				4 * (variable - HSCI_VARIABLE_CONDITION), 4);
@@ -267,6 +278,31 @@ static __always_inline __u32 hsci_leaf(struct hsci_walk *walk, __u32 root)
 	return walk->at & ~HSCI_LEAF;
 }
 
+/* The row of a class of paths and an operation. */
+static __always_inline const __u32 *hsci_row(const struct hsci_tables *tables,
+					     const struct hsci_asked *asked)
+{
+	const struct hsci_sections *sections = &tables->sections;
+	const __u32 *path = hsci_record(tables, sections->path_classes + 2 * asked->class, 2);
+	__u32 column = *hsci_record(tables, sections->operations +
+				    (asked->operation & (HSCI_OPERATIONS - 1)), 1);
+	__u32 index = *hsci_record(tables, sections->row_indices + path[1] + column, 1);
+
+	return hsci_record(tables, sections->rows + 8 * index, 8);
+}
+
+/* The rates that count a call, as bits, and above them the status. */
+HSCI_GLOBAL __u64 hsci_counted(const struct hsci_tables *tables, const struct hsci_asked *asked)
+{
+	struct hsci_walk walk = { .tables = tables, .asked = asked };
+	__u32 leaf;
+
+	if (!tables || !asked)
+		return 0;
+	leaf = hsci_leaf(&walk, hsci_row(tables, asked)[4]);
+	return leaf | (__u64)walk.status << 32;
+}
+
 /* Decides a call of a classified caller on a path of a class. */
 HSCI_GLOBAL int hsci_judge(const struct hsci_tables *tables, const struct hsci_asked *asked,
 			   struct hsci_verdict *verdict)
@@ -274,19 +310,17 @@ HSCI_GLOBAL int hsci_judge(const struct hsci_tables *tables, const struct hsci_a
 	struct hsci_walk walk = { .tables = tables, .asked = asked };
 	const __u32 *path, *row, *decision;
 	const struct hsci_sections *sections;
-	__u32 column, index, leaf;
+	__u32 leaf;
 
 	if (!tables || !asked || !verdict)
 		return 0;
 	sections = &tables->sections;
 	path = hsci_record(tables, sections->path_classes + 2 * asked->class, 2);
-	column = *hsci_record(tables,
-			      sections->operations + (asked->operation & (HSCI_OPERATIONS - 1)), 1);
-	index = *hsci_record(tables, sections->row_indices + path[1] + column, 1);
-	row = hsci_record(tables, sections->rows + 4 * index, 4);
+	row = hsci_row(tables, asked);
 	leaf = hsci_leaf(&walk, row[0]);
 	verdict->audit = hsci_leaf(&walk, row[1]);
 	verdict->options = hsci_leaf(&walk, row[2]);
+	verdict->effect = hsci_leaf(&walk, row[3]);
 	verdict->target = path[0];
 	verdict->status = walk.status;
 	decision = hsci_record(tables, sections->decisions + 2 * leaf, 2);

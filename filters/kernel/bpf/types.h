@@ -65,6 +65,10 @@ struct file {
 	unsigned int f_mode;
 };
 
+struct linux_binprm {
+	struct file *file;
+};
+
 struct vm_area_struct {
 	struct file *vm_file;
 };
@@ -151,6 +155,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	int pid;
 	int tgid;
+	__u64 start_boottime;
 	__u64 self_exec_id;
 };
 

@@ -14,7 +14,7 @@
 //! if let Some(caller) = tracer.caller(unique, tid)
 //!     && caller.generation == tracer.generation()
 //! {
-//!     let verdict = tables.verdict(call, class, &caller.subject, &facts);
+//!     let verdict = tables.verdict(call, class, (&caller.subject, 0), &facts);
 //! }
 //! // Otherwise the host finds out for itself who calls.
 //! # Ok(())
@@ -30,19 +30,22 @@ use std::sync::atomic::Ordering;
 
 use aya::maps::HashMap;
 use aya::programs::BtfTracePoint;
-use aya::{Btf, Ebpf};
+use aya::{Btf, Ebpf, EbpfLoader};
 use hsci_abi::callers::{self, HANDED_LEN, OPCODES, Shared as _, TracerState};
 use hsci_abi::guard::{RootKey, RootPlace};
 use hsci_engine::Tables;
 
 pub use hsci_abi::callers::Caller;
 
+use crate::memory::{self, Remembered};
 use crate::room::{self, Objects, objects};
 use crate::roots;
 use crate::sys::{Plain, Shared};
 use crate::{Error, kernel_device, map_error};
 
 const OBJECTS: Objects = objects!("callers");
+/// The same, for policies with marks or rates.
+const REMEMBERING: Objects = objects!("remembering");
 const PROGRAM: &str = "request_send";
 const HANDED_OVER: &str = "HANDED_OVER";
 const TRACEPOINT: &str = "fuse_request_send";
@@ -55,6 +58,7 @@ pub struct CallerTracer {
     generation: u32,
     handed: Shared,
     state: Shared,
+    memory: Option<Remembered>,
 }
 
 impl CallerTracer {
@@ -66,7 +70,14 @@ impl CallerTracer {
 
     fn load_words(tables: &Tables, (words, generation): (Vec<u32>, u32)) -> Result<Self, Error> {
         let room = room::fitting(words.len())?;
-        let mut ebpf = crate::load(OBJECTS[room])?;
+        let mut loader = EbpfLoader::new();
+        loader.allow_unsupported_maps();
+        let memory = tables.remembers().then(Remembered::open).transpose()?;
+        if memory.is_some() {
+            loader.map_pin_path(memory::NAME, memory::pin());
+        }
+        let objects = if memory.is_some() { REMEMBERING } else { OBJECTS };
+        let mut ebpf = loader.load(objects[room]).map_err(Error::Object)?;
         put_roots(&mut ebpf, tables, generation, generation)?;
         room::put(&mut ebpf, room, words)?;
         let handed = share(&ebpf, HANDED_OVER, HANDED_LEN)?;
@@ -77,7 +88,7 @@ impl CallerTracer {
         let program: &mut BtfTracePoint = program.try_into().map_err(fail)?;
         program.load(TRACEPOINT, &btf).map_err(fail)?;
         program.attach().map_err(fail)?;
-        Ok(Self { ebpf, room, generation, handed, state })
+        Ok(Self { ebpf, room, generation, handed, state, memory })
     }
 
     /// Begins to tell about the calls on the mount with this device number, as `stat` says it.
@@ -90,7 +101,8 @@ impl CallerTracer {
     /// Uses other tables. Calls are classified by the old ones or by the new ones.
     pub fn put(&mut self, tables: &Tables) -> Result<(), Error> {
         let (words, generation) = room::words(tables);
-        if room::fitting(words.len())? > self.room {
+        let is_forgetful = tables.remembers() && self.memory.is_none();
+        if is_forgetful || room::fitting(words.len())? > self.room {
             let device = self.state.word(offset_of!(TracerState, device)).load(Ordering::Relaxed);
             *self = Self::load_words(tables, (words, generation))?;
             self.state.word(offset_of!(TracerState, device)).store(device, Ordering::Relaxed);
@@ -124,6 +136,12 @@ impl CallerTracer {
     #[must_use]
     pub fn memory(&self) -> BorrowedFd<'_> {
         map_of(&self.ebpf, HANDED_OVER).expect("it was shared as the program was loaded")
+    }
+
+    /// What is remembered of callers, where the kernel can follow them.
+    #[must_use]
+    pub fn remembered(&self) -> Option<&Remembered> {
+        self.memory.as_ref()
     }
 
     /// Number of requests so far of each operation code; the last place holds those beyond.

@@ -36,7 +36,13 @@ impl Default for Question {
             command_len: 0,
             cgroup_len: 0,
             repeat: 1,
-            reserved: 0,
+            event: 0,
+            process: 0,
+            child: 0,
+            now: 0,
+            marks: 0,
+            over: 0,
+            is_init: 0,
             gids: [0; MAX_GROUPS],
             path: text,
             executable: text,
@@ -114,6 +120,18 @@ impl Answer {
     #[must_use]
     pub fn verdict(&self) -> RawVerdict {
         self.0.verdict
+    }
+
+    /// Marks of the process afterwards.
+    #[must_use]
+    pub fn marks(&self) -> u64 {
+        self.0.marks
+    }
+
+    /// The rates that are exceeded, as bits.
+    #[must_use]
+    pub fn over(&self) -> u32 {
+        self.0.over
     }
 
     /// The rule that decides.

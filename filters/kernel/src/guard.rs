@@ -5,7 +5,7 @@
 
 mod hooks;
 mod orders;
-mod pins;
+pub(crate) mod pins;
 
 use std::io::ErrorKind;
 use std::mem::offset_of;
@@ -19,6 +19,7 @@ use hsci_abi::callers::Shared as _;
 use hsci_abi::guard::{self as abi, GuardState, PROGRAM, RootKey, RootPlace, TARGETS};
 use hsci_engine::Tables;
 
+use crate::memory::{self, Remembered};
 use crate::room::{self, Objects, objects};
 use crate::roots;
 use crate::sys::{Plain, Shared};
@@ -151,6 +152,11 @@ impl Guard {
         let hits = tables.rules().max(1024).next_power_of_two();
         let mut loader = EbpfLoader::new();
         loader.allow_unsupported_maps().btf(Some(&btf)).map_max_entries("HITS", hits);
+        // One memory for all, which outlives this guard.
+        let memory = tables.remembers().then(Remembered::open).transpose()?;
+        if memory.is_some() {
+            loader.map_pin_path(memory::NAME, memory::pin());
+        }
         let mut ebpf = loader.load(OBJECTS[room]).map_err(Error::Object)?;
         let (mut missing, mut links, mut own) = (Vec::new(), Vec::new(), Vec::new());
         for one in hooks::ALL {
@@ -169,7 +175,10 @@ impl Guard {
         let names: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
         for name in names {
             let map = ebpf.take_map(&name).ok_or(Error::Absent("map"))?;
-            own.extend(pins::pin_map(dir, &name, &map)?);
+            match &memory {
+                Some(memory) if name == memory::NAME => own.extend(memory.id()),
+                _ => own.extend(pins::pin_map(dir, &name, &map)?),
+            }
         }
         for (name, link) in links {
             pins::pin_link(dir, name, link)?;
@@ -184,7 +193,8 @@ impl Guard {
 
     /// Tells the programs what is theirs, and who may change it: this program, run by root.
     fn protect(&self, own: &[u32]) -> Result<(), Error> {
-        orders::claim(&self.dir)?;
+        // What is remembered lies beside the guard.
+        orders::claim(self.dir.parent().unwrap_or(&self.dir))?;
         let mut map: HashMap<_, u32, u32> = pins::typed(&self.dir, "OWN")?;
         own.iter().try_for_each(|id| map.insert(id, 1, 0)).map_err(map_error("OWN"))
     }
@@ -220,7 +230,10 @@ impl Guard {
 
     fn fits(&self, room: usize, tables: &Tables) -> Result<bool, Error> {
         let hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
-        Ok(room <= self.room() && tables.rules() <= hits.len())
+        // A guard whose rules remember nothing has a memory of its own.
+        let remembers = !self.dir.join(memory::NAME).exists();
+        let fits = room <= self.room() && tables.rules() <= hits.len();
+        Ok(fits && (remembers || !tables.remembers()))
     }
 
     fn room(&self) -> usize {

@@ -8,6 +8,7 @@ pub mod callers;
 mod error;
 pub mod evaluate;
 pub mod guard;
+pub mod memory;
 mod room;
 mod roots;
 mod sys;

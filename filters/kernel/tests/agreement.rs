@@ -9,12 +9,19 @@ mod calls;
 mod generator;
 #[path = "../../engine/tests/agreement/policies.rs"]
 mod policies;
+#[path = "../../engine/tests/agreement/sequences.rs"]
+mod sequences;
 
+use hsci_abi::evaluate::{EVENT_CALL, EVENT_EXIT, EVENT_FORK};
+use hsci_abi::memory::{Memory, OwnMemory};
 use hsci_engine::{Tables, compile};
 use hsci_kernel::evaluate::{Answer, Evaluator, MAX_TEXT_LEN, Question};
 use hsci_language::{Call, Facts, Judgement, judge};
 
+use hsci_language::memory::{INIT, State};
+
 use generator::{Random, number, policy};
+use sequences::{Event, Tree};
 
 /// Calls that each policy is asked about.
 const CALLS: u64 = 200;
@@ -34,6 +41,7 @@ fn question(call: &Call) -> Question {
     let mut question = Question::default();
     (question.facts.flags, question.facts.owner, question.facts.size) = (flags, owner, size);
     question.facts.file_type = u32::from(file_type.number());
+    (question.marks, question.over) = (call.memory.marks, call.memory.over);
     question.operation = u32::from(call.operation.number());
     question.uid = call.subject.uid;
     question.pid_namespace = call.subject.pid_namespace;
@@ -58,6 +66,11 @@ fn judgement(tables: &Tables, answer: &Answer) -> Judgement {
             .map(|(key, value, rule)| (key.to_owned(), (value.to_owned(), rule as usize)))
             .collect(),
         target: number(answer.target()),
+        marks: tables
+            .mark_rules(answer.verdict().effect)
+            .map(|(mark, sets, rule)| (mark as usize, (sets, rule as usize)))
+            .collect(),
+        counted: answer.verdict().counted,
     }
 }
 
@@ -160,6 +173,106 @@ fn three_evaluators_agree() {
             && (long > 0 || cases < CALLS)
             && bound * 20 > cases
     );
+}
+
+/// The events of one policy; how many of them were calls, and by marked processes, and counted and denied.
+fn compare_sequence(evaluator: &mut Evaluator, seed: u64, round: u64) -> [u64; 3] {
+    let mut random = Random::new(seed);
+    let (text, policy) = policy(&mut random);
+    let Ok(compiled) = compile(&policy) else { return [0; 3] };
+    let tables = compiled.tables;
+    if !tables.remembers() {
+        return [0; 3];
+    }
+    evaluator.put(&tables).expect("the map takes the tables");
+    let own = OwnMemory::default();
+    let memory = Memory(&own);
+    let (mut tree, mut state, mut sum) = (Tree::new(round), State::default(), [0; 3]);
+    for _ in 0..500 {
+        let event = tree.next(&mut random, &policy);
+        let expected = sequences::expected(&policy, &mut state, &event);
+        match &event {
+            Event::Fork { parent, user, child } => {
+                let is_init = *parent == INIT;
+                memory.inherit((*parent).into(), *user, (*child).into(), is_init);
+                let mut question = Question::default();
+                (question.event, question.is_init) = (EVENT_FORK, is_init.into());
+                (question.process, question.child) = ((*parent).into(), (*child).into());
+                question.uid = *user;
+                evaluator.ask(&question).expect("a run");
+            }
+            Event::Exit { process } => {
+                memory.remove((*process).into());
+                end(evaluator, *process);
+            }
+            Event::Call { process, now, call } => {
+                let known = memory.caller((*process).into()).expect("room");
+                let class = tables.class(tables.at(&call.path));
+                let mut subject = tables.classify(&call.subject);
+                let asked = (call.operation, class, &mut subject, &call.facts);
+                let verdict = tables.judge_then(memory, known, *now, asked);
+                let counted = tables.counted(call.operation, class, &subject, &call.facts);
+                let rust = (tables.judgement(&verdict, counted), memory.marks(known));
+                let mut question = question(call);
+                (question.event, question.process) = (EVENT_CALL, (*process).into());
+                question.now = *now;
+                let answer = evaluator.ask(&question).expect("a run").expect("a policy");
+                let told = || format!("seed {seed}\n{text}\n{event:?}");
+                assert_eq!(answer.verdict().status, 0, "{}", told());
+                let kernel = judgement(&tables, &answer);
+                let expected = expected.expect("a call");
+                assert_eq!(rust, expected, "{}", told());
+                assert_eq!(kernel, expected.0, "{}", told());
+                assert_eq!(answer.marks(), expected.1, "{}", told());
+                sum[0] += 1;
+                sum[1] += u64::from(expected.1 != 0);
+                sum[2] += u64::from(expected.0.counted != 0 && expected.0.denied.is_some());
+            }
+        }
+    }
+    tree.end().for_each(|process| end(evaluator, process));
+    sum
+}
+
+fn end(evaluator: &mut Evaluator, process: u32) {
+    let mut question = Question::default();
+    (question.event, question.process) = (EVENT_EXIT, process.into());
+    evaluator.ask(&question).expect("a run");
+}
+
+/// `HSCI_SEQUENCE_CALLS=10000000` for more than the gate has time for.
+#[test]
+fn three_evaluators_remember_the_same() {
+    if evaluator().is_none() {
+        return;
+    }
+    let cases = number("HSCI_SEQUENCE_CALLS", 200_000);
+    let seed = number("HSCI_AGREEMENT_SEED", 1);
+    let work = |thread: u64| {
+        let mut evaluator = evaluator().expect("as before");
+        let mut sum = [0_u64; 3];
+        for round in 0.. {
+            if sum[0] * THREADS >= cases {
+                break;
+            }
+            let number = round * THREADS + thread;
+            let one = compare_sequence(&mut evaluator, seed.wrapping_add(number), round);
+            (0..3).for_each(|index| sum[index] += one[index]);
+        }
+        sum
+    };
+    let mut sum = [0; 3];
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
+        for thread in threads {
+            let one = thread.join().expect("the answers agree");
+            (0..3).for_each(|index| sum[index] += one[index]);
+        }
+    });
+    let [calls, marked, exceeded] = sum;
+    println!("{calls} calls, {marked} of them by marked processes, {exceeded} counted and denied");
+    assert!(marked * 20 > calls && exceeded * 200 > calls);
 }
 
 /// What is not known where the kernel asks must not be taken for an answer.

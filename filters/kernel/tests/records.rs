@@ -56,7 +56,7 @@ fn described(object: &Path) -> Structures {
 #[test]
 fn programs_have_the_records_of_user_side() {
     let mut seen = Vec::new();
-    for object in ["guard", "callers", "evaluate"] {
+    for object in ["guard", "callers", "evaluate", "processes", "remembering"] {
         let found = described(&Path::new(env!("OUT_DIR")).join(format!("{object}-0.o")));
         for record in records() {
             let Some((size, fields)) = found.get(record.name) else { continue };

@@ -55,6 +55,9 @@ fn leaves_nothing(later: &Verdict, earlier: &Verdict) -> bool {
     match (later, earlier) {
         (Verdict::Pass | Verdict::Deny(_), Verdict::Pass | Verdict::Deny(_))
         | (Verdict::Audit, Verdict::Audit) => true,
+        (Verdict::Mark { mark: later, .. }, Verdict::Mark { mark: earlier, .. }) => {
+            later == earlier
+        }
         (Verdict::Set(later), Verdict::Set(earlier)) => {
             earlier.iter().all(|(key, _)| later.iter().any(|(other, _)| other == key))
         }

@@ -36,20 +36,54 @@ pub(crate) struct List {
 
 #[derive(Debug)]
 pub(crate) struct Rule {
+    /// What a process has to have done before.
+    pub(crate) after: Option<Trigger>,
     pub(crate) target: Option<Word>,
     pub(crate) verdict: Verdict,
     /// None if it has no path at all.
     pub(crate) globs: Vec<Word>,
     pub(crate) conditions: Vec<Condition>,
+    pub(crate) label: Label,
+    pub(crate) span: Span,
+}
+
+/// What a rule says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Label {
+    pub(crate) name: Option<Word>,
+    pub(crate) reason: Option<Word>,
+    pub(crate) severity: Option<Word>,
+}
+
+/// What `after` names.
+#[derive(Debug)]
+pub(crate) struct Trigger {
+    pub(crate) operations: Vec<Word>,
+    pub(crate) globs: Vec<Word>,
     pub(crate) span: Span,
 }
 
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    Deny { errno: Option<Word>, operations: Vec<Word> },
-    Pass { operations: Vec<Word> },
-    Audit { operations: Vec<Word> },
-    Set { settings: Vec<Setting> },
+    Deny {
+        errno: Option<Word>,
+        operations: Vec<Word>,
+    },
+    Pass {
+        operations: Vec<Word>,
+    },
+    Audit {
+        operations: Vec<Word>,
+    },
+    Set {
+        settings: Vec<Setting>,
+    },
+    /// `mark` sets, `unmark` clears.
+    Mark {
+        sets: bool,
+        name: Word,
+        operations: Vec<Word>,
+    },
 }
 
 #[derive(Debug)]
@@ -74,6 +108,16 @@ pub(crate) enum Predicate {
         comparison: &'static str,
         size: Word,
     },
+    /// `rate > 200 per 10s`.
+    Rate(Rate),
+}
+
+#[derive(Debug)]
+pub(crate) struct Rate {
+    pub(crate) limit: Word,
+    pub(crate) period: Word,
+    pub(crate) per_user: bool,
+    pub(crate) span: Span,
 }
 
 /// One value of a predicate.
@@ -97,7 +141,7 @@ pub(crate) struct Expect {
 pub(crate) struct Outcome {
     pub(crate) negated: bool,
     pub(crate) name: Word,
-    /// What stands in parentheses after `deny`, or the target after `redirect`.
+    /// What stands in parentheses after `deny`, the target after `redirect`, the name after `mark`.
     pub(crate) argument: Option<Word>,
     /// The setting after `set`.
     pub(crate) setting: Option<Setting>,

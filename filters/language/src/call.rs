@@ -67,6 +67,15 @@ impl Facts {
     }
 }
 
+/// What earlier calls have left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The caller's marks, a bit for each by its number.
+    pub marks: u64,
+    /// The rates that are exceeded, in the same way. Only those that count the call matter.
+    pub over: u32,
+}
+
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -79,4 +88,6 @@ pub struct Call {
     pub subject: Subject,
     /// With which facts.
     pub facts: Facts,
+    /// After which calls.
+    pub memory: Memory,
 }

@@ -1,6 +1,7 @@
 //! Statements to a policy: names are resolved, and everything is judged that one statement shows.
 
 mod expect;
+mod memory;
 mod predicate;
 mod rule;
 mod target;
@@ -15,7 +16,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::{self, Glob, Lists};
 use crate::names::Names;
 use crate::parser;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rate};
 use crate::span::Span;
 
 /// What a check has found.
@@ -34,13 +35,17 @@ pub fn check(text: &str, names: &dyn Names) -> Checked {
     let mut checker = Checker::new(names, diagnostics);
     checker.declare(&statements);
     for statement in &statements {
-        match statement {
-            Statement::Rule(rule) => checker.rule(rule),
-            Statement::Expect(expect) => checker.expect(expect),
-            Statement::Target(_) | Statement::List(_) => {}
+        if let Statement::Rule(rule) = statement {
+            checker.rule(rule);
+        }
+    }
+    for statement in &statements {
+        if let Statement::Expect(expect) = statement {
+            checker.expect(expect);
         }
     }
     checker.unused_lists();
+    checker.unused_marks();
     checker.finish()
 }
 
@@ -51,6 +56,11 @@ struct Checker<'a> {
     used_lists: BTreeSet<String>,
     /// Targets that were refused: rules which name them are not to blame.
     broken_targets: BTreeSet<String>,
+    /// Names of rules, with their places.
+    rule_names: BTreeMap<String, Span>,
+    marks: memory::Marks,
+    /// The rate of the rule that is being read, and its place.
+    rate: Option<(Rate, Span)>,
     policy: Policy,
     diagnostics: Vec<Diagnostic>,
 }
@@ -63,6 +73,9 @@ impl<'a> Checker<'a> {
             list_places: BTreeMap::new(),
             used_lists: BTreeSet::new(),
             broken_targets: BTreeSet::new(),
+            rule_names: BTreeMap::new(),
+            marks: memory::Marks::default(),
+            rate: None,
             policy: Policy::default(),
             diagnostics,
         }
@@ -81,6 +94,11 @@ impl<'a> Checker<'a> {
             }
         }
         self.overlapping_targets();
+        for statement in statements {
+            if let Statement::Rule(rule) = statement {
+                self.declare_marks(rule);
+            }
+        }
     }
 
     fn list(&mut self, list: &List) {

@@ -56,7 +56,6 @@ codes! {
     UnquotedPath = Error, "unquoted-path";
     UnexpectedToken = Error, "unexpected-token";
     UnknownStatement = Error, "unknown-statement";
-    ReservedWord = Error, "reserved-word";
     TooDeep = Error, "too-deep";
     RedirectVerdict = Error, "redirect-verdict";
     UnknownOperation = Error, "unknown-operation";
@@ -114,6 +113,15 @@ codes! {
     ContradictingOutcome = Error, "contradicting-outcome";
     ExpectedPath = Error, "expected-path";
     ExpectedGroup = Error, "expected-group";
+    UnknownMark = Error, "unknown-mark";
+    UnusedMark = Warning, "unused-mark";
+    TooManyMarks = Error, "too-many-marks";
+    BadRate = Error, "bad-rate";
+    MisplacedRate = Error, "misplaced-rate";
+    TooManyRates = Error, "too-many-rates";
+    UnreachableRate = Warning, "unreachable-rate";
+    EarlySize = Warning, "early-size";
+    UnknownSeverity = Error, "unknown-severity";
 }
 
 /// One thing that is wrong.

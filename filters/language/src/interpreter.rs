@@ -21,16 +21,21 @@ pub struct Judgement {
     pub options: BTreeMap<String, (String, usize)>,
     /// The target that it is in.
     pub target: Option<usize>,
+    /// Marks that are set, or cleared, if the call goes on: each with the rule that says so.
+    pub marks: BTreeMap<usize, (bool, usize)>,
+    /// The rates that count it, a bit for each by its number.
+    pub counted: u32,
 }
 
 /// Decides a call. Of the rules that match, the last that passes or denies decides whether it fails,
 /// the last that sets an option decides that option, and the last that audits is the one for which
-/// it is reported.
+/// it is reported. Of those that set or clear a mark, the last one decides, too.
 #[must_use]
 pub fn judge(policy: &Policy, call: &Call) -> Judgement {
     let names = names(&call.path);
     let target = policy.targets.iter().position(|target| holds_path(target, &names));
-    let mut judgement = Judgement { target, ..Judgement::default() };
+    let counted = counted(policy, call);
+    let mut judgement = Judgement { target, counted, ..Judgement::default() };
     for (index, rule) in policy.rules.iter().enumerate() {
         if !matches(policy, rule, call) {
             continue;
@@ -45,9 +50,22 @@ pub fn judge(policy: &Policy, call: &Call) -> Judgement {
                 let settings = settings.iter().cloned();
                 judgement.options.extend(settings.map(|(key, value)| (key, (value, index))));
             }
+            Verdict::Mark { mark, sets } => {
+                judgement.marks.insert(*mark, (*sets, index));
+            }
         }
     }
     judgement
+}
+
+/// The rates that count a call: its rule would match if the rate were exceeded.
+#[must_use]
+pub fn counted(policy: &Policy, call: &Call) -> u32 {
+    let mut call = call.clone();
+    call.memory.over = u32::MAX;
+    let rates = policy.rates.iter().enumerate();
+    let counting = rates.filter(|(_, rate)| matches(policy, &policy.rules[rate.rule], &call));
+    counting.map(|(number, _)| 1 << number).sum()
 }
 
 /// True if a rule speaks of a call.
@@ -107,5 +125,7 @@ fn is_fact(atom: &Atom, call: &Call) -> bool {
         Atom::Owner(uid) => facts.owner == *uid,
         Atom::OwnerIsCaller => facts.owner == subject.uid,
         Atom::SizeAtLeast(size) => facts.size >= *size,
+        Atom::Marked(mark) => call.memory.marks >> mark & 1 != 0,
+        Atom::Over(rate) => call.memory.over >> rate & 1 != 0,
     }
 }

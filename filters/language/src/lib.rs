@@ -21,13 +21,14 @@ mod errno;
 pub mod glob;
 pub mod interpreter;
 mod lexer;
+pub mod memory;
 pub mod names;
 mod operation;
 mod parser;
 pub mod policy;
 mod span;
 
-pub use call::{Call, Facts, FileType, HOST_PID_NAMESPACE, OpenFlag, Subject};
+pub use call::{Call, Facts, FileType, HOST_PID_NAMESPACE, Memory, OpenFlag, Subject};
 pub use check::{Checked, check};
 pub use diagnostic::{Code, Diagnostic, Severity, render_all};
 pub use errno::DenyErrno;

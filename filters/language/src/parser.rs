@@ -10,7 +10,8 @@ use crate::lexer::{self, Kind, Token};
 use crate::span::{Span, Spanned};
 
 /// Words that begin a statement.
-const STATEMENTS: &[&str] = &["target", "list", "in", "deny", "pass", "audit", "set", "expect"];
+const STATEMENTS: &[&str] =
+    &["target", "list", "in", "after", "deny", "pass", "audit", "set", "mark", "unmark", "expect"];
 
 /// Why a statement was given up. The diagnostic has been noted.
 struct Abandoned;
@@ -121,10 +122,9 @@ impl<'a> Parser<'a> {
     fn skip_statement(&mut self) {
         loop {
             let token = self.peek();
-            let begins = |word: &str| STATEMENTS.contains(&word) || word == "after";
             match token.kind {
                 Kind::End => return,
-                Kind::Word(word) if token.starts_line && begins(word) => return,
+                Kind::Word(word) if token.starts_line && STATEMENTS.contains(&word) => return,
                 _ => self.take(),
             };
         }
@@ -139,18 +139,10 @@ impl<'a> Parser<'a> {
             "target" => self.target().map(Statement::Target),
             "list" => self.list().map(Statement::List),
             "expect" => self.expect().map(Statement::Expect),
-            "in" | "deny" | "pass" | "audit" | "set" => self.rule().map(Statement::Rule),
-            "after" => self.reserved(),
             "redirect" => self.redirect(),
+            _ if STATEMENTS.contains(&word) => self.rule().map(Statement::Rule),
             _ => self.unknown_statement(word, token.span),
         }
-    }
-
-    fn reserved<T>(&mut self) -> Parsed<T> {
-        let span = self.take().span;
-        let title = "`after` is reserved: rules that remember earlier calls do not exist yet";
-        let diagnostic = Diagnostic::new(Code::ReservedWord, span, title);
-        self.abandon(diagnostic.hint("judge the later call by who makes it and on which path"))
     }
 
     fn redirect<T>(&mut self) -> Parsed<T> {
@@ -281,6 +273,7 @@ impl<'a> Parser<'a> {
                 argument = Some(self.word("the name of an error", form)?);
                 self.expect_sign(")", form)?;
             }
+            "mark" => argument = Some(self.word("the name of a mark", form)?),
             "redirect" if matches!(self.peek().kind, Kind::Word(_)) => {
                 argument = Some(self.word("the name of a target", form)?);
             }

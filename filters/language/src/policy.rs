@@ -1,11 +1,13 @@
 //! A checked policy: every name is resolved, every rule can decide something.
 
-use crate::call::{FileType, OpenFlag, Subject};
+use crate::call::{FileType, Memory, OpenFlag, Subject};
 use crate::errno::DenyErrno;
 use crate::glob::{Glob, Pattern};
 use crate::operation::{Operation, Operations};
 use crate::span::Span;
 use crate::{Call, interpreter::Judgement};
+
+pub use hsci_abi::tables::{MAX_MARKS, MAX_RATES};
 
 /// A policy that can be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub struct Policy {
     pub targets: Vec<Target>,
     /// In the order of the text, which decides: of all rules that match, the last one wins.
     pub rules: Vec<Rule>,
+    /// Names of the marks, by their numbers. A number without a mark has an empty name.
+    pub marks: Vec<String>,
+    /// The rates, in the order of the rules that ask for them.
+    pub rates: Vec<Rate>,
     /// Assertions kept beside the rules. They have no part in judging.
     pub expectations: Vec<Expectation>,
 }
@@ -46,8 +52,53 @@ pub struct Rule {
     pub predicate: Predicate,
     /// What then.
     pub verdict: Verdict,
+    /// What it says of itself, for people.
+    pub label: Label,
     /// The statement.
     pub span: Span,
+}
+
+/// What a rule is called, why it is there, and how bad it is if it matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// No two rules have one name.
+    pub name: Option<String>,
+    /// Why it is there.
+    pub reason: Option<String>,
+    /// One of [`SEVERITIES`].
+    pub severity: Option<&'static str>,
+}
+
+/// How bad it may be that a rule matches, the least first.
+pub const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
+
+/// How often calls may be made before a rule matches them: a bucket of `limit` tokens for each process with
+/// those that it starts, or for each user, which fills up again within `period`. Each call that the rule's
+/// other conditions hold for takes one; the rate is exceeded for a call that finds none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Index of the rule that asks for it.
+    pub rule: usize,
+    /// Tokens.
+    pub limit: u32,
+    /// In nanoseconds.
+    pub period: u64,
+    /// One bucket for each user.
+    pub per_user: bool,
+}
+
+impl Rate {
+    /// Time after which a token is there again, in nanoseconds.
+    #[must_use]
+    pub fn interval(&self) -> u64 {
+        (self.period / u64::from(self.limit.max(1))).max(1)
+    }
+
+    /// Time in which an empty bucket fills up.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.interval() * u64::from(self.limit)
+    }
 }
 
 /// What a rule says about a call.
@@ -61,6 +112,13 @@ pub enum Verdict {
     Audit,
     /// The extension is told these options; each key stands once.
     Set(Vec<(String, String)>),
+    /// If it goes on, the caller has a mark from then on, or has it no longer.
+    Mark {
+        /// Number of the mark.
+        mark: usize,
+        /// True if it is set.
+        sets: bool,
+    },
 }
 
 /// A condition on who calls and on what is known about the object.
@@ -101,6 +159,10 @@ pub enum Atom {
     OwnerIsCaller,
     /// The size of the object is at least this many bytes.
     SizeAtLeast(u64),
+    /// The caller has the mark of this number.
+    Marked(usize),
+    /// The rate of this number is exceeded. Stands in the rule of that rate alone, and must hold there.
+    Over(usize),
 }
 
 impl Predicate {
@@ -108,6 +170,84 @@ impl Predicate {
     #[must_use]
     pub fn always() -> Self {
         Self::All(Vec::new())
+    }
+
+    /// The same as if each rate were exceeded: what has to hold for calls that a rate counts.
+    #[must_use]
+    pub fn without_rates(&self) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(Self::without_rates).collect();
+        match self {
+            Self::All(parts) => Self::All(all(parts)),
+            Self::Any(parts) => Self::Any(all(parts)),
+            Self::Not(part) => Self::Not(Box::new(part.without_rates())),
+            Self::Atom(Atom::Over(_)) => Self::always(),
+            Self::Atom(_) => self.clone(),
+        }
+    }
+
+    /// Calls `with` for each atom.
+    pub fn each_atom<'a>(&'a self, with: &mut impl FnMut(&'a Atom)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().for_each(|part| part.each_atom(with));
+            }
+            Self::Not(part) => part.each_atom(with),
+            Self::Atom(atom) => with(atom),
+        }
+    }
+
+    fn renumber_marks(&mut self, numbers: &[usize]) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter_mut().for_each(|part| part.renumber_marks(numbers));
+            }
+            Self::Not(part) => part.renumber_marks(numbers),
+            Self::Atom(Atom::Marked(mark)) => *mark = numbers[*mark],
+            Self::Atom(_) => {}
+        }
+    }
+}
+
+impl Policy {
+    /// Gives marks the numbers that marks of the same names have in another policy; the others get numbers
+    /// which that one does not use, as long as there are any. So processes keep their marks when this
+    /// policy takes the place of that one.
+    pub fn keep_marks(&mut self, of: &[String]) {
+        let is_free = |taken: &[bool; MAX_MARKS], number: usize, any: bool| {
+            !taken[number] && (any || of.get(number).is_none_or(String::is_empty))
+        };
+        let mut taken = [false; MAX_MARKS];
+        let known = |name: &String| of.iter().position(|other| other == name);
+        let mut numbers: Vec<Option<usize>> = self.marks.iter().map(known).collect();
+        numbers.iter().flatten().for_each(|number| taken[*number] = true);
+        for number in numbers.iter_mut().filter(|number| number.is_none()) {
+            let free = |any| (0..MAX_MARKS).find(|one| is_free(&taken, *one, any));
+            let found = free(false).or_else(|| free(true)).unwrap_or_default();
+            taken[found] = true;
+            *number = Some(found);
+        }
+        let numbers: Vec<usize> = numbers.into_iter().flatten().collect();
+        let mut marks = vec![String::new(); numbers.iter().max().map_or(0, |most| most + 1)];
+        for (name, number) in self.marks.iter().zip(&numbers) {
+            marks[*number].clone_from(name);
+        }
+        self.marks = marks;
+        for rule in &mut self.rules {
+            rule.predicate.renumber_marks(&numbers);
+            if let Verdict::Mark { mark, .. } = &mut rule.verdict {
+                *mark = numbers[*mark];
+            }
+        }
+        for expectation in &mut self.expectations {
+            let marks = expectation.call.memory.marks;
+            let moved = numbers.iter().enumerate().filter(|(old, _)| marks >> old & 1 != 0);
+            expectation.call.memory.marks = moved.map(|(_, new)| 1 << new).sum();
+            for (_, outcome) in &mut expectation.outcomes {
+                if let Outcome::Mark(mark) = outcome {
+                    *mark = numbers[*mark];
+                }
+            }
+        }
     }
 }
 
@@ -150,6 +290,8 @@ pub enum Outcome {
     Redirect(Option<usize>),
     /// The extension is told this option.
     Set(String, String),
+    /// The caller has the mark of this number afterwards, because of this call.
+    Mark(usize),
 }
 
 impl Outcome {
@@ -166,6 +308,10 @@ impl Outcome {
             Self::Set(key, value) => {
                 judgement.options.get(key).is_some_and(|(set, _)| set == value)
             }
+            Self::Mark(mark) => {
+                judgement.denied.is_none()
+                    && judgement.marks.get(mark).is_some_and(|(sets, _)| *sets)
+            }
         }
     }
 }
@@ -176,6 +322,6 @@ impl Call {
     #[must_use]
     pub fn new(operation: Operation, path: &[u8], subject: Subject) -> Self {
         let facts = crate::call::Facts::of_owner(subject.uid);
-        Self { operation, path: path.to_vec(), subject, facts }
+        Self { operation, path: path.to_vec(), subject, facts, memory: Memory::default() }
     }
 }

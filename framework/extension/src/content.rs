@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use context::Context;
-pub use fs::{ContentFs, Scan};
+pub use fs::{ContentFs, Scan, UNCOMMITTED};
 pub use open_file::OpenFile;
 
 use crate::{Attr, Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};
@@ -49,6 +49,13 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// Logical length in bytes.
     fn len(&self, file: &Self::File) -> Result<u64>;
+
+    /// Logical length of a file in use whose attributes below are `attr`. Worth overriding where it follows
+    /// from them: they need not be asked for twice.
+    fn len_by(&self, file: &Self::File, attr: &Attr) -> Result<u64> {
+        let _ = attr;
+        self.len(file)
+    }
 
     /// Reads at `offset`; returns fewer bytes than asked for only at the end of the file.
     fn read(&self, file: &Self::File, call: &Call, offset: u64, buffer: &mut [u8])

@@ -7,13 +7,16 @@
 mod client;
 pub mod mounts;
 pub(crate) mod place;
+mod sweep;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::client::{Channel, Silence, statuses};
 pub(crate) use self::client::{force_end, is_served};
 use self::mounts::{Device, Mounted};
+pub(crate) use self::sweep::sweep;
 
 /// How sockets of a mount begin: its device number.
 fn prefix(device: Device) -> String {
@@ -27,7 +30,8 @@ fn own_prefix(mounted: &Mounted) -> String {
     format!("{}{}-{dir:08x}-", prefix(mounted.device), mounted.id)
 }
 
-/// The name of the socket on which a process listens for a mount.
+/// The name of the socket on which a process listens for a mount from now on. No other gets the same.
 pub(crate) fn socket_name(mounted: &Mounted, pid: u32) -> OsString {
-    format!("{}{pid}.sock", own_prefix(mounted)).into()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{}{pid}-{now:x}{}", own_prefix(mounted), sweep::ENDING).into()
 }

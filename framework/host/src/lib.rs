@@ -6,6 +6,7 @@
 mod caller;
 pub mod control;
 mod fuse;
+mod lock;
 pub mod lower;
 mod passing;
 pub mod place;

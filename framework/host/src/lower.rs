@@ -1,6 +1,7 @@
 //! The base layer: a lower directory, reached through the descriptor that was opened before
 //! anything was mounted over it.
 
+mod access_time;
 mod attributes;
 mod content;
 mod credentials;
@@ -10,7 +11,9 @@ mod filesystem;
 mod inodes;
 pub(crate) mod lifetime;
 mod names;
+mod privileges;
 mod search;
+mod shares;
 mod store;
 mod takeover;
 mod xattrs;
@@ -18,7 +21,7 @@ mod xattrs;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use hsci_extension::{Errno, Error, Ino, Lifetime, RESERVED_NAME, Result};
@@ -29,6 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
+use self::shares::Shares;
 use crate::sys::handle::{Handle, handle_of};
 use crate::takeover::Inherited;
 
@@ -43,11 +47,19 @@ pub struct LowerTree {
     root: OwnedFd,
     inodes: Inodes,
     descriptors: Descriptors,
+    /// Of the descriptors that unlinked files take.
+    shares: Arc<Shares>,
     credentials: Credentials,
     /// Inodes can be opened by handle, which needs `CAP_DAC_READ_SEARCH` and a file system that
     /// makes handles.
     by_handle: bool,
     lifetime: Lifetime,
+    /// How long a file can be, once somebody has asked.
+    max_len: OnceLock<u64>,
+    /// Whether leases say who has a file open, once somebody has asked.
+    leases_tell: OnceLock<bool>,
+    /// The mount is to leave times of access alone.
+    keeps_access_times: bool,
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
     /// Absent where no other worker will go on from here.
@@ -59,6 +71,12 @@ pub struct LowerTree {
 pub fn opens_by_handle(directory: impl AsFd) -> bool {
     let directory = directory.as_fd();
     handle_of(directory).is_ok_and(|handle| handle.open(directory, OFlags::PATH).is_ok())
+}
+
+/// True if inodes of a directory's file system can be identified.
+#[must_use]
+pub fn has_handles(directory: impl AsFd) -> bool {
+    handle_of(directory).is_ok()
 }
 
 /// How long the space of a deleted file may take to come back, and how often it is looked for.
@@ -81,7 +99,7 @@ impl LowerTree {
     /// Serves the directory that `root` is open on. To be called before other threads start, for
     /// it changes the credentials of the process, and its limit of descriptors.
     pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
-        Self::open_with(root, None)
+        Self::open_with(root, None, true)
     }
 
     /// As [`LowerTree::open`], for a mount that outlives the process: goes on from what the process
@@ -91,27 +109,36 @@ impl LowerTree {
         takeover: Takeover,
         inherited: &Inherited,
         pins: HashMap<u64, OwnedFd>,
+        keeps_access_times: bool,
     ) -> Result<Arc<Self>> {
-        let tree = Self::open_with(root, Some(takeover))?;
+        let tree = Self::open_with(root, Some(takeover), keeps_access_times)?;
         tree.take_over(inherited, pins);
         Ok(tree)
     }
 
-    fn open_with(root: OwnedFd, takeover: Option<Takeover>) -> Result<Arc<Self>> {
+    fn open_with(
+        root: OwnedFd,
+        takeover: Option<Takeover>,
+        keeps_access_times: bool,
+    ) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
         let lifetime = lifetime::of(&root);
-        let bound = raise_descriptor_limit().unwrap_or(u64::MAX) / 4;
+        let limit = raise_descriptor_limit().unwrap_or(u64::MAX);
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
             inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle)),
             root,
-            descriptors: Descriptors::new(bound.min(MOST_DESCRIPTORS) as usize),
+            descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
+            shares: Shares::new(limit),
             credentials: Credentials::prepare(),
             by_handle,
             lifetime,
+            max_len: OnceLock::new(),
+            leases_tell: OnceLock::new(),
+            keeps_access_times,
             released: Mutex::new(None),
             takeover,
         }))
@@ -153,24 +180,30 @@ impl LowerTree {
         self.inodes.find(ino).is_some_and(|inode| self.inodes.is_at_home(&inode))
     }
 
-    /// An `O_PATH` descriptor of an inode.
+    /// A descriptor of an inode that is good for `O_PATH` at least.
     fn path(&self, ino: Ino) -> Result<Arc<OwnedFd>> {
         self.path_of(&*self.inodes.get(ino)?)
     }
 
     fn path_of(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
+        self.reach(inode).map(|reached| reached.descriptor)
+    }
+
+    /// The best descriptor of an inode that there is, at least an `O_PATH` one.
+    fn reach(&self, inode: &Inode) -> Result<Reached> {
+        let by_path = |descriptor| Reached { descriptor, is_open: false };
         if let Some(pinned) = inode.pinned() {
-            return Ok(pinned);
+            return Ok(by_path(pinned));
         }
         if !self.inodes.has(inode) {
-            return Ok(Arc::new(self.open_again(inode)?));
+            return Ok(by_path(Arc::new(self.open_again(inode)?)));
         }
-        if let Some(known) = self.descriptors.get(inode.ino, Access::Path) {
-            return Ok(known);
+        if let Some((access, descriptor)) = self.descriptors.find(inode.ino) {
+            return Ok(Reached { descriptor, is_open: access > Access::Path });
         }
         let opened = Arc::new(self.open_again(inode)?);
         self.remember(inode, Access::Path, &opened);
-        Ok(opened)
+        Ok(by_path(opened))
     }
 
     /// Puts a descriptor into the cache, which goes by numbers: only what is in the table may be
@@ -255,11 +288,11 @@ impl LowerTree {
         if !known && let Some(kept) = inode.kept() {
             return Ok(kept);
         }
-        let (opened, access) = match self.reopen(inode, OFlags::RDWR) {
+        let (opened, access) = match self.reopen_quietly(inode, OFlags::RDWR) {
             Err(Error::Lower(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY))
                 if access == Access::Read =>
             {
-                (self.reopen(inode, OFlags::RDONLY), Access::Read)
+                (self.reopen_quietly(inode, OFlags::RDONLY), Access::Read)
             }
             other => (other, Access::Write),
         };
@@ -274,6 +307,14 @@ impl LowerTree {
             inode.keep(&opened);
         }
         Ok(opened)
+    }
+
+    /// Opens an inode so that reading leaves its time of access alone, as far as this process may.
+    fn reopen_quietly(&self, inode: &Inode, flags: OFlags) -> Result<OwnedFd> {
+        match self.reopen(inode, flags | OFlags::NOATIME) {
+            Err(Error::Lower(Errno::PERM)) => self.reopen(inode, flags),
+            opened => opened,
+        }
     }
 
     /// Opens an inode for more than `O_PATH`.
@@ -301,6 +342,23 @@ impl LowerTree {
     /// the root, not of others mounted below.
     fn usable_handle<'a>(&self, inode: &'a Inode) -> Option<&'a Handle> {
         inode.handle.as_ref().filter(|_| self.by_handle && self.inodes.is_at_home(inode))
+    }
+}
+
+/// A descriptor of an inode, and whether it is more than `O_PATH`: then system calls take it as it is,
+/// which is faster than the way through `/proc`.
+struct Reached {
+    descriptor: Arc<OwnedFd>,
+    is_open: bool,
+}
+
+impl Reached {
+    fn set_mode(&self, mode: u32) -> Result<(), rustix::io::Errno> {
+        let mode = Mode::from_raw_mode(mode);
+        match self.is_open {
+            true => rustix::fs::fchmod(&*self.descriptor, mode),
+            false => rustix::fs::chmod(&*proc_path(&self.descriptor), mode),
+        }
     }
 }
 

@@ -15,16 +15,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hsci_abi::memory::Memory;
 use hsci_abi::tables::{NONE, SubjectClass};
-use hsci_engine::{Spoken, Tables, Uses};
+use hsci_engine::{Spoken, Tables, Uses, Verdict};
 use hsci_extension::{Call, CallOptions, Errno, Error, Result};
 use hsci_language::{DenyErrno, Facts, Operation, Operations};
 use hsci_protocol::policy::{self as protocol, Hits, PolicyStatus, ReportKind};
 use parking_lot::RwLock;
+use rustix::time::{ClockId, clock_gettime};
 
-use self::caller::KernelCallers;
+use self::caller::{Caller, KernelCallers};
 use self::file::{Handed, Head};
 use self::report::Reports;
+use crate::sys::shared::Shared;
 
 pub(crate) use self::layer::Judged;
 pub(crate) use self::line::{Change, follow};
@@ -102,12 +105,71 @@ impl InForce {
         }
     }
 
-    /// Who calls, and whether the kernel has found that out.
-    fn subject(&self, call: &Call) -> Option<(SubjectClass, bool)> {
-        match self.callers.as_ref().ok().and_then(|callers| callers.of(call)) {
-            Some(subject) => Some((subject, true)),
-            None => caller::ask(&self.tables, self.uses, call).map(|subject| (subject, false)),
+    /// Who calls. Nothing if something that bears on what becomes of the call is not known.
+    fn caller(&self, call: &Call, operation: Operation, class: u32) -> Option<Caller> {
+        let handed_over = self.callers.as_ref().ok().and_then(|callers| callers.find(call));
+        let mut caller = handed_over.or_else(|| caller::ask(&self.tables, self.uses, call))?;
+        if !self.uses.memory || !self.tables.asks_memory(operation, class) {
+            return Some(caller);
         }
+        let memory = self.memory()?;
+        caller.process = caller.process.or_else(|| caller::process(memory, call));
+        caller.process.is_some().then_some(caller)
+    }
+
+    /// What is remembered of processes.
+    fn memory(&self) -> Option<Memory<'_, Shared>> {
+        self.callers.as_ref().ok().and_then(KernelCallers::remembered)
+    }
+
+    /// Decides a call; `decides` is false for one that was counted before.
+    fn verdict(
+        &self,
+        caller: &mut Caller,
+        asked: (Operation, u32, &Facts),
+        decides: bool,
+    ) -> Verdict {
+        let (operation, class, facts) = asked;
+        let subject = &mut caller.subject;
+        let mut over = 0;
+        if let (true, Some(memory), Some(process)) =
+            (self.uses.memory, self.memory(), caller.process)
+        {
+            if decides {
+                let now = clock_gettime(ClockId::Boottime);
+                let now = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+                over = self.tables.count(memory, process, now, (operation, class, subject, facts));
+            } else {
+                let marks = memory.marks(process);
+                (subject.marks_low, subject.marks_high) = (marks as u32, (marks >> 32) as u32);
+            }
+        }
+        self.tables.verdict(operation, class, (subject, over), facts)
+    }
+
+    /// The error of a write by a right that the caller would not get any more, for it has a mark since it
+    /// opened the file.
+    fn denied_since(
+        &self,
+        caller: &Caller,
+        (operation, class, facts): (Operation, u32, &Facts),
+        verdict: &Verdict,
+    ) -> Option<DenyErrno> {
+        if operation != Operation::WriteData || verdict.decision.errno == 0 || !self.uses.memory {
+            return None;
+        }
+        let unmarked = SubjectClass { marks_low: 0, marks_high: 0, ..caller.subject };
+        let before = self.tables.verdict(operation, class, (&unmarked, 0), facts);
+        let errno = u16::try_from(verdict.decision.errno).ok().and_then(DenyErrno::from_number);
+        errno.filter(|_| before.decision.errno == 0)
+    }
+
+    /// A call goes on: its marks are set and cleared. A program that is opened to be executed may never run, and
+    /// no host sees whether it does: it takes no mark.
+    fn remember(&self, caller: &Caller, operation: Operation, verdict: &Verdict) {
+        let (Some(memory), Some(process)) = (self.memory(), caller.process) else { return };
+        self.tables.remember(memory, process, verdict, operation != Operation::Exec);
+        self.tables.mark_rules(verdict.effect).for_each(|(_, _, rule)| self.hit(rule));
     }
 }
 
@@ -158,8 +220,17 @@ impl Policy {
         let in_force = self.in_force.read();
         let policy = in_force.as_ref()?;
         let spoken = &policy.spoken;
-        let asked = if policy.head.guarded { spoken.set } else { spoken.judged.union(spoken.set) };
+        // Writes by rights from before are judged here, whoever judged the opens.
+        let judges = !policy.head.guarded || policy.uses.memory;
+        let asked = if judges { spoken.judged.union(spoken.set) } else { spoken.set };
         asked.meets(operations).then(|| Arc::clone(policy))
+    }
+
+    /// The policy, if it may deny or report an operation on this mount.
+    fn judging(&self, operation: Operation) -> Option<Arc<InForce>> {
+        let in_force = self.in_force.read();
+        let policy = in_force.as_ref()?;
+        policy.spoken.judged.contains(operation).then(|| Arc::clone(policy))
     }
 
     /// Judges one operation; returns the options that come with it. Without `decides`, a right was
@@ -171,7 +242,8 @@ impl Policy {
         (operation, decides): (Operation, bool),
         object: &Object,
     ) -> Result<Option<CallOptions>> {
-        let decides = decides && !policy.head.guarded;
+        // The guard does not see how long a file becomes.
+        let decides = decides && (!policy.head.guarded || operation == Operation::Grow);
         let class = policy.tables.class(object.state);
         if class == 0 {
             return Ok(None);
@@ -180,7 +252,7 @@ impl Policy {
             let place = (object.path.as_slice(), object.inode);
             self.reports.add(report::new(kind, call, operation, place, rule, errno));
         };
-        let Some((subject, handed_over)) = policy.subject(call) else {
+        let Some(mut caller) = policy.caller(call, operation, class) else {
             policy.counts.undecidable.fetch_add(1, Ordering::Relaxed);
             if !decides {
                 return Ok(None);
@@ -188,15 +260,23 @@ impl Policy {
             report(ReportKind::Undecidable, None, Some(DenyErrno::EACCES));
             return refuse(policy, Errno::ACCESS).map(|()| None);
         };
-        policy.counts.handed_over.fetch_add(handed_over.into(), Ordering::Relaxed);
-        let verdict = policy.tables.verdict(operation, class, &subject, &object.facts);
+        policy.counts.handed_over.fetch_add(caller.handed_over.into(), Ordering::Relaxed);
+        let asked = (operation, class, &object.facts);
+        let verdict = policy.verdict(&mut caller, asked, decides);
         let options = policy.options[verdict.options as usize].clone();
         let passes = |options| {
             policy.tables.option_set(verdict.options).for_each(|(_, _, rule)| policy.hit(rule));
             Ok(options)
         };
         if !decides {
-            return passes(options);
+            let denied = policy.denied_since(&caller, asked, &verdict);
+            let Some(errno) = denied else { return passes(options) };
+            policy.counts.denied.fetch_add(1, Ordering::Relaxed);
+            let kind =
+                if policy.head.permissive { ReportKind::WouldDeny } else { ReportKind::Denied };
+            report(kind, Some(verdict.decision.rule), Some(errno));
+            let errno = Errno::from_raw_os_error(errno.number().into());
+            return refuse(policy, errno).map(|()| options);
         }
         policy.counts.judged.fetch_add(1, Ordering::Relaxed);
         let errno = u16::try_from(verdict.decision.errno).ok().and_then(DenyErrno::from_number);
@@ -207,6 +287,9 @@ impl Policy {
         }
         if verdict.decision.rule != NONE {
             policy.hit(verdict.decision.rule);
+        }
+        if errno.is_none() || policy.head.permissive {
+            policy.remember(&caller, operation, &verdict);
         }
         let Some(errno) = errno else { return passes(options) };
         policy.counts.denied.fetch_add(1, Ordering::Relaxed);

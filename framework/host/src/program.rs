@@ -85,6 +85,8 @@ enum Command {
         lower: i32,
         /// Descriptor of the supervisor's socket
         control: i32,
+        /// Descriptors of the mount's locks
+        locks: Vec<i32>,
     },
     /// Verify a store that is not mounted, as standard input says; prints JSON, one event a line
     Check,
@@ -104,13 +106,17 @@ enum Command {
 #[must_use]
 pub fn run(registrations: &[Registration]) -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Describe => describe(registrations),
+        Command::Describe => {
+            sandbox::become_nobody();
+            describe(registrations)
+        }
         Command::Accept { extension, option, value } => {
+            sandbox::become_nobody();
             accept(registrations, &extension, &option, &value)
         }
-        Command::Serve { lower, control } => {
+        Command::Serve { lower, control, locks } => {
             start_log();
-            serve::run(registrations, lower, control)
+            serve::run(registrations, lower, control, &locks)
         }
         Command::Check => offline::check(registrations),
         Command::Export { path, dest, privileged } => {
@@ -136,8 +142,15 @@ fn warn(line: &str) {
 /// Sends the log to standard error; `HSCI_LOG` sets how much of it.
 pub(crate) fn start_log() {
     let environment = env_logger::Env::new().filter_or("HSCI_LOG", "info");
+    let mut builder = env_logger::Builder::from_env(environment);
+    builder.format(|line, record| {
+        // Names in it are those of users, and who reads a log may have a terminal.
+        let text = failure::printable(&record.args().to_string());
+        let (time, level, target) = (line.timestamp(), record.level(), record.target());
+        writeln!(line, "[{time} {level:<5} {target}] {text}")
+    });
     // A second call in one process changes nothing.
-    let _ = env_logger::Builder::from_env(environment).try_init();
+    let _ = builder.try_init();
 }
 
 fn describe(registrations: &[Registration]) -> Result<(), Failure> {

@@ -18,7 +18,10 @@ use hsci_protocol::status::SandboxStatus;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
 };
-use rustix::thread::{CapabilitySet, set_no_new_privs};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 /// What became of it.
 #[derive(Clone, Debug)]
@@ -28,13 +31,58 @@ pub(crate) struct Sandbox {
     kept: Vec<String>,
 }
 
+/// What a process does inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It serves the lower directory.
+    Serve,
+    /// It reads the lower directory, and changes nothing anywhere.
+    Read,
+    /// It reads the lower directory, and makes files of any owner and mode in another one; with what gives rights,
+    /// if that is wanted.
+    Copy { privileged: bool },
+}
+
+impl Work {
+    fn capabilities(self) -> CapabilitySet {
+        match self {
+            Self::Serve | Self::Copy { privileged: false } => capabilities::NEEDED,
+            Self::Read => CapabilitySet::DAC_READ_SEARCH,
+            // Attributes `trusted.*` and `security.*`.
+            Self::Copy { privileged: true } => capabilities::NEEDED | CapabilitySet::SYS_ADMIN,
+        }
+    }
+}
+
+/// Gives up all rights of root for something that needs none: this process, which must have one thread, goes on as
+/// nobody. Who is not root has none. What a container refuses is left as it is, for this process has nothing to
+/// read but its own program.
+pub(crate) fn become_nobody() {
+    if geteuid().is_root() {
+        let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        let left = set_thread_groups(&[])
+            .and_then(|()| set_thread_res_gid(group, group, group))
+            .and_then(|()| set_thread_res_uid(user, user, user));
+        if let Err(errno) = left {
+            log::debug!("the user stays root: {errno}");
+        }
+    }
+    let left = capabilities::keep(CapabilitySet::empty()).and_then(|()| set_no_new_privs(true));
+    if let Err(errno) = left {
+        log::debug!("rights stay: {errno}");
+    }
+}
+
+/// A user who owns nothing.
+const NOBODY: u32 = 65_534;
+
 impl Sandbox {
     /// Confines this process, which must have one thread, to the lower directory that is open here and has
     /// to stay so. What fails is logged and kept, for a mount
     /// that works is worth more than none on a kernel that lacks something.
-    pub(crate) fn enter(needs: &[Needs], lower: &OwnedFd) -> Result<Self, String> {
+    pub(crate) fn enter(needs: &[Needs], lower: &OwnedFd, work: Work) -> Result<Self, String> {
         let needs = sum(needs);
-        let capabilities = capabilities::NEEDED | named(&needs)?;
+        let capabilities = work.capabilities() | named(&needs)?;
         let mut kept = Vec::new();
         let mut step = |what: &str, outcome: Result<(), String>| {
             if let Err(why) = outcome {
@@ -46,12 +94,16 @@ impl Sandbox {
         let none = Rlimit { current: Some(0), maximum: Some(0) };
         step("core dumps", setrlimit(Resource::Core, none).map_err(text));
         if !needs.files && !needs.programs {
-            let left =
-                if geteuid().is_root() { files::leave_all_others().map_err(text) } else { Ok(()) };
+            let is_root = geteuid().is_root();
+            let left = if is_root { files::leave_all_others().map_err(text) } else { Ok(()) };
             step("the machine's files", left);
         }
         step("capabilities", capabilities::keep(capabilities).map_err(text));
         step("set-user-id programs", set_no_new_privs(true).map_err(text));
+        let stays = !matches!(work, Work::Copy { .. }) && !needs.files && !needs.programs;
+        if stays && !geteuid().is_root() {
+            step("the user's other files", files::keep_below(lower));
+        }
         let behavior = DumpableBehavior::NotDumpable;
         step("a memory that debuggers read", set_dumpable_behavior(behavior).map_err(text));
         step("all system calls", calls::limit(&needs, lower));

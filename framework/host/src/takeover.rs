@@ -3,7 +3,8 @@
 //! request each thread is at.
 //!
 //! It lies in a file in memory that the supervisor holds. Its head is mapped by the worker: a request
-//! is noted by storing four numbers. A log after the head takes what grows. A worker writes every
+//! is noted by storing four numbers. A log after the head takes what grows, and its end is mapped as well:
+//! what is added takes no system call. A worker writes every
 //! change there before it answers the request that made it, so the next worker is never behind what
 //! the kernel has been told. Being ahead is harmless: a lookup that is counted twice keeps an inode
 //! known for too long.
@@ -20,6 +21,7 @@
 mod descriptor_store;
 mod progress;
 mod record;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, memfd_create};
 use rustix::io::{Errno, pread, pwrite};
 
 use self::record::Record;
+use self::tail::Tail;
 use crate::sys::shared::Shared;
 
 pub(crate) use self::descriptor_store::{DescriptorSender, DescriptorStore};
@@ -102,6 +105,7 @@ struct Log {
     /// Length when it was last rewritten, in bytes.
     live: u64,
     buffer: Vec<u8>,
+    tail: Tail,
     /// It could not be written: no other worker may rely on it.
     broken: bool,
 }
@@ -126,7 +130,7 @@ impl TakeoverState {
         if len < LOG_AT {
             return Err("what the last worker left is cut off".to_owned());
         }
-        let head = Shared::writable(&file, LOG_AT as usize)
+        let head = Shared::writable(&file, 0, LOG_AT as usize)
             .map_err(|error| format!("what the last worker left: {error}"))?;
         let number = |at| head.long(at).load(Ordering::Acquire);
         if number(MAGIC_AT) != MAGIC || number(VERSION_AT) != VERSION {
@@ -139,7 +143,13 @@ impl TakeoverState {
         read_all(&file, &mut bytes, start).map_err(unreadable)?;
         let (inherited, used) = read_log(&bytes);
         let end = start + used;
-        let log = Log { start, end, live: used, buffer: Vec::new(), broken: false };
+        // Torn bytes must not be taken for the end of what is written over them.
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if used < len {
+            fallocate(&file, mode, end, len - used).map_err(unreadable)?;
+        }
+        let (buffer, tail) = (Vec::new(), Tail::default());
+        let log = Log { start, end, live: used, buffer, tail, broken: false };
         let swaps = inherited.swaps.clone();
         Ok((Self { file, head, log: Mutex::new(log), swaps }, inherited))
     }
@@ -187,7 +197,7 @@ impl TakeoverState {
         buffer.clear();
         add(&mut Entries(&mut buffer));
         let (at, len) = (log.end, buffer.len() as u64);
-        log.broken = !self.write_or_break(&buffer, at);
+        log.broken = !self.write_or_break(&mut log.tail, &buffer, at);
         log.end += len;
         if log.end - log.start > 2 * log.live + SLACK && !log.broken {
             buffer.clear();
@@ -201,7 +211,7 @@ impl TakeoverState {
     /// The new log goes after the old one, which counts until a single write says otherwise.
     fn renew(&self, log: &mut Log, bytes: &[u8]) {
         let start = log.end;
-        log.broken = !self.write_or_break(bytes, start);
+        log.broken = !self.write_or_break(&mut log.tail, bytes, start);
         if !log.broken {
             self.set_number(START_AT, start);
         }
@@ -214,8 +224,8 @@ impl TakeoverState {
     }
 
     /// What cannot be written down cannot be taken over: then no worker shall try.
-    fn write_or_break(&self, bytes: &[u8], at: u64) -> bool {
-        let Err(errno) = write_all(&self.file, bytes, at) else {
+    fn write_or_break(&self, tail: &mut Tail, bytes: &[u8], at: u64) -> bool {
+        let Err(errno) = tail.write(&self.file, bytes, at) else {
             return true;
         };
         log::error!("another worker could not go on from here, for nothing is noted: {errno}");

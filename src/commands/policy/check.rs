@@ -7,6 +7,7 @@ use hsci_language::{Diagnostic, Span};
 use serde::Serialize;
 
 use super::Reviewed;
+use super::source::{Place, Source};
 use crate::cli::PolicyCheck;
 use crate::{Result, ui};
 
@@ -31,6 +32,9 @@ struct Entry<'a> {
     severity: &'a str,
     /// The kind, a stable name.
     code: &'a str,
+    /// The file that has it.
+    #[serde(serialize_with = "ui::lossy")]
+    file: &'a Path,
     line: usize,
     column: usize,
     title: &'a str,
@@ -40,6 +44,8 @@ struct Entry<'a> {
 
 #[derive(Serialize)]
 struct Related<'a> {
+    #[serde(serialize_with = "ui::lossy")]
+    file: &'a Path,
     line: usize,
     column: usize,
     text: &'a str,
@@ -47,9 +53,8 @@ struct Related<'a> {
 
 impl<'a> Report<'a> {
     fn new(file: &'a Path, reviewed: &'a Reviewed) -> Self {
-        let text = reviewed.text.as_str();
         let usable = reviewed.usable.as_ref();
-        let entries = reviewed.diagnostics.iter().map(|one| Entry::new(one, text));
+        let entries = reviewed.diagnostics.iter().map(|one| Entry::new(one, &reviewed.source));
         Self {
             file,
             usable: usable.is_some(),
@@ -74,14 +79,14 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(diagnostic: &'a Diagnostic, text: &str) -> Self {
-        let place = |span: Span| (span.line(text), span.column(text));
+    fn new(diagnostic: &'a Diagnostic, source: &'a Source) -> Self {
         let related = |(span, what): &'a (Span, String)| {
-            let (line, column) = place(*span);
-            Related { line, column, text: what }
+            let Place { file, line, column, .. } = source.place(*span);
+            Related { file, line, column, text: what }
         };
-        let (line, column) = place(diagnostic.span);
+        let Place { file, line, column, .. } = source.place(diagnostic.span);
         Self {
+            file,
             severity: diagnostic.code.severity().name(),
             code: diagnostic.code.name(),
             line,
@@ -100,14 +105,17 @@ fn counted(count: usize, what: &str) -> String {
 
 /// Checks policies, and prints what is wrong.
 pub(super) fn run(args: &PolicyCheck) -> Result<()> {
-    let reviewed = args.files.iter().map(|file| Ok((file.as_path(), Reviewed::new(file)?)));
+    let reviewed = args
+        .files
+        .iter()
+        .map(|file| Ok((file.as_path(), Reviewed::written_for(file, args.machine)?)));
     let reviewed: Vec<(&Path, Reviewed)> = reviewed.collect::<Result<_>>()?;
     let reports: Vec<_> = reviewed.iter().map(|(file, one)| Report::new(file, one)).collect();
     if args.json {
         ui::print_json(&reports)?;
     } else {
-        for ((file, one), report) in reviewed.iter().zip(&reports) {
-            ui::print(&(one.rendered(file) + &report.line()))?;
+        for ((_, one), report) in reviewed.iter().zip(&reports) {
+            ui::print(&(one.rendered() + &report.line()))?;
         }
     }
     let errors: usize = reviewed.iter().map(|(_, one)| one.errors()).sum();

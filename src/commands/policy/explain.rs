@@ -9,12 +9,15 @@ use hsci_language::interpreter::{holds, matches_path};
 use hsci_language::names::Names;
 use hsci_language::policy::{Policy, Rule};
 use hsci_language::{
-    Call, Facts, FileType, HOST_PID_NAMESPACE, Judgement, OpenFlag, Operation, Subject, judge,
+    Call, Facts, FileType, HOST_PID_NAMESPACE, Judgement, Memory, OpenFlag, Operation, Subject,
+    judge,
 };
 use serde::Serialize;
 
 use super::Reviewed;
+use super::loaded::Label;
 use super::names::{MachineNames, groups_of};
+use super::source::Source;
 use crate::cli::PolicyExplain;
 use crate::{Result, extension_program, ui};
 
@@ -30,6 +33,7 @@ struct Explanation {
     target: Option<String>,
     extension: Option<String>,
     options: Vec<Setting>,
+    marks: Vec<Marking>,
     rules: Vec<Consideration>,
 }
 
@@ -37,6 +41,14 @@ struct Explanation {
 struct Setting {
     key: String,
     value: String,
+    line: usize,
+}
+
+/// A mark that the caller gets or loses.
+#[derive(Serialize)]
+struct Marking {
+    name: String,
+    is_set: bool,
     line: usize,
 }
 
@@ -49,14 +61,15 @@ struct Consideration {
     /// Why it does, or does not.
     reason: &'static str,
     text: String,
+    label: Label,
 }
 
 /// Explains a call.
 pub(super) fn run(args: &PolicyExplain) -> Result<()> {
     let reviewed = Reviewed::new(&args.file)?;
     let Some((policy, _)) = &reviewed.usable else { return Err(reviewed.failure(&args.file)) };
-    let call = call(args)?;
-    let explanation = explain(policy, &reviewed.text, &call);
+    let call = call(policy, args)?;
+    let explanation = explain(policy, &reviewed.source, &call);
     if args.json { ui::print_json(&explanation) } else { ui::print(&explanation.text()) }
 }
 
@@ -64,7 +77,18 @@ fn usage(text: String) -> Failure {
     Failure::new(Exit::Usage, text)
 }
 
-fn call(args: &PolicyExplain) -> Result<Call> {
+fn memory(policy: &Policy, args: &PolicyExplain) -> Result<Memory> {
+    let over = if args.rate_exceeded { u32::MAX } else { 0 };
+    let mut memory = Memory { marks: 0, over };
+    for name in &args.marks {
+        let known = policy.marks.iter().map(String::as_str);
+        let number = policy.marks.iter().position(|mark| mark == name);
+        memory.marks |= 1 << number.ok_or_else(|| unknown("mark", name, known))?;
+    }
+    Ok(memory)
+}
+
+fn call(policy: &Policy, args: &PolicyExplain) -> Result<Call> {
     let names = MachineNames::new();
     let uid = user(&names, &args.user)?;
     let gids: Vec<u32> = if args.groups.is_empty() {
@@ -100,7 +124,8 @@ fn call(args: &PolicyExplain) -> Result<Call> {
     let operations = Operation::ALL.iter().map(|one| one.name());
     let operation = Operation::parse(&args.operation)
         .ok_or_else(|| unknown("operation", &args.operation, operations))?;
-    Ok(Call { operation, path: plain_path(&args.path)?, subject, facts })
+    let memory = memory(policy, args)?;
+    Ok(Call { operation, path: plain_path(&args.path)?, subject, facts, memory })
 }
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
@@ -109,6 +134,11 @@ fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Cl
         None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
     };
     usage(format!("{what} `{word}`: there is none; {way_out}"))
+}
+
+/// The id of a user, by name or number.
+pub(crate) fn user_id(text: &str) -> Result<u32> {
+    user(&MachineNames::new(), text)
 }
 
 fn user(names: &MachineNames, text: &str) -> Result<u32> {
@@ -141,19 +171,27 @@ fn plain_path(path: &Path) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
+fn explain(policy: &Policy, source: &Source, call: &Call) -> Explanation {
     let judgement = judge(policy, call);
-    let line = |rule: usize| policy.rules[rule].span.line(text);
+    let line = |rule: usize| source.line(policy.rules[rule].span);
     let options = judgement.options.iter().map(|(key, (value, rule))| Setting {
         key: key.clone(),
         value: value.clone(),
         line: line(*rule),
     });
+    // A call that is denied marks nobody.
+    let marks = judgement.marks.iter().filter(|_| judgement.denied.is_none());
+    let marks = marks.map(|(mark, (is_set, rule))| Marking {
+        name: policy.marks[*mark].clone(),
+        is_set: *is_set,
+        line: line(*rule),
+    });
     let rules = policy.rules.iter().enumerate().map(|(index, rule)| {
         let (decides, reason) = consider(policy, rule, index, call, &judgement);
-        let statement = text.get(rule.span.range()).unwrap_or_default();
+        let statement = source.statement(rule.span);
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-        Consideration { line: line(index), decides, reason, text: statement }
+        let label = Label::new(&rule.label);
+        Consideration { line: line(index), decides, reason, text: statement, label }
     });
     let target = judgement.target.map(|target| &policy.targets[target]);
     Explanation {
@@ -163,6 +201,7 @@ fn explain(policy: &Policy, text: &str, call: &Call) -> Explanation {
         target: target.map(|target| target.name.clone()),
         extension: target.map(|target| target.extension.clone()),
         options: options.collect(),
+        marks: marks.collect(),
         rules: rules.collect(),
     }
 }
@@ -184,6 +223,7 @@ fn consider(
     if !holds(&rule.predicate, call) {
         return (false, "its conditions do not hold");
     }
+    let marks = judgement.marks.values().any(|(_, by)| *by == index);
     let sets = judgement.options.values().any(|(_, by)| *by == index);
     if judgement.decider == Some(index) {
         (true, "it is the last that passes or denies")
@@ -191,6 +231,10 @@ fn consider(
         (true, "it is the last that audits")
     } else if sets {
         (true, "it is the last that sets this option")
+    } else if marks && judgement.denied.is_none() {
+        (true, "it is the last that says something of this mark")
+    } else if marks {
+        (false, "the call is denied")
     } else {
         (false, "a later rule wins")
     }
@@ -212,6 +256,10 @@ impl Explanation {
         }
         for Setting { key, value, line } in &self.options {
             let _ = writeln!(text, "with {key} = {value}, by line {line}");
+        }
+        for Marking { name, is_set, line } in &self.marks {
+            let verb = if *is_set { "gets" } else { "loses" };
+            let _ = writeln!(text, "the caller {verb} the mark {name}, by line {line}");
         }
         if let Some(line) = self.audited_by {
             let _ = writeln!(text, "reported, by line {line}");

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hsci_engine::Tables;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::policy::file::{self, Handed, Head};
 use hsci_host::supervisor;
 use hsci_kernel::Error;
 use hsci_kernel::guard::{self, Guard, Options};
+use hsci_kernel::memory::{self, Remembered};
+use hsci_language::Policy;
 
 use super::loaded::{Loaded, NOTE};
 use super::{Reviewed, partial, test};
@@ -42,12 +45,14 @@ pub(crate) fn put(
     Enforcement { permissive, allow_partial, allow_unmet }: Enforcement,
 ) -> Result<()> {
     let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
-    let text = reviewed.text.as_str();
+    let known = marks_in_force();
+    let (policy, tables) = &with_marks_of(&known, policy, tables);
+    let source = &reviewed.source;
     if let (Some(unmet), false) = (test::first_unmet(policy, tables), allow_unmet) {
-        let line = unmet.span.line(text);
+        let place = source.place(unmet.span);
         let file = file.display();
         let text = format!(
-            "{file}: line {line}: the expectation does not hold; `hsci policy test` shows what \
+            "{file}: {place}: the expectation does not hold; `hsci policy test` shows what \
              comes of it, --allow-unmet loads the policy all the same"
         );
         return Err(Failure::new(Exit::No, text));
@@ -60,13 +65,17 @@ pub(crate) fn put(
         Err(error) => return Err(failure(&error)),
     };
     let mut missing = match &refused {
-        None => partial::beside_the_guard(text, policy),
-        Some(_) => partial::without_guard(text, policy, tables)?,
+        None => partial::beside_the_guard(source, policy),
+        Some(_) => partial::without_guard(source, policy, tables)?,
     };
     if let (Some(first), false) = (missing.first(), allow_partial) {
         let why = refused.map(|why| format!(" ({why})")).unwrap_or_default();
         let text = format!("{}: {first}{why}; use --allow-partial", file.display());
         return Err(Failure::new(Exit::Impossible, text));
+    }
+    if tables.remembers() {
+        let memory = Remembered::open().map_err(|error| failure(&error))?;
+        memory.renew(&tables.marks(), &known);
     }
     let mut place = "in mounts only".to_owned();
     if refused.is_none() {
@@ -79,7 +88,7 @@ pub(crate) fn put(
     let number = now.as_nanos() as u64;
     let guarded = refused.is_none();
     let head = Head { file: file.to_owned(), number, guarded, permissive };
-    Loaded::new(file, text, policy).write()?;
+    Loaded::new(source, policy, file).write()?;
     Handed { head, tables: tables.clone() }.write().map_err(|error| of_file(&error))?;
     missing.extend(renew(Some(number), guarded && !permissive)?);
     for line in missing {
@@ -88,6 +97,22 @@ pub(crate) fn put(
     let mode = if permissive { "reports only" } else { "in force" };
     let rules = policy.rules.len();
     ui::print(&format!("{}: {mode}: {rules} rules, {place}\n", file.display()))
+}
+
+/// Names of the marks of the policy in force, by their numbers.
+fn marks_in_force() -> Vec<String> {
+    let handed = file::open().ok().flatten().and_then(|file| Handed::read(&file).ok());
+    handed.map(|handed| handed.tables.marks()).unwrap_or_default()
+}
+
+/// Marks of the same name keep their numbers, so that processes keep them.
+fn with_marks_of(known: &[String], policy: &Policy, tables: &Tables) -> (Policy, Tables) {
+    let mut policy = policy.clone();
+    policy.keep_marks(known);
+    match hsci_engine::compile(&policy) {
+        Ok(compiled) if !known.is_empty() => (policy, compiled.tables),
+        _ => (policy, tables.clone()),
+    }
 }
 
 /// Has all mounts take the policy with a number, or none; returns a line for each that does not, or whose
@@ -112,6 +137,7 @@ pub(crate) fn unload() -> Result<()> {
     if let Some(guard) = guard {
         guard.unload().map_err(|error| failure(&error))?;
     }
+    memory::forget().map_err(|error| failure(&error))?;
     // Without the note, nothing is lost but its text.
     let _ = std::fs::remove_file(NOTE);
     for line in renew(None, false)? {

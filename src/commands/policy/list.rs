@@ -12,7 +12,7 @@ use hsci_protocol::policy::PolicyStatus;
 use serde::Serialize;
 
 use super::failure;
-use super::loaded::Loaded;
+use super::loaded::{Label, Loaded};
 use crate::cli::PolicyList;
 use crate::{Result, control, ui};
 
@@ -43,6 +43,7 @@ struct Calls<'a> {
 struct Hits<'a> {
     line: usize,
     text: &'a str,
+    label: &'a Label,
     hits: u64,
 }
 
@@ -96,7 +97,12 @@ impl<'a> Report<'a> {
             programs: programs.map_err(|error| failure(&error))?,
             targets: targets.collect(),
             rules: rules
-                .map(|(rule, hits)| Hits { line: rule.line, text: &rule.text, hits })
+                .map(|(rule, hits)| Hits {
+                    line: rule.line,
+                    text: &rule.text,
+                    label: &rule.label,
+                    hits,
+                })
                 .collect(),
         })
     }

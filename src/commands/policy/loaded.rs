@@ -7,6 +7,7 @@ use hsci_host::failure::{Exit, Failure};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::source::Source;
 use crate::{Result, control, ui};
 
 /// What was loaded: only for people, the kernel has the tables.
@@ -26,15 +27,43 @@ pub(crate) struct Loaded {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Rule {
+    /// The file that has it.
+    #[serde(default, serialize_with = "ui::lossy")]
+    pub(super) file: PathBuf,
     pub(super) line: usize,
     pub(super) text: String,
+    #[serde(default)]
+    pub(super) label: Label,
+}
+
+/// What a rule says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Label {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) severity: Option<String>,
+}
+
+impl Label {
+    pub(super) fn new(label: &hsci_language::policy::Label) -> Self {
+        Self {
+            name: label.name.clone(),
+            reason: label.reason.clone(),
+            severity: label.severity.map(str::to_owned),
+        }
+    }
 }
 
 impl Loaded {
-    pub(super) fn new(file: &Path, text: &str, policy: &hsci_language::Policy) -> Self {
+    pub(super) fn new(source: &Source, policy: &hsci_language::Policy, file: &Path) -> Self {
         let rule = |rule: &hsci_language::policy::Rule| Rule {
-            line: rule.span.line(text),
-            text: text.get(rule.span.range()).unwrap_or_default().to_owned(),
+            file: source.place(rule.span).file.to_owned(),
+            line: source.line(rule.span),
+            label: Label::new(&rule.label),
+            text: source.statement(rule.span).to_owned(),
         };
         Self {
             file: fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()),
@@ -54,6 +83,16 @@ impl Loaded {
         read.map(Some).map_err(|error| Failure::new(Exit::Internal, format!("{NOTE}: {error}")))
     }
 
+    /// True if a rule has this name.
+    pub(crate) fn has_rule(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| rule.label.name.as_deref() == Some(name))
+    }
+
+    /// What a rule says of itself.
+    pub(crate) fn label(&self, index: u32) -> Label {
+        self.rules.get(index as usize).map(|rule| rule.label.clone()).unwrap_or_default()
+    }
+
     pub(super) fn write(&self) -> Result<()> {
         let text = serde_json::to_string(self).expect("our own types are valid JSON");
         let dir = Path::new(NOTE).parent().expect("the note lies in a directory");
@@ -67,7 +106,7 @@ impl Loaded {
     pub(crate) fn rule(&self, index: u32) -> String {
         let Some(rule) = self.rules.get(index as usize) else { return format!("rule {index}") };
         let text = rule.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{}:{}: {text}", self.file.display(), rule.line)
+        format!("{}:{}: {text}", rule.file.display(), rule.line)
     }
 }
 

@@ -5,34 +5,47 @@ use hsci_host::control::{self as channel, mounts};
 use hsci_host::policy::{OPENING, UNSEEN, spoken};
 use hsci_kernel::guard;
 use hsci_language::policy::{Rule, Verdict};
-use hsci_language::{Operations, Policy};
+use hsci_language::{Operation, Operations, Policy};
 
+use super::source::Source;
 use crate::Result;
 
 /// Rules about operations that no hook sees. Groups are not meant by this, as they hold what implies
 /// them.
-pub(super) fn beside_the_guard(text: &str, policy: &Policy) -> Vec<String> {
+pub(super) fn beside_the_guard(source: &Source, policy: &Policy) -> Vec<String> {
     let unseen = guard::UNSEEN.iter().filter_map(|name| Operations::parse(name));
     let unseen = unseen.fold(Operations::default(), Operations::union);
     let lines = judging(policy).filter(|rule| unseen.covers(rule.operations)).map(|rule| {
-        let line = rule.span.line(text);
-        format!(
-            "line {line}: the kernel does not show this operation by itself; judge `write-data`"
-        )
+        let place = source.place(rule.span);
+        format!("{place}: the kernel does not show this operation by itself; judge `write-data`")
     });
-    lines.collect()
+    let mut lines: Vec<String> = lines.collect();
+    let grow = Operations::of(&[Operation::Grow]);
+    let beside =
+        judging(policy).filter(|rule| grow.covers(rule.operations) && rule.target.is_none());
+    lines.extend(beside.map(|rule| {
+        let place = source.place(rule.span);
+        format!("{place}: how long a file becomes is known in targets only")
+    }));
+    lines
 }
 
 /// What hosts do not see.
-pub(super) fn without_guard(text: &str, policy: &Policy, tables: &Tables) -> Result<Vec<String>> {
+pub(super) fn without_guard(
+    source: &Source,
+    policy: &Policy,
+    tables: &Tables,
+) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let unseen = Operations::of(UNSEEN);
     for rule in judging(policy) {
-        let line = rule.span.line(text);
+        let place = source.place(rule.span);
         if rule.target.is_none() {
-            lines.push(format!("line {line}: without a guard, only calls in targets are judged"));
+            lines.push(format!("{place}: without a guard, only calls in targets are judged"));
+        } else if is_unmark_by_exec(rule) {
+            lines.push(format!("{place}: without a guard, executing a program takes no mark"));
         } else if unseen.covers(rule.operations) {
-            lines.push(format!("line {line}: without a guard, this operation is not judged"));
+            lines.push(format!("{place}: without a guard, this operation is not judged"));
         }
     }
     let opening = Operations::of(OPENING);
@@ -49,7 +62,15 @@ pub(super) fn without_guard(text: &str, policy: &Policy, tables: &Tables) -> Res
     Ok(lines)
 }
 
-/// Rules that deny or report.
+fn is_unmark_by_exec(rule: &Rule) -> bool {
+    let exec = Operations::of(&[Operation::Exec]);
+    matches!(rule.verdict, Verdict::Mark { sets: false, .. }) && rule.operations.meets(exec)
+}
+
+/// Rules that deny, report or remember.
 fn judging(policy: &Policy) -> impl Iterator<Item = &Rule> {
-    policy.rules.iter().filter(|rule| matches!(rule.verdict, Verdict::Deny(_) | Verdict::Audit))
+    let is_judging = |verdict: &Verdict| {
+        matches!(verdict, Verdict::Deny(_) | Verdict::Audit | Verdict::Mark { .. })
+    };
+    policy.rules.iter().filter(move |rule| is_judging(&rule.verdict))
 }

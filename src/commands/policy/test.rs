@@ -1,13 +1,12 @@
 //! `hsci policy test`: the expectations of policies, judged by the tables that would be loaded.
 
-use std::path::Path;
-
 use hsci_engine::Tables;
 use hsci_host::failure::{Exit, Failure};
 use hsci_language::policy::{Expectation, Policy};
 use hsci_language::{Judgement, Span};
 
 use super::Reviewed;
+use super::source::{Place, Source};
 use crate::cli::PolicyTest;
 use crate::{Result, ui};
 
@@ -15,14 +14,14 @@ use crate::{Result, ui};
 pub(super) fn run(args: &PolicyTest) -> Result<()> {
     let (mut broken, mut total) = (0, 0);
     for file in &args.files {
-        let reviewed = Reviewed::new(file)?;
+        let reviewed = Reviewed::written_for(file, args.machine)?;
         let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
         let mut broken_here = 0;
         for expectation in &policy.expectations {
             let judgement = tables.judge(&expectation.call);
             if !holds(expectation, &judgement) {
                 broken_here += 1;
-                ui::print(&finding(file, &reviewed.text, policy, expectation, &judgement))?;
+                ui::print(&finding(&reviewed.source, policy, expectation, &judgement))?;
             }
         }
         let count = policy.expectations.len();
@@ -51,14 +50,13 @@ fn holds(expectation: &Expectation, judgement: &Judgement) -> bool {
 }
 
 fn finding(
-    file: &Path,
-    text: &str,
+    source: &Source,
     policy: &Policy,
     expectation: &Expectation,
     judgement: &Judgement,
 ) -> String {
-    let line = |span: Span| span.line(text);
-    let statement = text.get(expectation.span.range()).unwrap_or_default();
+    let line = |span: Span| source.line(span);
+    let statement = source.statement(expectation.span);
     let mut found = match judgement.denied {
         Some(errno) => format!("deny({errno})"),
         None => "pass".to_owned(),
@@ -74,6 +72,11 @@ fn finding(
     for (key, (value, rule)) in &judgement.options {
         found += &format!(", set {key} = {value}{}", by(*rule));
     }
-    let (file, line) = (file.display(), line(expectation.span));
+    for (mark, (sets, rule)) in &judgement.marks {
+        let verb = if *sets { "mark" } else { "unmark" };
+        found += &format!(", {verb} {}{}", policy.marks[*mark], by(*rule));
+    }
+    let Place { file, line, .. } = source.place(expectation.span);
+    let file = file.display();
     format!("{file}:{line}: {statement}\n  found: {found}\n")
 }

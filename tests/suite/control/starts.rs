@@ -88,6 +88,6 @@ pub(super) fn names_server(dir: &Path) {
     std::fs::create_dir(&other).expect("directory");
     let supervisor = pid(&first, "supervisor_pid").as_raw_nonzero().to_string();
     let run = Run::new(machine::hsci()).args(["mount", "-x", "nullfs"]).arg(first.lower());
-    run.arg(other).done().fails(5, &["served already", &supervisor, "s ago"]);
+    run.arg(other).done().fails(5, &["served already", &supervisor, "which began", "s ago"]);
     mount::hsci(["status"], first.dir()).ok();
 }

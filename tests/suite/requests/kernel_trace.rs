@@ -1,4 +1,4 @@
-//! The kernel's tracepoint `fuse_request_send`, filtered by connection.
+//! One of the kernel's tracepoints, filtered.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,12 +9,13 @@ use hsci_tests::{Run, machine, skip, sys};
 /// A trace buffer of this test alone.
 pub(super) struct KernelTrace {
     instance: PathBuf,
+    event: &'static str,
 }
 
 impl KernelTrace {
     /// Mounts the tracing file system where nobody else sees it, and makes a buffer; skips the test
     /// where the kernel has no such tracepoint.
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path, event: &'static str) -> Self {
         machine::need_root();
         sys::own_mounts();
         let tracing = dir.join("tracing");
@@ -27,20 +28,20 @@ impl KernelTrace {
         if let Err(error) = fs::create_dir(&instance) {
             skip(&format!("no trace buffer of one's own: {error}"));
         }
-        let trace = Self { instance };
+        let trace = Self { instance, event };
         if !trace.event("enable").exists() {
-            skip("this kernel has no tracepoint fuse:fuse_request_send");
+            skip(&format!("this kernel has no tracepoint {event}"));
         }
         trace
     }
 
     fn event(&self, file: &str) -> PathBuf {
-        self.instance.join("events/fuse/fuse_request_send").join(file)
+        self.instance.join("events").join(self.event).join(file)
     }
 
-    /// Starts to trace one connection, named by the minor device number of its mount.
-    pub(super) fn watch(&self, connection: u64) {
-        fs::write(self.event("filter"), format!("connection == {connection}")).expect("filter");
+    /// Starts to trace what a condition on the event's fields holds for.
+    pub(super) fn watch(&self, filter: &str) {
+        fs::write(self.event("filter"), filter).expect("filter");
         fs::write(self.event("enable"), "1").expect("enable");
     }
 
@@ -48,13 +49,12 @@ impl KernelTrace {
         fs::write(self.instance.join("trace"), "").expect("clear");
     }
 
-    /// Requests since the last clear, by name.
-    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+    /// Events since the last clear, under the names that lines are given.
+    pub(super) fn counts(&self, name: impl Fn(&str) -> Option<String>) -> BTreeMap<String, u64> {
         let text = fs::read_to_string(self.instance.join("trace")).expect("trace");
         let mut counts = BTreeMap::new();
-        let names = text.lines().filter_map(|line| line.split_once("(FUSE_")?.1.split(')').next());
-        for name in names {
-            *counts.entry(name.to_owned()).or_insert(0) += 1;
+        for name in text.lines().filter_map(name) {
+            *counts.entry(name).or_insert(0) += 1;
         }
         counts
     }

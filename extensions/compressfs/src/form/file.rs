@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hsci_extension::{Call, Credentials, Error, LowerFile, Result, Times};
+use hsci_extension::{Attr, Call, Credentials, Error, LowerFile, Result, Times};
 
 use super::image::Image;
 use super::log::Log;
@@ -53,9 +53,8 @@ pub(crate) struct Pending {
 }
 
 impl File {
-    pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form) -> Self {
-        // A new file has no attributes that would have to be looked at.
-        let is_new = lower.is_empty().unwrap_or(false);
+    /// A new file, which is empty, has no attributes that would have to be looked at.
+    pub(crate) fn new(lower: Arc<dyn LowerFile>, form: Form, is_new: bool) -> Self {
         let kept_rule = is_new.then_some(None);
         Self {
             lower,
@@ -78,10 +77,19 @@ impl File {
         }
     }
 
+    /// The same, where the attributes of the lower file are at hand.
+    pub(crate) fn len_by(&self, lower: &Attr) -> u64 {
+        match &self.form {
+            Form::Raw | Form::Unreadable(_) => lower.size,
+            Form::Stored(stored) => stored.len(),
+        }
+    }
+
     /// Every change of content begins here.
     pub(crate) fn before_change(&mut self, call: &Call) -> Result<()> {
         self.summary.end(&*self.lower)?;
         self.resolve_pending()?;
+        self.lower.drop_privileges()?;
         self.changes += 1;
         if let Some(times) = &mut self.kept_times {
             times.modified = SystemTime::now();
@@ -106,7 +114,10 @@ impl File {
             return Ok(false);
         };
         match pending.batch.withdraw(pending.place) {
-            Ok(true) => return Ok(false),
+            Ok(true) => {
+                self.lower.restore_privileges();
+                return Ok(false);
+            }
             Ok(false) => {}
             Err(error) => {
                 self.pending = Some(pending);
@@ -139,8 +150,9 @@ impl File {
         Ok(times)
     }
 
-    /// An image has been installed: the times are put back, and are real again.
-    pub(crate) fn release_times(&mut self) {
+    /// An image has been installed: times and capabilities are put back, and are real again.
+    pub(crate) fn release(&mut self) {
+        self.lower.restore_privileges();
         if let Some(times) = self.kept_times.take() {
             restore_times(&*self.lower, &times);
         }

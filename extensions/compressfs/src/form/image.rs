@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::algorithm::Algorithm;
 use crate::cache::Cache;
 use crate::codec::Kind;
-use crate::format::{self, ChunkRecord, Extent, Header, PAGE_CHUNKS, Page};
+use crate::format::{self, ChunkRecord, Extent, HEAD_LEN, Header, PAGE_CHUNKS, Page};
 
 thread_local! {
     /// Room for a frame; as long as the longest that the thread has read.
@@ -29,6 +29,27 @@ impl Source {
     pub(crate) fn new(file: Arc<dyn LowerFile>, base: u64) -> Self {
         Self { file, base }
     }
+
+    /// The bytes with which an image would begin.
+    pub(crate) fn head(&self) -> Result<Head> {
+        let mut bytes = [0; HEAD_LEN];
+        let len = self.file.read_at(self.base, &mut bytes)?;
+        Ok(Head { bytes, len })
+    }
+}
+
+/// The first bytes at a place, as far as there are any.
+pub(crate) struct Head {
+    bytes: [u8; HEAD_LEN],
+    len: usize,
+}
+
+impl std::ops::Deref for Head {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// An image in use.
@@ -44,21 +65,25 @@ pub(crate) struct Image {
 impl Image {
     /// The image at a place; `None` if there is none.
     pub(crate) fn open(source: Source) -> Result<Option<Self>> {
+        let head = source.head()?;
+        Self::of_head(source, &head)
+    }
+
+    /// The image at a place that begins with these bytes, as many as a head has or all that there are;
+    /// `None` if they are not those of an image.
+    pub(crate) fn of_head(source: Source, head: &[u8]) -> Result<Option<Self>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let Source { file, base } = source;
-        let layout = format::Image::open(&*file, base)?;
+        let layout = format::Image::of_head(head, base)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Ok(layout.map(|layout| Self { id, file, layout, page: Mutex::new(None) }))
     }
 
-    /// The same image lies somewhere else now.
-    pub(crate) fn move_to(&mut self, source: Source) -> Result<()> {
+    /// The same image lies somewhere else now: whoever has copied it says so.
+    pub(crate) fn move_to(&mut self, source: Source) {
         let Source { file, base } = source;
-        let moved = format::Image::open(&*file, base)?;
-        let moved = moved.filter(|moved| moved.header() == self.layout.header());
-        self.layout = moved.ok_or_else(|| Error::Damaged("the head of an image".to_owned()))?;
+        self.layout = self.layout.moved(base);
         self.file = file;
-        Ok(())
     }
 
     /// Logical length in bytes.

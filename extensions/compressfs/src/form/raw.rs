@@ -10,6 +10,9 @@ pub(crate) fn would_look_sealed(lower: &dyn LowerFile, offset: u64, data: &[u8])
     if offset >= HEAD_LEN as u64 {
         return Ok(false);
     }
+    if offset == 0 && data.len() >= HEAD_LEN {
+        return Ok(looks_sealed(&data[..HEAD_LEN]));
+    }
     let mut head = [0; HEAD_LEN];
     let known = lower.read_at(0, &mut head)?;
     let start = offset as usize;

@@ -32,7 +32,17 @@ struct Piece {
 impl Stored {
     /// What a lower file with an image holds; `None` if there is no image.
     pub(crate) fn open(lower: &dyn LowerFile, source: Source) -> Result<Option<Self>> {
-        let Some(image) = Image::open(source)? else {
+        let head = source.head()?;
+        Self::of_head(lower, source, &head)
+    }
+
+    /// The same, of which the first bytes are known.
+    pub(crate) fn of_head(
+        lower: &dyn LowerFile,
+        source: Source,
+        head: &[u8],
+    ) -> Result<Option<Self>> {
+        let Some(image) = Image::of_head(source, head)? else {
             return Ok(None);
         };
         let log = Log::recover(lower, &image)?;
@@ -110,7 +120,7 @@ impl Stored {
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
-        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= i64::MAX as u64);
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= lower.max_len());
         let end = end.ok_or_else(|| Error::TooLarge(format!("a write at {offset}")))?;
         let chunk_len = self.chunk_len();
         let covered = || pieces(offset, data.len() as u64, chunk_len);
@@ -189,7 +199,7 @@ impl Stored {
 
     /// Truncates or extends; nothing is written.
     pub(crate) fn set_len(&mut self, lower: Acting<'_>, len: u64) -> Result<()> {
-        if len > i64::MAX as u64 {
+        if len > lower.max_len() {
             return Err(Error::TooLarge(format!("a length of {len}")));
         }
         self.log.set_len(lower, len, self.chunk_len())

@@ -22,7 +22,12 @@ impl Image {
     pub(crate) fn open(file: &dyn LowerFile, base: u64) -> Result<Option<Self>> {
         let mut head = [0; HEAD_LEN];
         let read = file.read_at(base, &mut head)?;
-        let Some((header, damage)) = Header::read(&head[..read])? else {
+        Self::of_head(&head[..read], base)
+    }
+
+    /// The image that starts at `base` with these bytes: [`HEAD_LEN`], or all that there are.
+    pub(crate) fn of_head(head: &[u8], base: u64) -> Result<Option<Self>> {
+        let Some((header, damage)) = Header::read(head)? else {
             return Ok(None);
         };
         // Against this, every later read is within the file.
@@ -30,6 +35,11 @@ impl Image {
             return Err(Error::Damaged("header: the length of the image".to_owned()));
         }
         Ok(Some(Self { header, base, damage }))
+    }
+
+    /// The same image, where it starts at `base`.
+    pub(crate) fn moved(&self, base: u64) -> Self {
+        Self { base, ..self.clone() }
     }
 
     /// What the header says.

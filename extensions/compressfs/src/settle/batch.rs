@@ -39,11 +39,11 @@ enum Outcome {
 /// they were.
 pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Settled>> {
     let given_up: Vec<AtomicBool> = plans.iter().map(|_| AtomicBool::new(false)).collect();
+    let budget = compress.budget()?;
     let mut assembly = Assembly {
         plans,
         given_up: &given_up,
-        // Half of what is free is left to those who write meanwhile.
-        budget: compress.store.free_space()? / 2,
+        budget: budget.bytes,
         journal: Writer::create(&compress.store)?,
         current: None,
         answers: vec![Settled::Busy; plans.len()],

@@ -13,9 +13,16 @@ use crate::format::{Builder, ChunkRecord, HEAD_LEN};
 use crate::journal::{Batch, Entry, Writer};
 use crate::transfer::copy;
 
+/// Longer files are refused such bytes: it is a caller who waits for the image, and others may wait for that.
+const MAX_LEN: u64 = 16 << 20;
+
 /// Turns a raw file into a stored one with the same content, uncompressed. The caller waits for
 /// it, as hardly anybody ever does.
 pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
+    if file.len()? > MAX_LEN {
+        let text = "bytes like those of an image at the start of a file that is long already";
+        return Err(Error::TooLarge(text.to_owned()));
+    }
     let mut journal = Writer::create(&compress.store)?;
     let (image, entry) = prepare(compress, file, &mut journal)?;
     let batch = Batch::new(1);
@@ -35,8 +42,8 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
         return Err(Error::Broken("an escaped file is raw".to_owned()));
     };
     copy(&**journal.file(), 0, (&*file.lower, 0), stored.image.stored_len())?;
-    stored.image.move_to(Source::new(Arc::clone(&file.lower), 0))?;
-    file.release_times();
+    stored.image.move_to(Source::new(Arc::clone(&file.lower), 0));
+    file.release();
     compress.store.sync_all()?;
     // Until the journal is gone, recovery would put the image back: the file has to keep it.
     journal.remove()?;

@@ -6,7 +6,8 @@ use super::rows::Rows;
 use crate::diagram::{Diagram, Diagrams};
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    Edge, LEAF, NONE, Node, OptionEntry, OptionSet, PROBES, Row, Text, VARIABLE_GROUP, hash,
+    Edge, Effect, LEAF, MarkRule, NONE, Node, OptionEntry, OptionSet, PROBES, Row, Text,
+    VARIABLE_GROUP, hash,
 };
 
 const FREE: Edge = Edge { value: NONE, next: 0 };
@@ -42,20 +43,25 @@ pub(super) fn rows(rows: Rows<'_>, tables: &mut Tables) -> BTreeSet<u32> {
         diagrams: &rows.diagrams,
         done: HashMap::new(),
         sets: HashMap::from([(0, 0)]),
+        effects: HashMap::from([(0, 0)]),
         used: BTreeSet::new(),
         tables,
     };
     writer.tables.option_sets.push(OptionSet { first: 0, count: 0 });
+    writer.tables.effects.push(Effect::default());
     writer.tables.decisions.clone_from(&rows.decisions);
     for row in &rows.rows {
         let decision = writer.diagram(row.decision, Leaves::Decisions);
         let audit = writer.diagram(row.audit, Leaves::Audits);
         let options = writer.diagram(row.options, Leaves::Options);
-        writer.tables.rows.push(Row { decision, audit, options });
+        let effects = writer.diagram(row.effects, Leaves::Effects);
+        let counted = writer.diagram(row.counted, Leaves::Bits);
+        writer.tables.rows.push(Row { decision, audit, options, effects, counted });
     }
     let used = writer.used;
     tables.path_classes = rows.classes;
     tables.row_indices = rows.indices;
+    tables.marks = rows.marks;
     for text in &rows.texts {
         let (first, len) = (tables.bytes.len() as u32, text.len() as u32);
         tables.texts.push(Text { first, len });
@@ -70,6 +76,8 @@ enum Leaves {
     Decisions,
     Audits,
     Options,
+    Effects,
+    Bits,
 }
 
 struct Writer<'a> {
@@ -77,6 +85,8 @@ struct Writer<'a> {
     done: HashMap<(Leaves, Diagram), u32>,
     /// Option sets that are written, by their leaf.
     sets: HashMap<u32, u32>,
+    /// Effects that are written, in the same way.
+    effects: HashMap<u32, u32>,
     used: BTreeSet<u32>,
     tables: &'a mut Tables,
 }
@@ -118,6 +128,8 @@ impl Writer<'_> {
                 value
             }
             Leaves::Options => self.option_set(value),
+            Leaves::Effects => self.effect(value),
+            Leaves::Bits => value,
         }
     }
 
@@ -134,6 +146,30 @@ impl Writer<'_> {
         self.tables.option_sets.push(OptionSet { first, count: set.len() as u32 });
         let written = self.tables.option_sets.len() as u32 - 1;
         self.sets.insert(value, written);
+        written
+    }
+
+    fn effect(&mut self, value: u32) -> u32 {
+        if let Some(written) = self.effects.get(&value) {
+            return *written;
+        }
+        let set = &self.diagrams.option_sets[value as usize];
+        let (first, count) = (self.tables.mark_rules.len() as u32, set.len() as u32);
+        let mut effect = Effect { first, count, ..Effect::default() };
+        for &(mark, sets, rule) in set {
+            self.used.insert(rule);
+            self.tables.mark_rules.push(MarkRule { mark, rule });
+            let word = match (sets, mark < 32) {
+                (1, true) => &mut effect.set_low,
+                (1, false) => &mut effect.set_high,
+                (_, true) => &mut effect.clear_low,
+                (_, false) => &mut effect.clear_high,
+            };
+            *word |= 1 << (mark & 31);
+        }
+        self.tables.effects.push(effect);
+        let written = self.tables.effects.len() as u32 - 1;
+        self.effects.insert(value, written);
         written
     }
 }

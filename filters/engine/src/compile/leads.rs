@@ -94,8 +94,9 @@ fn kinds(tables: &Tables) -> Vec<Kind> {
         let first = path.rows as usize;
         let rows = &tables.row_indices[first..first + width];
         let rows = rows.iter().map(|row| &tables.rows[*row as usize]);
-        let said: Vec<(u32, u32)> = rows.map(|row| (row.decision, row.audit)).collect();
-        let is_plain = said.iter().all(|said| *said == (LEAF, LEAF));
+        let said = rows.map(|row| [row.decision, row.audit, row.effects, row.counted]);
+        let said: Vec<[u32; 4]> = said.collect();
+        let is_plain = said.iter().all(|said| *said == [LEAF; 4]);
         let class = *known.entry((path.target, said)).or_insert(class as u32);
         Kind { class, target: path.target, is_plain }
     };

@@ -12,9 +12,11 @@ use crate::diagram::{Diagram, Diagrams, Join, leaf};
 use crate::tables::Tables;
 use hsci_abi::tables::{Decision, NONE, PathClass, Row};
 
-/// The questions that rules answer: fails it, is it reported, with which options.
-const ASPECTS: usize = 3;
-const JOINS: [Join; ASPECTS] = [Join::Over, Join::Over, Join::Options];
+/// The questions that rules answer: fails it, is it reported, with which options, which marks are set and
+/// cleared, and which rates count it.
+const ASPECTS: usize = 5;
+const COUNTED: usize = 4;
+const JOINS: [Join; ASPECTS] = [Join::Over, Join::Over, Join::Options, Join::Options, Join::Bits];
 
 /// The diagrams of all rows, as they grow class by class.
 pub(super) struct Rows<'a> {
@@ -22,6 +24,8 @@ pub(super) struct Rows<'a> {
     pub(super) diagrams: Diagrams,
     /// The diagram of each rule.
     rules: Vec<Diagram>,
+    /// For each rule with a rate, which calls the rate counts.
+    counting: HashMap<u32, Diagram>,
     /// One operation of each class, and the class of each operation.
     representatives: Vec<Operation>,
     operations: Vec<u32>,
@@ -37,6 +41,8 @@ pub(super) struct Rows<'a> {
     pub(super) classes: Vec<PathClass>,
     pub(super) decisions: Vec<Decision>,
     pub(super) texts: Vec<String>,
+    /// Names of marks, as indices of texts.
+    pub(super) marks: Vec<u32>,
 }
 
 impl<'a> Rows<'a> {
@@ -49,8 +55,13 @@ impl<'a> Rows<'a> {
         let of_class = |operation: &Operation| {
             std::array::from_fn(|question| {
                 let answers = |rule: &u32| {
+                    let counts = policy.rates.iter().any(|rate| rate.rule == *rule as usize);
                     let rule = &policy.rules[*rule as usize];
-                    aspect(&rule.verdict) == question && rule.operations.contains(*operation)
+                    let answers = match question {
+                        COUNTED => counts,
+                        _ => aspect(&rule.verdict) == question,
+                    };
+                    answers && rule.operations.contains(*operation)
                 };
                 let of_scope =
                     |rules: &Vec<u32>| rules.iter().copied().filter(answers).collect::<Vec<_>>();
@@ -61,6 +72,7 @@ impl<'a> Rows<'a> {
             scopes,
             diagrams: Diagrams::new(),
             rules: Vec::new(),
+            counting: HashMap::new(),
             lists: representatives.iter().map(of_class).collect(),
             representatives,
             operations,
@@ -72,6 +84,7 @@ impl<'a> Rows<'a> {
             classes: Vec::new(),
             decisions: vec![Decision { errno: 0, rule: NONE }],
             texts: Vec::new(),
+            marks: Vec::new(),
         };
         rows.read_rules(policy, subjects)?;
         Ok(rows)
@@ -99,12 +112,34 @@ impl<'a> Rows<'a> {
                     set.sort_unstable();
                     self.diagrams.options(set)
                 }
+                Verdict::Mark { mark, sets } => {
+                    self.diagrams.options(vec![(*mark as u32, u32::from(*sets), index)])
+                }
             };
             let answer = answer & !hsci_abi::tables::LEAF;
             let name = |value| if value == 0 { 0 } else { answer };
             self.rules.push(self.diagrams.rename(condition, &name, &mut HashMap::new())?);
         }
+        for name in &policy.marks {
+            self.marks.push(if name.is_empty() { NONE } else { self.texts.len() as u32 });
+            self.texts.extend((!name.is_empty()).then(|| name.clone()));
+        }
+        self.read_rates(policy, subjects)
+    }
+
+    fn read_rates(&mut self, policy: &Policy, subjects: &Subjects) -> Result<(), Limit> {
+        for (number, rate) in policy.rates.iter().enumerate() {
+            let predicate = policy.rules[rate.rule].predicate.without_rates();
+            let condition = subjects.diagram(&predicate, &mut self.diagrams)?;
+            let name = |value| value << number;
+            let counting = self.diagrams.rename(condition, &name, &mut HashMap::new())?;
+            self.counting.insert(rate.rule as u32, counting);
+        }
         Ok(())
+    }
+
+    fn rule(&self, question: usize, rule: u32) -> Diagram {
+        if question == COUNTED { self.counting[&rule] } else { self.rules[rule as usize] }
     }
 
     fn decision(&mut self, errno: u32, rule: u32) -> Diagram {
@@ -122,8 +157,8 @@ impl<'a> Rows<'a> {
             for (question, diagram) in row.iter_mut().enumerate() {
                 *diagram = self.scopes_diagram(class, question, scopes)?;
             }
-            let [decision, audit, options] = row;
-            let row = Row { decision, audit, options };
+            let [decision, audit, options, effects, counted] = row;
+            let row = Row { decision, audit, options, effects, counted };
             let index = *self.known_rows.entry(row).or_insert_with(|| {
                 self.rows.push(row);
                 self.rows.len() as u32 - 1
@@ -171,7 +206,7 @@ impl<'a> Rows<'a> {
             if from < to {
                 diagrams.push(self.run(class, question, main, from, to)?);
             }
-            diagrams.extend(other.map(|rule| self.rules[rule as usize]));
+            diagrams.extend(other.map(|rule| self.rule(question, rule)));
         }
         // Later rules come first when they are joined.
         diagrams.reverse();
@@ -192,7 +227,7 @@ impl<'a> Rows<'a> {
     ) -> Result<Diagram, Limit> {
         if to - from == 1 {
             let rule = self.lists[class][question][scope as usize][from];
-            return Ok(self.rules[rule as usize]);
+            return Ok(self.rule(question, rule));
         }
         let key = (class, question, scope, from, to);
         if let Some(known) = self.runs.get(&key) {
@@ -225,6 +260,7 @@ fn aspect(verdict: &Verdict) -> usize {
         Verdict::Pass | Verdict::Deny(_) => 0,
         Verdict::Audit => 1,
         Verdict::Set(_) => 2,
+        Verdict::Mark { .. } => 3,
     }
 }
 

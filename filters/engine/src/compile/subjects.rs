@@ -14,7 +14,8 @@ use crate::tables::Tables;
 use hsci_abi::tables::{
     CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, Condition, MAX_CONDITIONS,
     MAX_GROUPS, State, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
-    VARIABLE_GROUP, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER,
+    VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE,
+    VARIABLE_TYPE, VARIABLE_USER,
 };
 
 /// Numbers, from 1, in the order in which they are named.
@@ -111,7 +112,7 @@ impl Subjects {
             Atom::Executable(glob) => self.globs[0].add(glob),
             Atom::Command(glob) => self.globs[1].add(glob),
             Atom::Cgroup(glob) => self.globs[2].add(glob),
-            Atom::Type(_) => {}
+            Atom::Type(_) | Atom::Marked(_) | Atom::Over(_) => {}
             Atom::Flag(_) | Atom::OwnerIsCaller | Atom::SizeAtLeast(_) => {
                 let condition = condition(atom);
                 if !self.conditions.contains(&condition) {
@@ -177,6 +178,8 @@ impl Subjects {
             Atom::Executable(glob) => of_glob(0, glob),
             Atom::Command(glob) => of_glob(1, glob),
             Atom::Cgroup(glob) => of_glob(2, glob),
+            Atom::Marked(mark) => (VARIABLE_MARK + *mark as u32, vec![1]),
+            Atom::Over(rate) => (VARIABLE_RATE + *rate as u32, vec![1]),
             Atom::Type(file_type) => (VARIABLE_TYPE, vec![u32::from(file_type.number())]),
             Atom::Flag(_) | Atom::OwnerIsCaller | Atom::SizeAtLeast(_) => {
                 let wanted = condition(atom);

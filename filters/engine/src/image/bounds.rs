@@ -4,8 +4,9 @@ use hsci_language::{DenyErrno, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, LEADS_ON, LEAF, NONE, Node,
-    PROBES, VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP,
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, LEADS_ON, LEAF, MAX_MARKS,
+    MAX_RATES, NONE, Node, PROBES, VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP, VARIABLE_MARK,
+    VARIABLE_RATE,
 };
 
 /// What leads nowhere.
@@ -97,9 +98,11 @@ impl Tables {
             holds(variable < VARIABLE_END && is_below(fallback), "nodes")?;
             if variable >= VARIABLE_GROUP {
                 holds(is_below(base), "nodes")?;
-                let condition = variable.checked_sub(VARIABLE_CONDITION);
-                let is_known =
-                    condition.is_none_or(|index| (index as usize) < self.conditions.len());
+                let is_known = match variable {
+                    ..VARIABLE_CONDITION | VARIABLE_MARK..VARIABLE_RATE => true,
+                    VARIABLE_RATE.. => ((variable - VARIABLE_RATE) as usize) < self.rates.len(),
+                    _ => ((variable - VARIABLE_CONDITION) as usize) < self.conditions.len(),
+                };
                 holds(is_known, "nodes")?;
             } else {
                 holds(self.is_area(base, mask), "nodes")?;
@@ -113,10 +116,18 @@ impl Tables {
 
     fn check_leaves(&self) -> Result<(), Fault> {
         let rules = self.roots.rules;
-        for (limit, root) in
-            [(self.decisions.len(), 0), (rules as usize + 1, 1), (self.option_sets.len(), 2)]
-        {
-            let root = |row: &hsci_abi::tables::Row| [row.decision, row.audit, row.options][root];
+        let bits = 1 << self.rates.len().min(MAX_RATES);
+        let limits = [
+            self.decisions.len(),
+            rules as usize + 1,
+            self.option_sets.len(),
+            self.effects.len(),
+            bits,
+        ];
+        for (root, limit) in limits.into_iter().enumerate() {
+            let root = |row: &hsci_abi::tables::Row| {
+                [row.decision, row.audit, row.options, row.effects, row.counted][root]
+            };
             self.check_leaves_below(self.rows.iter().map(root).collect(), limit)?;
         }
         let is_decision = |decision: &hsci_abi::tables::Decision| {
@@ -130,11 +141,22 @@ impl Tables {
         let sets = self.option_sets.iter();
         let mut sets = sets.map(|set| fits(set.first, set.count, self.options.len()));
         holds(sets.all(|fits| fits), "option sets")?;
+        let mut effects = self.effects.iter();
+        let fits_rules = |first, count| fits(first, count, self.mark_rules.len());
+        holds(effects.all(|effect| fits_rules(effect.first, effect.count)), "effects")?;
+        let is_known =
+            |one: &hsci_abi::tables::MarkRule| (one.mark as usize) < MAX_MARKS && one.rule < rules;
+        holds(self.mark_rules.iter().all(is_known), "rules of marks")?;
+        holds(self.rates.len() <= MAX_RATES, "rates")?;
         let is_text = |text: u32| (text as usize) < self.texts.len();
         let mut options = self.options.iter();
         holds(options.all(|o| is_text(o.key) && is_text(o.value) && o.rule < rules), "options")?;
         let mut texts = self.texts.iter();
         holds(texts.all(|text| fits(text.first, text.len, self.bytes.len())), "texts")?;
+        let mut marks = self.marks.iter();
+        let named =
+            self.marks.len() <= MAX_MARKS && marks.all(|name| *name == NONE || is_text(*name));
+        holds(named, "marks")?;
         let is_condition = |condition: &hsci_abi::tables::Condition| match condition.kind {
             CONDITION_FLAG => condition.argument < 32,
             kind => kind == CONDITION_OWNER_IS_CALLER || kind == CONDITION_SIZE_AT_LEAST,

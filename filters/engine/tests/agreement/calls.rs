@@ -2,7 +2,7 @@
 
 use hsci_language::glob::{Component, Pattern, Piece};
 use hsci_language::policy::Rule;
-use hsci_language::{Call, Facts, FileType, Operation, Policy, Subject};
+use hsci_language::{Call, Facts, FileType, Memory, Operation, Policy, Subject};
 
 use crate::Random;
 use crate::policies::{CGROUPS, COMMANDS, EXECUTABLES, GIDS, NAMES, NAMESPACES, SIZES, UIDS, glob};
@@ -33,7 +33,9 @@ pub(crate) fn call(random: &mut Random, policy: &Policy) -> Call {
         owner: if random.one_in(3) { subject.uid } else { *random.pick(UIDS) },
         size: if random.one_in(2) { size } else { size.saturating_sub(1) },
     };
-    Call { operation, path, subject, facts }
+    let bits = |random: &mut Random| random.below(1 << 16) as u32;
+    let memory = Memory { marks: bits(random).into(), over: bits(random) };
+    Call { operation, path, subject, facts, memory }
 }
 
 /// A path that a rule's pattern matches, or that is near one, or any.

@@ -6,11 +6,16 @@
 mod calls;
 mod generator;
 mod policies;
+mod sequences;
 
 use hsci_engine::{Compiled, Tables, compile};
 use hsci_language::{Call, Policy, check, judge};
 
+use hsci_abi::memory::{Memory, OwnMemory};
+use hsci_language::memory::{INIT, State};
+
 use generator::{Random, names, number, policy};
+use sequences::{Event, Tree};
 
 /// Calls that each policy is asked about.
 const CALLS: u64 = 200;
@@ -57,7 +62,59 @@ fn evaluator_and_interpreter_agree() {
     assert!(refused * 100 <= rounds);
     // Calls that no rule matches would show nothing.
     let enough = |count: u64, of: u64| count * of > cases;
-    assert!(enough(decided, 4) && enough(denied, 10) && enough(audited, 20) && enough(told, 20));
+    assert!(enough(decided, 5) && enough(denied, 10) && enough(audited, 20) && enough(told, 20));
+}
+
+/// What was done before, by whom and when, bears on a call as the definition says.
+#[test]
+fn evaluator_and_interpreter_remember_the_same() {
+    let cases = number("HSCI_SEQUENCE_CALLS", 200_000);
+    let seed = number("HSCI_AGREEMENT_SEED", 1);
+    let (mut calls, mut marked, mut exceeded) = (0_u64, 0_u64, 0_u64);
+    for round in 0.. {
+        if calls >= cases {
+            break;
+        }
+        let seed = seed.wrapping_add(round);
+        let mut random = Random::new(seed);
+        let (text, policy) = policy(&mut random);
+        let Ok(compiled) = compile(&policy) else { continue };
+        let tables = Tables::read(&compiled.tables.image()).expect("what was written");
+        if !tables.remembers() {
+            continue;
+        }
+        let own = OwnMemory::default();
+        let memory = Memory(&own);
+        let (mut tree, mut state) = (Tree::new(round), State::default());
+        for _ in 0..500 {
+            let event = tree.next(&mut random, &policy);
+            let expected = sequences::expected(&policy, &mut state, &event);
+            match &event {
+                Event::Fork { parent, user, child } => {
+                    memory.inherit((*parent).into(), *user, (*child).into(), *parent == INIT);
+                }
+                Event::Exit { process } => memory.remove((*process).into()),
+                Event::Call { process, now, call } => {
+                    let process = memory.caller((*process).into()).expect("room");
+                    let class = tables.class(tables.at(&call.path));
+                    let mut subject = tables.classify(&call.subject);
+                    let asked = (call.operation, class, &mut subject, &call.facts);
+                    let verdict = tables.judge_then(memory, process, *now, asked);
+                    let (operation, facts) = (call.operation, &call.facts);
+                    let counted = tables.counted(operation, class, &subject, facts);
+                    let found = (tables.judgement(&verdict, counted), memory.marks(process));
+                    let expected = expected.expect("a call");
+                    assert_eq!(found, expected, "seed {seed}\n{text}\n{event:?}");
+                    calls += 1;
+                    marked += u64::from(found.1 != 0);
+                    exceeded += u64::from(found.0.counted != 0 && found.0.denied.is_some());
+                }
+            }
+        }
+        tree.end().for_each(|process| memory.remove(process.into()));
+    }
+    println!("{calls} calls, {marked} of them by marked processes, {exceeded} counted and denied");
+    assert!(marked * 20 > calls && exceeded * 200 > calls);
 }
 
 #[test]

@@ -32,16 +32,18 @@ pub(crate) fn statements(random: &mut Random) -> Vec<String> {
         .collect();
     let most = *random.pick(&[4, 12, 24]);
     let rules = 1 + random.below(most);
+    // A third of the policies remembers, and much.
+    let remembers = random.one_in(3);
     for _ in 0..rules {
-        let line = rule(random, targets);
+        let line = rule(random, targets, remembers);
         lines.push(line);
     }
     lines
 }
 
-fn rule(random: &mut Random, targets: usize) -> String {
+fn rule(random: &mut Random, targets: usize, remembers: bool) -> String {
     let target = (targets > 0 && !random.one_in(3)).then(|| random.below(targets));
-    let verdict = verdict(random, target.is_some());
+    let verdict = verdict(random, target.is_some(), remembers);
     let globs: Vec<String> = (0..1 + random.below(2))
         .map(|_| {
             let glob = glob(random);
@@ -62,10 +64,27 @@ fn rule(random: &mut Random, targets: usize) -> String {
     if !random.one_in(3) {
         condition = format!(" when {}", predicate(random, 3));
     }
+    if remembers && random.one_in(4) {
+        condition += &format!(" when marked m{}", random.below(4));
+    }
     if random.one_in(4) {
         condition += &format!(" unless {}", predicate(random, 2));
     }
-    format!("{place}{verdict}{on}{condition}")
+    if remembers && random.one_in(4) {
+        condition += &format!(" when {}", rate(random));
+    }
+    // What sets and clears marks may be any rule, without a trigger of its own.
+    let after = match remembers && random.one_in(8) {
+        true => format!("after {} \"/{}\": ", random.pick(OPERATIONS), glob(random)),
+        false => String::new(),
+    };
+    format!("{after}{place}{verdict}{on}{condition}")
+}
+
+fn rate(random: &mut Random) -> String {
+    let (limit, period) = (1 + random.below(4), *random.pick(&["100ms", "1s", "7s"]));
+    let per_user = if random.one_in(3) { " per user" } else { "" };
+    format!("rate > {limit} per {period}{per_user}")
 }
 
 fn prefix(random: &mut Random) -> &'static str {
@@ -73,12 +92,16 @@ fn prefix(random: &mut Random) -> &'static str {
     PREFIXES[random.below(PREFIXES.len())]
 }
 
-fn verdict(random: &mut Random, in_target: bool) -> String {
+fn verdict(random: &mut Random, in_target: bool, remembers: bool) -> String {
     let mut operations = vec![*random.pick(OPERATIONS)];
     if random.one_in(3) {
         operations.push(*random.pick(OPERATIONS));
     }
     let operations = operations.join(", ");
+    if remembers && random.one_in(4) {
+        let verdict = if random.one_in(3) { "unmark" } else { "mark" };
+        return format!("{verdict} m{} {operations}", random.below(4));
+    }
     match random.below(if in_target { 7 } else { 5 }) {
         0 => format!("deny {operations}"),
         1 => format!("deny({}) {operations}", random.pick(&["ENOENT", "EROFS", "EPERM"])),

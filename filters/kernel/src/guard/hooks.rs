@@ -34,6 +34,7 @@ macro_rules! hooks {
 /// All programs. Names are those of functions in `bpf/guard.bpf.c`.
 pub(super) const ALL: &[Guarding] = hooks! {
     "file_open" Hook "file_open" "open, exec, read-data, readdir and write-data";
+    "bprm_committed_creds" Hook "bprm_committed_creds" "exec that takes marks";
     "file_receive" Hook "file_receive" "descriptors passed by others";
     "mmap_file" Hook "mmap_file" "mappings";
     "file_mprotect" Hook "file_mprotect" "exec, of mappings";

@@ -14,14 +14,14 @@ use crate::{Error, map_error};
 pub const PINS: &str = "/sys/fs/bpf/hsci/guard";
 const FILE_SYSTEM: &str = "/sys/fs/bpf";
 /// Links stand beside maps, under names that maps do not have.
-const LINK: &str = "link-";
+pub(crate) const LINK: &str = "link-";
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
     move |source| Error::File { path: path.display().to_string(), source }
 }
 
 /// Makes sure of bpffs, and of the directory above the pins.
-pub(super) fn prepare() -> Result<(), Error> {
+pub(crate) fn prepare() -> Result<(), Error> {
     let root = Path::new(FILE_SYSTEM);
     let kind = rustix::fs::statfs(root).map_err(|errno| failed(root)(errno.into()))?.f_type;
     // BPF_FS_MAGIC
@@ -54,7 +54,7 @@ pub(super) fn replace(next: &Path) -> Result<(), Error> {
 }
 
 /// Removes a directory of pins: links first, for maps without programs harm nobody.
-pub(super) fn remove(dir: &Path) -> Result<(), Error> {
+pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     for is_link in [true, false] {
         for entry in fs::read_dir(dir).map_err(failed(dir))?.flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(LINK.as_bytes()) == is_link {
@@ -77,7 +77,7 @@ pub(super) fn pin_map(dir: &Path, name: &str, map: &Map) -> Result<Option<u32>, 
 }
 
 /// Pins a link under its program's name.
-pub(super) fn pin_link(dir: &Path, name: &str, link: FdLink) -> Result<(), Error> {
+pub(crate) fn pin_link(dir: &Path, name: &str, link: FdLink) -> Result<(), Error> {
     let path = dir.join(format!("{LINK}{name}"));
     link.pin(&path).map_err(|error| failed(&path)(io::Error::other(error)))?;
     Ok(())

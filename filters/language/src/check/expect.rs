@@ -2,15 +2,17 @@
 
 use super::Checker;
 use crate::ast::{self, Fact, Word};
-use crate::call::{Call, Facts, Subject};
+use crate::call::{Call, Facts, Memory, Subject};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::{self, Glob, Lists};
 use crate::operation::{Operation, Operations};
 use crate::policy::{Expectation, Outcome};
 
-const OUTCOMES: &[&str] = &["pass", "deny", "audit", "redirect", "set"];
-const FACTS: &[&str] =
-    &["user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size"];
+const OUTCOMES: &[&str] = &["pass", "deny", "audit", "redirect", "set", "mark"];
+const FACTS: &[&str] = &[
+    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "marked",
+    "rate",
+];
 
 impl Checker<'_> {
     pub(super) fn expect(&mut self, expect: &ast::Expect) {
@@ -19,7 +21,7 @@ impl Checker<'_> {
         let path = self.expected_path(&expect.path);
         let facts = self.facts(&expect.facts);
         let outcomes: Option<Vec<_>> = outcomes.into_iter().collect();
-        let (Some(outcomes), Some(operation), Some(path), Some((subject, facts))) =
+        let (Some(outcomes), Some(operation), Some(path), Some((subject, facts, memory))) =
             (outcomes, operation, path, facts)
         else {
             return;
@@ -34,7 +36,7 @@ impl Checker<'_> {
             self.diagnostics.push(diagnostic.hint("write an expectation for each"));
             return;
         }
-        let call = Call { operation, path, subject, facts };
+        let call = Call { operation, path, subject, facts, memory };
         self.policy.expectations.push(Expectation { call, outcomes, span: expect.span });
     }
 
@@ -47,6 +49,7 @@ impl Checker<'_> {
             ("deny", Some(errno), _) => Outcome::Deny(Some(self.errno(errno)?)),
             ("redirect", None, _) => Outcome::Redirect(None),
             ("redirect", Some(target), _) => Outcome::Redirect(Some(self.named_target(target)?)),
+            ("mark", Some(mark), _) => Outcome::Mark(self.known_mark(mark)?),
             ("set", _, Some(setting)) => {
                 Outcome::Set(setting.key.value.clone(), setting.value.value.clone())
             }
@@ -98,7 +101,8 @@ impl Checker<'_> {
         path
     }
 
-    fn facts(&mut self, written: &[Fact]) -> Option<(Subject, Facts)> {
+    fn facts(&mut self, written: &[Fact]) -> Option<(Subject, Facts, Memory)> {
+        let mut memory = Memory::default();
         let mut subject = Subject::default();
         let (mut flags, mut file_type, mut owner, mut size) = (0, None, None, 0);
         let mut is_complete = true;
@@ -115,6 +119,8 @@ impl Checker<'_> {
                 "type" => self.file_type(value).map(|known| file_type = Some(known)),
                 "owner" => self.user(value).map(|uid| owner = Some(uid)),
                 "size" => self.bytes(value).map(|bytes| size = bytes),
+                "marked" => self.known_mark(value).map(|mark| memory.marks |= 1 << mark),
+                "rate" => self.exceeded(value).map(|()| memory.over = u32::MAX),
                 _ => self.unknown_fact(name),
             };
             is_complete &= known.is_some();
@@ -122,7 +128,7 @@ impl Checker<'_> {
         let mut facts = Facts::of_owner(owner.unwrap_or(subject.uid));
         (facts.flags, facts.size) = (flags, size);
         facts.file_type = file_type.unwrap_or(facts.file_type);
-        is_complete.then_some((subject, facts))
+        is_complete.then_some((subject, facts, memory))
     }
 
     fn unknown_fact(&mut self, name: &Word) -> Option<()> {

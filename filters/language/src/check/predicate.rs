@@ -11,8 +11,10 @@ use crate::span::Spanned;
 /// The longest command name that Linux keeps, in bytes.
 const MAX_COMMAND_LEN: usize = 15;
 
-pub(crate) const PREDICATES: &[&str] =
-    &["user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size"];
+pub(crate) const PREDICATES: &[&str] = &[
+    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "marked",
+    "rate",
+];
 
 impl Checker<'_> {
     pub(super) fn predicate(&mut self, predicate: &ast::Predicate) -> Option<Predicate> {
@@ -21,6 +23,7 @@ impl Checker<'_> {
             ast::Predicate::And(parts) => Some(Predicate::All(self.predicates(parts)?)),
             ast::Predicate::Or(parts) => Some(Predicate::Any(self.predicates(parts)?)),
             ast::Predicate::Size { comparison, size } => self.size(comparison, size),
+            ast::Predicate::Rate(rate) => self.rate(rate),
             ast::Predicate::Atom { name, values } => self.any_of(name, values),
         }
     }
@@ -87,6 +90,7 @@ impl Checker<'_> {
             "pidns" => self.number(value).map(Atom::PidNamespace),
             "flag" => self.flag(value).map(Atom::Flag),
             "type" => self.file_type(value).map(Atom::Type),
+            "marked" => self.known_mark(value).map(Atom::Marked),
             _ => unreachable!("one of the known predicates"),
         }
     }
@@ -207,7 +211,7 @@ impl Checker<'_> {
         found
     }
 
-    fn unknown(&mut self, code: Code, what: &str, value: &Word, known: &[&str]) {
+    pub(super) fn unknown(&mut self, code: Code, what: &str, value: &Word, known: &[&str]) {
         let title = format!("there is no {what} `{}`", value.value);
         let otherwise = format!("there are: {}", known.join(", "));
         let diagnostic = Diagnostic::new(code, value.span, title);

@@ -7,7 +7,7 @@ use crate::errno::DenyErrno;
 use crate::glob::Glob;
 use crate::names::OptionScope;
 use crate::operation::Operations;
-use crate::policy::{Predicate, Rule, Verdict};
+use crate::policy::{Label, Predicate, Rule, SEVERITIES, Verdict};
 
 impl Checker<'_> {
     /// Adds a rule to the policy. What is wrong with one part does not hide what is wrong with
@@ -16,7 +16,9 @@ impl Checker<'_> {
         let target = rule.target.as_ref().map(|name| self.named_target(name));
         let verdict = self.verdict(rule, target.flatten());
         let globs = self.rule_globs(rule);
+        self.rate = None;
         let predicate = self.conditions(&rule.conditions);
+        let predicate = self.after(rule, predicate);
         if let Some(None) = target {
             return;
         }
@@ -26,7 +28,28 @@ impl Checker<'_> {
             return;
         };
         let (target, span) = (target.flatten(), rule.span);
-        self.policy.rules.push(Rule { target, operations, globs, predicate, verdict, span });
+        self.take_rate(rule, &predicate);
+        self.early_size(rule, operations, &predicate);
+        let label = self.label(&rule.label);
+        let rule = Rule { target, operations, globs, predicate, verdict, label, span };
+        self.policy.rules.push(rule);
+    }
+
+    fn label(&mut self, label: &ast::Label) -> Label {
+        if let Some(name) = &label.name {
+            let known = self.rule_names.insert(name.value.clone(), name.span);
+            self.diagnostics.extend(known.map(|first| super::repeated("rule", name, first)));
+        }
+        let severity = label.severity.as_ref().and_then(|written| {
+            let found = SEVERITIES.iter().find(|severity| **severity == written.value).copied();
+            if found.is_none() {
+                self.unknown(Code::UnknownSeverity, "severity", written, SEVERITIES);
+            }
+            found
+        });
+        let plain = |text: &Word| text.value.replace("\\\"", "\"").replace("\\\\", "\\");
+        let name = label.name.as_ref().map(|name| name.value.clone());
+        Label { name, reason: label.reason.as_ref().map(plain), severity }
     }
 
     /// The index of a target.
@@ -63,6 +86,11 @@ impl Checker<'_> {
                 let errno = errno.as_ref().map_or(Some(DenyErrno::EACCES), |name| self.errno(name));
                 let operations = self.operations(operations);
                 Some((Verdict::Deny(errno?), operations?))
+            }
+            ast::Verdict::Mark { sets, name, operations } => {
+                let operations = self.operations(operations);
+                let mark = self.marks.number(&name.value);
+                Some((Verdict::Mark { mark: mark?, sets: *sets }, operations?))
             }
             ast::Verdict::Set { settings } => {
                 if rule.target.is_none() {
@@ -103,7 +131,7 @@ impl Checker<'_> {
         found
     }
 
-    fn operations(&mut self, written: &[Word]) -> Option<Operations> {
+    pub(super) fn operations(&mut self, written: &[Word]) -> Option<Operations> {
         let mut all = Operations::default();
         let mut is_complete = true;
         for word in written {
@@ -148,9 +176,17 @@ impl Checker<'_> {
             }
             return None;
         }
-        let globs = rule.globs.iter().map(|written| {
+        self.anchored_globs(&rule.globs, rule.target.is_some())
+    }
+
+    pub(super) fn anchored_globs(
+        &mut self,
+        written: &[Word],
+        in_target: bool,
+    ) -> Option<Vec<Glob>> {
+        let globs = written.iter().map(|written| {
             let glob = self.glob(written)?;
-            self.is_anchored(&glob, written, rule.target.is_some()).then_some(glob)
+            self.is_anchored(&glob, written, in_target).then_some(glob)
         });
         // Not `collect::<Option<_>>` at once: that would stop at the first bad glob.
         let globs: Vec<Option<Glob>> = globs.collect();

@@ -1,17 +1,17 @@
 //! Predicates: `or` binds weakest, then `and`, then `not`.
 
 use super::{Parsed, Parser};
-use crate::ast::{Predicate, Value};
+use crate::ast::{Predicate, Rate, Value};
 use crate::check::PREDICATES;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lexer::Kind;
-use crate::span::Spanned;
+use crate::span::{Span, Spanned};
 
 /// Parentheses and `not` may be nested this deep.
 const MAX_DEPTH: usize = 64;
 
 /// Words that follow a predicate.
-const JOINTS: &[&str] = &["and", "or", "when", "unless"];
+const JOINTS: &[&str] = &["and", "or", "when", "unless", "as", "because", "severity"];
 
 const HINT: &str = "predicates are `user alice`, `group {a, b}`, `exe \"/usr/bin/rsync\"`, `size > 1M` \
                     and their like, joined with `and`, `or`, `not`";
@@ -63,6 +63,9 @@ impl Parser<'_> {
         if name.value == "size" {
             return self.size();
         }
+        if name.value == "rate" {
+            return self.rate(name.span);
+        }
         let next = self.peek();
         let is_value = match next.kind {
             Kind::Word(word) => !next.starts_line && !JOINTS.contains(&word),
@@ -111,6 +114,21 @@ impl Parser<'_> {
         };
         self.take();
         Ok(Predicate::Size { comparison, size: self.word("a size", FORM)? })
+    }
+
+    fn rate(&mut self, start: Span) -> Parsed<Predicate> {
+        const FORM: &str =
+            "a rate is written `rate > 200 per 10s`, or `rate > 200 per 10s per user`";
+        self.expect_sign(">", FORM)?;
+        let limit = self.word("a number of calls", FORM)?;
+        self.expect_keyword("per", FORM)?;
+        let period = self.word("a time", FORM)?;
+        let per_user = self.accept_word("per");
+        if per_user {
+            self.expect_keyword("user", FORM)?;
+        }
+        let span = start.to(self.last_span());
+        Ok(Predicate::Rate(Rate { limit, period, per_user, span }))
     }
 
     fn one_value(&mut self) -> Parsed<Value> {

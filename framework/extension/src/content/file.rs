@@ -64,7 +64,7 @@ impl<C: Content> LowerFile for ContentFile<C> {
     fn set_times(&self, times: &Times) -> Result<()> {
         let at = |time| Some(SetTime::At(time));
         let changes = SetAttr::of_times(at(times.accessed), at(times.modified));
-        self.files.set_times(&self.open, &Call::internal(), &changes)
+        self.files.set_times(&self.open, &Call::internal(), &changes).map(drop)
     }
 
     fn id(&self) -> Result<FileId> {
@@ -93,6 +93,30 @@ impl<C: Content> LowerFile for ContentFile<C> {
 
     fn lifetime(&self) -> Lifetime {
         self.lower.lifetime()
+    }
+
+    fn keep_privileges(&self, again: bool) -> Result<()> {
+        self.lower.keep_privileges(again)
+    }
+
+    fn restore_privileges(&self) {
+        self.lower.restore_privileges();
+    }
+
+    fn drop_privileges(&self) -> Result<()> {
+        self.lower.drop_privileges()
+    }
+
+    fn is_fixed(&self) -> Result<bool> {
+        self.lower.is_fixed()
+    }
+
+    fn is_open_elsewhere(&self) -> Result<bool> {
+        self.lower.is_open_elsewhere()
+    }
+
+    fn max_len(&self) -> u64 {
+        self.lower.max_len()
     }
 
     fn drop_notes(&self, about: u64) {

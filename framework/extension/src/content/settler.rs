@@ -1,8 +1,15 @@
-//! Settling: a thread that hands quiet files to the extension.
+//! Settling: threads that hand quiet files to the extension, while users take turns.
+//!
+//! One thread watches times and gives work out; [`Lanes`] say whose turn it is, and each turn has a thread as long as there
+//! are not too many. All of them yield to the threads that serve requests.
 
+mod lanes;
+mod order;
 mod queue;
+mod turns;
 mod walk;
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use self::lanes::Lanes;
+use self::order::Orders;
 use self::queue::{Queue, Waiting};
-use self::walk::Walk;
 use super::open_file::Hold;
 use super::open_files::{OpenFiles, Use};
 use crate::{Call, Content, Error, FileKind, Ino, Kernel, OpenFile, Result, Scan, Settled};
@@ -22,11 +30,10 @@ const BATCH_BYTES: u64 = 64 << 20;
 /// How long a file waits after its first failure, and at most; each failure doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LAST_RETRY: Duration = Duration::from_secs(3600);
-/// How often, and after which pause, files that are busy are tried again when all are settled.
-const BUSY_ROUNDS: u32 = 10;
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// A low priority, of processor and disk: who waits for an answer comes first. On a busy machine a tenth is left.
+const NICE: i32 = 10;
 
-/// The way to the thread.
+/// The way to the threads.
 pub(super) struct Settler<C: Content> {
     worker: Arc<Worker<C>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -37,39 +44,24 @@ struct Worker<C: Content> {
     kernel: Arc<dyn Kernel>,
     quiet: Duration,
     state: Mutex<State>,
-    /// Something to do sooner than what the thread waits for.
+    /// Something to do sooner than what the first thread waits for.
     wake: Condvar,
+    /// A file is no longer with the extension.
+    settled: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     queue: Queue,
-    /// How often it was asked to settle all files.
-    orders: u64,
-    progress: Progress,
-    /// The thread does nothing any more.
+    orders: Orders,
+    lanes: Lanes,
+    /// Files that are with the extension. No two turns have the same.
+    under_way: HashSet<Ino>,
+    /// The threads of turns, and how many of them go on.
+    threads: Vec<JoinHandle<()>>,
+    running: usize,
+    /// The threads do nothing any more.
     ended: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    /// Orders carried out.
-    served: u64,
-    /// Files of the current or last order that were looked at, and those of them that failed.
-    taken: u64,
-    failed: u64,
-    /// Their stored bytes.
-    bytes: u64,
-    /// All files of the order, and their stored bytes.
-    total: Option<(u64, u64)>,
-}
-
-/// What the thread does next.
-enum Task {
-    Settle(Vec<Waiting>),
-    SettleAll,
-    Scan,
-    Stop,
 }
 
 /// Files on their way to the extension.
@@ -98,17 +90,21 @@ impl<C: Content> Settler<C> {
             quiet,
             state: Mutex::default(),
             wake: Condvar::new(),
+            settled: Condvar::new(),
         });
         let serving = Arc::clone(&worker);
         let thread = std::thread::Builder::new().name("settle".to_owned());
         let serve = move || {
-            let run = catch_unwind(AssertUnwindSafe(|| serving.run(scan)));
-            if run.is_err() {
-                log::error!("files stay as they are stored from now on: the extension panicked");
+            // The threads that it starts have the same.
+            if let Err(errno) = rustix::process::setpriority_process(None, NICE) {
+                log::debug!("settling has the priority of requests: {errno}");
             }
+            serving.until_panic(|| serving.run(scan));
             let mut state = serving.state.lock();
             state.ended = true;
-            state.queue = Queue::default();
+            let queue = std::mem::take(&mut state.queue);
+            drop(state);
+            drop(queue);
         };
         match thread.spawn(serve) {
             Ok(thread) => Some(Self { worker, thread: Mutex::new(Some(thread)) }),
@@ -129,98 +125,49 @@ impl<C: Content> Settler<C> {
 
     /// The kernel forgets a file. If it has no name any more, it is not kept for settling.
     pub(super) fn forget_unlinked(&self, ino: Ino) {
-        if self.worker.state.lock().queue.contains(ino) {
+        let waits = {
+            let state = self.worker.state.lock();
+            state.queue.contains(ino) || state.lanes.contains(ino)
+        };
+        if waits {
             self.worker.drop_unlinked(ino);
         }
     }
 
-    /// Settles all files now, however quiet they are.
-    pub(super) fn settle_all(&self) {
-        self.worker.state.lock().orders += 1;
+    /// Settles all files of a user now, however quiet they are; those of all users for root.
+    pub(super) fn settle_all(&self, user: u32) {
+        self.worker.state.lock().orders.ask(user);
         self.worker.wake.notify_all();
     }
 
-    /// How far the last order is, as JSON.
-    pub(super) fn progress(&self) -> String {
+    /// How far a user's last order is, as JSON.
+    pub(super) fn progress(&self, user: u32) -> String {
         let state = self.worker.state.lock();
-        let Progress { served, taken, failed, bytes, total } = state.progress;
-        let done = taken.saturating_sub(failed);
-        let or_null = |total: Option<u64>| total.map_or("null".to_owned(), |it| it.to_string());
-        let bytes = bytes.min(total.map_or(u64::MAX, |total| total.1));
-        let (total, total_bytes) =
-            (or_null(total.map(|total| total.0)), or_null(total.map(|total| total.1)));
-        let running = served < state.orders && !state.ended;
-        format!(
-            r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed},"bytes":{bytes},"total_bytes":{total_bytes}}}"#
-        )
+        state.orders.describe(user, state.ended)
     }
 
-    /// Ends the thread, after the layer was told to stop.
+    /// Ends the threads, after the layer was told to stop.
     pub(super) fn stop(&self) {
         {
-            // Under the lock, so that the thread either sees the stop or hears the call.
+            // Under the lock, so that each thread either sees the stop or hears the call.
             let _state = self.worker.state.lock();
             self.worker.wake.notify_all();
+            self.worker.settled.notify_all();
         }
-        if let Some(thread) = self.thread.lock().take() {
+        // The first one starts the others.
+        let first = self.thread.lock().take();
+        let others = || std::mem::take(&mut self.worker.state.lock().threads);
+        for thread in first.into_iter().chain(std::iter::once_with(others).flatten()) {
             let ended = thread.join();
             debug_assert!(ended.is_ok(), "panics are caught");
         }
+        // Files that still wait are let go of.
+        let lanes = std::mem::take(&mut self.worker.state.lock().lanes);
+        drop(lanes);
     }
 }
 
 impl<C: Content> Worker<C> {
-    fn run(&self, scan: Scan) {
-        let mut scan = (scan == Scan::AtStart).then(|| Walk::new(&self.open_files.shared));
-        let mut rested = Instant::now();
-        loop {
-            match self.next(scan.is_some().then_some(rested)) {
-                Task::Stop => return,
-                Task::SettleAll => self.settle_all(),
-                Task::Settle(files) => drop(self.settle(files, Some(self.quiet))),
-                Task::Scan => {
-                    let begun = Instant::now();
-                    let files: Vec<_> = scan.iter_mut().flatten().take(BATCH_FILES).collect();
-                    if files.is_empty() {
-                        scan = None;
-                    }
-                    let files = files.into_iter().map(Waiting::new).collect();
-                    drop(self.settle(files, Some(self.quiet)));
-                    // Half of the time is left to others.
-                    rested = Instant::now() + begun.elapsed();
-                }
-            }
-            if scan.is_none() && std::mem::take(&mut self.state.lock().queue.overflowed) {
-                scan = Some(Walk::new(&self.open_files.shared));
-            }
-        }
-    }
-
-    /// Waits for something to do; a search of the tree goes on at the given time.
-    fn next(&self, scan: Option<Instant>) -> Task {
-        let mut state = self.state.lock();
-        loop {
-            let now = Instant::now();
-            if self.open_files.shared.is_stopping() {
-                return Task::Stop;
-            }
-            if state.orders > state.progress.served {
-                return Task::SettleAll;
-            }
-            let due = state.queue.take_due(now, BATCH_FILES);
-            if !due.is_empty() {
-                return Task::Settle(due);
-            }
-            if scan.is_some_and(|scan| scan <= now) {
-                return Task::Scan;
-            }
-            match state.queue.next_due().into_iter().chain(scan).min() {
-                Some(time) => drop(self.wake.wait_until(&mut state, time)),
-                None => self.wake.wait(&mut state),
-            }
-        }
-    }
-
     fn wait_for_quiet(&self, hold: Hold, delay: Duration, failures: u32) {
         let waiting = Waiting { hold, failures };
         let rejected = {
@@ -250,61 +197,23 @@ impl<C: Content> Worker<C> {
     fn drop_unlinked(&self, ino: Ino) {
         let attr = self.open_files.shared.lower.getattr(&Call::internal(), ino);
         if attr.is_ok_and(|attr| attr.nlink == 0) {
-            let removed = self.state.lock().queue.remove(ino);
+            let mut state = self.state.lock();
+            let removed = (state.queue.remove(ino), state.lanes.remove(ino));
+            drop(state);
             drop(removed);
         }
     }
 
-    /// Settles every file of the tree.
-    fn settle_all(&self) {
-        let order = {
-            let mut state = self.state.lock();
-            state.progress = Progress { served: state.progress.served, ..Progress::default() };
-            state.orders
-        };
-        let shared = &self.open_files.shared;
-        let total = Walk::new(shared).measure(|| shared.is_stopping());
-        self.state.lock().progress.total = Some(total);
-        let mut walk = Walk::new(shared);
-        let mut busy = Vec::new();
-        loop {
-            let files: Vec<_> = walk.by_ref().take(BATCH_FILES).map(Waiting::new).collect();
-            if files.is_empty() || shared.is_stopping() {
-                break;
-            }
-            busy.extend(self.settle(files, None));
-        }
-        for round in 1..=BUSY_ROUNDS {
-            if busy.is_empty() || shared.is_stopping() {
-                break;
-            }
-            std::thread::sleep(BUSY_PAUSE * round);
-            self.state.lock().progress.taken -= busy.len() as u64;
-            busy = self.settle(busy, None);
-        }
-        for file in busy {
-            self.put_back(file.hold, self.quiet, file.failures);
-        }
-        let mut state = self.state.lock();
-        let progress = &mut state.progress;
-        let bytes = progress.total.map_or(progress.bytes, |(_, bytes)| bytes);
-        progress.total = Some((progress.taken, bytes));
-        progress.bytes = bytes;
-        progress.served = order;
-    }
-
-    /// Settles files, batch by batch. With a time of quiet, those that are not quiet wait; else,
-    /// which is an order, progress is told and the busy ones are returned.
-    fn settle(&self, files: Vec<Waiting>, quiet: Option<Duration>) -> Vec<Waiting> {
+    /// Settles files, batch by batch. Without an order, those that are not quiet wait; with one, of the user who
+    /// gave it, progress is told and the busy ones are returned.
+    fn settle(&self, files: Vec<Waiting>, order: Option<u32>) -> Vec<Waiting> {
         let mut busy = Vec::new();
         let mut taken = 0;
-        let mut settle = |batch: Batch<C>, taken: &mut u64| {
+        let settle = |batch: Batch<C>, taken: &mut u64, busy: &mut Vec<Waiting>| {
             let bytes = batch.bytes;
-            self.settle_batch(batch, quiet, &mut busy);
-            if quiet.is_none() {
-                let progress = &mut self.state.lock().progress;
-                progress.taken += std::mem::take(taken);
-                progress.bytes += bytes;
+            self.settle_batch(batch, order, busy);
+            if let Some(user) = order {
+                self.state.lock().orders.of(user).took(std::mem::take(taken), bytes);
             }
         };
         let mut batch = Batch { files: Vec::new(), bytes: 0 };
@@ -313,44 +222,75 @@ impl<C: Content> Worker<C> {
                 break;
             }
             taken += 1;
-            if let Err(error) = self.admit(file, quiet, &mut batch) {
-                log::debug!("a file is not settled: {error}");
-            }
+            self.admit(file, order, &mut batch, &mut busy);
             if batch.bytes >= BATCH_BYTES || batch.files.len() >= BATCH_FILES {
                 let full = std::mem::replace(&mut batch, Batch { files: Vec::new(), bytes: 0 });
-                settle(full, &mut taken);
+                settle(full, &mut taken, &mut busy);
             }
         }
-        settle(batch, &mut taken);
+        settle(batch, &mut taken, &mut busy);
         busy
     }
 
-    /// Puts a file into a batch, unless it has no name any more or is not quiet.
-    fn admit(&self, file: Waiting, quiet: Option<Duration>, batch: &mut Batch<C>) -> Result<()> {
+    /// Puts a file into a batch, unless it need not be settled, or not now.
+    fn admit(
+        &self,
+        file: Waiting,
+        order: Option<u32>,
+        batch: &mut Batch<C>,
+        busy: &mut Vec<Waiting>,
+    ) {
+        let ino = file.hold.ino;
+        if !self.state.lock().under_way.insert(ino) {
+            match order {
+                Some(_) => busy.push(file),
+                None => self.put_back(file.hold, self.quiet, file.failures),
+            }
+            return;
+        }
+        match self.add(file, order, batch) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => log::debug!("a file is not settled: {error}"),
+        }
+        self.let_go(&[ino]);
+    }
+
+    /// Files are no longer with the extension.
+    fn let_go(&self, inos: &[Ino]) {
+        let mut state = self.state.lock();
+        for ino in inos {
+            state.under_way.remove(ino);
+        }
+        self.settled.notify_all();
+    }
+
+    /// Adds a file to a batch; false if it has no name any more or is not quiet.
+    fn add(&self, file: Waiting, order: Option<u32>, batch: &mut Batch<C>) -> Result<bool> {
         let ino = file.hold.ino;
         let at_rest = match self.open_files.find(ino) {
             Use::AtRest(_guard) => true,
             Use::Open(open) => {
-                let past = open.take_from_queue();
-                let rest = quiet.zip(past).map(|(quiet, past)| quiet.saturating_sub(past));
+                let past = open.take_from_queue().filter(|_| order.is_none());
+                let rest = past.map(|past| self.quiet.saturating_sub(past));
                 if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
                     self.put_back(file.hold, rest, file.failures);
-                    return Ok(());
+                    return Ok(false);
                 }
                 false
             }
         };
         let attr = self.open_files.shared.lower.getattr(&Call::internal(), ino)?;
         if attr.nlink == 0 || attr.kind != FileKind::Regular || attr.size == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let open = self.open_files.get(ino)?;
         batch.bytes += attr.size;
         batch.files.push((open, Origin { failures: file.failures, at_rest }));
-        Ok(())
+        Ok(true)
     }
 
-    fn settle_batch(&self, batch: Batch<C>, quiet: Option<Duration>, busy: &mut Vec<Waiting>) {
+    fn settle_batch(&self, batch: Batch<C>, order: Option<u32>, busy: &mut Vec<Waiting>) {
         let (open_files, origins): (Vec<_>, Vec<_>) = batch.files.into_iter().unzip();
         if open_files.is_empty() || self.open_files.shared.is_stopping() {
             return;
@@ -363,8 +303,9 @@ impl<C: Content> Worker<C> {
             vec![broken; open_files.len()]
         });
         self.log_failures(&open_files, &origins, &settled);
+        let inos: Vec<_> = open_files.iter().map(|open| open.ino()).collect();
         for ((open, origin), settled) in open_files.into_iter().zip(origins).zip(settled) {
-            let again = self.take_answer(&open, origin, settled, quiet);
+            let again = self.take_answer(&open, origin, settled, order);
             busy.extend(again);
             let ino = open.ino();
             // The kernel may have forgotten it meanwhile.
@@ -374,6 +315,7 @@ impl<C: Content> Worker<C> {
                 self.open_files.release(ino);
             }
         }
+        self.let_go(&inos);
     }
 
     /// Acts on the extension's answer; returns the file if the caller is to try again.
@@ -382,24 +324,24 @@ impl<C: Content> Worker<C> {
         open: &OpenFile<C>,
         origin: Origin,
         settled: Settled,
-        quiet: Option<Duration>,
+        order: Option<u32>,
     ) -> Option<Waiting> {
         let hold = |failures| {
             let hold = Hold::new(&self.open_files.shared, open.ino());
             hold.ok().map(|hold| Waiting { hold, failures })
         };
-        match (settled, quiet) {
+        match (settled, order) {
             (Settled::Unchanged, _) => {}
             (Settled::Changed, _) => self.kernel.invalidate_attributes(open.ino()),
-            (Settled::Busy, None) => return hold(origin.failures),
-            (Settled::Busy, Some(quiet)) => {
+            (Settled::Busy, Some(_)) => return hold(origin.failures),
+            (Settled::Busy, None) => {
                 if let Some(file) = hold(origin.failures) {
-                    self.put_back(file.hold, quiet, file.failures);
+                    self.put_back(file.hold, self.quiet, file.failures);
                 }
             }
             (Settled::Failed(_), _) => {
-                if quiet.is_none() {
-                    self.state.lock().progress.failed += 1;
+                if let Some(user) = order {
+                    self.state.lock().orders.of(user).failed += 1;
                 }
                 let delay = FIRST_RETRY.saturating_mul(1 << origin.failures.min(16));
                 if let Some(file) = hold(origin.failures + 1) {

@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::mounts::Mounted;
-use super::{own_prefix, place, prefix};
+use super::{own_prefix, place, prefix, sweep};
 use crate::failure::{Exit, Failure};
 use crate::supervisor::last_words;
 
@@ -202,6 +202,7 @@ impl Process {
 /// The status of each mount, all asked at the same time.
 #[must_use]
 pub fn statuses(mounts: &[Mounted]) -> Vec<Status> {
+    sweep();
     std::thread::scope(|scope| {
         let asked: Vec<_> = mounts.iter().map(|one| scope.spawn(|| status(one))).collect();
         asked.into_iter().map(|answer| answer.join().expect("nothing in it panics")).collect()

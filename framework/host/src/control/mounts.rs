@@ -1,7 +1,6 @@
 //! The mounts of this program in the kernel's mount table.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -123,28 +122,6 @@ pub(crate) fn id_at(directory: impl AsFd, name: &OsStr) -> Result<u64, Errno> {
     }
 }
 
-/// The process that holds a lock of flock(2) on an open file, as the kernel says, and since when it
-/// runs, in seconds since 1970.
-pub(crate) fn lock_holder(file: impl AsFd) -> Option<(u32, u64)> {
-    let stat = rustix::fs::fstat(file).ok()?;
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-    let inode = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = locks.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&inode.as_str()))
-            .then(|| fields[4].parse().ok())?
-    })?;
-    Some((pid, since(pid)?))
-}
-
-/// When a process was started, in seconds since 1970.
-fn since(pid: u32) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let started = File::open(format!("/proc/{pid}")).ok()?.metadata().ok()?.ctime();
-    started.try_into().ok()
-}
-
 /// Lines of proc_pid_mountinfo(5).
 fn parse(table: &[u8]) -> Vec<Line> {
     table.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
@@ -199,16 +176,5 @@ mod tests {
         let lines = parse(table);
         assert_eq!(lines.iter().map(|line| line.kind.as_str()).collect::<Vec<_>>(), [TYPE, "ext4"]);
         assert_eq!(lines.into_iter().next().map(Mounted::from), Some(expected));
-    }
-
-    #[test]
-    fn the_holder_of_a_lock_is_known_from_the_kernel() {
-        use rustix::fs::{FlockOperation, flock};
-        let file = tempfile::tempfile().expect("a file");
-        assert_eq!(lock_holder(&file), None);
-        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("a lock");
-        let (pid, since) = lock_holder(&file).expect("a holder");
-        assert_eq!(pid, std::process::id());
-        assert!(since > 1_600_000_000, "{since}");
     }
 }

@@ -1,7 +1,7 @@
 //! Where sockets lie: in a directory that nobody but its user can write.
 
 use std::fs::DirBuilder;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ impl Directory {
     }
 
     /// Opens a directory of a user's, in which nobody else can make names.
-    fn open(path: &Path, user: u32) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, user: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = path.display();
         let directory = rustix::fs::open(path, flags, Mode::empty())
@@ -35,6 +35,12 @@ impl Directory {
             return Err(format!("{place}: others can write there; chmod go-w it"));
         }
         Ok(Self(directory))
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

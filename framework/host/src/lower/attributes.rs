@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use hsci_extension::{Attr, Call, FileKind, Ino, RESERVED_NAME, Result, SetAttr, SetTime, Times};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid,
-    statx,
+    AtFlags, FileType, Gid, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid, statx,
 };
 use rustix::io::Errno;
 
@@ -28,27 +27,29 @@ impl LowerTree {
 
     pub(super) fn set_attributes(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
         let inode = self.inodes.get(ino)?;
-        let path = self.path_of(&inode)?;
+        let reached = self.reach(&inode)?;
+        let path = &reached.descriptor;
         if let Some(size) = changes.size {
             self.truncate(call, &inode, size)?;
         }
         if changes.uid.is_some() || changes.gid.is_some() {
+            self.drop_privileges_of(&inode)?;
             let owner = changes.uid.map(Uid::from_raw);
             let group = changes.gid.map(Gid::from_raw);
-            rustix::fs::chownat(&*path, "", owner, group, AtFlags::EMPTY_PATH)?;
+            rustix::fs::chownat(&**path, "", owner, group, AtFlags::EMPTY_PATH)?;
         }
         // After the owner: a change of owner clears set-user-id.
         if let Some(mode) = changes.mode {
-            rustix::fs::chmod(&*proc_path(&path), Mode::from_raw_mode(mode))?;
+            reached.set_mode(mode)?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {
             let times = Timestamps {
                 last_access: timespec(changes.atime),
                 last_modification: timespec(changes.mtime),
             };
-            set_times(&path, &times)?;
+            set_times(path, &times)?;
         }
-        Ok(self.visible(ino, &stat_of(&path)?))
+        Ok(self.visible(ino, &stat_of(path)?))
     }
 
     /// Attributes as they are seen through the mount, where the reserved directory does not exist
@@ -79,25 +80,25 @@ impl LowerTree {
 
     /// Clears set-group-id of what the group may not execute, if the caller is not in the group.
     pub(crate) fn clear_foreign_set_gid(&self, call: &Call, ino: Ino) -> Result<()> {
-        let path = self.path(ino)?;
-        let stat = stat_of(&path)?;
+        let reached = self.reach(&*self.inodes.get(ino)?)?;
+        let stat = stat_of(&reached.descriptor)?;
         let mode = u32::from(stat.stx_mode) & 0o7777;
         if mode & (SET_GID | GROUP_EXECUTE) == SET_GID && !is_member(call, stat.stx_gid) {
-            rustix::fs::chmod(&*proc_path(&path), Mode::from_raw_mode(mode & !SET_GID))?;
+            reached.set_mode(mode & !SET_GID)?;
         }
         Ok(())
     }
 
     /// Clears set-user-id, and set-group-id of what the group may execute.
     pub(super) fn clear_set_id(&self, ino: Ino) -> Result<()> {
-        let path = self.path(ino)?;
-        let mode = u32::from(stat_of(&path)?.stx_mode) & 0o7777;
+        let reached = self.reach(&*self.inodes.get(ino)?)?;
+        let mode = u32::from(stat_of(&reached.descriptor)?.stx_mode) & 0o7777;
         let mut cleared = mode & !SET_UID;
         if mode & GROUP_EXECUTE != 0 {
             cleared &= !SET_GID;
         }
         if cleared != mode {
-            rustix::fs::chmod(&*proc_path(&path), Mode::from_raw_mode(cleared))?;
+            reached.set_mode(cleared)?;
         }
         Ok(())
     }
@@ -163,7 +164,7 @@ pub(super) fn kind_of(kind: FileType) -> Option<FileKind> {
     })
 }
 
-fn time(stamp: &StatxTimestamp) -> SystemTime {
+pub(super) fn time(stamp: &StatxTimestamp) -> SystemTime {
     let nanoseconds = Duration::from_nanos(u64::from(stamp.tv_nsec));
     let seconds = Duration::from_secs(stamp.tv_sec.unsigned_abs());
     let whole = if stamp.tv_sec >= 0 {

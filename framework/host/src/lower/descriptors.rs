@@ -39,6 +39,11 @@ impl Descriptors {
         (*granted >= access).then(|| Arc::clone(descriptor))
     }
 
+    /// The descriptor of an inode, whatever it is good for.
+    pub(super) fn find(&self, ino: Ino) -> Option<(Access, Arc<OwnedFd>)> {
+        self.shard(ino).lock().get(&ino).map(|(granted, open)| (*granted, Arc::clone(open)))
+    }
+
     pub(super) fn put(&self, ino: Ino, access: Access, descriptor: &Arc<OwnedFd>) {
         let evicted = self.shard(ino).lock().push(ino, (access, Arc::clone(descriptor)));
         // Closed after the lock is released: closing the last descriptor of a file can be slow.

@@ -10,6 +10,7 @@ use dashmap::mapref::entry::Entry as Slot;
 use hsci_extension::{Errno, Ino, Result};
 use parking_lot::Mutex;
 
+use super::shares::Share;
 use crate::sys::handle::Handle;
 use crate::takeover::Notes;
 
@@ -28,12 +29,22 @@ pub(super) struct Inode {
     told: AtomicU64,
     /// What an extension would have to know of the file if this worker died.
     pub(super) notes: Mutex<Notes>,
+    /// The capabilities of the file, while the host changes its stored form.
+    pub(super) kept_capability: Mutex<Option<Box<[u8]>>>,
+    /// The second, since some start, in which a caller's read was last counted.
+    pub(super) read_in: AtomicU64,
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
-    pin: Mutex<Option<Arc<OwnedFd>>>,
+    pin: Mutex<Option<Pin>>,
     /// A descriptor on the content, of an inode that is not in the table: the cache of descriptors
     /// goes by numbers, and this one's number may belong to another inode by now.
     own: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+/// A descriptor that keeps an inode, and its owner's share of all of them.
+struct Pin {
+    descriptor: Arc<OwnedFd>,
+    _share: Option<Share>,
 }
 
 impl Inode {
@@ -47,6 +58,8 @@ impl Inode {
             lookups: AtomicU64::new(0),
             told: AtomicU64::new(0),
             notes: Mutex::default(),
+            kept_capability: Mutex::default(),
+            read_in: AtomicU64::new(0),
             pin: Mutex::new(None),
             own: Mutex::new(None),
         }
@@ -62,8 +75,13 @@ impl Inode {
     }
 
     /// True if it was not pinned before.
-    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>) -> bool {
-        self.pin.lock().replace(descriptor).is_none()
+    pub(super) fn pin(&self, descriptor: Arc<OwnedFd>, share: Option<Share>) -> bool {
+        let mut pin = self.pin.lock();
+        let is_new = pin.is_none();
+        if is_new {
+            *pin = Some(Pin { descriptor, _share: share });
+        }
+        is_new
     }
 
     /// A name leads to it. True if it was pinned.
@@ -98,7 +116,7 @@ impl Inode {
     }
 
     pub(super) fn pinned(&self) -> Option<Arc<OwnedFd>> {
-        self.pin.lock().clone()
+        self.pin.lock().as_ref().map(|pin| Arc::clone(&pin.descriptor))
     }
 
     pub(super) fn generation(&self) -> u64 {

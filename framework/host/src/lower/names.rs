@@ -8,11 +8,11 @@ use std::sync::Arc;
 use hsci_extension::{Call, Entry, Errno, Error, Ino, RenameFlags, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, statx};
 
-use super::attributes::attr_of;
+use super::attributes::{attr_of, stat_of};
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::{LowerTree, device_of, is_reserved, proc_path};
-use crate::sys::handle::{Handle, c_name};
+use crate::sys::handle::{Handle, c_name, handle_of};
 
 impl LowerTree {
     pub(super) fn find(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
@@ -22,15 +22,24 @@ impl LowerTree {
         let directory = self.path(parent)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let stat = statx(&*directory, name, flags, StatxFlags::BASIC_STATS)?;
-        let ino = self.inodes.number(device_of(&stat), stat.stx_ino);
-        let inode = self.inodes.found(ino, || {
-            let handle = Handle::of(directory.as_fd(), &c_name(name)?).ok();
-            Ok(Inode::new(ino, device_of(&stat), stat.stx_ino, handle))
-        })?;
+        let handle = || Ok(Handle::of(directory.as_fd(), &c_name(name)?).ok());
+        self.enter((parent, name), &stat, handle).map(|(entry, _)| entry)
+    }
+
+    /// A name leads to an inode with these attributes.
+    fn enter(
+        &self,
+        (parent, name): (Ino, &OsStr),
+        stat: &Statx,
+        handle: impl FnOnce() -> Result<Option<Handle>>,
+    ) -> Result<(Entry, Arc<Inode>)> {
+        let ino = self.inodes.number(device_of(stat), stat.stx_ino);
+        let make = || Ok(Inode::new(ino, device_of(stat), stat.stx_ino, handle()?));
+        let inode = self.inodes.found(ino, make)?;
         self.met(&inode, parent, name);
-        let mut entry = Entry::new(ino, attr_of(ino, &stat));
+        let mut entry = Entry::new(ino, attr_of(ino, stat));
         entry.generation = inode.generation();
-        Ok(entry)
+        Ok((entry, inode))
     }
 
     pub(super) fn make_node(
@@ -49,12 +58,12 @@ impl LowerTree {
             return self.find(parent, name);
         }
         // A file is made to be written, whatever its mode will allow later.
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOATIME;
         let opened = rustix::fs::openat(&*directory, name, flags, mode)?;
-        let entry = self.find(parent, name)?;
-        if let Some(inode) = self.inodes.find(entry.ino) {
-            self.remember(&inode, Access::Write, &Arc::new(opened));
-        }
+        let stat = stat_of(&opened)?;
+        let (entry, inode) = self.enter((parent, name), &stat, || Ok(handle_of(&opened).ok()))?;
+        self.remember(&inode, Access::Write, &Arc::new(opened));
         Ok(entry)
     }
 
@@ -211,7 +220,7 @@ impl LowerTree {
     /// The inode behind a name that is about to go, if it is known above; if this is the last
     /// name, a descriptor keeps it alive until it is forgotten.
     fn keep_alive(&self, directory: &OwnedFd, name: &OsStr) -> Result<Option<Victim>> {
-        let wanted = StatxFlags::INO | StatxFlags::NLINK | StatxFlags::TYPE;
+        let wanted = StatxFlags::INO | StatxFlags::NLINK | StatxFlags::TYPE | StatxFlags::UID;
         let Ok(stat) = statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) else {
             return Ok(None);
         };
@@ -220,10 +229,15 @@ impl LowerTree {
         // Without handles only a name leads back to the inode, and it may be this one.
         let last = is_directory || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
         let pinned = last && {
+            let share = match inode.pinned() {
+                Some(_) => None,
+                // Its owner has too many of them. Others have those that are left.
+                None => Some(self.shares.take(stat.stx_uid).ok_or(Errno::MFILE)?),
+            };
             let descriptor = self.path_of(&inode)?;
             self.keep_beyond_worker(&inode, &descriptor);
             self.note_release();
-            inode.pin(descriptor)
+            inode.pin(descriptor, share)
         };
         Ok(Some(Victim { inode, pinned }))
     }

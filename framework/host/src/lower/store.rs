@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use hsci_extension::{Credentials, FileId, Ino, LowerFile, Reopened, Result, Store};
 use rustix::fs::{AtFlags, Dir, OFlags, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::inodes::Inode;
 use super::{LowerTree, device_of, lifetime, search};
-use crate::place::{Owners, Private, open_private};
+use crate::place::{Owners, Private, Refused, open_private};
 use crate::sys::handle::{Handle, handle_of};
 
 /// The directory `.hsci/EXTENSION` of a lower directory.
@@ -48,7 +49,7 @@ impl LowerStore {
         let ino = self.tree.inodes.number(device, number);
         self.tree.inodes.found(ino, || {
             let inode = Inode::new(ino, device, number, handle_of(&descriptor).ok());
-            inode.pin(Arc::new(descriptor));
+            inode.pin(Arc::new(descriptor), None);
             Ok(inode)
         })?;
         Ok(ino)
@@ -59,7 +60,7 @@ impl LowerStore {
         let handle = handle_of(&descriptor).ok();
         let ino = self.tree.inodes.number(device_of(&stat), stat.stx_ino);
         let inode = Inode::new(ino, device_of(&stat), stat.stx_ino, handle);
-        inode.pin(Arc::new(descriptor));
+        inode.pin(Arc::new(descriptor), None);
         if let Some(known) = self.tree.inodes.find(ino).filter(|known| known.handle == inode.handle)
         {
             (*inode.notes.lock()).clone_from(&known.notes.lock());
@@ -72,12 +73,15 @@ impl Store for LowerStore {
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>> {
         self.tree.credentials.act_as(Credentials::HOST);
         let create = if create { OFlags::CREATE } else { OFlags::empty() };
-        self.as_file(open_private(
-            self.directory.as_fd(),
-            name,
-            OFlags::RDWR | create,
-            self.owners,
-        )?)
+        let open = |flags| open_private(self.directory.as_fd(), name, flags, self.owners);
+        let opened = match open(OFlags::RDWR | create) {
+            // Who only looks at a store may be unable to write it.
+            Err(Refused::Errno(Errno::ROFS | Errno::ACCESS)) if create.is_empty() => {
+                open(OFlags::RDONLY)
+            }
+            opened => opened,
+        };
+        self.as_file(opened?)
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>> {
@@ -116,6 +120,10 @@ impl Store for LowerStore {
     fn free_space(&self) -> Result<u64> {
         self.tree.wait_for_release();
         let stat = rustix::fs::fstatvfs(&self.directory)?;
+        // Ramfs does not count.
+        if stat.f_blocks == 0 {
+            return Ok(i64::MAX as u64);
+        }
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 

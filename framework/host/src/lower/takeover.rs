@@ -114,7 +114,8 @@ impl LowerTree {
             let inode = Inode::new(Ino(*number), known.device, known.number, handle);
             *inode.notes.lock() = known.notes.clone();
             if let Some(pin) = pins.remove(number) {
-                inode.pin(Arc::new(pin));
+                let owner = super::attributes::stat_of(&pin).map_or(0, |stat| stat.stx_uid);
+                inode.pin(Arc::new(pin), Some(self.shares.inherit(owner)));
             }
             self.inodes.restore(inode, known.lookups);
         }

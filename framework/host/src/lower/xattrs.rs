@@ -1,13 +1,14 @@
 //! Extended attributes, ACLs among them.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use hsci_extension::{Call, Error, Ino, Result, XattrFlags};
 use rustix::io::Errno;
 
-use super::{LowerTree, proc_path};
+use super::privileges::{CAPABILITY, KEPT, discard};
+use super::{LowerTree, Reached, proc_path};
 use crate::sandbox::broker;
 
 /// The most that a value or a list of names can hold (`XATTR_SIZE_MAX`).
@@ -15,7 +16,16 @@ const MOST: usize = 64 << 10;
 
 impl LowerTree {
     pub(super) fn xattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        get(&*self.path(ino)?, name)
+        if name == KEPT {
+            return Err(Error::NoAttribute);
+        }
+        let inode = self.inodes.get(ino)?;
+        let path = self.reach(&inode)?;
+        if name != CAPABILITY {
+            return get(&path, name);
+        }
+        let kept = inode.kept_capability.lock();
+        kept.as_ref().map_or_else(|| get(&path, name), |kept| Ok(kept.to_vec()))
     }
 
     pub(super) fn set_xattr(
@@ -25,21 +35,38 @@ impl LowerTree {
         value: &[u8],
         flags: XattrFlags,
     ) -> Result<()> {
-        set(&*self.path(ino)?, name, value, flags)
+        if name == KEPT {
+            return Err(Error::Reserved(KEPT.to_owned()));
+        }
+        let inode = self.inodes.get(ino)?;
+        let path = self.reach(&inode)?;
+        if name == CAPABILITY {
+            let mut kept = inode.kept_capability.lock();
+            if kept.is_some() {
+                set(&path, OsStr::new(KEPT), value, XattrFlags::empty())?;
+                *kept = Some(value.into());
+                return Ok(());
+            }
+        }
+        set(&path, name, value, flags)
     }
 
     /// Those of the kernel's are for root to see.
     pub(super) fn xattrs(&self, call: &Call, ino: Ino) -> Result<Vec<OsString>> {
-        let inode = self.path(ino)?;
+        let reached = self.reach(&*self.inodes.get(ino)?)?;
+        let inode = &reached.descriptor;
         if call.uid == 0
             && let Some(answer) = broker::xattrs(inode.as_fd())
         {
-            return Ok(split(&answer?));
+            return Ok(self.shown(ino, split(&answer?)));
         }
-        let path = proc_path(&inode);
         let mut names = Vec::with_capacity(1024);
         let list = |names: &mut Vec<u8>| {
-            rustix::fs::listxattr(&*path, rustix::buffer::spare_capacity(names))
+            let names = rustix::buffer::spare_capacity(names);
+            match reached.is_open {
+                true => rustix::fs::flistxattr(&**inode, names),
+                false => rustix::fs::listxattr(&*proc_path(inode), names),
+            }
         };
         match list(&mut names) {
             Err(Errno::RANGE) => {
@@ -48,25 +75,49 @@ impl LowerTree {
             }
             other => other?,
         };
-        Ok(split(&names))
+        Ok(self.shown(ino, split(&names)))
+    }
+
+    /// Names as they are seen through the mount, whatever the host is doing to the file.
+    fn shown(&self, ino: Ino, mut names: Vec<OsString>) -> Vec<OsString> {
+        let before = names.len();
+        names.retain(|name| name != KEPT);
+        if names.len() < before
+            && let Some(inode) = self.inodes.find(ino)
+            && inode.kept_capability.lock().is_some()
+            && !names.iter().any(|name| name == CAPABILITY)
+        {
+            names.push(CAPABILITY.into());
+        }
+        names
     }
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
-        remove(&*self.path(ino)?, name)
+        let inode = self.inodes.get(ino)?;
+        let path = self.reach(&inode)?;
+        if name == CAPABILITY && inode.kept_capability.lock().is_some() {
+            self.drop_privileges_of(&inode)?;
+            return discard(remove(&path, name));
+        }
+        remove(&path, name)
     }
 }
 
-/// Reads an extended attribute of what a descriptor refers to.
-pub(super) fn get(inode: &OwnedFd, name: &OsStr) -> Result<Vec<u8>> {
+/// Reads an extended attribute of an inode.
+pub(super) fn get(inode: &Reached, name: &OsStr) -> Result<Vec<u8>> {
+    let Reached { descriptor, is_open } = inode;
     if name.as_bytes().starts_with(b"trusted.")
-        && let Some(answer) = broker::xattr(inode.as_fd(), name.as_bytes())
+        && let Some(answer) = broker::xattr(descriptor.as_fd(), name.as_bytes())
     {
         return answer.map_err(none_as_no_attribute);
     }
-    let path = proc_path(inode);
     let mut value = Vec::with_capacity(256);
     let read = |value: &mut Vec<u8>| {
-        rustix::fs::getxattr(&*path, name, rustix::buffer::spare_capacity(value))
+        let value = rustix::buffer::spare_capacity(value);
+        match is_open {
+            true => rustix::fs::fgetxattr(&**descriptor, name, value),
+            false => rustix::fs::getxattr(&*proc_path(descriptor), name, value),
+        }
     };
     match read(&mut value) {
         Err(Errno::RANGE) => {
@@ -80,13 +131,17 @@ pub(super) fn get(inode: &OwnedFd, name: &OsStr) -> Result<Vec<u8>> {
 }
 
 /// Sets an extended attribute.
-pub(super) fn set(inode: &OwnedFd, name: &OsStr, value: &[u8], flags: XattrFlags) -> Result<()> {
+pub(super) fn set(inode: &Reached, name: &OsStr, value: &[u8], flags: XattrFlags) -> Result<()> {
+    let Reached { descriptor, is_open } = inode;
     let flags = rustix::fs::XattrFlags::from_bits_retain(flags.bits());
-    let set = rustix::fs::setxattr(&*proc_path(inode), name, value, flags);
+    let set = match is_open {
+        true => rustix::fs::fsetxattr(&**descriptor, name, value, flags),
+        false => rustix::fs::setxattr(&*proc_path(descriptor), name, value, flags),
+    };
     let name = name.as_bytes();
     if set == Err(Errno::PERM)
         && broker::is_kernels(name)
-        && let Some(answer) = broker::set_xattr(inode.as_fd(), name, value, flags)
+        && let Some(answer) = broker::set_xattr(descriptor.as_fd(), name, value, flags)
     {
         return Ok(answer?);
     }
@@ -94,12 +149,16 @@ pub(super) fn set(inode: &OwnedFd, name: &OsStr, value: &[u8], flags: XattrFlags
 }
 
 /// Removes an extended attribute.
-pub(super) fn remove(inode: &OwnedFd, name: &OsStr) -> Result<()> {
+pub(super) fn remove(inode: &Reached, name: &OsStr) -> Result<()> {
+    let Reached { descriptor, is_open } = inode;
     let name = name.as_bytes();
-    let removed = rustix::fs::removexattr(&*proc_path(inode), name);
+    let removed = match is_open {
+        true => rustix::fs::fremovexattr(&**descriptor, name),
+        false => rustix::fs::removexattr(&*proc_path(descriptor), name),
+    };
     if removed == Err(Errno::PERM)
         && broker::is_kernels(name)
-        && let Some(answer) = broker::remove_xattr(inode.as_fd(), name)
+        && let Some(answer) = broker::remove_xattr(descriptor.as_fd(), name)
     {
         return answer.map_err(none_as_no_attribute);
     }

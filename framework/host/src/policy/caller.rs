@@ -1,6 +1,7 @@
 //! Who makes a call: as the kernel handed it over, or as `/proc` tells.
 
 use hsci_abi::callers::{self, HANDED_LEN};
+use hsci_abi::memory::{Known, MEMORY_LEN, Memory};
 use hsci_abi::tables::SubjectClass;
 use hsci_engine::{Tables, Uses};
 use hsci_extension::Call;
@@ -16,25 +17,48 @@ use crate::sys::shared::Shared;
 pub(crate) struct KernelCallers {
     memory: Shared,
     generation: u32,
+    /// What is remembered of processes.
+    remembered: Option<Shared>,
+}
+
+/// Who makes a call.
+pub(super) struct Caller {
+    pub(super) subject: SubjectClass,
+    /// Which process it is, if the kernel has found that out.
+    pub(super) process: Option<Known>,
+    /// True if the kernel has found out who it is.
+    pub(super) handed_over: bool,
 }
 
 impl KernelCallers {
     /// `generation` marks callers classified by the tables that they are wanted for.
-    pub(super) fn new(memory: OwnedFd, generation: u32) -> std::io::Result<Self> {
-        Ok(Self { memory: Shared::new(memory, HANDED_LEN)?, generation })
+    pub(super) fn new(
+        memory: OwnedFd,
+        generation: u32,
+        remembered: Option<OwnedFd>,
+    ) -> std::io::Result<Self> {
+        let remembered =
+            remembered.map(|memory| Shared::writable(memory, 0, MEMORY_LEN)).transpose()?;
+        Ok(Self { memory: Shared::new(memory, HANDED_LEN)?, generation, remembered })
+    }
+
+    /// What is remembered of processes.
+    pub(super) fn remembered(&self) -> Option<Memory<'_, Shared>> {
+        self.remembered.as_ref().map(Memory)
     }
 
     /// Who makes a call, if the kernel has found out.
-    pub(super) fn of(&self, call: &Call) -> Option<SubjectClass> {
+    pub(super) fn find(&self, call: &Call) -> Option<Caller> {
         let caller = callers::caller(&self.memory, call.request, call.pid)?;
         // A thread's place may hold its request before this one: by the same user, at least.
         let fits = caller.generation == self.generation && caller.subject.uid == call.uid;
-        fits.then_some(caller.subject)
+        let (subject, process) = (caller.subject, caller.process);
+        fits.then_some(Caller { subject, process, handed_over: true })
     }
 }
 
 /// Who makes a call, found out by asking; nothing if something that rules look at cannot be known.
-pub(super) fn ask(tables: &Tables, uses: Uses, call: &Call) -> Option<SubjectClass> {
+pub(super) fn ask(tables: &Tables, uses: Uses, call: &Call) -> Option<Caller> {
     let mut subject = Subject { uid: call.uid, gids: vec![call.gid], ..Subject::default() };
     let Uses { groups, executable, command, cgroup, pid_namespace, .. } = uses;
     let wanted = Wanted { groups, executable, command, cgroup, pid_namespace, ..Wanted::default() };
@@ -46,7 +70,14 @@ pub(super) fn ask(tables: &Tables, uses: Uses, call: &Call) -> Option<SubjectCla
         subject.cgroup = caller.cgroup;
         subject.pid_namespace = caller.pid_namespace;
     }
-    Some(tables.classify(&subject))
+    let subject = tables.classify(&subject);
+    Some(Caller { subject, process: None, handed_over: false })
+}
+
+/// The process that makes a call, of which the kernel has not told.
+pub(super) fn process(memory: Memory<'_, Shared>, call: &Call) -> Option<Known> {
+    let wanted = Wanted { process: true, ..Wanted::default() };
+    memory.find_by_id(broker::caller(call.pid, wanted)?.process)
 }
 
 #[cfg(test)]

@@ -84,6 +84,19 @@ impl Judged {
         Ok(call.clone().with_options(options))
     }
 
+    /// Judges a call that makes a file as long as `end`, if it is not yet.
+    fn grow(&self, call: &Call, ino: Ino, end: u64) -> Result<()> {
+        let policy = if call.anonymous { None } else { self.policy.judging(Operation::Grow) };
+        let Some(policy) = policy else { return Ok(()) };
+        let attr = self.below.getattr(&Call::internal(), ino)?;
+        if end <= attr.size {
+            return Ok(());
+        }
+        let facts = Facts { size: end, ..facts(&attr, 0) };
+        let Some(object) = self.place(&policy, ino, None, ino.0, facts) else { return Ok(()) };
+        self.policy.judge(&policy, call, (Operation::Grow, true), &object).map(|_| ())
+    }
+
     /// The policy, if it speaks of any of the operations.
     fn about(&self, call: &Call, operations: Operations) -> Option<Arc<InForce>> {
         if call.anonymous { None } else { self.policy.about(operations) }
@@ -294,6 +307,7 @@ impl Layer for Judged {
 
     fn setattr(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {
         let call = self.on(call, &changing(changes), ino)?;
+        self.grow(&call, ino, changes.size.unwrap_or_default())?;
         self.below.setattr(&call, ino, changes)
     }
 
@@ -365,6 +379,7 @@ impl Layer for Judged {
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
         let call = self.on_content(call, Operation::WriteData, ino)?;
+        self.grow(&call, ino, offset.saturating_add(data.len() as u64))?;
         self.below.write(&call, ino, offset, data)
     }
 
@@ -382,6 +397,9 @@ impl Layer for Judged {
         len: u64,
     ) -> Result<()> {
         let call = self.on(call, &[Operation::Allocate], ino)?;
+        if !mode.contains(FallocateFlags::KEEP_SIZE) {
+            self.grow(&call, ino, offset.saturating_add(len))?;
+        }
         self.below.fallocate(&call, ino, mode, offset, len)
     }
 
@@ -394,6 +412,7 @@ impl Layer for Judged {
     ) -> Result<u64> {
         self.on_content(call, Operation::ReadData, from.0)?;
         let call = self.on_content(call, Operation::WriteData, to.0)?;
+        self.grow(&call, to.0, to.1.saturating_add(len))?;
         self.below.copy_file_range(&call, from, to, len)
     }
 

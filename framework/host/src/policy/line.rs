@@ -24,6 +24,9 @@ pub(crate) struct Change {
     pub(crate) guarded: bool,
     /// Mark of the callers in the kernel's memory, or why there are none.
     pub(crate) callers: Result<u32, String>,
+    /// What is remembered of callers is there, too.
+    #[serde(default)]
+    pub(crate) remembers: bool,
 }
 
 impl Change {
@@ -67,7 +70,9 @@ fn next(line: &UnixStream, dir: &Path) -> Result<Option<Option<InForce>>, String
     let policy = receive_descriptor(line).map_err(text)?.1;
     let callers = change.callers.and_then(|generation| {
         let memory = receive_descriptor(line).map_err(text)?.1;
-        KernelCallers::new(memory, generation).map_err(text)
+        let remembered = change.remembers.then(|| receive_descriptor(line));
+        let remembered = remembered.transpose().map_err(text)?.map(|(_, memory)| memory);
+        KernelCallers::new(memory, generation, remembered).map_err(text)
     });
     let mut policy = Handed::read(&File::from(policy))?;
     policy.head.guarded = change.guarded;

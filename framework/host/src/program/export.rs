@@ -17,10 +17,31 @@ use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence, check
 
 use crate::failure::{Exit, Failure};
 use crate::place;
+use crate::sandbox::files::apart;
 
 const PIECE: usize = 1 << 20;
 /// Directories that are nested deeper are not copied: each keeps a descriptor.
 const MAX_DEPTH: usize = 1000;
+
+/// A name that does not exist, in a directory that was opened: apart, so that `..` does not lead out of it.
+pub(super) struct Target<'a> {
+    parent: OwnedFd,
+    name: OsString,
+    shown: &'a Path,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn open(dest: &'a Path) -> Result<Self, Failure> {
+        let (parent, name) = place::open_parent(dest)?;
+        if rustix::fs::statat(&parent, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            let text = format!("{}: exists already; name a new place", dest.display());
+            return Err(Failure::new(Exit::Missing, text));
+        }
+        place::pause("before-export");
+        let parent = apart(&parent).map_err(|errno| place::failure(dest, errno))?;
+        Ok(Self { parent, name, shown: dest })
+    }
+}
 
 /// Copies a file or a tree to `dest`, which must not exist: contents with their holes, names, hard
 /// links, modes, times and extended attributes; owners where the caller may set them. Only with
@@ -28,20 +49,15 @@ const MAX_DEPTH: usize = 1000;
 pub(super) fn copy(
     top: &dyn FileSystem,
     from: Ino,
-    dest: &Path,
+    dest: &Target<'_>,
     (privileged, progress): (bool, &mut dyn FnMut(u64)),
 ) -> Result<(), Failure> {
-    let (parent, name) = place::open_parent(dest)?;
-    if rustix::fs::statat(&parent, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        let text = format!("{}: exists already; name a new place", dest.display());
-        return Err(Failure::new(Exit::Missing, text));
-    }
-    place::pause("before-export");
+    let Target { parent, name, shown } = dest;
     let links = Links::default();
     let buffer = vec![0; PIECE];
     let (depth, failed, left_out) = (0, 0, 0);
     let mut export = Export { top, privileged, progress, links, buffer, depth, failed, left_out };
-    export.inode(from, &Spot { directory: parent.as_fd(), name: &name, shown: dest });
+    export.inode(from, &Spot { directory: parent.as_fd(), name, shown });
     if export.left_out > 0 {
         let what = "devices, set-id bits or security attributes";
         super::warn(&format!("{} {what} are left out; see --privileged", export.left_out));

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -12,12 +12,14 @@ use hsci_extension::{Call, Finding, Ino, Kernel, Severity};
 use hsci_protocol::check::{self, CheckEvent, CheckFinding, Offline};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::MountOption;
-use rustix::fs::FlockOperation;
 
+use super::export::Target;
 use super::stack::{self, Stack};
 use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
+use crate::lock;
+use crate::sandbox::{Sandbox, Work, files};
 use crate::supervisor::{self, StoreFile};
 
 /// A store, kept from hosts for as long as this is there.
@@ -27,11 +29,13 @@ struct Store {
     options: Options,
     /// How many bytes there are is to be said.
     progress: bool,
+    _locks: Vec<OwnedFd>,
 }
 
 /// Verifies a store and prints what is found.
 pub(super) fn check(held: &[Registration]) -> Result<(), Failure> {
-    let Store { registrations, root, options, progress } = Store::open(held)?;
+    let Store { registrations, root, options, progress, _locks } =
+        Unused::open(held)?.enter(Work::Read)?;
     let kernel = kernel();
     let tree = stack::open(root)?;
     let keepers = registrations.iter().filter(|registration| registration.format > 0).count();
@@ -89,7 +93,10 @@ pub(super) fn export(
     path: &Path,
     (dest, privileged): (&Path, bool),
 ) -> Result<(), Failure> {
-    let Store { registrations, root, options, progress } = Store::open(held)?;
+    let unused = Unused::open(held)?;
+    let target = Target::open(dest)?;
+    let Store { registrations, root, options, progress, _locks } =
+        unused.enter(Work::Copy { privileged })?;
     let stack = stack::build(&registrations, stack::open(root)?, &options, &kernel(), true)?;
     let from = resolve(&stack, path)?;
     if progress {
@@ -98,7 +105,7 @@ pub(super) fn export(
     export::copy(
         &*stack.top,
         from,
-        dest,
+        &target,
         (privileged, &mut |bytes| {
             if progress {
                 print(&CheckEvent::Progress(bytes));
@@ -132,8 +139,16 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
     Ok(ino)
 }
 
-impl Store {
-    /// Opens the store that standard input names, which no host may serve and which must be of these extensions.
+/// A store that no host serves, and that none will as long as this is kept.
+struct Unused {
+    registrations: Vec<Registration>,
+    asked: Offline,
+    root: OwnedFd,
+    locks: Vec<OwnedFd>,
+}
+
+impl Unused {
+    /// Opens the store that standard input names.
     fn open(held: &[Registration]) -> Result<Self, Failure> {
         let usage = |why: &str| {
             Failure::new(Exit::Usage, format!("{why}; use `hsci check` or `hsci export`"))
@@ -141,13 +156,27 @@ impl Store {
         let asked: Offline = receive(std::io::stdin())
             .map_err(|error| usage(&error.to_string()))?
             .ok_or_else(|| usage("there is nothing to do"))?;
-        let Offline { lower, extensions, options, progress } = asked;
-        let registrations = stack::find(held, &extensions)?;
-        let root = open_unused(&lower)?;
+        let registrations = stack::find(held, &asked.extensions)?;
+        let fail = |errno| crate::place::failure(&asked.lower, errno);
+        let place = crate::place::open_dir(&asked.lower)?;
+        let outside = place.read().map_err(fail)?;
+        let locks = lock::share(outside.as_fd(), place.path())?;
+        let root = files::apart_to_read(&outside).map_err(fail)?;
+        Ok(Self { registrations, asked, root, locks })
+    }
+
+    /// Gives up what the work on the store does not take, before a byte of it is read; then sees whether these
+    /// extensions can read it, and with which options.
+    fn enter(self, work: Work) -> Result<Store, Failure> {
+        let Self { registrations, asked: Offline { lower, options, progress, .. }, root, locks } =
+            self;
+        let needs: Vec<_> =
+            registrations.iter().map(|registration| (registration.needs)()).collect();
+        Sandbox::enter(&needs, &root, work).map_err(|why| Failure::new(Exit::Usage, why))?;
         let options =
             as_recorded(&root, &registrations, options).map_err(|failure| failure.of(&lower))?;
         let options = stack::check_options(&registrations, &options)?;
-        Ok(Self { registrations, root, options, progress })
+        Ok(Store { registrations, root, options, progress, _locks: locks })
     }
 }
 
@@ -162,17 +191,6 @@ fn as_recorded(
         Some(found) => found.admit(&supervisor::keepers(&described), given),
         None => Ok(given),
     }
-}
-
-/// Opens a store that no host serves, and keeps hosts off it for as long as it is open.
-fn open_unused(lower: &Path) -> Result<OwnedFd, Failure> {
-    let place = crate::place::open_dir(lower)?;
-    let root = place.read().map_err(|errno| crate::place::failure(lower, errno))?;
-    rustix::fs::flock(&root, FlockOperation::NonBlockingLockShared).map_err(|_| {
-        let text = format!("{} is mounted; unmount it first", lower.display());
-        Failure::new(Exit::InUse, text)
-    })?;
-    Ok(root)
 }
 
 fn print(event: &CheckEvent) {

@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::lower::{LowerStore, LowerTree};
 
 /// The options of the host itself.
-pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 4] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -28,6 +28,12 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
         "time after which an extension that does not answer is restarted; 0 for never",
         OptionKind::Time,
         "5m",
+    ),
+    OptionSpec::new(
+        "force",
+        "mount although programs have files in the lower directory open for writing",
+        OptionKind::Flag,
+        "no",
     ),
     OptionSpec::new(
         "start-deadline",

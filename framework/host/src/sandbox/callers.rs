@@ -18,6 +18,8 @@ pub(crate) struct Wanted {
     pub(crate) pid_namespace: bool,
     #[serde(default)]
     pub(crate) capabilities: bool,
+    #[serde(default)]
+    pub(crate) process: bool,
 }
 
 /// What was wanted, and nothing else.
@@ -31,6 +33,9 @@ pub(crate) struct Caller {
     /// The effective ones, as bits.
     #[serde(default)]
     pub(crate) capabilities: u64,
+    /// Id of the thread's process, where it is the kernel's own number.
+    #[serde(default)]
+    pub(crate) process: u32,
 }
 
 /// Looks into `/proc`; nothing if something that is wanted cannot be known.
@@ -53,10 +58,21 @@ pub(super) fn look_up(process: u32, wanted: Wanted) -> Option<Caller> {
     if wanted.pid_namespace {
         caller.pid_namespace = fs::metadata(place("ns/pid")?).ok()?.ino() as u32;
     }
+    if wanted.process {
+        caller.process = process_of(&fs::read_to_string(place("status")?).ok()?)?;
+    }
     if wanted.capabilities {
         caller.capabilities = capabilities(&fs::read_to_string(place("status")?).ok()?)?;
     }
     Some(caller)
+}
+
+/// Nothing in a pid namespace of our own.
+fn process_of(status: &str) -> Option<u32> {
+    let is_first = fs::metadata("/proc/self/ns/pid")
+        .is_ok_and(|own| own.ino() == u64::from(hsci_language::HOST_PID_NAMESPACE));
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok().filter(|_| is_first)
 }
 
 fn capabilities(status: &str) -> Option<u64> {

@@ -2,6 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError,
+};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::io::Result;
 use rustix::mount::{
@@ -20,8 +24,17 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 /// the directory is not in it, `..` does not leave it, and its devices and programs cannot be used.
 /// Without `CAP_SYS_ADMIN`, on the same mount.
 pub(crate) fn apart(directory: impl AsFd) -> Result<OwnedFd> {
+    apart_with(directory, MountAttrFlags::empty())
+}
+
+/// The same for one who changes nothing: there the mount cannot be written.
+pub(crate) fn apart_to_read(directory: impl AsFd) -> Result<OwnedFd> {
+    apart_with(directory, MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+fn apart_with(directory: impl AsFd, more: MountAttrFlags) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match mount_of(directory.as_fd()) {
+    match mount_of(directory.as_fd(), more) {
         // The mount lives for as long as something in it is open.
         Ok(mount) => openat(&mount, ".", flags, Mode::empty()),
         Err(errno) => {
@@ -33,7 +46,7 @@ pub(crate) fn apart(directory: impl AsFd) -> Result<OwnedFd> {
     }
 }
 
-fn mount_of(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+fn mount_of(directory: BorrowedFd<'_>, more: MountAttrFlags) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
@@ -41,7 +54,7 @@ fn mount_of(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    restrict(&mount, attributes)?;
+    restrict(&mount, attributes | more)?;
     Ok(mount)
 }
 
@@ -75,6 +88,19 @@ pub(super) fn leave_all_others() -> Result<()> {
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     rustix::process::chdir("/")
+}
+
+/// For who has no mount namespace to go to: from now on this thread and those that it starts open and make nothing that does
+/// not lie below a directory. What is open already stays so.
+pub(super) fn keep_below(directory: &OwnedFd) -> std::result::Result<(), String> {
+    // Before the second version, names could not be moved between directories.
+    let all = AccessFs::from_all(ABI::V2);
+    let below = PathBeneath::new(directory, all);
+    let restrict = || -> std::result::Result<_, RulesetError> {
+        let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        rules.handle_access(all)?.create()?.add_rule(below)?.restrict_self()
+    };
+    restrict().map(drop).map_err(|error| format!("no Landlock: {error}"))
 }
 
 fn empty_file_system() -> Result<OwnedFd> {

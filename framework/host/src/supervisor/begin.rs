@@ -3,13 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hsci_extension::options::Options;
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::mount::{Death, Job, MountOption, MountRequest, Start};
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -22,10 +21,11 @@ use super::policy::PolicyLine;
 use super::serving::Serving;
 use super::starting::Starts;
 use super::traces::Traces;
-use super::worker::{Lasting, Program, Worker};
+use super::worker::{Lasting, Locks, Program, Worker};
 use super::workers::Workers;
-use super::{KernelSide, internal, kernel, notify, paths, store};
+use super::{KernelSide, internal, is_read_only, kernel, log_file, notify, paths, store, writers};
 use crate::control::mounts;
+use crate::lock::Lock;
 use crate::lower::lifetime;
 use crate::place;
 use crate::program::HOST_OPTIONS;
@@ -38,6 +38,7 @@ pub(super) struct Supervisor {
     serving: Serving,
     fence: Arc<Fence>,
     signals: Handle,
+    log: Option<PathBuf>,
     /// Its socket goes with the mount.
     _listener: Listener,
     /// The lower directory in the mount table: its file system stays mounted.
@@ -55,18 +56,24 @@ impl Supervisor {
         log: Option<PathBuf>,
         side: KernelSide,
     ) -> Result<Self, Failure> {
-        let starts = Starts::new(start_deadline(&job.request)?);
+        let options = host_options(&job.request)?;
+        let starts = Starts::new(options.time("start-deadline"));
         let obeying = Obeying::default();
         let signals = obey(&starts, &obeying)?;
         let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
         let Places { lower: outside, dir, request } = paths::open(&job.request)?;
         let request = &request;
+        if !options.flag("force") && !is_read_only(request) {
+            writers::refuse(&outside, &request.lower)?;
+        }
         let lifetime = lifetime::find(&outside);
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
-        lock(&lower, request)?;
+        let lock = Lock::take(&lower, &request.lower)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
-        let request = &store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+        let (request, store_lock) =
+            store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+        let request = &request;
         let takeover =
             takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
         let (policy, opens) = PolicyLine::new(side, &request.dir)?;
@@ -89,6 +96,7 @@ impl Supervisor {
         };
         let mut lasting = Lasting {
             lower,
+            locks: Locks { on_directory: lock, on_store: store_lock },
             takeover,
             descriptors,
             policy: policy.clone(),
@@ -120,6 +128,9 @@ impl Supervisor {
             }
         };
         traces.keep();
+        if let Some(log) = start.log.clone() {
+            log_file::limit(log);
+        }
         kernel::enlarge_readahead(&request.dir);
         *obeying.lock() = Some(desk);
         notify::ready();
@@ -127,9 +138,9 @@ impl Supervisor {
         notify::keep_alive(move || {
             let _ = watched.workers();
         });
-        let shared = (starts, serving.clone());
+        let (shared, log) = ((starts, serving.clone()), start.log.clone());
         let workers = Workers::new(program, lasting, device, start, worker, shared);
-        Ok(Self { workers, serving, fence, signals, _listener: listener, _outside: outside })
+        Ok(Self { workers, serving, fence, signals, log, _listener: listener, _outside: outside })
     }
 
     /// Returns when the mount has ended.
@@ -138,6 +149,9 @@ impl Supervisor {
         self.serving.end();
         self.fence.end();
         self.signals.close();
+        if let (Some(log), true) = (&self.log, ended.is_ok()) {
+            log_file::remove_empty(log);
+        }
         // A mount that nobody serves any more stays: what lies below its directory are the stored
         // forms, and nobody is to take them for the files.
         ended
@@ -168,52 +182,26 @@ fn obey(starts: &Starts, obeying: &Obeying) -> Result<Handle, Failure> {
     Ok(handle)
 }
 
-/// How long a worker may take to start.
-fn start_deadline(request: &MountRequest) -> Result<Duration, Failure> {
+/// The options of the request that are the host's own.
+fn host_options(request: &MountRequest) -> Result<Options, Failure> {
     let ours = |name: &str| HOST_OPTIONS.iter().any(|spec| spec.name == name);
     let given = request.options.iter().filter(|MountOption(name, _)| ours(name));
     let given = given.map(|MountOption(name, value)| (name.as_str(), value.as_str()));
     let options = Options::check(&HOST_OPTIONS, given);
-    options
-        .map(|options| options.time("start-deadline"))
-        .map_err(|complaint| Failure::new(Exit::Usage, complaint))
+    options.map_err(|complaint| Failure::new(Exit::Usage, complaint))
 }
 
-/// One descriptor is kept for each unlinked file that is in use. Returns how many there can be.
+/// One descriptor is kept for each unlinked file that is in use: as many as the kernel allows for root, those that the
+/// caller may have for others. Workers inherit the limit. Returns how many there can be.
 fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
+    let allowed = std::fs::read_to_string("/proc/sys/fs/nr_open");
+    let allowed = allowed.ok().and_then(|text| text.trim().parse().ok());
+    let most = Rlimit { current: allowed, maximum: allowed };
+    if allowed > limit.maximum && setrlimit(Resource::Nofile, most).is_ok() {
+        return allowed.unwrap_or(u64::MAX);
+    }
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let holds = if raised.is_ok() { limit.maximum } else { limit.current };
     holds.unwrap_or(u64::MAX)
 }
-
-fn lock(root: &OwnedFd, request: &MountRequest) -> Result<(), Failure> {
-    let lower = &request.lower;
-    let mut tries = 0;
-    while flock(root, FlockOperation::NonBlockingLockExclusive).is_err() {
-        // After umount(8) the host that served it finishes its work, and then lets go.
-        let mounted = mounts::all()?.iter().any(|mounted| mounted.lower == *lower);
-        if mounted || tries == LOCK_TRIES {
-            return Err(in_use(request, root));
-        }
-        tries += 1;
-        std::thread::sleep(LOCK_PAUSE);
-    }
-    Ok(())
-}
-
-/// Who serves a lower directory already, and since when.
-fn in_use(request: &MountRequest, root: &OwnedFd) -> Failure {
-    let by = mounts::lock_holder(root).map_or_else(String::new, |(pid, since)| {
-        let since = UNIX_EPOCH + Duration::from_secs(since);
-        let age = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
-        format!(" by process {pid}, which was started {age} s ago")
-    });
-    let lower = request.lower.display();
-    let text = format!("{lower}: served already{by}; unmount that first, or end the process");
-    Failure::new(Exit::InUse, text)
-}
-
-/// How often, and after what time, the lock of a lower directory is tried that is not mounted.
-const LOCK_TRIES: u32 = 250;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::internal;
 use crate::control::mounts::Mounted;
 use crate::control::place::{self, Directory};
+use crate::control::sweep;
 
 /// A caller has this long to ask, and to take the answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -41,10 +42,9 @@ impl Listener {
     pub(super) fn start(mounted: &Mounted, desk: impl Respond) -> Result<Self, Failure> {
         let directory = place::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
         let fail = |error: std::io::Error| internal("the control socket", &error);
+        sweep();
         let name = PathBuf::from(crate::control::socket_name(mounted, std::process::id()));
         let path = directory.path(&name);
-        // A process of the same number has ended without taking it away.
-        let _ = std::fs::remove_file(&path);
         let socket = UnixListener::bind(&path).map_err(fail)?;
         let listener = Self { directory, name, users: Users::default() };
         // Everybody may ask; the answer depends on who asks.

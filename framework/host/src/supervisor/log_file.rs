@@ -6,11 +6,16 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 
 /// Names of files end here at the latest.
 const MAX_NAME: usize = 200;
+const ENDING: &[u8] = b".log";
+/// The most bytes of a log, and how often that is looked at.
+const MAX_LEN: u64 = 1 << 20;
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The log of the mount at a directory; `None` where there is no place for it.
 pub(super) fn path(dir: &Path) -> Option<PathBuf> {
@@ -22,12 +27,65 @@ pub(super) fn path(dir: &Path) -> Option<PathBuf> {
         std::env::home_dir()?.join(".local/state/hsci")
     };
     DirBuilder::new().recursive(true).mode(0o755).create(&place).ok()?;
-    let bytes = dir.as_os_str().as_bytes().iter().skip(1);
-    let name: Vec<u8> = bytes.map(|byte| if *byte == b'/' { b'-' } else { *byte }).collect();
-    // The end of a path tells more than its start.
-    let mut name = name[name.len().saturating_sub(MAX_NAME)..].to_vec();
-    name.extend(b".log");
-    Some(place.join(OsString::from_vec(name)))
+    Some(place.join(name(dir.as_os_str().as_bytes())))
+}
+
+/// No two directories have the same: `-` stands for `/`, and where a name has one it is written out, as by
+/// systemd-escape(1).
+fn name(dir: &[u8]) -> OsString {
+    let mut name = Vec::with_capacity(dir.len());
+    for byte in dir.iter().skip(1) {
+        match byte {
+            b'/' => name.push(b'-'),
+            b'-' | b'\\' => name.extend(format!("\\x{byte:02x}").bytes()),
+            other => name.push(*other),
+        }
+    }
+    if name.len() > MAX_NAME {
+        // The end of a path tells more than its start.
+        let whole = crc32fast::hash(dir);
+        let end = name.split_off(name.len() - MAX_NAME);
+        name = [format!("{whole:08x}-").as_bytes(), &end].concat();
+    }
+    name.extend(ENDING);
+    OsString::from_vec(name)
+}
+
+/// Keeps a log short as long as this process runs: what is too much goes to a second file, which takes the
+/// place of the last one.
+pub(super) fn limit(log: PathBuf) {
+    let watch = move || {
+        loop {
+            std::thread::sleep(LOOK);
+            if let Err(error) = cut(&log, MAX_LEN) {
+                log::debug!("{}: {error}", log.display());
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("log".to_owned()).spawn(watch) {
+        log::warn!("the log is not limited: {error}");
+    }
+}
+
+/// Those who write go on at the start, for they append.
+fn cut(log: &Path, max_len: u64) -> std::io::Result<()> {
+    if std::fs::metadata(log)?.len() <= max_len {
+        return Ok(());
+    }
+    let mut old = log.as_os_str().to_owned();
+    old.push(".old");
+    let file = File::options().read(true).write(true).open(log)?;
+    let kept = File::options().write(true).create(true).truncate(true).mode(0o600).open(old)?;
+    (&file).seek(SeekFrom::End(-max_len.cast_signed()))?;
+    std::io::copy(&mut (&file).take(max_len), &mut &kept)?;
+    file.set_len(0)
+}
+
+/// A log in which nothing stands goes with its mount.
+pub(super) fn remove_empty(log: &Path) {
+    if std::fs::metadata(log).is_ok_and(|log| log.len() == 0) {
+        let _ = std::fs::remove_file(log);
+    }
 }
 
 /// The complaint with which the log of the mount at a directory ends.
@@ -93,6 +151,34 @@ fn reason(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_directories_have_the_same_log() {
+        let long = |end: &str| format!("/{}/{end}", "x".repeat(400));
+        let dirs = ["/c/a-b", "/c-a/b", "/c/a/b", r"/c/a\x2db", &long("a"), &long("b"), "/"];
+        let mut dirs: Vec<_> = dirs.map(str::to_owned).into();
+        dirs.push(format!("/y{}/a", "x".repeat(399)));
+        let names: std::collections::HashSet<_> =
+            dirs.iter().map(|dir| name(dir.as_bytes())).collect();
+        assert_eq!(names.len(), dirs.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.len() < 255));
+        assert_eq!(name(b"/c/a-b"), r"c-a\x2db.log");
+    }
+
+    #[test]
+    fn a_log_stays_short_and_its_end_is_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("log");
+        let mut writer = open(&log).expect("a log");
+        let mut write = |text: &str| std::io::Write::write_all(&mut writer, text.as_bytes());
+        write("0123456789abc").expect("written");
+        cut(&log, 20).expect("looked at");
+        assert_eq!(std::fs::read(&log).expect("read"), b"0123456789abc");
+        cut(&log, 10).expect("cut");
+        write("more").expect("written");
+        assert_eq!(std::fs::read(&log).expect("read"), b"more");
+        assert_eq!(std::fs::read(dir.path().join("log.old")).expect("read"), b"3456789abc");
+    }
 
     #[test]
     fn the_reason_is_quoted_from_what_was_logged_since() {

@@ -23,6 +23,8 @@ pub trait Callers: Send {
     fn generation(&self) -> u32;
     /// Where they are, [`hsci_abi::callers::HANDED_LEN`] bytes.
     fn memory(&self) -> BorrowedFd<'_>;
+    /// What is remembered of processes, [`hsci_abi::memory::MEMORY_LEN`] bytes, where the kernel follows them.
+    fn remembered(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// Starts to find out, by the classes of the given tables; an error says why that cannot be.
@@ -131,17 +133,20 @@ impl State {
     fn send(&self) -> std::io::Result<()> {
         let Some(line) = &self.line else { return Ok(()) };
         let Some(InForce { file, policy, callers }) = &self.in_force else {
-            let none = Change { has_policy: false, guarded: false, callers: Err(String::new()) };
+            let callers = Err(String::new());
+            let none = Change { has_policy: false, guarded: false, callers, remembers: false };
             return none.send(line, &[]);
         };
         let mut descriptors = vec![file.as_fd()];
+        let remembered = callers.as_ref().ok().and_then(|callers| callers.remembered());
         let callers = callers.as_ref().map(|callers| {
             descriptors.push(callers.memory());
             callers.generation()
         });
+        descriptors.extend(remembered);
         let callers = callers.map_err(Clone::clone);
-        let guarded = policy.head.guarded;
-        Change { has_policy: true, guarded, callers }.send(line, &descriptors)
+        let (guarded, remembers) = (policy.head.guarded, remembered.is_some());
+        Change { has_policy: true, guarded, callers, remembers }.send(line, &descriptors)
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_read_only;
 use crate::failure::{Exit, Failure};
+use crate::lock;
 use crate::place::{Owners, Private, Refused};
 
 const NAME: &str = "store";
@@ -181,33 +182,46 @@ fn spelt<'a>(option: &'a MountOption, known: &str) -> &'a str {
 
 /// Makes sure that the store in a directory, if it is to have one, belongs to the stack's extensions, and that
 /// these get the options that it was made with. The host's own part of it must be of the host's own making.
-pub(super) fn claim(lower: &OwnedFd, job: &Job) -> Result<MountRequest, Failure> {
-    let stack = described(job)?;
-    let keepers = keepers(&stack);
-    let given = job.request.options.clone();
-    let read_only = is_read_only(&job.request);
-    let claim = || {
-        let private = match Private::open(lower.as_fd(), Owners::Own) {
-            Ok(private) => Some(private),
-            Err(Refused::Errno(Errno::NOENT)) => None,
-            Err(refused) => return Err(unusable(refused)),
-        };
-        let found = private.as_ref().map(StoreFile::read_in).transpose()?.flatten();
-        let options = match &found {
-            Some(found) => found.admit(&keepers, given)?,
-            None => given,
-        };
-        let Some(wanted) = StoreFile::of(keepers, &options) else { return Ok(options) };
+///
+/// Returns the request with these options, and the lock of the store.
+pub(super) fn claim(
+    lower: &OwnedFd,
+    job: &Job,
+) -> Result<(MountRequest, Option<OwnedFd>), Failure> {
+    let keepers = keepers(&described(job)?);
+    let claimed = claim_for(keepers, lower, &job.request);
+    let (options, lock) = claimed.map_err(|failure| failure.of(&job.request.lower))?;
+    Ok((MountRequest { options, ..job.request.clone() }, lock))
+}
+
+fn claim_for(
+    keepers: Vec<Keeper>,
+    lower: &OwnedFd,
+    request: &MountRequest,
+) -> Result<(Vec<MountOption>, Option<OwnedFd>), Failure> {
+    let (given, read_only) = (request.options.clone(), is_read_only(request));
+    let private = match Private::open(lower.as_fd(), Owners::Own) {
+        Ok(private) => Some(private),
+        Err(Refused::Errno(Errno::NOENT)) if read_only || keepers.is_empty() => None,
+        Err(Refused::Errno(Errno::NOENT)) => {
+            Some(Private::create(lower.as_fd()).map_err(unusable)?)
+        }
+        Err(refused) => return Err(unusable(refused)),
+    };
+    let Some(private) = private else { return Ok((given, None)) };
+    let lock = lock::take_store(&private, read_only, &request.lower)?;
+    let found = StoreFile::read_in(&private)?;
+    let options = match &found {
+        Some(found) => found.admit(&keepers, given)?,
+        None => given,
+    };
+    if let Some(wanted) = StoreFile::of(keepers, &options) {
         // What is written from now on is not for older programs.
         if !read_only && found.as_ref() != Some(&wanted) {
-            let private = private.map_or_else(|| Private::create(lower.as_fd()), Ok);
-            let write = private.and_then(|private| wanted.write(lower.as_fd(), &private));
-            write.map_err(unusable)?;
+            wanted.write(lower.as_fd(), &private).map_err(unusable)?;
         }
-        Ok(options)
-    };
-    let options = claim().map_err(|failure| failure.of(&job.request.lower))?;
-    Ok(MountRequest { options, ..job.request.clone() })
+    }
+    Ok((options, lock))
 }
 
 /// What the program says of the stack's extensions, the topmost first.

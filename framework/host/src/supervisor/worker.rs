@@ -23,6 +23,7 @@ use super::log_file::Said;
 use super::policy::PolicyLine;
 use super::starting::{self, Starts};
 use crate::caller::filter_environment;
+use crate::lock::Lock;
 use crate::passing::send_descriptor;
 use crate::sandbox::broker;
 use crate::takeover::DescriptorStore;
@@ -65,9 +66,26 @@ impl Program {
     }
 }
 
+/// The locks on what a mount serves. Workers have them as well, so that a worker whose supervisor was killed keeps
+/// others off.
+pub(super) struct Locks {
+    pub(super) on_directory: Lock,
+    pub(super) on_store: Option<OwnedFd>,
+}
+
+impl Locks {
+    /// Copies that a program inherits.
+    fn copies(&self) -> rustix::io::Result<Vec<OwnedFd>> {
+        let both = std::iter::once(self.on_directory.as_fd())
+            .chain(self.on_store.as_ref().map(OwnedFd::as_fd));
+        both.map(rustix::io::dup).collect()
+    }
+}
+
 /// What a worker is given beside its orders, and what outlives it.
 pub(super) struct Lasting {
     pub(super) lower: OwnedFd,
+    pub(super) locks: Locks,
     pub(super) takeover: OwnedFd,
     pub(super) descriptors: DescriptorStore,
     pub(super) policy: PolicyLine,
@@ -99,11 +117,13 @@ impl Worker {
         let extension = start.request.extensions[0].clone();
         let fail = |error: std::io::Error| internal(&program.path.display().to_string(), &error);
         let (control, theirs) = UnixStream::pair().map_err(fail)?;
-        // Copies that the program inherits. The lock on the lower directory goes with its copy.
+        // Copies that the program inherits.
         let lower = rustix::io::dup(&lasting.lower).map_err(|errno| fail(errno.into()))?;
         let line = rustix::io::dup(&theirs).map_err(|errno| fail(errno.into()))?;
         let mut command = program.command();
-        command.arg("serve").args([&lower, &line].map(|fd| fd.as_raw_fd().to_string()));
+        let locks = lasting.locks.copies().map_err(|errno| fail(errno.into()))?;
+        let copies = [&lower, &line].into_iter().chain(&locks);
+        command.arg("serve").args(copies.map(|copy| copy.as_raw_fd().to_string()));
         filter_environment(&mut command);
         // Only the supervisor speaks to the manager of services.
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
@@ -112,7 +132,7 @@ impl Worker {
         let said = Said::from_now(start.log.as_deref());
         let mut child = command.spawn().map_err(fail)?;
         // With the last copies here, its death is noticed.
-        drop((lower, line, theirs));
+        drop((lower, line, theirs, locks));
         let watched = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
             .map_err(|errno| fail(errno.into()))
             .and_then(|process| {

@@ -22,17 +22,18 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// Maps the first `len` bytes of a map of the kernel, to be read.
     pub(crate) fn new(map: impl AsFd, len: usize) -> io::Result<Self> {
-        Self::map(map, len, ProtFlags::READ)
+        Self::map(map, 0, len, ProtFlags::READ)
     }
 
-    /// Maps the first `len` bytes of a file, which has them.
-    pub(crate) fn writable(file: impl AsFd, len: usize) -> io::Result<Self> {
-        Self::map(file, len, ProtFlags::READ | ProtFlags::WRITE)
+    /// Maps `len` bytes of a file, which has them, from a multiple of the page size on.
+    pub(crate) fn writable(file: impl AsFd, from: u64, len: usize) -> io::Result<Self> {
+        Self::map(file, from, len, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    fn map(file: impl AsFd, len: usize, access: ProtFlags) -> io::Result<Self> {
+    fn map(file: impl AsFd, from: u64, len: usize, access: ProtFlags) -> io::Result<Self> {
+        let (anywhere, flags) = (std::ptr::null_mut(), MapFlags::SHARED);
         // SAFETY: the kernel chooses a free place, so that nothing else is overwritten.
-        let start = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, file, 0)? };
+        let start = unsafe { mmap(anywhere, len, access, flags, file, from)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, len })
     }
@@ -45,6 +46,16 @@ impl Shared {
         // SAFETY: within the mapping, which lives as long as `self`; aligned, as mappings begin with a
         // page; whoever else writes there writes whole numbers.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    /// Copies bytes to an offset of a file that is mapped to be written.
+    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.len && bytes.len() <= self.len - offset, "within the map");
+        // SAFETY: within the mapping, of which nobody in this process has a reference while it is borrowed
+        // mutably; another process looks at the file only when this one has ended.
+        unsafe {
+            self.start.as_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
     }
 }
 

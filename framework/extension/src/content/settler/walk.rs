@@ -37,10 +37,14 @@ impl Walk {
         self.levels.push(Level { directory, entries: VecDeque::new(), cookie: 0 });
     }
 
-    /// Counts the files to come and the bytes that they store, until `stop` says so.
-    pub(super) fn measure(mut self, stop: impl Fn() -> bool) -> (u64, u64) {
+    /// Counts the files to come that are accepted and the bytes that they store, until `stop` says so.
+    pub(super) fn measure(
+        mut self,
+        accepts: impl Fn(&Attr) -> bool,
+        stop: impl Fn() -> bool,
+    ) -> (u64, u64) {
         let (mut files, mut bytes) = (0, 0);
-        while let Some((_, size)) = self.next_file() {
+        while let Some((_, size)) = self.next_file(&accepts) {
             if stop() {
                 break;
             }
@@ -50,8 +54,8 @@ impl Walk {
         (files, bytes)
     }
 
-    /// The next regular file that is not empty, and its stored length.
-    fn next_file(&mut self) -> Option<(Hold, u64)> {
+    /// The next file that is accepted by its attributes, and its stored length.
+    pub(super) fn next_file(&mut self, accepts: impl Fn(&Attr) -> bool) -> Option<(Hold, u64)> {
         loop {
             let (parent, name, kind) = self.next_name()?;
             if kind != FileKind::Regular {
@@ -60,6 +64,7 @@ impl Walk {
             if let Ok((hold, attr)) = self.look_up(parent, &name)
                 && attr.kind == FileKind::Regular
                 && attr.size > 0
+                && accepts(&attr)
             {
                 return Some((hold, attr.size));
             }
@@ -111,6 +116,6 @@ impl Iterator for Walk {
     type Item = Hold;
 
     fn next(&mut self) -> Option<Hold> {
-        self.next_file().map(|(hold, _)| hold)
+        self.next_file(|_| true).map(|(hold, _)| hold)
     }
 }

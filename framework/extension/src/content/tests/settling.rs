@@ -226,3 +226,58 @@ fn the_end_of_the_mount_ends_a_batch_that_is_under_way() {
     assert_eq!(batches.load(Ordering::Relaxed), 1, "no batch begins when the mount ends");
     assert!(rig.told().last().is_some_and(|told| told.starts_with("shutdown")));
 }
+
+fn own(rig: &Rig, user: u32, name: &str) -> Ino {
+    let ino = rig.create(name);
+    rig.write(ino, b"text");
+    let changes = crate::SetAttr { uid: Some(user), ..crate::SetAttr::default() };
+    rig.layer.setattr(&Call::internal(), ino, &changes).expect("an owner");
+    ino
+}
+
+#[test]
+fn a_file_that_takes_long_does_not_keep_the_files_of_others_waiting() {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let settle = {
+        let go_on = Arc::clone(&go_on);
+        move |files: &[Arc<OpenFile<Fake>>]| {
+            if files.iter().any(|file| file.path().starts_with("large")) {
+                wait_until("it is done", || go_on.load(Ordering::Relaxed));
+            }
+            vec![Settled::Changed; files.len()]
+        }
+    };
+    let rig = Rig::new(Fake::settling(SHORT, settle));
+    own(&rig, 1, "large");
+    wait_until("it is begun", || rig.told() == ["large"]);
+    let (next, other) = (own(&rig, 1, "next"), own(&rig, 2, "other"));
+    wait_until("the other user's is settled", || rig.kernel.attributes() == [other]);
+    assert!(!rig.told().contains(&"next".to_owned()), "files of one user go one after the other");
+    go_on.store(true, Ordering::Relaxed);
+    wait_until("the next one is settled", || rig.kernel.attributes().contains(&next));
+}
+
+#[test]
+fn an_order_is_for_the_files_of_who_gives_it_and_one_waits_at_most() {
+    let rig = Rig::new(Fake::settling(LONG, all(Settled::Changed)));
+    for (user, name) in [(1, "one"), (2, "two"), (3, "three")] {
+        own(&rig, user, name);
+    }
+    let order = |user| {
+        let call = Call::new(user, user, 1);
+        rig.layer.control_set(&call, Ino::ROOT, "settle", b"").expect("an order");
+    };
+    let is_done = |user| {
+        let answer = rig.layer.control_get(&Call::new(user, user, 1), Ino::ROOT, "settle");
+        String::from_utf8(answer.expect("an answer")).expect("text").contains(r#""running":false"#)
+    };
+    (0..10_000).for_each(|_| order(2));
+    wait_until("it is carried out", || is_done(2));
+    let told = rig.told();
+    assert!(!told.is_empty() && told.iter().all(|name| name == "two"), "{told:?}");
+    assert!(told.len() < 1000, "{} orders were carried out", told.len());
+    order(0);
+    wait_until("root's is carried out", || is_done(0));
+    let told = rig.told();
+    assert!(["one", "two", "three"].iter().all(|name| told.iter().any(|one| one == name)));
+}

@@ -1,0 +1,179 @@
+//! One user does the worst that a mount lets them do; another one goes on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use hsci_tests::command::{ALICE, BOB};
+use hsci_tests::{Mount, Run, Test, machine};
+
+use super::{alice, alices};
+
+pub(super) const TESTS: &[Test] = &[
+    Test { name: "fairness::others_keep_their_latency", seconds: 240, body: latency },
+    Test { name: "fairness::descriptors_are_shared_by_users", seconds: 120, body: descriptors },
+];
+
+/// How much slower another user may get.
+const MOST_TIMES: f64 = 5.0;
+/// How long each load lasts, once it had time to begin.
+const LOAD: Duration = Duration::from_secs(12);
+const PAUSE: Duration = Duration::from_secs(4);
+
+/// A directory of Bob's in a mount.
+fn bobs(mount: &Mount) -> PathBuf {
+    let dir = mount.path("bob");
+    fs::create_dir(&dir).expect("directory");
+    std::os::unix::fs::chown(&dir, Some(BOB), Some(BOB)).expect("chown");
+    dir
+}
+
+/// What Bob does, again and again: `suite --latency DIR SECONDS`. Prints microseconds: the mean, and the longest.
+pub(crate) fn process(arguments: &[String]) {
+    let [dir, seconds] = arguments else { panic!("--latency DIR SECONDS") };
+    let limit = Duration::from_secs(seconds.parse().expect("a number"));
+    let begun = Instant::now();
+    let (mut rounds, mut longest) = (0, Duration::ZERO);
+    while begun.elapsed() < limit {
+        let round = Instant::now();
+        let path = Path::new(dir).join("file");
+        fs::write(&path, "content").expect("create and write");
+        assert_eq!(fs::read(&path).expect("read"), b"content");
+        fs::remove_file(&path).expect("unlink");
+        longest = longest.max(round.elapsed());
+        rounds += 1;
+    }
+    println!("{} {}", begun.elapsed().as_micros() / rounds, longest.as_micros());
+}
+
+/// The mean time of what Bob does, in microseconds.
+fn measure(dir: &Path, what: &str) -> f64 {
+    let own = std::env::current_exe().expect("own path");
+    let seconds = LOAD.as_secs().to_string();
+    let told = Run::as_user(BOB, own).arg("--latency").arg(dir).arg(seconds).ok();
+    let mut numbers =
+        told.split_whitespace().map(|number| number.parse::<f64>().expect("a number"));
+    let (mean, longest) = (numbers.next().expect("a mean"), numbers.next().expect("the longest"));
+    println!("{what}: {mean:.0} us each, the longest {:.1} ms", longest / 1000.0);
+    mean
+}
+
+/// Everything at once, for a while: bytes that look like an image in huge files, a large file at the
+/// slowest level, orders without end, and unlinked files that stay open.
+fn worst(mount: &Mount) -> Child {
+    let dir = alices(&mount.path("alice"));
+    let line = format!(
+        r#"cd '{dir}'
+        head -c 48M /dev/urandom | base64 -w 0 > large
+        while :; do setfattr -n {order} -v now . ; done &
+        for number in 1 2 3; do
+            truncate -s 1T huge$number
+            while :; do
+                printf '\x89HSCI\r\n\x22\xb1\xfb\x9c\x30\x60\x11\x98\x2b' | dd of=huge$number bs=1 seek=16 conv=notrunc
+            done &
+        done
+        ulimit -n $(ulimit -H -n)
+        for number in $(seq 1 3000); do exec {{open}}> open$number; rm open$number; done
+        while :; do cat large > again; done"#,
+        dir = dir.display(),
+        order = "system.hsci.settle",
+    );
+    // All processes of the load are in one group, which ends together.
+    let seconds = (LOAD + PAUSE).as_secs().to_string();
+    let run = Run::as_user(ALICE, "timeout").args(["-s", "KILL", &seconds, "bash", "-c", &line]);
+    run.silent().start()
+}
+
+/// The same load hits the mount that Bob uses, or another one: processor and disk are as busy either way.
+fn latency(dir: &Path) {
+    machine::need_root();
+    machine::need("setfattr");
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("mode");
+    let options = "settle=200ms,algorithm=zstd:22";
+    let (mount, other) = (
+        Mount::new(dir, "mount", "compressfs", options),
+        Mount::new(dir, "other", "compressfs", options),
+    );
+    let bob = bobs(&mount);
+    measure_idle(&bob);
+    let under = |loaded: &Mount, what: &str| {
+        let mut load = worst(loaded);
+        std::thread::sleep(PAUSE);
+        let mean = measure(&bob, what);
+        let _ = load.wait();
+        mean
+    };
+    let elsewhere = under(&other, "with the load on another mount");
+    let here = under(&mount, "with the load on the same mount");
+    println!("{:.2} times", here / elsewhere);
+    assert!(here <= MOST_TIMES * elsewhere, "{here:.0} us instead of {elsewhere:.0}");
+}
+
+fn measure_idle(dir: &Path) {
+    let own = std::env::current_exe().expect("own path");
+    let told = Run::as_user(BOB, own).arg("--latency").arg(dir).arg("2").ok();
+    println!("without a load: {} us each", told.split(' ').next().unwrap_or_default());
+}
+
+/// A host that may have few descriptors, and a user who holds as many unlinked files as can be had.
+fn descriptors(dir: &Path) {
+    machine::need_root();
+    machine::need("setpriv");
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("mode");
+    let (lower, point) = (dir.join("lower"), dir.join("mount"));
+    for place in [&lower, &point] {
+        fs::create_dir(place).expect("directory");
+    }
+    let line = format!(
+        "ulimit -n 800; exec setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource '{}' mount '{}' '{}'",
+        machine::hsci().display(),
+        lower.display(),
+        point.display()
+    );
+    Run::shell(line).ok();
+    let mount = Mount::adopt(&lower, &point, "compressfs");
+    let bob = bobs(&mount);
+    let place = alices(&mount.path("alice"));
+    let held = dir.join("held");
+    let hold = format!(
+        r#"cd '{}'; ulimit -n $(ulimit -H -n)
+        for number in $(seq 1 2000); do
+            exec {{open}}> file$number
+            rm file$number || break
+        done
+        echo $number; exec sleep 60"#,
+        place.display()
+    );
+    let report = fs::File::create(&held).expect("a file");
+    let mut holder = std::process::Command::new("setpriv")
+        .args([
+            &format!("--reuid={ALICE}"),
+            &format!("--regid={ALICE}"),
+            "--clear-groups",
+            "bash",
+            "-c",
+            &hold,
+        ])
+        .stdout(report)
+        .spawn()
+        .expect("a process");
+    let number = || fs::read_to_string(&held).expect("read").trim().parse::<u32>().ok();
+    let begun = Instant::now();
+    while number().is_none() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let held = number().expect("Alice has taken what there is");
+    println!("Alice was stopped at {held} files");
+    assert!((10..1000).contains(&held), "{held}");
+    let outcome = std::panic::catch_unwind(|| {
+        measure_idle(&bob);
+        assert_eq!(fs::read_dir(mount.dir()).expect("a list").count(), 2);
+        alice(&format!("cat '{}' > /dev/null", place.join(format!("file{held}")).display()));
+    });
+    let _ = holder.kill();
+    let _ = holder.wait();
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    alice(&format!("rm '{}'", place.join(format!("file{held}")).display()));
+}

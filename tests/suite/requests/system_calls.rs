@@ -1,0 +1,139 @@
+//! How many system calls the host takes for what programs do: at most what the book says.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use hsci_tests::{Mount, machine};
+use syscalls::Sysno;
+
+use super::kernel_trace::KernelTrace;
+use super::{Counts, TABLE, TIMES, create, list, missing, read, read_link};
+
+/// Where the book says it, and under which heading.
+const PAGE: &str = "docs/src/explanation/figures.md";
+const HEADING: &str = "## System calls for an operation";
+/// What the kernel does after it has answered, and the supervisor after the worker has.
+const AFTERMATH: Duration = Duration::from_millis(300);
+
+pub(super) fn nullfs(dir: &Path) {
+    compare(dir, "nullfs", "", 1);
+}
+
+pub(super) fn compressfs(dir: &Path) {
+    compare(dir, "compressfs", "settle=10m,commit=0", 2);
+}
+
+/// Compares with a column of the table.
+fn compare(dir: &Path, extension: &str, options: &str, column: usize) {
+    let trace = KernelTrace::new(dir, "raw_syscalls/sys_enter");
+    let mut mount = Mount::new(dir, "mount", extension, options);
+    let mut table = Table { limits: limits(column), complaints: Vec::new() };
+    let dir = mount.path("dir");
+    fs::create_dir(&dir).expect("directory");
+    std::os::unix::fs::symlink("target", dir.join("link")).expect("link");
+    list(&dir, 0);
+    read_link(&dir, 0);
+    missing(&dir, 0);
+    trace.watch(&threads(mount.lower()));
+    for (what, requests, work) in TABLE {
+        if what.contains("warm") {
+            (0..TIMES).for_each(|number| work(&dir, number));
+        }
+        let counts = count(&trace, || (0..TIMES).for_each(|number| work(&dir, number)));
+        assert!(*requests < 4 || counts.values().sum::<u64>() >= TIMES, "{what}: not counted");
+        table.expect(what, &counts);
+    }
+    table
+        .expect("rmdir", &count(&trace, || (0..TIMES).for_each(|number| remove_dir(&dir, number))));
+    (0..TIMES).for_each(|number| create(&dir, number));
+    if extension == "compressfs" {
+        mount.settle();
+    }
+    mount.remount();
+    trace.watch(&threads(mount.lower()));
+    table.expect("list and stat, cold", &count(&trace, || list_with_attributes(&dir)));
+    table.expect(
+        "first read, cold",
+        &count(&trace, || (0..TIMES).for_each(|number| read(&dir, number))),
+    );
+    let complaints = table.complaints;
+    assert!(complaints.is_empty(), "more system calls than said:\n{}", complaints.join("\n"));
+}
+
+struct Table {
+    limits: Vec<(String, f64)>,
+    complaints: Vec<String>,
+}
+
+impl Table {
+    fn expect(&mut self, what: &str, counts: &Counts) {
+        let each = counts.values().sum::<u64>() as f64 / TIMES as f64;
+        let limit = self.limits.iter().find(|(name, _)| name == what);
+        let limit = limit.unwrap_or_else(|| panic!("{PAGE} says nothing of: {what}")).1;
+        println!("{what}: {each:.2} of {limit}: {counts:?}");
+        // A few for what happens once, whatever the repetitions, and where threads meet.
+        if each > limit + 0.4 {
+            self.complaints.push(format!("{what}: {each:.2}, not {limit}: {counts:?}"));
+        }
+    }
+}
+
+fn remove_dir(dir: &Path, number: u64) {
+    fs::remove_dir(dir.join(format!("dir-{number}"))).expect("rmdir");
+}
+
+fn list_with_attributes(dir: &Path) {
+    let entries = fs::read_dir(dir).expect("list");
+    assert!(
+        entries.filter(|entry| entry.as_ref().is_ok_and(|it| it.metadata().is_ok())).count() > 50
+    );
+}
+
+fn count(trace: &KernelTrace, work: impl FnOnce()) -> Counts {
+    trace.clear();
+    work();
+    std::thread::sleep(AFTERMATH);
+    trace.counts(|line| {
+        let number = line.split_once("sys_enter: NR ")?.1.split(' ').next()?.parse().ok()?;
+        // In a build with assertions, closing a descriptor asks first whether it is open.
+        let is_asserted = cfg!(debug_assertions) && number == Sysno::fcntl.id() as usize;
+        (!is_asserted)
+            .then(|| Sysno::new(number).map_or_else(|| number.to_string(), |call| call.to_string()))
+    })
+}
+
+/// Threads that work on requests: event loops of the worker, and the supervisor's for its descriptors.
+const AT_WORK: [&str; 2] = ["fuser-", "descriptors"];
+
+/// A filter for the threads of a mount that work on requests.
+fn threads(lower: &Path) -> String {
+    // A loop has its name when it runs.
+    std::thread::sleep(AFTERMATH);
+    let worker = machine::workers(lower).pop_first().expect("a worker");
+    let status = fs::read_to_string(format!("/proc/{worker}/status")).expect("a process");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
+    let tasks = |pid: &str| fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    let threads = tasks(&worker.to_string()).chain(tasks(parent.trim()));
+    let condition = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.expect("a thread");
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let is_at_work = AT_WORK.iter().any(|start| name.starts_with(start));
+        is_at_work.then(|| format!("common_pid == {}", entry.file_name().to_string_lossy()))
+    };
+    let conditions: Vec<String> = threads.filter_map(condition).collect();
+    assert!(conditions.len() > 1, "event loops: {conditions:?}");
+    conditions.join(" || ")
+}
+
+/// What the book says: operations, and system calls for one.
+fn limits(column: usize) -> Vec<(String, f64)> {
+    let page = fs::read_to_string(machine::project().join(PAGE)).expect("the page");
+    let section = page.split_once(HEADING).expect("the heading").1;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        Some((cells[0].to_owned(), cells.get(column)?.parse().ok()?))
+    };
+    section.lines().filter(|line| line.starts_with('|')).filter_map(row).collect()
+}
