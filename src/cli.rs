@@ -307,7 +307,8 @@ pub(crate) struct Check {
 /// How a store was made.
 #[derive(Debug, Args)]
 pub(crate) struct Made {
-    /// The extensions that made the store, the topmost first, where `.hsci` is lost
+    /// The extensions that made the store, the topmost first, where `.hsci` is lost, or with
+    /// others that store nothing, where options are theirs
     #[arg(short = 'x', long = "extension", value_name = "NAME", value_delimiter = ',', add = completion::extensions())]
     pub(crate) extensions: Vec<String>,
     /// Options for them that the store does not keep, such as keys; may be repeated

@@ -40,7 +40,7 @@ pub(crate) fn find_for_store(stack: &[String]) -> Result<(PathBuf, Vec<Descripti
 fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, Vec<Description>)> {
     let own: Vec<PathBuf> =
         stack.iter().map(|name| find_in(name, directories)).filter_map(Result::ok).collect();
-    let others = || programs(directories).into_iter().map(|(_, path)| path);
+    let others = || programs(directories).into_values();
     let mut seen = BTreeSet::new();
     for program in own.iter().cloned().chain(std::iter::once_with(others).flatten()) {
         if !seen.insert(program.clone()) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use hsci_host::failure::{Exit, Failure};
@@ -63,11 +63,6 @@ fn style_len(text: &str) -> usize {
 /// Writes a path in JSON, which has no bytes that are not UTF-8.
 pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
-}
-
-/// The same of a path that is owned.
-pub(crate) fn lossy_owned<S: Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
-    lossy(path, serializer)
 }
 
 /// The number of an error; EIO where it has none.

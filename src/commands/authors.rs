@@ -18,7 +18,7 @@ struct Installed {
     #[serde(flatten)]
     description: Description,
     /// The program that holds it.
-    #[serde(serialize_with = "ui::lossy_owned")]
+    #[serde(serialize_with = "ui::lossy")]
     program: PathBuf,
 }
 

@@ -80,7 +80,7 @@ fn versions_conforms(dir: &Path) {
 /// Each round finds the version that the one before has made, whoever looked meanwhile.
 fn versions(dir: &Path) {
     machine::need_root();
-    let mount = Mount::new(dir, "mount", "versions,compressfs", "rest=0,keep=3");
+    let mut mount = Mount::new(dir, "mount", "versions,compressfs", "rest=0,keep=3");
     fs::set_permissions(mount.dir(), fs::Permissions::from_mode(0o1777)).expect("chmod");
     let script = |user: u32, text: &str| {
         Run::as_user(user, "bash").args(["-c", text]).dir(mount.dir()).done().out
@@ -113,6 +113,12 @@ fn versions(dir: &Path) {
     let restored =
         "cp .versions/plan~/3 plan; cat plan; rm plan; ls .versions/plan~; cat .versions/plan~/*";
     assert_eq!(script(ALICE, restored), "2\n5\n6\n7\n4\n5\n2\n");
+    // What stores nothing is not remembered, and its options are known where it is named.
+    mount.unmount();
+    let check = |arguments: &[&str]| hsci(&[&["check"], arguments].concat(), &[mount.lower()]);
+    check(&[]).ok();
+    check(&["-x", "versions,compressfs", "-o", "keep=3"]).ok();
+    check(&["-o", "keep=3"]).fails(USAGE, &["`keep`"]);
 }
 
 fn versions_above(dir: &Path) {
@@ -211,12 +217,13 @@ fn clients(dir: &Path, extension: &str, options: &str) {
     mount.remount();
     assert_eq!(look(mount.dir()), found);
     mount.unmount();
-    let checked = hsci(&["check", "--json", "-o", options], &[mount.lower()]).ok();
+    let made = ["-x", extension, "-o", options];
+    let checked = hsci(&[&["check", "--json"][..], &made].concat(), &[mount.lower()]).ok();
     let checked: serde_json::Value = serde_json::from_str(&checked).expect("JSON");
     assert_eq!(checked["findings"], serde_json::json!([]));
     assert!(checked["verified_bytes"].as_u64() > Some(100_000), "{checked}");
     let copy = dir.join("exported");
-    hsci(&["export", "-o", options], &[mount.lower(), &copy]).ok();
+    hsci(&[&["export"][..], &made].concat(), &[mount.lower(), &copy]).ok();
     assert_eq!(look(&copy), found);
 }
 

@@ -125,6 +125,7 @@ impl Extension for Gunzip {
 #[cfg(test)]
 mod tests {
     use hsci_extension::testkit::{self, MemoryTree, conformance};
+    use hsci_extension::{Call, Errno, RenameFlags};
 
     use super::*;
 
@@ -134,5 +135,19 @@ mod tests {
         let layer = testkit::start::<Gunzip>(&tree, &[]).expect("start");
         assert_eq!(conformance::check(&*layer), []);
         assert_eq!(tree.known_inodes(), 0, "inodes that are kept for nothing");
+    }
+
+    #[test]
+    fn a_view_cannot_be_removed_and_what_is_gone_is_gone() {
+        let layer = testkit::start::<Gunzip>(&MemoryTree::new(), &[]).expect("start");
+        let call = Call::internal();
+        let made = layer.mknod(&call, Ino::ROOT, "a.gz".as_ref(), 0o100_644, 0).expect("a file");
+        layer.write(&call, made.ino, 0, &[0x1f, 0x8b]).expect("written");
+        for (name, errno) in [("a", Errno::ROFS), ("b", Errno::NOENT)] {
+            let from = (Ino::ROOT, OsStr::new(name));
+            assert_eq!(layer.unlink(&call, from.0, from.1), Err(errno.into()));
+            let to = (Ino::ROOT, OsStr::new("c"));
+            assert_eq!(layer.rename(&call, from, to, RenameFlags::empty()), Err(errno.into()));
+        }
     }
 }

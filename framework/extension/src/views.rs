@@ -90,9 +90,9 @@ impl<V: View> Views<V> {
     }
 
     /// The attributes of the view of a file.
-    fn attr(&self, ino: Ino, of: Attr) -> Result<Attr> {
-        let size = self.view.len(&self.source(ino, &of))?;
-        Ok(Attr { ino: of.ino | VIEW, mode: of.mode & 0o444, nlink: 1, size, ..of })
+    fn attr(&self, ino: Ino, of: &Attr) -> Result<Attr> {
+        let size = self.view.len(&self.source(ino, of))?;
+        Ok(Attr { ino: of.ino | VIEW, mode: of.mode & 0o444, nlink: 1, size, ..of.clone() })
     }
 
     /// The file of which a name is the view, with one lookup of it.
@@ -107,6 +107,18 @@ impl<V: View> Views<V> {
         }
         self.lower.forget(entry.ino, 1);
         Err(missing())
+    }
+
+    /// What is said of a name that was not found below: no view can be removed or renamed. Another one is gone, which is
+    /// what those want to know who send a request again.
+    fn missing(&self, call: &Call, parent: Ino, name: &OsStr) -> Error {
+        match self.find(call, parent, name) {
+            Ok(file) => {
+                self.lower.forget(file.ino, 1);
+                Errno::ROFS.into()
+            }
+            Err(_) => Errno::NOENT.into(),
+        }
     }
 
     /// A file has changed, and its view with it.
@@ -156,7 +168,7 @@ impl<V: View> Layer for Views<V> {
             found => return found,
         }
         let Entry { ino, attr, .. } = self.find(call, parent, name)?;
-        match self.attr(ino, attr) {
+        match self.attr(ino, &attr) {
             Ok(attr) => Ok(Entry::new(Ino(ino.0 | VIEW), attr)),
             Err(error) => {
                 self.lower.forget(ino, 1);
@@ -211,7 +223,7 @@ impl<V: View> Layer for Views<V> {
 
     fn getattr(&self, call: &Call, ino: Ino) -> Result<Attr> {
         let attr = self.lower.getattr(call, stored(ino))?;
-        if is_view(ino) { self.attr(stored(ino), attr) } else { Ok(attr) }
+        if is_view(ino) { self.attr(stored(ino), &attr) } else { Ok(attr) }
     }
 
     fn read(&self, call: &Call, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize> {
@@ -295,8 +307,7 @@ impl<V: View> Layer for Views<V> {
 
     fn unlink(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<()> {
         match self.lower.unlink(call, parent, name) {
-            // The kernel has found it: it is a view.
-            Err(Error::Lower(Errno::NOENT)) => Err(Errno::ROFS.into()),
+            Err(Error::Lower(Errno::NOENT)) => Err(self.missing(call, parent, name)),
             done => done.map(|()| self.moved(parent, name)),
         }
     }
@@ -309,7 +320,7 @@ impl<V: View> Layer for Views<V> {
         flags: RenameFlags,
     ) -> Result<()> {
         match self.lower.rename(call, from, to, flags) {
-            Err(Error::Lower(Errno::NOENT)) => return Err(Errno::ROFS.into()),
+            Err(Error::Lower(Errno::NOENT)) => return Err(self.missing(call, from.0, from.1)),
             done => done?,
         }
         self.moved(from.0, from.1);

@@ -42,7 +42,7 @@ pub(super) fn check(held: &[Registration]) -> Result<(), Failure> {
     if progress {
         let mut stored = 0;
         regular_files(&*tree, &mut |_, found| {
-            stored += found.map_or(0, |(_, attr)| attr.blocks * 512)
+            stored += found.map_or(0, |(_, attr)| attr.blocks * 512);
         });
         print(&CheckEvent::Total(stored * keepers.max(1) as u64));
     }
