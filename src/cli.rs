@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Status(Status),
     Algorithm(Algorithm),
     Settle(Settle),
+    Recompress(Recompress),
     Usage(Usage),
     Check(Check),
     Export(Export),
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Trace(Trace),
     Doctor(Doctor),
     New(New),
+    Extensions(Extensions),
+    Conformance(Conformance),
     Completions(Completions),
     /// Supervise a mount, as standard input says (started by `hsci mount`)
     #[command(hide = true)]
@@ -91,12 +94,16 @@ pub(crate) struct Mount {
     /// Stay in the foreground and log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Mount although programs have files in the lower directory open for writing
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 impl Mount {
     /// What the mount helper was asked for.
     pub(crate) fn new(lower: PathBuf, dir: PathBuf, options: Vec<String>) -> Self {
-        Self { paths: vec![lower, dir], extensions: Vec::new(), options, foreground: false }
+        let paths = vec![lower, dir];
+        Self { paths, extensions: Vec::new(), options, foreground: false, force: false }
     }
 
     /// The directory that stores the files.
@@ -244,6 +251,22 @@ pub(crate) struct Settle {
     pub(crate) dir: PathBuf,
 }
 
+/// Store what is there with another algorithm
+///
+/// Sets the choice of a file or directory, takes back all choices below it, compresses what waits or is
+/// stored with another algorithm, and returns when it is done. A second run changes nothing. Small files and
+/// those that do not get smaller stay as they are.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci recompress ~/logs/2024 --algorithm zstd:19")]
+pub(crate) struct Recompress {
+    /// A file or directory inside a mount
+    pub(crate) path: PathBuf,
+    /// An algorithm, with a level where it has them; or `default`
+    #[arg(long, value_name = "ALGORITHM", allow_hyphen_values = true)]
+    pub(crate) algorithm: String,
+}
+
 /// Show logical and stored sizes by algorithm
 ///
 /// Walks files and directories of a mount without following symbolic links or entering other
@@ -269,16 +292,28 @@ pub(crate) struct Usage {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci check /srv/store
+  hsci check /srv/secret -o key=file:/etc/secret.key
   hsci check --json /srv/store | jq .findings")]
 pub(crate) struct Check {
     /// The directory that stores the files
     pub(crate) lower: PathBuf,
-    /// The extension that made the store, where `.hsci` is lost
-    #[arg(short = 'x', long, value_name = "NAME", add = completion::extensions())]
-    pub(crate) extension: Option<String>,
+    #[command(flatten)]
+    pub(crate) made: Made,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How a store was made.
+#[derive(Debug, Args)]
+pub(crate) struct Made {
+    /// The extensions that made the store, the topmost first, where `.hsci` is lost, or with
+    /// others that store nothing, where options are theirs
+    #[arg(short = 'x', long = "extension", value_name = "NAME", value_delimiter = ',', add = completion::extensions())]
+    pub(crate) extensions: Vec<String>,
+    /// Options for them that the store does not keep, such as keys; may be repeated
+    #[arg(short, value_name = "KEY=VALUE,...")]
+    pub(crate) options: Vec<String>,
 }
 
 /// Copy files out of a store without mounting it
@@ -296,6 +331,8 @@ pub(crate) struct Export {
     /// The store, a path relative to it, and where to write
     #[arg(value_names = ["LOWER", "DEST"], required = true, num_args = 2..=3)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) made: Made,
     /// Copy devices, set-user-id and set-group-id bits, and the attributes `security.*` and
     /// `trusted.*` as well
     #[arg(long)]
@@ -334,6 +371,7 @@ pub(crate) struct Doctor {
 #[command(after_help = "Examples:
   hsci new shout                            changes the bytes of files
   hsci new keep --kind layer                changes any operation
+  hsci new lines --kind view                shows files that are made of others
   hsci new shout --bundle compressfs        its program also holds compressfs, to stack them
   hsci new shout --sources ~/hsci           built with the sources of HSCI that are there")]
 pub(crate) struct New {
@@ -360,6 +398,34 @@ pub(crate) enum NewKind {
     Content,
     /// Any operation
     Layer,
+    /// Nothing: it shows files that are made of others
+    View,
+}
+
+/// Show the extensions that are installed, their options and what they use
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci extensions                 all, one a line
+  hsci extensions compressfs      its options, with their defaults")]
+pub(crate) struct Extensions {
+    /// One of them, in full
+    #[arg(add = completion::extensions())]
+    pub(crate) name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run the conformance kit of the contract in a directory of a mount
+///
+/// Makes a directory there, tries in it what programs rely on, and removes it. Exit code 0 means that
+/// every case is kept, 1 that some are not; each of these is printed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci conformance ~/logs")]
+pub(crate) struct Conformance {
+    /// A directory inside a mount, or any other
+    pub(crate) dir: PathBuf,
 }
 
 /// Print a completion script for a shell

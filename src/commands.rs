@@ -1,12 +1,14 @@
 //! One module for each command.
 
 mod algorithm;
+mod authors;
 mod doctor;
 mod generate;
 mod mount;
 mod new;
 mod offline;
 mod policy;
+mod recompress;
 mod settle;
 mod status;
 mod trace;
@@ -31,6 +33,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Status(args) => status::run(args),
         Command::Algorithm(args) => algorithm::run(args),
         Command::Settle(args) => settle::run(args),
+        Command::Recompress(args) => recompress::run(args),
         Command::Usage(args) => usage::run(args),
         Command::Check(args) => offline::check(args),
         Command::Export(args) => offline::export(args),
@@ -38,6 +41,8 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Trace(args) => trace::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::New(args) => new::run(args),
+        Command::Extensions(args) => authors::extensions(args),
+        Command::Conformance(args) => authors::conformance(args),
         Command::Completions(args) => generate::completions(args),
         Command::Supervise => mount::supervise(),
         Command::Generate(args) => generate::generate(args),

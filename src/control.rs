@@ -1,6 +1,6 @@
 //! Questions and orders to a mounted file system, which travel as extended attributes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hsci_extension::CONTROL_PREFIX;
@@ -112,6 +112,12 @@ pub(crate) fn not_mounted(path: &Path) -> Failure {
             "{path}: not inside a mount of hsci; `hsci status` lists them, `hsci mount` makes one"
         ),
     )
+}
+
+/// A path that means the same from anywhere.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", path.display())))
 }
 
 /// The failure of a system call on a path.

@@ -1,6 +1,6 @@
 //! Where the extensions' programs are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use hsci_host::failure::{Exit, Failure};
 
 use hsci_protocol::describe::Description;
+use serde::de::DeserializeOwned;
 
 use crate::Result;
 
@@ -17,28 +18,65 @@ const PREFIX: &str = "hsci-extension-";
 
 /// The program of an extension: next to this program, or else on PATH.
 pub(crate) fn find(name: &str) -> Result<PathBuf> {
-    find_in(name, directories())
+    find_in(name, &directories())
 }
 
-/// The program of the extension that a store names. Whoever made the store chooses the name, so root
+/// A program that holds all extensions of a stack, and what it says of them, in the stack's order.
+pub(crate) fn find_stack(stack: &[String]) -> Result<(PathBuf, Vec<Description>)> {
+    find_stack_in(stack, &directories())
+}
+
+/// The same for the extensions that a store names. Whoever made the store chooses the names, so root
 /// looks only where root's programs are.
-pub(crate) fn find_for_store(name: &str) -> Result<PathBuf> {
+pub(crate) fn find_for_store(stack: &[String]) -> Result<(PathBuf, Vec<Description>)> {
     if !rustix::process::geteuid().is_root() {
-        return find(name);
+        return find_stack(stack);
     }
-    find_in(name, own_directory().into_iter().chain(SYSTEM.map(PathBuf::from)).collect())
+    let directories = own_directory().into_iter().chain(SYSTEM.map(PathBuf::from));
+    find_stack_in(stack, &directories.collect::<Vec<_>>())
+}
+
+/// Programs that are called after an extension of the stack come first; others may hold them as well.
+fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, Vec<Description>)> {
+    let own: Vec<PathBuf> =
+        stack.iter().map(|name| find_in(name, directories)).filter_map(Result::ok).collect();
+    let others = || programs(directories).into_values();
+    let mut seen = BTreeSet::new();
+    for program in own.iter().cloned().chain(std::iter::once_with(others).flatten()) {
+        if !seen.insert(program.clone()) {
+            continue;
+        }
+        let held = describe(&program);
+        let of = |name: &String| held.iter().find(|one| one.name == *name).cloned();
+        if let Some(described) = stack.iter().map(of).collect() {
+            return Ok((program, described));
+        }
+    }
+    // Whichever is not there says so itself; a program that does not answer is reported where it is started.
+    for name in stack {
+        let program = find_in(name, directories)?;
+        if let [_] = stack {
+            return Ok((program, Vec::new()));
+        }
+    }
+    let stack = stack.join(",");
+    let text = format!(
+        "extension `{stack}`: no program holds all of them; `hsci new NAME --bundle {stack}` makes one, or add them to your \
+         program's `run`"
+    );
+    Err(Failure::new(Exit::Usage, text))
 }
 
 /// Where programs of the system are installed.
 const SYSTEM: [&str; 4] = ["/usr/local/lib/hsci", "/usr/local/bin", "/usr/lib/hsci", "/usr/bin"];
 
-fn find_in(name: &str, directories: Vec<PathBuf>) -> Result<PathBuf> {
+fn find_in(name: &str, directories: &[PathBuf]) -> Result<PathBuf> {
     if !is_valid(name) {
         let text = format!("extension `{name}`: a name has letters, digits, `-` and `_` only");
         return Err(Failure::new(Exit::Usage, text));
     }
     let program = format!("{PREFIX}{name}");
-    let mut candidates = directories.into_iter().map(|directory| directory.join(&program));
+    let mut candidates = directories.iter().map(|directory| directory.join(&program));
     candidates.find(|path| is_program(path)).ok_or_else(|| unknown(name))
 }
 
@@ -51,15 +89,36 @@ pub(crate) fn describe(program: &Path) -> Vec<Description> {
         .unwrap_or_default()
 }
 
-/// Names of all extensions that can be found.
+/// What an extension finds wrong with the value of an option; nothing if it takes it, or does not say.
+pub(crate) fn value_fault(extension: &str, option: &str, value: &str) -> Option<String> {
+    answer::<Option<String>>(extension, &["accept", extension, option, "--", value])?
+}
+
+/// What an extension's program answers; nothing if it does not.
+pub(crate) fn answer<T: DeserializeOwned>(extension: &str, question: &[&str]) -> Option<T> {
+    let program = find(extension).ok()?;
+    let output = Command::new(program).args(question).stdin(Stdio::null()).output().ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// Names of all extensions that have a program of their own.
 pub(crate) fn names() -> BTreeSet<String> {
-    let entries = directories().into_iter().filter_map(|directory| directory.read_dir().ok());
+    programs(&directories()).into_keys().collect()
+}
+
+/// All programs of extensions, by the names of these. Of several with one name, the first is found.
+pub(crate) fn installed() -> BTreeMap<String, PathBuf> {
+    programs(&directories())
+}
+
+fn programs(directories: &[PathBuf]) -> BTreeMap<String, PathBuf> {
+    let entries = directories.iter().rev().filter_map(|directory| directory.read_dir().ok());
     entries
         .flatten()
         .filter_map(|entry| entry.ok())
         .filter_map(|entry| {
             let name = entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned();
-            (is_valid(&name) && is_program(&entry.path())).then_some(name)
+            (is_valid(&name) && is_program(&entry.path())).then(|| (name, entry.path()))
         })
         .collect()
 }

@@ -12,6 +12,8 @@ pub(crate) struct MountOptions {
     pub(crate) flags: MountFlags,
     /// Those of them that were turned off by name.
     pub(crate) allowed: MountFlags,
+    /// A mount that is there is to be changed.
+    pub(crate) remount: bool,
     /// Extensions named by `extension=NAME`, the topmost first.
     pub(crate) extensions: Vec<String>,
     /// The rest, for the host and the extension: names and values, in order.
@@ -72,7 +74,8 @@ impl MountOptions {
     /// Sorts options as mount(8) passes them: texts of names and values, separated by commas.
     pub(crate) fn parse(texts: &[String]) -> Result<Self> {
         let (none, nobody) = (MountFlags::empty(), Vec::new());
-        let mut options = Self { flags: none, allowed: none, extensions: nobody, own: Vec::new() };
+        let (extensions, own) = (nobody, Vec::new());
+        let mut options = Self { flags: none, allowed: none, remount: false, extensions, own };
         for option in texts.iter().flat_map(|text| text.split(',')) {
             options.add(option)?;
         }
@@ -90,7 +93,8 @@ impl MountOptions {
             _ if IGNORED.contains(&name) => {}
             "comment" => {}
             _ if name.starts_with("x-") || name.starts_with("X-") => {}
-            "remount" | "bind" | "move" => {
+            "remount" => self.remount = true,
+            "bind" | "move" => {
                 let text = format!(
                     "option `{name}`: not possible with a mount of hsci; unmount it and mount it anew"
                 );
@@ -132,8 +136,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        let failure = MountOptions::parse(&["remount,ro".to_owned()]).expect_err("refused");
+        let failure = MountOptions::parse(&["move,ro".to_owned()]).expect_err("refused");
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.text.contains("remount"));
+        assert!(failure.text.contains("move"));
     }
 }

@@ -106,6 +106,7 @@ mod tests {
             default: String::new(),
             by_call: false,
             kind,
+            recorded: false,
         };
         let options = vec![
             option("key", ValueKind::Secret),

@@ -1,13 +1,14 @@
 //! Output: sizes, tables, progress bars, colours on terminals only.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use hsci_host::failure::{Exit, Failure};
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 
 use crate::Result;
@@ -62,6 +63,11 @@ fn style_len(text: &str) -> usize {
 /// Writes a path in JSON, which has no bytes that are not UTF-8.
 pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// The number of an error; EIO where it has none.
+pub(crate) fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Writes JSON to standard output.
@@ -121,21 +127,56 @@ pub(crate) fn coloured(text: &str, colour: anstyle::AnsiColor) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// True where somebody sees a bar.
+pub(crate) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// How many bytes are done of how many, once that is known; on standard error if that is a terminal.
+pub(crate) struct Bar(ProgressBar);
+
+/// Begins a bar.
+pub(crate) fn bar(what: &'static str) -> Bar {
+    let style = ProgressStyle::with_template("{spinner} {prefix}: {binary_bytes} [{elapsed}]");
+    let bar = ProgressBar::no_length().with_style(style.expect("a valid template"));
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Bar(bar)
+}
+
+impl Bar {
+    /// It is known from now on how many there are.
+    pub(crate) fn set_total(&self, bytes: u64) {
+        const STYLE: &str =
+            "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed}, {eta} to go]";
+        if self.0.length() != Some(bytes) {
+            self.0.set_style(ProgressStyle::with_template(STYLE).expect("a valid template"));
+            self.0.set_length(bytes);
+        }
+    }
+
+    /// So many are done.
+    pub(crate) fn set_position(&self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+
+    /// So many more are done.
+    pub(crate) fn inc(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    /// Nothing of it is left to be seen.
+    pub(crate) fn finish_and_clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// A sign of life without a known end, on standard error if that is a terminal.
 pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} [{elapsed}]");
     let bar = ProgressBar::new_spinner().with_style(style.expect("a valid template"));
     bar.set_prefix(what);
     bar.enable_steady_tick(Duration::from_millis(120));
-    bar
-}
-
-/// A bar that counts things, of which it may be told later how many there are, on standard error if that is a terminal.
-pub(crate) fn bar(what: &'static str) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} [{elapsed}, {eta} to go]");
-    let bar = ProgressBar::no_length().with_style(style.expect("a valid template"));
-    bar.set_prefix(what);
     bar
 }
 

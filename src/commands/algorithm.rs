@@ -13,12 +13,13 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::{
     ALGORITHMS, Algorithm, AlgorithmCommand, AlgorithmGet, AlgorithmList, AlgorithmSet,
+    DEFAULT_EXTENSION,
 };
 use crate::walk::{Found, Walk};
-use crate::{Result, control, ui};
+use crate::{Result, control, extension_program, ui};
 
 /// The attribute that holds the choice of a file or directory.
-const ATTRIBUTE: &str = "user.hsci.algorithm";
+pub(super) const ATTRIBUTE: &str = "user.hsci.algorithm";
 /// The word that takes a choice back.
 const DEFAULT: &str = "default";
 /// What is asked and ordered: the caller's own choice; what would be used for a file; all choices
@@ -77,7 +78,7 @@ fn set_own(mount: &Path, algorithm: &str) -> Result<()> {
     ui::print(&format!("{mount}: what you write is stored with {} ({reason})\n", choice.algorithm))
 }
 
-fn set_for(path: &Path, algorithm: &str) -> Result<()> {
+pub(super) fn set_for(path: &Path, algorithm: &str) -> Result<()> {
     control::require_mount(path)?;
     let outcome = match algorithm {
         DEFAULT => match removexattr(path, ATTRIBUTE) {
@@ -97,8 +98,15 @@ fn refused(path: &Path, algorithm: &str, errno: Errno) -> Failure {
 }
 
 fn unknown(algorithm: &str) -> Failure {
-    let text =
-        format!("algorithm `{algorithm}`: there is none; use one of: {ALGORITHMS}, {DEFAULT}");
+    // The extension knows more than that it is none: which levels there are.
+    let fault = extension_program::value_fault(DEFAULT_EXTENSION, "algorithm", algorithm);
+    let reason = fault.as_deref().and_then(|fault| fault.split_once("`: ")).map(|(_, why)| why);
+    let text = match reason.filter(|_| algorithm.contains(':')) {
+        Some(reason) => format!("algorithm `{algorithm}`: {reason}"),
+        None => {
+            format!("algorithm `{algorithm}`: there is none; use one of: {ALGORITHMS}, {DEFAULT}")
+        }
+    };
     Failure::new(Exit::Usage, text)
 }
 
@@ -126,7 +134,8 @@ struct Marked {
 
 fn list(args: &AlgorithmList) -> Result<()> {
     let general = ask(&args.dir, CHOICES)?;
-    let (places, failure) = marked_below(&args.dir);
+    let dir = if args.json { &control::absolute(&args.dir)? } else { &args.dir };
+    let (places, failure) = marked_below(dir);
     let choices = Choices { general, places };
     if args.json {
         ui::print_json(&choices)?;

@@ -2,6 +2,7 @@
 
 use hsci_host::supervisor::{self, KernelSide};
 use hsci_protocol::mount::{Job, MountRequest};
+use rustix::mount::MountFlags;
 
 use crate::cli::{DEFAULT_EXTENSION, Mount};
 use crate::mount_options::MountOptions;
@@ -13,16 +14,19 @@ pub(super) const KERNEL_SIDE: KernelSide =
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
-    let options = MountOptions::parse(&args.options)?;
+    let mut options = MountOptions::parse(&args.options)?;
+    if options.remount {
+        return supervisor::remount(args.dir(), options.flags.contains(MountFlags::RDONLY));
+    }
+    if args.force {
+        options.own.push(("force".to_owned(), "yes".to_owned()));
+    }
     let mut extensions = [args.extensions.as_slice(), &options.extensions].concat();
     if extensions.is_empty() {
         extensions.push(DEFAULT_EXTENSION.to_owned());
     }
-    let program = extension_program::find(&extensions[0])?;
-    let described = extension_program::describe(&program);
-    for one in
-        described.iter().filter(|one| extensions.contains(&one.name) && !one.needs.is_empty())
-    {
+    let (program, described) = extension_program::find_stack(&extensions)?;
+    for one in described.iter().filter(|one| !one.needs.is_empty()) {
         let needs = one.needs.join(", ");
         ui::warn(&format!("hsci: extension `{}` uses more than the store: {needs}", one.name));
     }

@@ -1,4 +1,4 @@
-//! `hsci check` and `hsci export`: what needs no mount. The program of the extension that made the
+//! `hsci check` and `hsci export`: what needs no mount. A program of the extensions that made the
 //! store does the work.
 
 use std::io::{BufRead, BufReader};
@@ -8,15 +8,17 @@ use std::process::{Command, ExitStatus, Stdio};
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place;
 use hsci_host::supervisor::StoreFile;
-use hsci_protocol::check::{CheckEvent, CheckFinding, Checked, Severity};
+use hsci_protocol::check::{CheckEvent, CheckFinding, Checked, Offline, Severity};
+use hsci_protocol::line::send;
 use rustix::io::Errno;
 use serde::Serialize;
 
-use crate::cli::{Check, DEFAULT_EXTENSION, Export};
-use crate::{Result, control, extension_program, ui};
+use crate::cli::{Check, DEFAULT_EXTENSION, Export, Made};
+use crate::mount_options::MountOptions;
+use crate::{Result, control, extension_program, option_values, ui};
 
-/// The extension that made a store; nothing if the directory has no mark of a store.
-fn extension_of(lower: &Path) -> Result<Option<String>> {
+/// The extensions that made a store, the topmost first; none if the directory has no mark of a store.
+fn stack_of(lower: &Path) -> Result<Vec<String>> {
     let place = place::open_dir(lower)?;
     let root = place.read().map_err(|errno| control::of_path(lower, errno))?;
     if control::is_mount(lower) {
@@ -24,16 +26,68 @@ fn extension_of(lower: &Path) -> Result<Option<String>> {
         return Err(Failure::new(Exit::InUse, text));
     }
     let store = StoreFile::read(&root).map_err(|failure| failure.of(lower))?;
-    Ok(store.map(|store| store.extension))
+    let keepers = store.map(|store| store.keepers()).unwrap_or_default();
+    Ok(keepers.into_iter().map(|keeper| keeper.extension).collect())
 }
 
-/// The program that works on a store, with the first of its arguments.
-fn program(task: &str, lower: &Path, extension: &str) -> Result<Command> {
-    let program = extension_program::find_for_store(extension)
-        .map_err(|failure| Failure::new(Exit::Store, format!("{}: {failure}", lower.display())))?;
-    let mut command = Command::new(program);
-    command.arg(task).arg(lower).arg(extension);
-    Ok(command)
+/// A program that works on a store, and what it is to be given on standard input.
+struct Task {
+    command: Command,
+    store: Offline,
+}
+
+impl Task {
+    /// `otherwise` is for a directory that does not say what made it.
+    fn new(
+        name: &str,
+        lower: &Path,
+        made: &Made,
+        otherwise: impl FnOnce() -> Result<String>,
+    ) -> Result<Self> {
+        let options = MountOptions::parse(&made.options)?;
+        let given = [made.extensions.as_slice(), &options.extensions].concat();
+        let (extensions, found) = match (given.is_empty(), stack_of(lower)?) {
+            (false, _) => (given.clone(), extension_program::find_stack(&given)),
+            (true, stack) if stack.is_empty() => {
+                let stack = vec![otherwise()?];
+                (stack.clone(), extension_program::find_stack(&stack))
+            }
+            (true, stack) => (stack.clone(), extension_program::find_for_store(&stack)),
+        };
+        let (program, described) = found.map_err(|failure| {
+            Failure::new(Exit::Store, format!("{}: {failure}", lower.display()))
+        })?;
+        let options = option_values::resolve(options.own, &described)?;
+        let (lower, progress) = (control::absolute(lower)?, ui::is_watched());
+        let mut command = Command::new(program);
+        command.arg(name).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Ok(Self { command, store: Offline { lower, extensions, options, progress } })
+    }
+
+    /// Runs it, and gives what it reports; `what` it does is shown where somebody watches.
+    fn run(
+        &mut self,
+        what: &'static str,
+        mut listen: impl FnMut(CheckEvent),
+    ) -> Result<ExitStatus> {
+        let mut run = || {
+            let mut child = self.command.spawn()?;
+            let (to, from) = (child.stdin.take(), child.stdout.take());
+            // One that has failed already says why.
+            let _ = send(to.expect("it was asked for"), &self.store);
+            let bar = ui::bar(what);
+            for line in BufReader::new(from.expect("it was asked for")).lines() {
+                match serde_json::from_str(&line?)? {
+                    CheckEvent::Total(bytes) => bar.set_total(bytes),
+                    CheckEvent::Progress(bytes) => bar.inc(bytes),
+                    event => listen(event),
+                }
+            }
+            bar.finish_and_clear();
+            child.wait()
+        };
+        run().map_err(|error: std::io::Error| not_run(&self.command, &error))
+    }
 }
 
 fn not_run(command: &Command, error: &std::io::Error) -> Failure {
@@ -55,14 +109,11 @@ pub(crate) fn export(args: &Export) -> Result<()> {
     let (lower, path, dest) = args.parts();
     refuse_inside(lower, dest)?;
     // Files say themselves how they are stored: a store that has lost its mark can still be read.
-    let extension = extension_of(lower)?.unwrap_or_else(|| DEFAULT_EXTENSION.to_owned());
-    let mut command = program("export", lower, &extension)?;
-    command.arg(path.unwrap_or(Path::new("."))).arg(dest);
-    command.args(args.privileged.then_some("--privileged"));
-    let progress = ui::spinner("exporting");
-    let status = command.stdin(Stdio::null()).status();
-    progress.finish_and_clear();
-    judge(&command, status.map_err(|error| not_run(&command, &error))?)
+    let mut task = Task::new("export", lower, &args.made, || Ok(DEFAULT_EXTENSION.to_owned()))?;
+    task.command.arg(path.unwrap_or(Path::new("."))).arg(dest);
+    task.command.args(args.privileged.then_some("--privileged"));
+    let status = task.run("exporting", |_| {})?;
+    judge(&task.command, status)
 }
 
 /// A copy inside of what is copied would have no end.
@@ -115,11 +166,19 @@ impl Report<'_> {
 /// Verifies a store, and prints what was found.
 pub(crate) fn check(args: &Check) -> Result<()> {
     let lower = args.lower.as_path();
-    let found = extension_of(lower)?;
-    let extension = args.extension.as_ref().or(found.as_ref()).ok_or_else(|| no_store(lower))?;
-    let mut command = program("check", lower, extension)?;
-    let (report, status) =
-        listen(&mut command, lower).map_err(|error| not_run(&command, &error))?;
+    let mut task = Task::new("check", lower, &args.made, || Err(no_store(lower)))?;
+    let shown = control::absolute(lower)?;
+    let mut report = Report {
+        lower: &shown,
+        complete: false,
+        findings: Vec::new(),
+        checked: Checked::default(),
+    };
+    let status = task.run("checking", |event| match event {
+        CheckEvent::Finding(finding) => report.findings.push(finding),
+        CheckEvent::Checked(checked) => (report.complete, report.checked) = (true, checked),
+        CheckEvent::Total(_) | CheckEvent::Progress(_) => {}
+    })?;
     if report.complete {
         if args.json {
             ui::print_json(&report)?;
@@ -128,8 +187,8 @@ pub(crate) fn check(args: &Check) -> Result<()> {
         }
     }
     match report.damages() {
-        0 if report.complete || !status.success() => judge(&command, status),
-        0 => Err(not_run(&command, &std::io::Error::other("it ended before the check did"))),
+        0 if report.complete || !status.success() => judge(&task.command, status),
+        0 => Err(not_run(&task.command, &std::io::Error::other("it ended before the check did"))),
         damages => {
             let lower = lower.display();
             let text = format!(
@@ -147,26 +206,4 @@ fn no_store(lower: &Path) -> Failure {
         lower.display()
     );
     Failure::new(Exit::Missing, text)
-}
-
-/// Runs the check and gathers what it says.
-fn listen<'a>(command: &mut Command, lower: &'a Path) -> std::io::Result<(Report<'a>, ExitStatus)> {
-    let mut report =
-        Report { lower, complete: false, findings: Vec::new(), checked: Checked::default() };
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let out = child.stdout.take().expect("it was asked for");
-    let progress = ui::spinner("checking");
-    let mut done = 0;
-    for line in BufReader::new(out).lines() {
-        match serde_json::from_str(&line?)? {
-            CheckEvent::Progress(bytes) => {
-                done += bytes;
-                progress.set_message(ui::size(done));
-            }
-            CheckEvent::Finding(finding) => report.findings.push(finding),
-            CheckEvent::Checked(checked) => report = Report { complete: true, checked, ..report },
-        }
-    }
-    progress.finish_and_clear();
-    Ok((report, child.wait()?))
 }

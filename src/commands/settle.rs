@@ -13,16 +13,20 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Starts a settle, and returns when it is done.
 pub(crate) fn run(args: &Settle) -> Result<()> {
-    let dir = &args.dir;
+    wait(&args.dir)
+}
+
+/// The same of a mount.
+pub(super) fn wait(dir: &Path) -> Result<()> {
     let fail = |errno| control::failure(dir, "settling", errno);
     control::order(dir, "settle", "now").map_err(fail)?;
     let bar = ui::bar("settling");
     let end = loop {
         let progress = ask(dir)?;
-        if let Some(total) = progress.total {
-            bar.set_length(total);
+        if let Some(total) = progress.total_bytes {
+            bar.set_total(total);
         }
-        bar.set_position(progress.done);
+        bar.set_position(progress.bytes);
         if !progress.running {
             break progress;
         }

@@ -17,6 +17,7 @@ use rustix::fs::Dir;
 
 use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
+use super::unmount;
 use crate::cli::{Down, Up};
 use crate::{Result, extension_program, option_values, ui};
 
@@ -61,7 +62,10 @@ pub(crate) fn down(args: &Down) -> Result<()> {
     let places = policy.targets.iter().flat_map(|target| places(target).0);
     for place in places.filter(|place| mounted.contains(place)) {
         match supervisor::unmount(&place, args.force) {
-            Ok(()) => ui::print(&format!("{}: unmounted\n", place.display()))?,
+            Ok(lost) => {
+                ui::print(&format!("{}: unmounted\n", place.display()))?;
+                unmount::warn_of(&place, &lost);
+            }
             Err(failure) => failed.push(failure),
         }
     }
@@ -78,17 +82,15 @@ fn mounted() -> Result<BTreeSet<PathBuf>> {
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
-    let program = extension_program::find(&target.extension)?;
+    let extensions = vec![target.extension.clone()];
+    let (program, described) = extension_program::find_stack(&extensions)?;
     let request = MountRequest {
         lower: dir.to_owned(),
         dir: dir.to_owned(),
-        extensions: vec![target.extension.clone()],
+        extensions,
         flags: 0,
         allowed: 0,
-        options: option_values::resolve(
-            target.options.clone(),
-            &extension_program::describe(&program),
-        )?,
+        options: option_values::resolve(target.options.clone(), &described)?,
         foreground: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)

@@ -15,8 +15,8 @@ pub(crate) fn run(args: &Upgrade) -> Result<()> {
     let mounted = control::require_mount(dir)?;
     let status = channel::statuses(&[mounted]).pop().expect("one for each");
     let extensions = status.supervisor.map(|supervisor| supervisor.extensions).unwrap_or_default();
-    if let Some(extension) = extensions.first() {
-        refuse_broken(extension)?;
+    if !extensions.is_empty() {
+        refuse_broken(&extensions)?;
     }
     let status = supervisor::upgrade(dir)?;
     let supervisor = status.supervisor.unwrap_or_default();
@@ -37,8 +37,8 @@ pub(crate) fn run(args: &Upgrade) -> Result<()> {
 }
 
 /// The worker that serves is not stopped for a program that cannot even tell its name.
-fn refuse_broken(extension: &str) -> Result<()> {
-    let program = extension_program::find(extension)?;
+fn refuse_broken(extensions: &[String]) -> Result<()> {
+    let (program, _) = extension_program::find_stack(extensions)?;
     let described = Command::new(&program).arg("describe").stdin(Stdio::null()).output();
     let problem = match described {
         Ok(output) if output.status.success() => return Ok(()),

@@ -1,22 +1,23 @@
 # shellcheck shell=bash
-# Packages every crate that is published, and builds the command of the unpacked crates without clang.
-# Sourced by ./run.
+# Packages every crate that is published, builds the command of the unpacked crates without clang, and tests an
+# extension that it makes. Sourced by ./run.
 
 published=(
     hsci-extension hsci-protocol hsci-abi hsci-engine hsci-language hsci-kernel hsci-host
     hsci-compressfs hsci-nullfs hsci-xor hsci
 )
+crates=$project/target/crates
 
 # Unpacks the crates below target/crates/src.
 unpack_crates() {
     local crate packages=()
     for crate in "${published[@]}"; do packages+=(-p "$crate"); done
-    rm -rf target/crates/src
-    mkdir -p target/crates/src
-    cargo package --quiet --no-verify --allow-dirty "${packages[@]}" --target-dir target/crates
+    rm -rf "$crates/src"
+    mkdir -p "$crates/src"
+    cargo package --quiet --no-verify --allow-dirty "${packages[@]}" --target-dir "$crates"
     for crate in "${published[@]}"; do
-        tar -xf "target/crates/package/$crate-$(package_version).crate" -C target/crates/src
-        mv "target/crates/src/$crate-$(package_version)" "target/crates/src/$crate"
+        tar -xf "$crates/package/$crate-$(package_version).crate" -C "$crates/src"
+        mv "$crates/src/$crate-$(package_version)" "$crates/src/$crate"
     done
 }
 
@@ -25,17 +26,35 @@ crates_patch() {
     local crate
     echo '[patch.crates-io]'
     for crate in "${published[@]}"; do
-        echo "$crate = { path = \"$project/target/crates/src/$crate\" }"
+        echo "$crate = { path = \"$crates/src/$crate\" }"
     done
 }
 
-# A build in which no program is called clang.
+# Cargo in a directory with the project's versions of all other crates, where no program is called clang.
+cargo_in() {
+    local dir=$1
+    shift
+    cp "$project/Cargo.lock" "$dir/"
+    (cd "$dir" && HSCI_CLANG='' CLANG_PATH='' cargo "$@" --offline --target-dir "$crates/build")
+}
+
+# An extension as `hsci new` makes it, its tests on a real mount included.
+test_new() {
+    local name=$1
+    shift
+    rm -rf "${crates:?}/$name"
+    "$crates/build/debug/hsci" new "$name" --dir "$crates/$name" "$@"
+    crates_patch >> "$crates/$name/Cargo.toml"
+    PATH=$crates/build/debug:$PATH cargo_in "$crates/$name" test --quiet
+}
+
 test_crates() {
     unpack_crates
-    (
-        cd target/crates/src/hsci
-        crates_patch >> Cargo.toml
-        cp "$project/Cargo.lock" .
-        HSCI_CLANG='' CLANG_PATH='' cargo build --offline --target-dir "${CARGO_TARGET_DIR:-$project/target/crates}"
-    )
+    crates_patch >> "$crates/src/hsci/Cargo.toml"
+    check crates::the_command_builds_without_clang cargo_in "$crates/src/hsci" build --quiet --bins
+    check crates::a_new_content_extension_passes_its_tests test_new shout --bundle compressfs
+    check crates::a_new_layer_extension_passes_its_tests test_new keep --kind layer
+    check crates::a_new_view_passes_its_tests test_new lines --kind view
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" = 0 ]
 }

@@ -140,7 +140,12 @@ impl Mount {
     pub fn check(&self) {
         assert!(!self.mounted, "unmount first");
         if self.lower.join(".hsci").exists() {
-            hsci(["check"], &self.lower).ok();
+            let check = Run::new(&self.program).arg("check").arg(&self.lower);
+            let check = match self.options.is_empty() {
+                true => check,
+                false => check.args(["-o", &self.options]),
+            };
+            check.ok();
         }
     }
 }

@@ -202,8 +202,8 @@ fn store(dir: &Path) {
 }
 
 fn second_host(dir: &Path) {
-    let place = Place::new(dir);
     for extension in ["compressfs", "nullfs"] {
+        let place = Place::new(&dir.join(extension));
         let mount = Mount::at(&place.lower, &place.point, extension, "");
         let other = dir.join("other");
         fs::create_dir_all(&other).expect("directory");
@@ -213,8 +213,9 @@ fn second_host(dir: &Path) {
         if extension == "compressfs" {
             mount::hsci(["check"], &place.lower).fails(IN_USE, &["lower"]);
         }
+        drop(mount);
+        place.is_untouched();
     }
-    place.is_untouched();
 }
 
 fn busy(dir: &Path) {

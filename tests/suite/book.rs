@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use hsci_tests::{Test, machine};
+use hsci_tests::{Run, Test, machine};
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use walkdir::WalkDir;
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "book::every_link_leads_somewhere", seconds: 60, body: links },
     Test { name: "book::every_page_is_in_the_summary", seconds: 60, body: summary },
+    Test { name: "book::transcripts_are_what_happens", seconds: 120, body: transcripts },
     Test { name: "book::the_checker_sees_a_broken_link", seconds: 60, body: checker },
 ];
 
@@ -34,6 +35,44 @@ fn summary(_: &Path) {
     let there: BTreeSet<PathBuf> =
         pages(&book).into_iter().filter(|page| !page.ends_with("SUMMARY.md")).collect();
     assert_eq!(listed, there);
+}
+
+/// The page whose transcripts are run here; those of the command's page are run by its own tests.
+const TRANSCRIPTS: &str = "tutorial/examples.md";
+
+fn transcripts(dir: &Path) {
+    machine::need_root();
+    for program in ["gzip", "setpriv"] {
+        machine::need(program);
+    }
+    let page = fs::read_to_string(machine::project().join(BOOK).join(TRANSCRIPTS)).expect("a page");
+    let blocks: Vec<&str> = page.split("```console\n").skip(1).collect();
+    assert!(blocks.len() > 3);
+    for (number, block) in blocks.iter().enumerate() {
+        let block = block.split("```").next().expect("an end");
+        let place = dir.join(number.to_string());
+        fs::create_dir(&place).expect("a directory");
+        let happened = replay(&place, block);
+        let _ =
+            Run::new(machine::hsci()).args(["unmount", "--force"]).arg(place.join("files")).done();
+        assert_eq!(happened, block);
+    }
+}
+
+/// A transcript of the same commands, with what they print now: standard output, standard error, and the exit code if
+/// it is not 0. Paths are shown relative to the directory.
+fn replay(dir: &Path, transcript: &str) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", machine::programs().display());
+    let commands = transcript.lines().filter_map(|line| line.strip_prefix("$ "));
+    let run = |command: &str| {
+        let run = Run::new("bash").args(["-c", command]).dir(dir);
+        let done = run.env("PATH", &path).env("LC_ALL", "C").done();
+        let code = if done.code == 0 { String::new() } else { format!("[{}]\n", done.code) };
+        let said = format!("{}{}{code}", done.out, done.err);
+        format!("$ {command}\n{}", said.replace(&format!("{}/", dir.display()), ""))
+    };
+    commands.map(run).collect()
 }
 
 fn checker(dir: &Path) {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,9 +16,79 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "command::checks_nothing_but_stores_at_rest", seconds: 60, body: no_store },
     Test { name: "command::takes_every_name_that_the_kernel_takes", seconds: 60, body: raw_names },
     Test { name: "command::completes_what_is_there", seconds: 60, body: completion },
+    Test { name: "command::recompresses_all_and_then_nothing", seconds: 60, body: recompress },
+    Test { name: "command::tells_of_extensions_and_runs_the_kit", seconds: 60, body: authors },
     Test { name: "command::has_pages_in_the_manual", seconds: 60, body: manual },
     Test { name: "command::options_of_extensions_are_on_their_pages", seconds: 60, body: options },
 ];
+
+/// The algorithms by which files below a directory are stored.
+fn algorithms(dir: &Path) -> Vec<String> {
+    let usage = Run::new(machine::hsci()).args(["usage", "--json"]).arg(dir).ok();
+    let usage: Value = serde_json::from_str(&usage).expect("JSON");
+    let name = |one: &Value| one["algorithm"].as_str().expect("a name").to_owned();
+    usage["algorithms"].as_array().expect("a list").iter().map(name).collect()
+}
+
+fn recompress(dir: &Path) {
+    let mount = Mount::new(dir, "files", "compressfs", "algorithm=lz4");
+    fs::create_dir_all(mount.path("a/b")).expect("directories");
+    fs::create_dir_all(mount.path("other")).expect("directories");
+    let hsci =
+        |arguments: &[&str]| Run::new(machine::hsci()).args(arguments).dir(mount.dir()).done();
+    hsci(&["algorithm", "set", "deflate:1", "--for", "a/b"]).ok();
+    let text = |number: usize| format!("line {number} of a text\n").repeat(5000);
+    let names = ["a/one", "a/two", "a/b/three", "other/four"];
+    for (number, name) in names.iter().enumerate() {
+        fs::write(mount.path(name), text(number)).expect("written");
+    }
+    hsci(&["algorithm", "set", "none", "--for", "a/two"]).ok();
+    mount.settle();
+    assert_eq!(algorithms(&mount.path("a")), ["deflate:1", "lz4", "none"]);
+    let run = || hsci(&["recompress", "a", "--algorithm", "zstd:9"]).ok();
+    assert_eq!(run(), "a: 2 choices below it are taken back\n");
+    assert_eq!(algorithms(&mount.path("a")), ["zstd:9"]);
+    assert_eq!(algorithms(&mount.path("other")), ["lz4"]);
+    let states = || -> Vec<_> {
+        let state = |name: &&str| {
+            let meta = fs::metadata(mount.lower().join(name)).expect("stored");
+            (meta.ino(), meta.blocks(), meta.ctime(), meta.ctime_nsec())
+        };
+        names.iter().chain(&["a", "a/b"]).map(state).collect()
+    };
+    let before = states();
+    assert_eq!(run(), "");
+    assert_eq!(states(), before, "a second run writes nothing");
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(fs::read_to_string(mount.path(name)).expect("read"), text(number));
+    }
+    hsci(&["recompress", "a", "--algorithm", "zstd:23"]).fails(2, &["zstd:23", "from -7 to 22"]);
+    hsci(&["recompress", "/", "--algorithm", "lz4"]).fails(4, &["not inside a mount"]);
+}
+
+fn authors(dir: &Path) {
+    let mount = Mount::new(dir, "files", "compressfs", "");
+    let hsci = |arguments: &[&str]| Run::new(machine::hsci()).args(arguments).dir(dir).done();
+    let listed = hsci(&["extensions"]).ok();
+    assert!(listed.starts_with("compressfs  ") && listed.contains("\ncrypt  "), "{listed}");
+    let shown = hsci(&["extensions", "compressfs"]).ok();
+    for word in
+        ["format 2", "the store alone", "algorithm", "default zstd", "rules of policies may set it"]
+    {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let crypt = hsci(&["extensions", "crypt", "--json"]).ok();
+    let crypt: Value = serde_json::from_str(&crypt).expect("JSON");
+    assert_eq!(crypt["options"][0]["kind"], "secret");
+    assert!(crypt["program"].as_str().is_some_and(|path| path.ends_with("/hsci-extension-crypt")));
+    hsci(&["extensions", "compresfs"]).fails(2, &["did you mean `compressfs`"]);
+    assert_eq!(hsci(&["conformance", "files"]).ok(), "files: all cases are kept\n");
+    assert_eq!(fs::read_dir(mount.dir()).expect("a directory").count(), 0, "nothing is left");
+    hsci(&["conformance", "nowhere"]).fails(4, &["nowhere"]);
+    // Where nothing can be made.
+    let proc = hsci(&["conformance", "/proc"]);
+    assert!(proc.code > 0 && proc.err.lines().count() == 1, "{}", proc.err);
+}
 
 /// Documented exit codes are below this; a panic has another.
 const CODES: i32 = 8;
@@ -34,7 +105,7 @@ fn nobody_reads(dir: &Path) {
     let mut describe = Command::new(program("hsci-extension-compressfs"));
     describe.arg("describe");
     let mut usage = Command::new(program("hsci-extension-compressfs"));
-    usage.args(["check", "/nonexistent", "compressfs"]);
+    usage.args(["check"]).stdin(std::process::Stdio::null());
     let commands = [
         hsci(&[]),
         hsci(&["--help"]),

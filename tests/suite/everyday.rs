@@ -1,5 +1,7 @@
 //! What a program was told is written stays written, whatever ends a mount.
 
+pub(crate) mod stays;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;

@@ -13,6 +13,7 @@ mod control;
 mod damage;
 mod database;
 mod everyday;
+mod examples;
 mod exerciser;
 mod full_disk;
 mod fuzz;
@@ -46,6 +47,8 @@ const AREAS: &[&[Test]] = &[
     damage::TESTS,
     callers::TESTS,
     everyday::TESTS,
+    everyday::stays::TESTS,
+    examples::TESTS,
     exerciser::TESTS,
     full_disk::TESTS,
     fuzz::TESTS,

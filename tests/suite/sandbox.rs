@@ -210,12 +210,12 @@ fn reading(dir: &Path) {
     stays_inside(&checked, "DAC_READ_SEARCH)");
     assert!(!store.join("made").exists());
 
-    let program = machine::programs().join("hsci-extension-hostile");
-    Run::new(&program).arg("export").arg(&store).args(["hostile", "."]).arg(&copy).ok();
+    hsci(&["export", "--extension", "hostile"]).arg(&copy).ok();
     let told =
         Run::new("getfattr").args(["--only-values", "-n", "user.told"]).arg(copy.join("tell")).ok();
     stays_inside(&told, "SETFCAP)");
 
+    let program = machine::programs().join("hsci-extension-hostile");
     let described = Run::new(&program).arg("describe").ok();
     assert!(described.contains("by user 65534"), "{described}");
 }

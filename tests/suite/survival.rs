@@ -58,7 +58,7 @@ fn kills_nullfs(dir: &Path) {
     campaign(dir, "nullfs", "", machine::amount("HSCI_KILLS", 100) / 4);
 }
 
-fn campaign(dir: &Path, extension: &str, options: &str, kills: u64) {
+pub(crate) fn campaign(dir: &Path, extension: &str, options: &str, kills: u64) {
     let mut mount = Mount::new(dir, "mount", extension, options);
     let seed = Random::seed("kills");
     let mut random = Random::new(seed);

@@ -11,10 +11,7 @@ use chacha20poly1305::aead::{Aead as _, AeadCore as _, KeyInit as _, OsRng, Payl
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hsci_extension::journal::{Change, Journal};
 use hsci_extension::options::{OptionKind, OptionSpec};
-use hsci_extension::{
-    Attr, Call, Content, ContentFs, Context, Credentials, Environment, Error, Extension, LowerFile,
-    OpenFile, Result, Stack, content,
-};
+use hsci_extension::*;
 
 const BLOCK: u64 = 4096;
 const ID: u64 = 16;
@@ -106,7 +103,7 @@ impl Content for Crypt {
     type File = File;
 
     fn open(&self, context: &Context) -> Result<File> {
-        let lower = Arc::clone(context.lower());
+        let lower = self.journal.file(context.lower())?;
         let mut id = [0; ID as usize];
         let id = match lower.is_empty()? {
             true => None,
@@ -120,7 +117,7 @@ impl Content for Crypt {
     }
 
     fn peek_len(&self, context: &Context, _: &Attr) -> Result<u64> {
-        Ok(logical(context.lower().len()?))
+        Ok(logical(self.journal.file(context.lower())?.len()?))
     }
 
     fn read(&self, file: &File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
@@ -179,18 +176,18 @@ impl Content for Crypt {
         let lower = Arc::clone(&file.read().lower);
         lower.sync(data_only)
     }
+
+    fn shutdown(&self) {
+        // What could not be done now is done at the next start.
+        let _ = self.journal.close();
+    }
 }
 
 /// The key in 64 hexadecimal digits.
 fn key(text: &str) -> Option<[u8; 32]> {
-    let mut key = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(key)
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let key: Option<Vec<u8>> = (0..64).step_by(2).map(byte).collect();
+    key?.try_into().ok().filter(|_| text.len() == 64)
 }
 
 impl Extension for Crypt {
@@ -206,10 +203,19 @@ impl Extension for Crypt {
         let key = key(environment.options.text("key"))
             .ok_or_else(|| Error::Invalid("option `key`: 64 hexadecimal digits".to_owned()))?;
         let cipher = XChaCha20Poly1305::new(&key.into());
-        let journal = Journal::open(&*environment.store, "journal")?;
+        let journal = Journal::open(environment, "journal")?;
         let crypt = Self { cipher, journal };
         crypt.check_key(environment)?;
         Ok(ContentFs::new(Arc::new(crypt), environment))
+    }
+
+    fn check(
+        environment: &Environment,
+        report: &mut dyn FnMut(Finding),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Checked> {
+        let checked = check::by_reading(&*Self::start(environment)?, report, progress);
+        checked.map(Checked::all_verified)
     }
 }
 
@@ -217,13 +223,22 @@ impl Crypt {
     /// Refuses another key than that of the first mount.
     fn check_key(&self, environment: &Environment) -> Result<()> {
         const WORD: &[u8] = b"the right key";
-        let file = environment.store.open("key", true)?;
+        let store = &environment.store;
+        let file = match store.open("key", false) {
+            Err(Error::Lower(Errno::NOENT)) if environment.read_only => return Ok(()),
+            Err(Error::Lower(Errno::NOENT)) => {
+                // Whole, or not there.
+                let file = store.open("key.new", true)?;
+                file.set_len(0)?;
+                file.write_at(Credentials::HOST, 0, &self.seal(b"key", 0, WORD))?;
+                file.sync(false)?;
+                store.rename("key.new", "key")?;
+                return store.sync_names();
+            }
+            file => file?,
+        };
         let mut known = vec![0; file.len()? as usize];
         file.read_exact_at(0, &mut known)?;
-        if known.is_empty() {
-            file.write_at(Credentials::HOST, 0, &self.seal(b"key", 0, WORD))?;
-            return file.sync(false);
-        }
         let same = self.unseal(b"key", 0, &known).is_ok_and(|word| word == WORD);
         let wrong = || Error::Invalid("option `key`: not the key of this store".to_owned());
         same.then_some(()).ok_or_else(wrong)

@@ -12,7 +12,6 @@ fn start(tree: &Arc<MemoryTree>) -> Result<Arc<Stack>> {
 }
 
 #[test]
-#[ignore = "minutes without optimisation; the suite runs it on a mount"]
 fn it_conforms() {
     let tree = MemoryTree::new();
     let layer = start(&tree).expect("start");
@@ -31,36 +30,66 @@ fn another_key_is_refused_and_shown_to_nobody() {
     assert!(testkit::start::<Crypt>(&tree, &[]).is_err(), "no key at all");
 }
 
-#[test]
-fn a_torn_write_leaves_the_old_or_the_new_block() {
-    let (old, new) = (vec![b'o'; 5000], vec![b'n'; 5000]);
-    let call = Call::new(1000, 1000, 0);
-    let mut changed = 0;
+fn user() -> Call {
+    Call::new(1000, 1000, 0)
+}
+
+/// A file of a tree that has content which is durable, and the extension that serves it.
+fn with_file(content: &[u8]) -> (Arc<MemoryTree>, Arc<Stack>, Ino) {
+    let tree = MemoryTree::new();
+    let layer = start(&tree).expect("start");
+    let file = layer.mknod(&user(), Ino::ROOT, "file".as_ref(), 0o100_600, 0);
+    let ino = file.expect("a file").ino;
+    layer.write(&user(), ino, 0, content).expect("write");
+    layer.fsync(&user(), ino, false).expect("sync");
+    (tree, layer, ino)
+}
+
+fn content(layer: &Stack) -> Vec<u8> {
+    let ino = layer.lookup(&user(), Ino::ROOT, "file".as_ref()).expect("the file").ino;
+    let mut found = vec![0; 20_000];
+    let read = layer.read(&user(), ino, 0, &mut found).expect("readable");
+    found.truncate(read);
+    found
+}
+
+/// Writes `new` over `old`, the power goes at each call, and of what was not durable each of `cuts` bytes are left.
+/// Returns how often the new content was there, of how many times.
+fn cut(old: &[u8], new: &[u8], cuts: &[usize]) -> (usize, usize) {
+    let (mut changed, mut times) = (0, 0);
     for calls in 0..14 {
-        for torn in [0, 1, 15, 16, 17, 39, 40, 41, 4135, 4136, 4137, 5000, usize::MAX] {
-            let tree = MemoryTree::new();
-            let layer = start(&tree).expect("start");
-            let file = layer.mknod(&call, Ino::ROOT, "file".as_ref(), 0o100_600, 0);
-            let ino = file.expect("a file").ino;
-            layer.write(&call, ino, 0, &old).expect("write");
-            layer.fsync(&call, ino, false).expect("sync");
-            let fault = Fault { lasting: true, ..Fault::once(calls, Errno::IO) };
-            tree.faults().plan(Some(fault));
-            let done = layer.write(&call, ino, 0, &new);
-            let mut keep = |_: &Lost| match torn {
+        for &cut in cuts {
+            let (tree, layer, ino) = with_file(old);
+            tree.faults().plan(Some(Fault { lasting: true, ..Fault::once(calls, Errno::IO) }));
+            let done = layer.write(&user(), ino, 0, new);
+            let after = tree.crash(&mut |_: &Lost| match cut {
                 usize::MAX => Kept::Whole,
-                torn => Kept::Torn(torn),
-            };
-            let after = tree.crash(&mut keep);
-            let layer = start(&after).expect("recovered");
-            let ino = layer.lookup(&call, Ino::ROOT, "file".as_ref()).expect("the file").ino;
-            let mut found = vec![0; 6000];
-            let read = layer.read(&call, ino, 0, &mut found).expect("readable");
-            found.truncate(read);
-            assert!(found == old || found == new, "{calls} calls, {torn} bytes");
+                cut => Kept::Torn(cut),
+            });
+            let reading = testkit::start_read_only::<Crypt>(&after, &[("key", KEY)]);
+            let shown = content(&*reading.expect("a start that writes nothing"));
+            let found = content(&*start(&after).expect("recovered"));
+            assert_eq!(shown, found, "{calls} calls, {cut} bytes: without writing");
+            assert!(found == old || found == new, "{calls} calls, {cut} bytes");
             assert!(done.is_err() || found == new, "what is acknowledged is there");
-            changed += u32::from(found == new);
+            changed += usize::from(found == new);
+            times += 1;
         }
     }
-    assert!(changed > 13, "writes that were carried out: {changed}");
+    (changed, times)
+}
+
+#[test]
+fn a_write_that_is_torn_anywhere_leaves_the_old_or_the_new_block() {
+    // Longer than the record in the journal and the stored block.
+    let cuts: Vec<_> = (0..300).chain([usize::MAX]).collect();
+    let (changed, times) = cut(&[b'o'; 100], &[b'n'; 100], &cuts);
+    assert!(changed > 300 && changed < times, "{changed} of {times} writes were carried out");
+}
+
+#[test]
+fn a_write_of_several_blocks_is_whole_or_undone() {
+    let cuts = [0, 1, 15, 16, 17, 39, 40, 41, 4135, 4136, 4137, 5000, 9000, usize::MAX];
+    let (changed, times) = cut(&[b'o'; 9000], &[b'n'; 10_000], &cuts);
+    assert!(changed > 13 && changed < times, "{changed} of {times} writes were carried out");
 }

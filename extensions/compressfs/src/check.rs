@@ -1,8 +1,8 @@
 //! Verifies a store that is not mounted.
 
-mod walk;
-
-use hsci_extension::{Checked, Environment, Error, Finding, Ino, Result, Severity};
+use hsci_extension::{
+    Checked, Environment, Error, Finding, Ino, LowerFile, Result, Severity, check,
+};
 
 use crate::choice::Choices;
 use crate::form::{Source, Stored, Unfinished};
@@ -10,7 +10,7 @@ use crate::format::{self, Damage};
 use crate::recovery;
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.
-pub(crate) fn check(
+pub(crate) fn verify(
     environment: &Environment,
     report: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(u64),
@@ -24,7 +24,7 @@ pub(crate) fn check(
         report(unreadable("choices", &error));
     }
     let mut checked = Checked::default();
-    walk::regular_files(&*environment.lower, &mut |path, found| {
+    check::regular_files(&*environment.lower, &mut |path, found| {
         let place = path.to_string_lossy();
         let looked = found.and_then(|(ino, attr)| {
             checked.files += 1;
@@ -56,6 +56,9 @@ fn check_file(
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
     };
+    if source.is_some() {
+        report(Severity::Notice, awaited(&*lower)?);
+    }
     let source = source.unwrap_or_else(|| Source::new(lower.clone(), 0));
     let mut damages = Vec::new();
     let image = format::verify(&*source.file, source.base, &mut |damage| damages.push(damage))?;
@@ -72,6 +75,15 @@ fn check_file(
     let in_slots = stored.log.slots.values().map(|slot| u64::from(slot.valid)).sum::<u64>();
     let in_slots = in_slots.min(stored.len());
     Ok((stored.len() - in_slots, in_slots))
+}
+
+/// What a file with an image in a journal waits for.
+fn awaited(lower: &dyn LowerFile) -> Result<String> {
+    let way_out = match lower.is_fixed()? {
+        true => "it is immutable or append-only: `chattr -i -a` it, and mount the store",
+        false => "mount the store to be written, and its log says what keeps it",
+    };
+    Ok(format!("its last image is in a journal still: {way_out}"))
 }
 
 /// Damage is grave only if somebody still reads these bytes.

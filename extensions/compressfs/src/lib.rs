@@ -117,7 +117,7 @@ impl Extension for CompressFs {
         report: &mut dyn FnMut(Finding),
         progress: &mut dyn FnMut(u64),
     ) -> Result<Checked> {
-        check::check(environment, report, progress)
+        check::verify(environment, report, progress)
     }
 }
 

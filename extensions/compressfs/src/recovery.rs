@@ -125,6 +125,7 @@ fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFi
         return Ok(());
     }
     format::require_whole(journal, entry.base, entry.len)?;
+    lower.keep_privileges(true)?;
     // Whatever it says, it is not of this image.
     summary::remove(&**lower)?;
     let before = lower.times()?;
@@ -136,6 +137,11 @@ fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFi
     let end = if stored.log.is_empty() { entry.len } else { stored.log.end() };
     if lower.len()? > end {
         lower.set_len(end)?;
+    }
+    // A log is of a caller, whose change has taken the capabilities.
+    match stored.log.is_empty() {
+        true => lower.restore_privileges(),
+        false => lower.drop_privileges()?,
     }
     restore_times(&**lower, if stored.log.is_empty() { &entry.times } else { &before });
     Ok(())

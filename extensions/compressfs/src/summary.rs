@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hsci_extension::{Attr, Error, LowerFile, Result};
+use hsci_extension::{Attr, Errno, Error, LowerFile, Result};
 
 use crate::algorithm::Algorithm;
 
@@ -46,7 +46,11 @@ impl Presence {
     /// The content is about to change.
     pub(crate) fn end(&self, lower: &dyn LowerFile) -> Result<()> {
         if self.is_possible() {
-            remove(lower)?;
+            match remove(lower) {
+                // Of what can only be appended to nothing is removed; a summary does not fit what is longer.
+                Err(Error::Lower(Errno::PERM)) if lower.is_fixed()? => return Ok(()),
+                removed => removed?,
+            }
             self.0.store(false, Ordering::Relaxed);
         }
         Ok(())

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use hsci_extension::options::{OptionKind, OptionSpec};
 use hsci_extension::{content, *};
 
 /// The extension.
-pub struct Xor;
-
-const KEY: u8 = 0x5a;
+pub struct Xor(u8);
 
 impl Content for Xor {
     type File = Arc<dyn LowerFile>;
@@ -22,13 +21,13 @@ impl Content for Xor {
 
     fn read(&self, file: &Self::File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let read = file.read_at(offset, buffer)?;
-        buffer[..read].iter_mut().for_each(|byte| *byte ^= KEY);
+        buffer[..read].iter_mut().for_each(|byte| *byte ^= self.0);
         Ok(read)
     }
 
     fn write(&self, file: &mut Self::File, call: &Call, offset: u64, data: &[u8]) -> Result<()> {
         content::fill_gap(self, file, call, offset)?;
-        let stored: Vec<u8> = data.iter().map(|byte| byte ^ KEY).collect();
+        let stored: Vec<u8> = data.iter().map(|byte| byte ^ self.0).collect();
         file.write_at(call.credentials(), offset, &stored)
     }
 
@@ -47,8 +46,14 @@ impl Extension for Xor {
     const ABOUT: &'static str = "stores every byte XOR-ed; an example, no protection";
     const FORMAT_VERSION: u32 = 1;
 
+    fn options() -> Vec<OptionSpec> {
+        let byte = OptionKind::Number { min: 0, max: 255 };
+        vec![OptionSpec::new("key", "the byte, which a store keeps", byte, "90").recorded()]
+    }
+
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
-        Ok(ContentFs::new(Arc::new(Self), environment))
+        let key = environment.options.number("key") as u8;
+        Ok(ContentFs::new(Arc::new(Self(key)), environment))
     }
 }
 
@@ -57,6 +62,8 @@ mod tests {
     use hsci_extension::testkit::{self, MemoryTree, conformance};
 
     use super::*;
+
+    const KEY: u8 = 90;
 
     #[test]
     fn every_byte_is_stored_xored() {

@@ -35,6 +35,9 @@ pub enum Error {
     /// The file is being changed by somebody else just now.
     #[error("busy")]
     Busy,
+    /// Somebody has the file open who came to it without the mount.
+    #[error("in use: {0}")]
+    InUse(String),
     /// The size or position is beyond what the format can hold.
     #[error("too large: {0}")]
     TooLarge(String),
@@ -112,7 +115,7 @@ impl Error {
             Self::NoAttribute => Errno::NODATA,
             // Never NOSYS: the kernel remembers it for the whole connection.
             Self::Unsupported => Errno::OPNOTSUPP,
-            Self::Busy => Errno::BUSY,
+            Self::Busy | Self::InUse(_) => Errno::BUSY,
             Self::TooLarge(_) => Errno::FBIG,
         }
     }

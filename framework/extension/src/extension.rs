@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::options::{OptionSpec, Options};
-use crate::{Call, Ino, Needs, Result, Stack, Store};
+use crate::{Call, Ino, Needs, Result, Stack, Store, check};
 
 /// What an extension says about itself before it starts. The host computes from the declarations of a whole
 /// stack which requests the kernel sends, and what it may remember.
@@ -163,6 +163,25 @@ impl Finding {
     }
 }
 
+impl Checked {
+    /// What was read was verified as well, for the extension reads nothing that it cannot verify.
+    #[must_use]
+    pub fn all_verified(self) -> Self {
+        let verified_bytes = self.verified_bytes + self.unverified_bytes;
+        Self { verified_bytes, unverified_bytes: 0, ..self }
+    }
+
+    /// What a stack of two has looked at. What one of them verifies, the other need not.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            files: self.files.max(other.files),
+            verified_bytes: self.verified_bytes.max(other.verified_bytes),
+            unverified_bytes: self.unverified_bytes.min(other.unverified_bytes),
+        }
+    }
+}
+
 /// The sum of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -214,13 +233,12 @@ pub trait Extension: 'static {
     fn start(environment: &Environment) -> Result<Arc<Stack>>;
 
     /// Verifies a store that is not mounted, and reports what is wrong with it. `progress` is told
-    /// each file's stored size when it is done.
+    /// each file's stored size when it is done. Unless overridden, [all is read](check::by_reading).
     fn check(
         environment: &Environment,
         report: &mut dyn FnMut(Finding),
         progress: &mut dyn FnMut(u64),
     ) -> Result<Checked> {
-        let (_, _, _) = (environment, report, progress);
-        Ok(Checked::default())
+        check::by_reading(&*Self::start(environment)?, report, progress)
     }
 }

@@ -4,13 +4,18 @@
 //! leaves undone or half done is carried out again by [`Journal::open`], in order, so all changes of a file
 //! that must be whole go through the journal. Records name the record before by its checksum: what is left of
 //! an older one is never taken for the next.
+//!
+//! Where nothing may be written, changes are not carried out: [`Journal::file`] shows files as they would be.
+
+mod pending;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::{Credentials, Errno, Error, FileId, LowerFile, Result, Store};
+use crate::{Credentials, Environment, Errno, Error, FileId, LowerFile, Result, Store};
+use pending::{Kept, Pending};
 
 /// The journal is emptied when it is longer, after the files have been synced.
 const MOST: u64 = 4 << 20;
@@ -27,8 +32,12 @@ pub enum Change<'a> {
 }
 
 /// A journal over a private store.
-pub struct Journal {
-    state: Mutex<State>,
+pub struct Journal(Way);
+
+enum Way {
+    Writing(Mutex<State>),
+    /// What is not carried out, by file.
+    Reading(HashMap<FileId, Arc<[Kept]>>),
 }
 
 struct State {
@@ -43,21 +52,65 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the journal of this name in a store, and finishes what a crash has left. To be called before any
-    /// file is served that is changed through it.
-    pub fn open(store: &dyn Store, name: &str) -> Result<Self> {
+    /// Opens the journal of this name in the extension's store, and finishes what a crash has left. To be called
+    /// before any file is served that is changed through it.
+    pub fn open(environment: &Environment, name: &str) -> Result<Self> {
+        match environment.read_only {
+            true => Self::read(&*environment.store, name),
+            false => Self::redo(&*environment.store, name),
+        }
+    }
+
+    /// The file with all changes that the journal knows of: as it is, but where nothing may be written. Extensions
+    /// read it in place of the file that they are given.
+    pub fn file(&self, file: &Arc<dyn LowerFile>) -> Result<Arc<dyn LowerFile>> {
+        let Way::Reading(pending) = &self.0 else { return Ok(Arc::clone(file)) };
+        if pending.is_empty() {
+            return Ok(Arc::clone(file));
+        }
+        Ok(match pending.get(&file.id()?) {
+            Some(changes) => {
+                Arc::new(Pending { file: Arc::clone(file), changes: Arc::clone(changes) })
+            }
+            None => Arc::clone(file),
+        })
+    }
+
+    /// Makes everything durable in the files, and empties the journal: at the end, so that what others do with the
+    /// files until the next start is not undone by it.
+    pub fn close(&self) -> Result<()> {
+        match &self.0 {
+            Way::Writing(state) if !state.lock().broken => state.lock().empty(),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(store: &dyn Store, name: &str) -> Result<Self> {
+        let mut pending: HashMap<FileId, Vec<Kept>> = HashMap::new();
+        let bytes = match store.open(name, false) {
+            Ok(file) => whole(&*file)?,
+            Err(Error::Lower(Errno::NOENT)) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        for body in records(&bytes) {
+            pending.entry(body.id).or_default().extend(body.changes.iter().map(Kept::from));
+        }
+        let pending = pending.into_iter().map(|(id, changes)| (id, changes.into()));
+        Ok(Self(Way::Reading(pending.collect())))
+    }
+
+    fn redo(store: &dyn Store, name: &str) -> Result<Self> {
         let file = store.open(name, true)?;
         store.sync_names()?;
         let mut state = State { file, end: 0, chain: 0, changed: HashMap::new(), broken: false };
-        let mut bytes = vec![0; state.file.len()? as usize];
-        state.file.read_exact_at(0, &mut bytes)?;
+        let bytes = whole(&*state.file)?;
         for body in records(&bytes) {
             state.redo(store, body)?;
         }
         if !bytes.is_empty() {
             state.empty()?;
         }
-        Ok(Self { state: Mutex::new(state) })
+        Ok(Self(Way::Writing(Mutex::new(state))))
     }
 
     /// Carries out all changes of a file, or, if it fails, none of them; the space is taken on behalf of `by`.
@@ -68,8 +121,9 @@ impl Journal {
         by: Credentials,
         changes: &[Change<'_>],
     ) -> Result<()> {
+        let Way::Writing(state) = &self.0 else { return Err(Errno::ROFS.into()) };
         let id = file.id()?;
-        let mut state = self.state.lock();
+        let mut state = state.lock();
         if state.broken {
             return Err(Error::Broken("an update was cut short by an error".to_owned()));
         }
@@ -125,6 +179,12 @@ impl State {
         self.changed.clear();
         Ok(())
     }
+}
+
+fn whole(file: &dyn LowerFile) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; file.len()? as usize];
+    file.read_exact_at(0, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn apply(file: &dyn LowerFile, by: Credentials, change: &Change<'_>) -> Result<()> {
@@ -203,8 +263,8 @@ fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Change as Lost, Fault, Forgetful, Kept, MemoryTree};
-    use crate::{Call, FileSystem, Ino};
+    use crate::testkit::{self, Change as Lost, Fault, Forgetful, Kept, MemoryTree};
+    use crate::{Call, FileSystem, Ino, Whence};
 
     const OLD: [u8; 64] = [b'o'; 64];
     const NEW: [u8; 64] = [b'n'; 64];
@@ -215,6 +275,24 @@ mod tests {
         journal: Journal,
     }
 
+    fn open(tree: &Arc<MemoryTree>) -> Result<Journal> {
+        Journal::open(&testkit::environment(tree), "journal")
+    }
+
+    /// The bytes that a start shows which writes nothing, and nothing is written.
+    fn shown(tree: &Arc<MemoryTree>) -> Vec<u8> {
+        let file = tree.file_at("file").expect("the file");
+        let before = bytes(&file);
+        let journal = Journal::open(&testkit::environment(tree).read_only(), "journal");
+        let journal = journal.expect("a journal");
+        let file: Arc<dyn LowerFile> = file;
+        let shown = whole(&*journal.file(&file).expect("the file")).expect("bytes");
+        let refused = journal.update(&file, Credentials::HOST, &CHANGES);
+        assert_eq!(refused, Err(Errno::ROFS.into()));
+        assert_eq!(whole(&*file).expect("bytes"), before);
+        shown
+    }
+
     /// A file with old bytes that are durable.
     fn rig() -> Rig {
         let tree = MemoryTree::new();
@@ -222,7 +300,7 @@ mod tests {
         let ino = tree.mknod(&call, Ino::ROOT, "file".as_ref(), 0o100_644, 0).expect("a file").ino;
         tree.write(&call, ino, 0, &OLD).expect("write");
         tree.fsync(&call, ino, false).expect("sync");
-        let journal = Journal::open(&*tree.store(), "journal").expect("a journal");
+        let journal = open(&tree).expect("a journal");
         Rig { file: tree.file(ino).expect("the file"), tree, journal }
     }
 
@@ -248,9 +326,11 @@ mod tests {
                 let done = rig.journal.update(&rig.file, Credentials::HOST, &CHANGES);
                 let mut keep = |_: &Lost| if torn == 160 { Kept::Whole } else { Kept::Torn(torn) };
                 let after = rig.tree.crash(&mut keep);
-                Journal::open(&*after.store(), "journal").expect("recovered");
+                let shown = shown(&after);
+                open(&after).expect("recovered");
                 let found = bytes(&after.file_at("file").expect("the file"));
                 assert!(found == OLD || found == NEW, "{calls} calls, {torn} bytes: {found:?}");
+                assert_eq!(shown, found, "{calls} calls, {torn} bytes: without writing");
                 assert!(done.is_err() || found == NEW, "{calls}: what is acknowledged is durable");
                 whole += u32::from(found == NEW);
             }
@@ -272,9 +352,48 @@ mod tests {
         let third = file.len().expect("length") / 3;
         file.write_at(Credentials::HOST, third + 20, b"?").expect("damage");
         rig.file.write_at(Credentials::HOST, 0, &OLD).expect("write");
-        Journal::open(&*store, "journal").expect("recovered");
+        open(&rig.tree).expect("recovered");
         let found = bytes(&rig.tree.file_at("file").expect("the file"));
         assert_eq!(found, [0; 64], "the first alone was carried out");
+    }
+
+    #[test]
+    fn pieces_of_what_is_pending_are_those_of_the_whole() {
+        let rig = rig();
+        let changes = [
+            Change::Write(10, &[b'a'; 30]),
+            Change::SetLen(25),
+            Change::Write(40, &[b'b'; 7]),
+            Change::SetLen(100),
+            Change::Write(90, &[b'c'; 20]),
+        ];
+        rig.journal.update(&rig.file, Credentials::HOST, &changes).expect("an update");
+        let done = whole(&*rig.file).expect("bytes");
+        rig.file.set_len(0).expect("as if it had not been carried out");
+        rig.file.write_at(Credentials::HOST, 0, &OLD).expect("the old bytes");
+        let reading = testkit::environment(&rig.tree).read_only();
+        let journal = Journal::open(&reading, "journal").expect("a journal");
+        let file = journal.file(&rig.file).expect("the file");
+        assert_eq!(file.len(), Ok(done.len() as u64));
+        for from in 0..=done.len() {
+            for len in [0, 1, 3, 17, 64, 200] {
+                let mut piece = vec![0xff; len];
+                let read = file.read_at(from as u64, &mut piece).expect("a piece");
+                assert_eq!(piece[..read], done[from..done.len().min(from + len)]);
+            }
+        }
+        assert_eq!(file.seek(110, Whence::Data), Err(Errno::NXIO.into()));
+        assert_eq!(file.set_len(1), Err(Errno::ROFS.into()));
+    }
+
+    #[test]
+    fn a_closed_journal_undoes_nothing_of_what_others_write() {
+        let rig = rig();
+        rig.journal.update(&rig.file, Credentials::HOST, &CHANGES).expect("an update");
+        rig.journal.close().expect("closed");
+        rig.file.write_at(Credentials::HOST, 0, &OLD).expect("somebody's write");
+        open(&rig.tree).expect("opened");
+        assert_eq!(bytes(&rig.tree.file_at("file").expect("the file")), OLD);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod attr;
 mod call;
+pub mod check;
 pub mod content;
 mod errno;
 mod error;
@@ -28,6 +29,7 @@ mod needs;
 pub mod options;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod views;
 
 pub use attr::{Attr, DirEntry, Entry, FileKind, Ino, Opened, SetAttr, SetTime, StatFs};
 pub use call::{Call, CallOptions, Credentials};

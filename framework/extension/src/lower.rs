@@ -126,9 +126,41 @@ pub trait LowerFile: Send + Sync {
         Err(Error::Unsupported)
     }
 
+    /// Changes of the stored form begin that callers must not notice: what the kernel takes from a file
+    /// with every change (its capabilities) is kept aside, beyond the end of the process. With `again` these are
+    /// the changes that a process before did not bring to an end, and what it kept counts.
+    fn keep_privileges(&self, again: bool) -> Result<()> {
+        let _ = again;
+        Ok(())
+    }
+
+    /// The changes have come to their end: what was kept aside is given back.
+    fn restore_privileges(&self) {}
+
+    /// A caller changes the file: what is kept aside is gone.
+    fn drop_privileges(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// True if the lower file system lets nobody change the bytes that are there: the file is immutable,
+    /// or can only be appended to.
+    fn is_fixed(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// True if somebody else has the file open, who came to it without the mount. Where nobody can tell, false.
+    fn is_open_elsewhere(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Since when everything that was written to the file is there, also what was never synced.
     fn lifetime(&self) -> Lifetime {
         Lifetime::default()
+    }
+
+    /// How long a file can be there, in bytes.
+    fn max_len(&self) -> u64 {
+        i64::MAX as u64
     }
 
     /// True if the file is empty.

@@ -56,6 +56,9 @@ pub struct OptionSpec {
     pub kind: OptionKind,
     /// The value where none is given.
     pub default: &'static str,
+    /// What is stored can be read with the value alone that it was stored with: the store keeps it, takes no other
+    /// one, and gives it where none is given. Secrets are never kept.
+    pub recorded: bool,
 }
 
 impl OptionSpec {
@@ -67,7 +70,13 @@ impl OptionSpec {
         kind: OptionKind,
         default: &'static str,
     ) -> Self {
-        Self { name, help, kind, default }
+        Self { name, help, kind, default, recorded: false }
+    }
+
+    /// An option without whose value what is stored cannot be read.
+    #[must_use]
+    pub const fn recorded(self) -> Self {
+        Self { recorded: true, ..self }
     }
 }
 
@@ -204,14 +213,14 @@ mod tests {
     use super::*;
 
     const SPECS: [OptionSpec; 3] = [
-        OptionSpec {
-            name: "chunk",
-            help: "bytes per chunk",
-            kind: OptionKind::Size { min: 4096, max: 1 << 20 },
-            default: "128K",
-        },
-        OptionSpec { name: "scan", help: "look", kind: OptionKind::Flag, default: "no" },
-        OptionSpec { name: "settle", help: "wait", kind: OptionKind::Time, default: "5" },
+        OptionSpec::new(
+            "chunk",
+            "bytes per chunk",
+            OptionKind::Size { min: 4096, max: 1 << 20 },
+            "128K",
+        ),
+        OptionSpec::new("scan", "look", OptionKind::Flag, "no"),
+        OptionSpec::new("settle", "wait", OptionKind::Time, "5"),
     ];
 
     #[test]

@@ -92,7 +92,22 @@ pub fn start<E: Extension>(
     tree: &Arc<MemoryTree>,
     options: &[(&str, &str)],
 ) -> Result<Arc<dyn FileSystem>> {
-    let options = Options::check(&E::options(), options.iter().copied());
+    E::start(&with_options::<E>(environment(tree), options))
+}
+
+/// The same where nothing may be written, as `check`, `export` and a mount with `ro` start it.
+///
+/// # Panics
+/// If the options are not what the extension declares.
+pub fn start_read_only<E: Extension>(
+    tree: &Arc<MemoryTree>,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>> {
+    E::start(&with_options::<E>(environment(tree).read_only(), options))
+}
+
+fn with_options<E: Extension>(environment: Environment, given: &[(&str, &str)]) -> Environment {
+    let options = Options::check(&E::options(), given.iter().copied());
     let options = options.unwrap_or_else(|complaint| panic!("{complaint}"));
-    E::start(&Environment { options, ..environment(tree) })
+    Environment { options, ..environment }
 }

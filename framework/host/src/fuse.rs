@@ -11,6 +11,7 @@ mod pool;
 mod replay;
 mod resume;
 mod rights;
+mod seek;
 mod watchdog;
 mod xattr;
 

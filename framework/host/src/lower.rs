@@ -1,6 +1,7 @@
 //! The base layer: a lower directory, reached through the descriptor that was opened before
 //! anything was mounted over it.
 
+mod access_time;
 mod attributes;
 mod content;
 mod credentials;
@@ -10,6 +11,7 @@ mod filesystem;
 mod inodes;
 pub(crate) mod lifetime;
 mod names;
+mod privileges;
 mod search;
 mod shares;
 mod store;
@@ -19,7 +21,7 @@ mod xattrs;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use hsci_extension::{Errno, Error, Ino, Lifetime, RESERVED_NAME, Result};
@@ -52,6 +54,12 @@ pub struct LowerTree {
     /// makes handles.
     by_handle: bool,
     lifetime: Lifetime,
+    /// How long a file can be, once somebody has asked.
+    max_len: OnceLock<u64>,
+    /// Whether leases say who has a file open, once somebody has asked.
+    leases_tell: OnceLock<bool>,
+    /// The mount is to leave times of access alone.
+    keeps_access_times: bool,
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
     /// Absent where no other worker will go on from here.
@@ -63,6 +71,12 @@ pub struct LowerTree {
 pub fn opens_by_handle(directory: impl AsFd) -> bool {
     let directory = directory.as_fd();
     handle_of(directory).is_ok_and(|handle| handle.open(directory, OFlags::PATH).is_ok())
+}
+
+/// True if inodes of a directory's file system can be identified.
+#[must_use]
+pub fn has_handles(directory: impl AsFd) -> bool {
+    handle_of(directory).is_ok()
 }
 
 /// How long the space of a deleted file may take to come back, and how often it is looked for.
@@ -85,7 +99,7 @@ impl LowerTree {
     /// Serves the directory that `root` is open on. To be called before other threads start, for
     /// it changes the credentials of the process, and its limit of descriptors.
     pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
-        Self::open_with(root, None)
+        Self::open_with(root, None, true)
     }
 
     /// As [`LowerTree::open`], for a mount that outlives the process: goes on from what the process
@@ -95,13 +109,18 @@ impl LowerTree {
         takeover: Takeover,
         inherited: &Inherited,
         pins: HashMap<u64, OwnedFd>,
+        keeps_access_times: bool,
     ) -> Result<Arc<Self>> {
-        let tree = Self::open_with(root, Some(takeover))?;
+        let tree = Self::open_with(root, Some(takeover), keeps_access_times)?;
         tree.take_over(inherited, pins);
         Ok(tree)
     }
 
-    fn open_with(root: OwnedFd, takeover: Option<Takeover>) -> Result<Arc<Self>> {
+    fn open_with(
+        root: OwnedFd,
+        takeover: Option<Takeover>,
+        keeps_access_times: bool,
+    ) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
@@ -117,6 +136,9 @@ impl LowerTree {
             credentials: Credentials::prepare(),
             by_handle,
             lifetime,
+            max_len: OnceLock::new(),
+            leases_tell: OnceLock::new(),
+            keeps_access_times,
             released: Mutex::new(None),
             takeover,
         }))
@@ -266,11 +288,11 @@ impl LowerTree {
         if !known && let Some(kept) = inode.kept() {
             return Ok(kept);
         }
-        let (opened, access) = match self.reopen(inode, OFlags::RDWR) {
+        let (opened, access) = match self.reopen_quietly(inode, OFlags::RDWR) {
             Err(Error::Lower(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY))
                 if access == Access::Read =>
             {
-                (self.reopen(inode, OFlags::RDONLY), Access::Read)
+                (self.reopen_quietly(inode, OFlags::RDONLY), Access::Read)
             }
             other => (other, Access::Write),
         };
@@ -285,6 +307,14 @@ impl LowerTree {
             inode.keep(&opened);
         }
         Ok(opened)
+    }
+
+    /// Opens an inode so that reading leaves its time of access alone, as far as this process may.
+    fn reopen_quietly(&self, inode: &Inode, flags: OFlags) -> Result<OwnedFd> {
+        match self.reopen(inode, flags | OFlags::NOATIME) {
+            Err(Error::Lower(Errno::PERM)) => self.reopen(inode, flags),
+            opened => opened,
+        }
     }
 
     /// Opens an inode for more than `O_PATH`.

@@ -88,19 +88,10 @@ enum Command {
         /// Descriptors of the mount's locks
         locks: Vec<i32>,
     },
-    /// Verify a store that is not mounted; prints JSON, one event a line
-    Check {
-        /// The store
-        lower: PathBuf,
-        /// The extension that made it
-        extension: String,
-    },
-    /// Copy files out of a store that is not mounted
+    /// Verify a store that is not mounted, as standard input says; prints JSON, one event a line
+    Check,
+    /// Copy files out of a store that is not mounted, as standard input says
     Export {
-        /// The store
-        lower: PathBuf,
-        /// The extension that made it
-        extension: String,
         /// Which part of it
         path: PathBuf,
         /// Where to write; must not exist
@@ -127,9 +118,9 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
             start_log();
             serve::run(registrations, lower, control, &locks)
         }
-        Command::Check { lower, extension } => offline::check(registrations, &lower, &extension),
-        Command::Export { lower, extension, path, dest, privileged } => {
-            offline::export(registrations, &lower, &extension, &path, (&dest, privileged))
+        Command::Check => offline::check(registrations),
+        Command::Export { path, dest, privileged } => {
+            offline::export(registrations, &path, (&dest, privileged))
         }
     };
     match outcome {
@@ -194,6 +185,7 @@ impl Registration {
                 OptionKind::Path => ValueKind::Path,
                 _ => ValueKind::Plain,
             },
+            recorded: spec.recorded && !matches!(spec.kind, OptionKind::Secret),
         };
         Description {
             name: self.name.to_owned(),

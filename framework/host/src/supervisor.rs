@@ -22,6 +22,7 @@ mod store;
 mod traces;
 mod worker;
 mod workers;
+mod writers;
 
 use std::fs::File;
 use std::io::{stdin, stdout};
@@ -40,9 +41,10 @@ use self::log_file::Said;
 
 pub use self::fence::Guardian;
 pub use self::log_file::last_words;
-pub use self::orders::{renew_policies, unmount, upgrade};
+pub use self::orders::{remount, renew_policies, unmount, upgrade};
 pub use self::policy::{Callers, FindCallers, PlaceMount};
-pub use self::store::StoreFile;
+pub(crate) use self::store::keepers;
+pub use self::store::{Keeper, StoreFile};
 
 /// What supervisors are given of the kernel side.
 #[derive(Clone, Copy)]

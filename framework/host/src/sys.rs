@@ -4,6 +4,7 @@
 pub(crate) mod descriptors;
 pub(crate) mod handle;
 pub(crate) mod identity;
+pub(crate) mod lease;
 pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod process;

@@ -1,12 +1,34 @@
-//! What the program of an extension prints while it checks a store.
+//! Work on a store that is not mounted: what the program of an extension is asked for on its standard input, for
+//! options may be secret, and what it prints.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// One line of it.
+use crate::mount::MountOption;
+use crate::path;
+
+/// How a store is opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offline {
+    /// The directory.
+    #[serde(with = "path")]
+    pub lower: PathBuf,
+    /// The extensions that made it, the topmost first.
+    pub extensions: Vec<String>,
+    /// Options for them: names and values.
+    pub options: Vec<MountOption>,
+    /// Somebody watches: say how many bytes there are before the work begins.
+    pub progress: bool,
+}
+
+/// One line of what is printed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckEvent {
-    /// So many more stored bytes are done.
+    /// So many bytes there are to do.
+    Total(u64),
+    /// So many more of them are done.
     Progress(u64),
     /// Something was found.
     Finding(CheckFinding),

@@ -63,6 +63,8 @@ pub enum Reply {
     Hits(Hits),
     /// Reports of the policy.
     Reports(Reports),
+    /// It is done, and what was written last to these files is lost.
+    Lost(Vec<String>),
     /// It is not done.
     Failed {
         /// Number of an [`Exit`].
@@ -129,6 +131,8 @@ pub enum Question {
     Hits(usize),
     /// What the policy reports, from a number on.
     Reports(u64),
+    /// All that was acknowledged is to be brought into the store now.
+    Commit,
 }
 
 /// What a worker answers while it serves.
@@ -152,4 +156,6 @@ pub enum WorkerAnswer {
     Hits(Hits),
     /// Reports of the policy.
     Reports(Reports),
+    /// The files whose changes cannot be brought into the store, and why.
+    Uncommitted(Vec<String>),
 }

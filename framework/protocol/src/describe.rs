@@ -38,6 +38,9 @@ pub struct OptionDescription {
     /// What the command does with a value before it passes it on.
     #[serde(default)]
     pub kind: ValueKind,
+    /// The store keeps the value, for what is stored cannot be read with another one.
+    #[serde(default)]
+    pub recorded: bool,
 }
 
 /// What the command does with the value of an option.

@@ -13,4 +13,10 @@ pub struct SettleProgress {
     pub running: bool,
     /// Files that could not be settled.
     pub failed: u64,
+    /// Stored bytes of the files that were looked at.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Stored bytes of all of them, once all were found.
+    #[serde(default)]
+    pub total_bytes: Option<u64>,
 }

@@ -3,10 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use hsci_host::lower::opens_by_handle;
+use hsci_host::lower::{has_handles, opens_by_handle};
 use rustix::fs::{
-    FallocateFlags, Mode, OFlags, XattrFlags, fallocate, fsetxattr, fstatvfs, ftruncate, open,
+    AtFlags, FallocateFlags, Mode, OFlags, XattrFlags, fallocate, fsetxattr, fstatvfs, ftruncate,
+    open, openat, unlinkat,
 };
+use rustix::io::Errno;
 
 use super::Finding;
 use crate::{Result, control, ui};
@@ -18,8 +20,7 @@ pub(super) fn look(dir: &Path) -> Result<Vec<Finding>> {
     let directory =
         open(dir, flags, Mode::empty()).map_err(|errno| control::of_path(dir, errno))?;
     let mut findings = vec![space(&directory), handles(&directory)];
-    let file = open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
-    match file {
+    match nameless_file(&directory) {
         Ok(file) => {
             findings.push(Finding::ok("directory: writing", "files can be made in it"));
             findings.extend([attributes(&file), holes(&file)]);
@@ -34,6 +35,19 @@ pub(super) fn look(dir: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// A file that leaves nothing behind. Not every file system makes one without a name at once.
+fn nameless_file(directory: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    let made = openat(directory, ".", flags | OFlags::TMPFILE, mode);
+    if !matches!(made, Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)) {
+        return made;
+    }
+    let name = format!(".hsci-doctor-{}", std::process::id());
+    let file = openat(directory, &name, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+    unlinkat(directory, &name, AtFlags::empty())?;
+    Ok(file)
+}
+
 fn space(directory: &OwnedFd) -> Finding {
     const NAME: &str = "directory: free space";
     match fstatvfs(directory) {
@@ -46,6 +60,14 @@ fn handles(directory: &OwnedFd) -> Finding {
     const NAME: &str = "directory: file handles";
     if opens_by_handle(directory) {
         return Finding::ok(NAME, "files can be found again by handle");
+    }
+    if !has_handles(directory) {
+        return Finding::missing(
+            NAME,
+            "the file system makes none, and the kernel has nothing in their place",
+            "nothing is compressed there",
+            "use another file system, or Linux 6.7 or later",
+        );
     }
     Finding::missing(
         NAME,

@@ -6,12 +6,10 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use hsci_language::names::{Names, OptionFault, OptionScope};
 use hsci_protocol::describe::{Description, OptionDescription};
 use nix::unistd::{Group, User, getgrouplist};
-use serde::de::DeserializeOwned;
 
 use crate::extension_program;
 
@@ -99,20 +97,13 @@ impl Names for MachineNames {
 
 /// The options of an extension, as its program describes them.
 fn described(name: &str) -> Option<Vec<OptionDescription>> {
-    let held: Vec<Description> = answer(name, &["describe"])?;
+    let held: Vec<Description> = extension_program::answer(name, &["describe"])?;
     Some(held.into_iter().find(|description| description.name == name)?.options)
 }
 
 /// What an extension's program finds wrong with a value.
 fn value_fault([extension, option, value]: &[String; 3]) -> Option<String> {
-    answer::<Option<String>>(extension, &["accept", extension, option, "--", value])?
-}
-
-/// What an extension's program answers; nothing if it does not.
-fn answer<T: DeserializeOwned>(extension: &str, question: &[&str]) -> Option<T> {
-    let program = extension_program::find(extension).ok()?;
-    let output = Command::new(program).args(question).stdin(Stdio::null()).output().ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+    extension_program::value_fault(extension, option, value)
 }
 
 /// The names in a file of lines such as `name:x:1000:`. Only hints come from it.

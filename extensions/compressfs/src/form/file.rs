@@ -89,6 +89,7 @@ impl File {
     pub(crate) fn before_change(&mut self, call: &Call) -> Result<()> {
         self.summary.end(&*self.lower)?;
         self.resolve_pending()?;
+        self.lower.drop_privileges()?;
         self.changes += 1;
         if let Some(times) = &mut self.kept_times {
             times.modified = SystemTime::now();
@@ -113,7 +114,10 @@ impl File {
             return Ok(false);
         };
         match pending.batch.withdraw(pending.place) {
-            Ok(true) => return Ok(false),
+            Ok(true) => {
+                self.lower.restore_privileges();
+                return Ok(false);
+            }
             Ok(false) => {}
             Err(error) => {
                 self.pending = Some(pending);
@@ -146,8 +150,9 @@ impl File {
         Ok(times)
     }
 
-    /// An image has been installed: the times are put back, and are real again.
-    pub(crate) fn release_times(&mut self) {
+    /// An image has been installed: times and capabilities are put back, and are real again.
+    pub(crate) fn release(&mut self) {
+        self.lower.restore_privileges();
         if let Some(times) = self.kept_times.take() {
             restore_times(&*self.lower, &times);
         }

@@ -120,7 +120,7 @@ impl Stored {
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
-        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= i64::MAX as u64);
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= lower.max_len());
         let end = end.ok_or_else(|| Error::TooLarge(format!("a write at {offset}")))?;
         let chunk_len = self.chunk_len();
         let covered = || pieces(offset, data.len() as u64, chunk_len);
@@ -199,7 +199,7 @@ impl Stored {
 
     /// Truncates or extends; nothing is written.
     pub(crate) fn set_len(&mut self, lower: Acting<'_>, len: u64) -> Result<()> {
-        if len > i64::MAX as u64 {
+        if len > lower.max_len() {
             return Err(Error::TooLarge(format!("a length of {len}")));
         }
         self.log.set_len(lower, len, self.chunk_len())

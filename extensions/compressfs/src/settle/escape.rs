@@ -43,7 +43,7 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
     };
     copy(&**journal.file(), 0, (&*file.lower, 0), stored.image.stored_len())?;
     stored.image.move_to(Source::new(Arc::clone(&file.lower), 0));
-    file.release_times();
+    file.release();
     compress.store.sync_all()?;
     // Until the journal is gone, recovery would put the image back: the file has to keep it.
     journal.remove()?;

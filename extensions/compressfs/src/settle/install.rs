@@ -6,6 +6,7 @@ use hsci_extension::{
     Credentials, Error, LowerFile, OpenFile, Result, Settled, Store, Times, Whence,
 };
 
+use super::plan::in_use;
 use crate::compress::Compress;
 use crate::form::{Form, Image, Pending, Source};
 use crate::journal::{Batch, Entry, Writer};
@@ -92,8 +93,15 @@ fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Membe
         return Err(Error::Busy);
     }
     let entry = Entry::new(&*file.lower, base, image.stored_len())?;
-    let times = entry.times;
-    reserve_holes(&*file.lower, entry.len, &times)?;
+    if file.lower.is_open_elsewhere()? {
+        let _ = batch.withdraw(place);
+        return Err(in_use());
+    }
+    file.lower.keep_privileges(false)?;
+    if let Err(error) = reserve_holes(&*file.lower, entry.len, &entry.times) {
+        file.lower.restore_privileges();
+        return Err(error);
+    }
     file.offer(Pending { image, batch: Arc::clone(batch), place });
     Ok(Member { open, entry })
 }
@@ -121,7 +129,7 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
     if let Form::Stored(stored) = &mut file.form {
         stored.image.move_to(Source::new(Arc::clone(&lower), 0));
     }
-    file.release_times();
+    file.release();
     file.summarize(None);
     Ok(())
 }

@@ -60,8 +60,8 @@ fn try_plan<'a>(
     if file.is_held() {
         return Err(Error::Busy);
     }
-    // On a file system that is mounted below, a journal could not name it.
-    if file.lower.id().is_err() {
+    // On a file system that is mounted below, a journal could not name it; others cannot be written.
+    if file.lower.id().is_err() || file.lower.is_fixed()? {
         return Ok(None);
     }
     let len = file.len()?;
@@ -88,9 +88,17 @@ fn try_plan<'a>(
         file.summarize(tried);
         return Ok(None);
     }
+    if file.lower.is_open_elsewhere()? {
+        return Err(in_use());
+    }
     let changes = file.changes;
     let plan = Plan { open, number, changes, len, algorithm, chunk_len, raw_space };
     Ok(Some(plan))
+}
+
+/// A program that has the lower file open would go on with the bytes of the old form.
+pub(super) fn in_use() -> Error {
+    Error::InUse("a program has had it open since before the mount".to_owned())
 }
 
 /// What rules for a file. One whose writer nobody remembers keeps what it has: the choice of its

@@ -95,6 +95,30 @@ impl<C: Content> LowerFile for ContentFile<C> {
         self.lower.lifetime()
     }
 
+    fn keep_privileges(&self, again: bool) -> Result<()> {
+        self.lower.keep_privileges(again)
+    }
+
+    fn restore_privileges(&self) {
+        self.lower.restore_privileges();
+    }
+
+    fn drop_privileges(&self) -> Result<()> {
+        self.lower.drop_privileges()
+    }
+
+    fn is_fixed(&self) -> Result<bool> {
+        self.lower.is_fixed()
+    }
+
+    fn is_open_elsewhere(&self) -> Result<bool> {
+        self.lower.is_open_elsewhere()
+    }
+
+    fn max_len(&self) -> u64 {
+        self.lower.max_len()
+    }
+
     fn drop_notes(&self, about: u64) {
         self.lower.drop_notes(about);
     }

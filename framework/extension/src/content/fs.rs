@@ -11,12 +11,19 @@ use super::open_files::{OpenFiles, Use};
 use super::settler::Settler;
 use crate::{
     Attr, Call, Content, Entry, Environment, Errno, Error, FallocateFlags, FileKind, Ino, Layer,
-    LowerFile, OpenFile, OpenFlags, Opened, Result, SetAttr, SetTime, Stack, Whence,
+    LowerFile, OpenFile, OpenFlags, Opened, Result, SetAttr, SetTime, Stack, Whence, XattrFlags,
 };
 
 /// Bytes that a copy moves at a time, and in one call.
 const COPY_PIECE: u64 = 256 << 10;
 const MOST_COPY: u64 = 16 << 20;
+
+/// What the host asks of before it ends the mount: it commits all files, and the answer names those that
+/// cannot be committed, a line for each.
+pub const UNCOMMITTED: &str = "uncommitted";
+
+/// The attribute that holds a file's capabilities.
+const CAPABILITY: &str = "security.capability";
 
 /// When the tree is searched for files that are not in their final form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +39,7 @@ pub enum Scan {
 /// Sizes are logical, blocks those that the lower file takes; everything else is the lower
 /// layer's. If the extension wants it, files are settled in the background, while their owners take turns:
 /// [`control_set`](FileSystem::control_set) of `settle` settles all of the caller's now, all of them for root, and `settle` tells
-/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n}`. Other names that the
+/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n,"bytes":n,"total_bytes":n|null}`. Other names that the
 /// extension [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
     files: Arc<Files<C>>,
@@ -82,6 +89,20 @@ impl<C: Content> ContentFs<C> {
 
     fn open_file(&self, ino: Ino) -> Result<Arc<OpenFile<C>>> {
         self.files.open_files.get(ino)
+    }
+
+    /// Commits everything; returns the files that cannot be committed, here and below.
+    fn commit_all(&self, call: &Call, ino: Ino) -> Result<Vec<u8>> {
+        let mut failed = match self.files.open_files.shared.read_only {
+            true => Vec::new(),
+            false => self.files.open_files.commit_all(),
+        };
+        match self.lower().control_get(call, ino, UNCOMMITTED) {
+            Ok(below) => failed.extend(String::from_utf8_lossy(&below).lines().map(str::to_owned)),
+            Err(Error::NoAttribute) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(failed.join("\n").into_bytes())
     }
 
     fn is_regular(&self, ino: Ino) -> Result<bool> {
@@ -431,9 +452,29 @@ impl<C: Content> Layer for ContentFs<C> {
         self.files.copy(call, (&source, from.1), (&target, to.1), len)
     }
 
+    fn setxattr(
+        &self,
+        call: &Call,
+        ino: Ino,
+        name: &OsStr,
+        value: &[u8],
+        flags: XattrFlags,
+    ) -> Result<()> {
+        // The kernel takes capabilities with the next write below: none is to be left for later.
+        if name == CAPABILITY
+            && let Use::Open(open) = self.files.open_files.find(ino)
+        {
+            self.content().commit(&mut open.write())?;
+        }
+        self.lower().setxattr(call, ino, name, value, flags)
+    }
+
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         if let ("settle", Some(settler)) = (name, &self.files.settler) {
             return Ok(settler.progress(call.uid).into_bytes());
+        }
+        if name == UNCOMMITTED && call.anonymous {
+            return self.commit_all(call, ino);
         }
         if self.is_regular(ino)? {
             match self.content().describe(&*self.open_file(ino)?, name) {

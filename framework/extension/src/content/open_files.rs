@@ -131,6 +131,16 @@ impl<C: Content> OpenFiles<C> {
         self.sweep_at.store((left + left / 8).max(MOST_IDLE), Ordering::Relaxed);
     }
 
+    /// Commits all files; returns those that cannot be, and why.
+    pub(super) fn commit_all(&self) -> Vec<String> {
+        let open: Vec<_> = self.open.iter().map(|open| Arc::clone(&open)).collect();
+        let failed = open.into_iter().filter_map(|open| {
+            let error = self.content.commit(&mut open.write()).err()?;
+            Some(format!("{}: {error}", open.path().display()))
+        });
+        failed.collect()
+    }
+
     /// Closes all files, when nobody uses them any more.
     pub(super) fn close_all(&self) {
         for open in &self.open {

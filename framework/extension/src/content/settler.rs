@@ -210,9 +210,10 @@ impl<C: Content> Worker<C> {
         let mut busy = Vec::new();
         let mut taken = 0;
         let settle = |batch: Batch<C>, taken: &mut u64, busy: &mut Vec<Waiting>| {
+            let bytes = batch.bytes;
             self.settle_batch(batch, order, busy);
             if let Some(user) = order {
-                self.state.lock().orders.of(user).taken += std::mem::take(taken);
+                self.state.lock().orders.of(user).took(std::mem::take(taken), bytes);
             }
         };
         let mut batch = Batch { files: Vec::new(), bytes: 0 };

@@ -28,6 +28,7 @@ use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
 use super::pool::{Pool, Turn};
 use super::replay::{unless_gone, unless_set, unless_unset};
+use super::seek::Seek;
 use super::xattr::{control_name, sized, terminated};
 use super::{Mounted, Profile};
 use crate::lower::LowerTree;
@@ -485,7 +486,10 @@ impl Filesystem for Adapter {
                     (read <= size).then_some(read).ok_or_else(broken)
                 });
             match read {
-                Ok(read) => reply.data(&buffer[..read]),
+                Ok(read) => {
+                    reply.data(&buffer[..read]);
+                    self.tree.accessed(ino(number));
+                }
                 Err(errno) => reply.error(errno),
             }
         });
@@ -747,6 +751,7 @@ impl Filesystem for Adapter {
         reply: ReplyLseek,
     ) {
         let _turn = self.turn();
+        let mut hole = None;
         let found = self.answer_handle(request, Operation::Lseek, (number, handle), |call, ino| {
             let offset = u64::try_from(offset).map_err(|_| hsci_extension::Errno::NXIO)?;
             let whence = match whence {
@@ -754,8 +759,14 @@ impl Filesystem for Adapter {
                 libc::SEEK_HOLE => Whence::Hole,
                 _ => return Err(Error::Invalid("whence".to_owned())),
             };
-            self.top.lseek(&call, ino, offset, whence)
+            let seek = Seek { call, ino, offset, whence };
+            let found = seek.run(&*self.top);
+            hole = seek.hole(&*self.top, &found).map(|hole| (seek, hole));
+            found
         });
+        if let (Some((seek, hole)), Some(notifier)) = (hole, self.notifier.get()) {
+            return seek.answer_later(&self.top, notifier.clone(), hole, reply);
+        }
         match found {
             Ok(offset) => reply.offset(offset as i64),
             Err(errno) => reply.error(errno),

@@ -1,6 +1,6 @@
 //! Between the contract's types and fuser's.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
 use hsci_extension::{Attr, Call, FileKind, Ino, SetTime};
@@ -54,8 +54,16 @@ pub(super) fn decode_device(encoded: u32) -> u64 {
 pub(super) fn set_time(time: TimeOrNow) -> SetTime {
     match time {
         TimeOrNow::Now => SetTime::Now,
-        TimeOrNow::SpecificTime(time) => SetTime::At(time),
+        TimeOrNow::SpecificTime(time) => SetTime::At(counted_forward(time)),
     }
+}
+
+/// Before 1970 the kernel's seconds are negative and its nanoseconds count forward; fuser counts both
+/// backward.
+fn counted_forward(time: SystemTime) -> SystemTime {
+    let Err(before) = time.duration_since(SystemTime::UNIX_EPOCH) else { return time };
+    let nanoseconds = Duration::from_nanos(before.duration().subsec_nanos().into());
+    time + 2 * nanoseconds
 }
 
 pub(super) fn ino(number: INodeNo) -> Ino {
@@ -93,6 +101,17 @@ mod tests {
     #[test]
     fn no_layer_says_that_an_operation_is_not_there_at_all() {
         assert_eq!(errno(hsci_extension::Errno::NOSYS).code(), libc::EOPNOTSUPP);
+    }
+
+    #[test]
+    fn times_before_1970_are_those_that_the_kernel_means() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        // As fuser reads the pair (-1, 0.75).
+        let read = TimeOrNow::SpecificTime(epoch - Duration::from_millis(1750));
+        assert_eq!(set_time(read), SetTime::At(epoch - Duration::from_millis(250)));
+        for whole in [epoch - Duration::from_secs(2), epoch + Duration::from_millis(250)] {
+            assert_eq!(set_time(TimeOrNow::SpecificTime(whole)), SetTime::At(whole));
+        }
     }
 
     #[test]

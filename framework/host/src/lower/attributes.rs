@@ -33,6 +33,7 @@ impl LowerTree {
             self.truncate(call, &inode, size)?;
         }
         if changes.uid.is_some() || changes.gid.is_some() {
+            self.drop_privileges_of(&inode)?;
             let owner = changes.uid.map(Uid::from_raw);
             let group = changes.gid.map(Gid::from_raw);
             rustix::fs::chownat(&**path, "", owner, group, AtFlags::EMPTY_PATH)?;
@@ -163,7 +164,7 @@ pub(super) fn kind_of(kind: FileType) -> Option<FileKind> {
     })
 }
 
-fn time(stamp: &StatxTimestamp) -> SystemTime {
+pub(super) fn time(stamp: &StatxTimestamp) -> SystemTime {
     let nanoseconds = Duration::from_nanos(u64::from(stamp.tv_nsec));
     let seconds = Duration::from_secs(stamp.tv_sec.unsigned_abs());
     let whole = if stamp.tv_sec >= 0 {

@@ -8,7 +8,7 @@ use hsci_extension::{
     Credentials, Error, FileId, FileSystem, Ino, Lifetime, LowerFile, Result, Times, Whence,
     XattrFlags,
 };
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, StatxAttributes};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::LowerTree;
@@ -16,6 +16,7 @@ use super::attributes::stat_of;
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::xattrs;
+use crate::sys;
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
@@ -37,6 +38,83 @@ impl LowerTree {
         let copied =
             rustix::fs::copy_file_range(&*source, Some(&mut at), &*target, Some(&mut into), len)?;
         Ok(copied as u64)
+    }
+
+    /// Writes, also to what can only be appended to.
+    pub(super) fn write_as(
+        &self,
+        inode: &Inode,
+        by: Credentials,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        let file = match self.content(inode, Access::Write) {
+            Err(Error::Lower(hsci_extension::Errno::PERM)) => self.appending(inode, offset)?,
+            opened => opened?,
+        };
+        self.credentials.act_as(by);
+        self.patiently(|| write_at(&file, offset, data))
+    }
+
+    /// A descriptor that writes at the end, if that is where a write goes and all that the file permits.
+    fn appending(&self, inode: &Inode, offset: u64) -> Result<Arc<OwnedFd>> {
+        let stat = stat_of(&*self.path_of(inode)?)?;
+        if !stat.stx_attributes.contains(StatxAttributes::APPEND) || stat.stx_size != offset {
+            return Err(Errno::PERM.into());
+        }
+        Ok(Arc::new(self.reopen(inode, OFlags::WRONLY | OFlags::APPEND)?))
+    }
+
+    /// True for what is immutable or can only be appended to.
+    fn is_fixed(&self, inode: &Inode) -> Result<bool> {
+        let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        Ok(stat_of(&*self.path_of(inode)?)?.stx_attributes.intersects(fixed))
+    }
+
+    /// Nobody gets a lease for writing on a file that anybody else has open.
+    fn is_open_elsewhere(&self, inode: &Inode) -> Result<bool> {
+        if !self.leases_tell() {
+            return Ok(false);
+        }
+        let content = self.content(inode, Access::Write)?;
+        let owner = stat_of(&content)?.stx_uid;
+        self.credentials.act_as(Credentials::new(owner, 0));
+        let alone = sys::lease::is_alone(&content);
+        self.credentials.act_as(Credentials::HOST);
+        Ok(alone == Some(false))
+    }
+
+    /// False where a file that nobody else can have open gets no lease either, as on file systems of networks.
+    fn leases_tell(&self) -> bool {
+        *self.leases_tell.get_or_init(|| {
+            let made = self.nameless();
+            made.is_some_and(|file| sys::lease::is_alone(file) == Some(true))
+        })
+    }
+
+    /// A new file without a name, where the lower file system makes any.
+    fn nameless(&self) -> Option<OwnedFd> {
+        self.credentials.act_as(Credentials::HOST);
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.root, ".", flags, Mode::RUSR).ok()
+    }
+
+    /// The longest file of the lower file system, found with one that has no name; where none can be made, what the
+    /// kernel allows.
+    fn max_len(&self) -> u64 {
+        *self.max_len.get_or_init(|| {
+            let (mut fits, mut too_long) = (0, i64::MAX as u64 + 1);
+            if let Some(file) = self.nameless() {
+                while too_long - fits > 1 {
+                    let tried = fits + (too_long - fits) / 2;
+                    match rustix::fs::ftruncate(&file, tried) {
+                        Err(Errno::FBIG | Errno::INVAL) => too_long = tried,
+                        _ => fits = tried,
+                    }
+                }
+            }
+            if fits == 0 { i64::MAX as u64 } else { fits }
+        })
     }
 
     pub(super) fn open_file(&self, ino: Ino) -> Result<Arc<dyn LowerFile>> {
@@ -79,9 +157,7 @@ impl LowerFile for TreeFile {
     }
 
     fn write_at(&self, by: Credentials, offset: u64, data: &[u8]) -> Result<()> {
-        let file = self.open(Access::Write)?;
-        self.tree.credentials.act_as(by);
-        self.tree.patiently(|| write_at(&file, offset, data))
+        self.tree.write_as(&self.inode, by, offset, data)
     }
 
     fn len(&self) -> Result<u64> {
@@ -141,6 +217,30 @@ impl LowerFile for TreeFile {
             Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),
             other => other,
         }
+    }
+
+    fn keep_privileges(&self, again: bool) -> Result<()> {
+        self.tree.keep_privileges(&self.inode, again)
+    }
+
+    fn restore_privileges(&self) {
+        self.tree.restore_privileges(&self.inode);
+    }
+
+    fn drop_privileges(&self) -> Result<()> {
+        self.tree.drop_privileges_of(&self.inode)
+    }
+
+    fn is_fixed(&self) -> Result<bool> {
+        self.tree.is_fixed(&self.inode)
+    }
+
+    fn is_open_elsewhere(&self) -> Result<bool> {
+        self.tree.is_open_elsewhere(&self.inode)
+    }
+
+    fn max_len(&self) -> u64 {
+        self.tree.max_len()
     }
 
     fn note(&self, about: u64, note: &[u8]) {

@@ -16,8 +16,19 @@ const FIXED: usize = 24;
 const BUFFER: usize = 32 << 10;
 
 impl LowerTree {
-    pub(super) fn list(&self, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
-        let directory = self.open_directory(ino)?;
+    pub(super) fn list(
+        &self,
+        ino: Ino,
+        cookie: u64,
+        budget: usize,
+        quiet: bool,
+    ) -> Result<Vec<DirEntry>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let inode = self.inodes.get(ino)?;
+        let directory = match quiet {
+            true => self.reopen_quietly(&inode, flags)?,
+            false => self.reopen(&inode, flags)?,
+        };
         if cookie != 0 {
             rustix::fs::seek(&directory, SeekFrom::Start(cookie))?;
         }

@@ -11,7 +11,7 @@ use hsci_extension::{
 use rustix::fs::AtFlags;
 
 use super::LowerTree;
-use super::content::{read_at, seek, write_at};
+use super::content::{read_at, seek};
 use super::descriptors::Access;
 
 impl FileSystem for LowerTree {
@@ -114,9 +114,7 @@ impl FileSystem for LowerTree {
     }
 
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        self.credentials.act_as(call.credentials());
-        let file = self.content_of(ino, Access::Write)?;
-        self.patiently(|| write_at(&file, offset, data))
+        self.write_as(&*self.inodes.get(ino)?, call.credentials(), offset, data)
     }
 
     fn fsync(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {
@@ -152,8 +150,8 @@ impl FileSystem for LowerTree {
         self.copy(from, to, len)
     }
 
-    fn readdir(&self, _: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
-        self.list(ino, cookie, budget)
+    fn readdir(&self, call: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
+        self.list(ino, cookie, budget, call.anonymous || self.keeps_access_times)
     }
 
     fn fsyncdir(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {

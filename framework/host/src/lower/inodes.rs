@@ -29,6 +29,10 @@ pub(super) struct Inode {
     told: AtomicU64,
     /// What an extension would have to know of the file if this worker died.
     pub(super) notes: Mutex<Notes>,
+    /// The capabilities of the file, while the host changes its stored form.
+    pub(super) kept_capability: Mutex<Option<Box<[u8]>>>,
+    /// The second, since some start, in which a caller's read was last counted.
+    pub(super) read_in: AtomicU64,
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
     pin: Mutex<Option<Pin>>,
@@ -54,6 +58,8 @@ impl Inode {
             lookups: AtomicU64::new(0),
             told: AtomicU64::new(0),
             notes: Mutex::default(),
+            kept_capability: Mutex::default(),
+            read_in: AtomicU64::new(0),
             pin: Mutex::new(None),
             own: Mutex::new(None),
         }

@@ -58,7 +58,8 @@ impl LowerTree {
             return self.find(parent, name);
         }
         // A file is made to be written, whatever its mode will allow later.
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOATIME;
         let opened = rustix::fs::openat(&*directory, name, flags, mode)?;
         let stat = stat_of(&opened)?;
         let (entry, inode) = self.enter((parent, name), &stat, || Ok(handle_of(&opened).ok()))?;

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use hsci_extension::{Credentials, FileId, LowerFile, Reopened, Result, Store};
+use hsci_extension::{Credentials, FileId, Ino, LowerFile, Reopened, Result, Store};
 use rustix::fs::{AtFlags, Dir, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
@@ -33,6 +33,26 @@ impl LowerStore {
         let directory = private.directory(extension, create)?;
         let epoch = epoch(&tree);
         Ok(Self { tree, directory, owners, epoch })
+    }
+
+    /// Finds inodes again as [`Store::reopen`] finds files, and counts a lookup of each.
+    pub(crate) fn find_again(&self, ids: &[FileId], visit: &mut dyn FnMut(usize, Result<Ino>)) {
+        let handles: Vec<Handle> = ids.iter().map(|id| Handle::from_bytes(&id.0)).collect();
+        search::find(&self.tree, &handles, &mut |place, found| {
+            visit(place, found.and_then(|found| self.enter(found)));
+        });
+    }
+
+    fn enter(&self, descriptor: OwnedFd) -> Result<Ino> {
+        let stat = statx(&descriptor, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
+        let (device, number) = (device_of(&stat), stat.stx_ino);
+        let ino = self.tree.inodes.number(device, number);
+        self.tree.inodes.found(ino, || {
+            let inode = Inode::new(ino, device, number, handle_of(&descriptor).ok());
+            inode.pin(Arc::new(descriptor), None);
+            Ok(inode)
+        })?;
+        Ok(ino)
     }
 
     fn as_file(&self, descriptor: OwnedFd) -> Result<Arc<dyn LowerFile>> {
@@ -100,6 +120,10 @@ impl Store for LowerStore {
     fn free_space(&self) -> Result<u64> {
         self.tree.wait_for_release();
         let stat = rustix::fs::fstatvfs(&self.directory)?;
+        // Ramfs does not count.
+        if stat.f_blocks == 0 {
+            return Ok(i64::MAX as u64);
+        }
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 

@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use hsci_extension::{Call, Error, Ino, Result, XattrFlags};
 use rustix::io::Errno;
 
+use super::privileges::{CAPABILITY, KEPT, discard};
 use super::{LowerTree, Reached, proc_path};
 use crate::sandbox::broker;
 
@@ -15,7 +16,16 @@ const MOST: usize = 64 << 10;
 
 impl LowerTree {
     pub(super) fn xattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        get(&self.reach(&*self.inodes.get(ino)?)?, name)
+        if name == KEPT {
+            return Err(Error::NoAttribute);
+        }
+        let inode = self.inodes.get(ino)?;
+        let path = self.reach(&inode)?;
+        if name != CAPABILITY {
+            return get(&path, name);
+        }
+        let kept = inode.kept_capability.lock();
+        kept.as_ref().map_or_else(|| get(&path, name), |kept| Ok(kept.to_vec()))
     }
 
     pub(super) fn set_xattr(
@@ -25,7 +35,20 @@ impl LowerTree {
         value: &[u8],
         flags: XattrFlags,
     ) -> Result<()> {
-        set(&self.reach(&*self.inodes.get(ino)?)?, name, value, flags)
+        if name == KEPT {
+            return Err(Error::Reserved(KEPT.to_owned()));
+        }
+        let inode = self.inodes.get(ino)?;
+        let path = self.reach(&inode)?;
+        if name == CAPABILITY {
+            let mut kept = inode.kept_capability.lock();
+            if kept.is_some() {
+                set(&path, OsStr::new(KEPT), value, XattrFlags::empty())?;
+                *kept = Some(value.into());
+                return Ok(());
+            }
+        }
+        set(&path, name, value, flags)
     }
 
     /// Those of the kernel's are for root to see.
@@ -35,7 +58,7 @@ impl LowerTree {
         if call.uid == 0
             && let Some(answer) = broker::xattrs(inode.as_fd())
         {
-            return Ok(split(&answer?));
+            return Ok(self.shown(ino, split(&answer?)));
         }
         let mut names = Vec::with_capacity(1024);
         let list = |names: &mut Vec<u8>| {
@@ -52,11 +75,31 @@ impl LowerTree {
             }
             other => other?,
         };
-        Ok(split(&names))
+        Ok(self.shown(ino, split(&names)))
+    }
+
+    /// Names as they are seen through the mount, whatever the host is doing to the file.
+    fn shown(&self, ino: Ino, mut names: Vec<OsString>) -> Vec<OsString> {
+        let before = names.len();
+        names.retain(|name| name != KEPT);
+        if names.len() < before
+            && let Some(inode) = self.inodes.find(ino)
+            && inode.kept_capability.lock().is_some()
+            && !names.iter().any(|name| name == CAPABILITY)
+        {
+            names.push(CAPABILITY.into());
+        }
+        names
     }
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
-        remove(&self.reach(&*self.inodes.get(ino)?)?, name)
+        let inode = self.inodes.get(ino)?;
+        let path = self.reach(&inode)?;
+        if name == CAPABILITY && inode.kept_capability.lock().is_some() {
+            self.drop_privileges_of(&inode)?;
+            return discard(remove(&path, name));
+        }
+        remove(&path, name)
     }
 }
 

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence};
+use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence, check};
 
 use crate::failure::{Exit, Failure};
 use crate::place;
@@ -50,12 +50,13 @@ pub(super) fn copy(
     top: &dyn FileSystem,
     from: Ino,
     dest: &Target<'_>,
-    privileged: bool,
+    (privileged, progress): (bool, &mut dyn FnMut(u64)),
 ) -> Result<(), Failure> {
     let Target { parent, name, shown } = dest;
     let links = Links::default();
     let buffer = vec![0; PIECE];
-    let mut export = Export { top, privileged, links, buffer, depth: 0, failed: 0, left_out: 0 };
+    let (depth, failed, left_out) = (0, 0, 0);
+    let mut export = Export { top, privileged, progress, links, buffer, depth, failed, left_out };
     export.inode(from, &Spot { directory: parent.as_fd(), name, shown });
     if export.left_out > 0 {
         let what = "devices, set-id bits or security attributes";
@@ -64,6 +65,21 @@ pub(super) fn copy(
     match export.failed {
         0 => Ok(()),
         failed => Err(Failure::new(Exit::No, format!("{failed} files could not be copied whole"))),
+    }
+}
+
+/// The lengths of all files that [`copy`] copies.
+pub(super) fn bytes_below(top: &dyn FileSystem, from: Ino) -> u64 {
+    let mut bytes = 0;
+    let visit = &mut |_: &Path, found: Result<(Ino, Attr), Error>| {
+        bytes += found.map_or(0, |(_, attr)| attr.size);
+    };
+    match top.getattr(&Call::internal(), from) {
+        Ok(attr) if attr.kind != FileKind::Directory => attr.size,
+        _ => {
+            check::regular_files_below(top, from, visit);
+            bytes
+        }
     }
 }
 
@@ -88,6 +104,8 @@ struct Links {
 struct Export<'a> {
     top: &'a dyn FileSystem,
     privileged: bool,
+    /// Is told how many bytes more of the files' lengths are done.
+    progress: &'a mut dyn FnMut(u64),
     links: Links,
     buffer: Vec<u8>,
     depth: usize,
@@ -201,8 +219,11 @@ impl Export<'_> {
             if let Err(error) = self.range(ino, file, data, end) {
                 outcome = Err(error);
             }
-            offset = end.max(offset + 1);
+            let next = end.max(offset + 1);
+            (self.progress)(next.min(attr.size) - offset);
+            offset = next;
         }
+        (self.progress)(attr.size.saturating_sub(offset));
         outcome
     }
 

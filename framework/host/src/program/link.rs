@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hsci_extension::content::UNCOMMITTED;
+use hsci_extension::{Call, Error, FileSystem, Ino};
 use hsci_protocol::control::{FromWorker, Question, ToWorker, WorkerAnswer};
 use hsci_protocol::line::{receive_buffered, send};
 use hsci_protocol::status::WorkerStatus;
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -24,6 +27,7 @@ pub(super) struct Knowledge {
     /// What does not change.
     pub(super) fixed: WorkerStatus,
     pub(super) tree: Arc<LowerTree>,
+    pub(super) top: Arc<dyn FileSystem>,
     pub(super) requests: Arc<Requests>,
     pub(super) policy: Arc<Policy>,
     pub(super) quarantined: ListQuarantined,
@@ -36,6 +40,7 @@ impl Knowledge {
             Question::Status => WorkerAnswer::Status(Box::new(self.status())),
             Question::Hits(from) => WorkerAnswer::Hits(self.policy.hits(*from)),
             Question::Reports(from) => WorkerAnswer::Reports(self.policy.reports(*from)),
+            Question::Commit => WorkerAnswer::Uncommitted(commit(&self.tree, &*self.top)),
         }
     }
 
@@ -52,6 +57,25 @@ impl Knowledge {
     }
 }
 
+/// Brings all that was acknowledged into the store; returns the files for which that fails, and why. No request
+/// may have opened, in this worker, a file of which the worker before has left notes: then nobody but this
+/// one does.
+pub(super) fn commit(tree: &LowerTree, top: &dyn FileSystem) -> Vec<String> {
+    let call = Call::internal();
+    let noted = tree.noted().into_iter().filter_map(|ino| {
+        let error = top.fsync(&call, ino, false).err()?;
+        Some(format!("inode {}: {error}", ino.0))
+    });
+    let mut failed: Vec<String> = noted.collect();
+    match top.control_get(&call, Ino::ROOT, UNCOMMITTED) {
+        Ok(files) => failed.extend(String::from_utf8_lossy(&files).lines().map(str::to_owned)),
+        // No extension of the stack keeps anything.
+        Err(Error::NoAttribute) => {}
+        Err(error) => failed.push(error.to_string()),
+    }
+    failed
+}
+
 /// Answers the supervisor, until it is gone.
 pub(super) fn answer(
     control: UnixStream,
@@ -59,10 +83,24 @@ pub(super) fn answer(
     supervised: Arc<AtomicBool>,
 ) -> std::io::Result<()> {
     let mut questions = BufReader::new(control.try_clone()?);
+    let (knowledge, control) = (Arc::new(knowledge), Arc::new(Mutex::new(control)));
     let answer = move || {
         while let Ok(Some(ToWorker { number, question })) = receive_buffered(&mut questions) {
-            let answer = FromWorker { number, answer: knowledge.answer(&question) };
-            if send(&control, &answer).is_err() {
+            let (knowledge, control) = (Arc::clone(&knowledge), Arc::clone(&control));
+            let is_slow = question == Question::Commit;
+            let answer = move || {
+                let answer = FromWorker { number, answer: knowledge.answer(&question) };
+                send(&*control.lock(), &answer)
+            };
+            // A disk may take longer than the supervisor waits for a sign of life.
+            let answered = match is_slow {
+                true => std::thread::Builder::new()
+                    .name("commit all".to_owned())
+                    .spawn(answer)
+                    .map(drop),
+                false => answer(),
+            };
+            if answered.is_err() {
                 break;
             }
         }

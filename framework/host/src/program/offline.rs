@@ -1,13 +1,17 @@
 //! A store that is not mounted: verifying it, and reading it.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use hsci_extension::{Call, Environment, Finding, Ino, Severity};
-use hsci_protocol::check::{self, CheckEvent, CheckFinding};
-use hsci_protocol::line::send;
+use hsci_extension::check::regular_files;
+use hsci_extension::options::Options;
+use hsci_extension::{Call, Finding, Ino, Kernel, Severity};
+use hsci_protocol::check::{self, CheckEvent, CheckFinding, Offline};
+use hsci_protocol::line::{receive, send};
+use hsci_protocol::mount::MountOption;
 
 use super::export::Target;
 use super::stack::{self, Stack};
@@ -16,70 +20,102 @@ use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
 use crate::lock;
 use crate::sandbox::{Sandbox, Work, files};
-use crate::supervisor::StoreFile;
+use crate::supervisor::{self, StoreFile};
+
+/// A store, kept from hosts for as long as this is there.
+struct Store {
+    registrations: Vec<Registration>,
+    root: OwnedFd,
+    options: Options,
+    /// How many bytes there are is to be said.
+    progress: bool,
+    _locks: Vec<OwnedFd>,
+}
 
 /// Verifies a store and prints what is found.
-pub(super) fn check(
-    registrations: &[Registration],
-    lower: &Path,
-    extension: &str,
-) -> Result<(), Failure> {
-    let registration = stack::find(registrations, &[extension.to_owned()])?[0];
-    let unused = Unused::open(lower)?;
-    let (root, _locks) = unused.enter(lower, registration, Work::Read)?;
-    let options = stack::check_options(&[registration], &[])?;
-    let bare = stack::build(
-        &[],
-        stack::open(root)?,
-        &options,
-        &(Arc::new(KernelCaches::default()) as _),
-        true,
-    )?;
-    let store = stack::store_of(registration, &bare.tree, true)
-        .map_err(|error| stack::failure("the store", &error))?;
-    let kernel = Arc::new(KernelCaches::default());
-    let environment = Environment::new(bare.top, store, options, kernel).read_only();
-    let mut damaged = false;
-    let mut report = |finding: Finding| {
-        damaged |= finding.severity == Severity::Damage;
-        print(&CheckEvent::Finding(CheckFinding {
-            severity: match finding.severity {
-                Severity::Notice => check::Severity::Notice,
-                Severity::Damage => check::Severity::Damage,
-            },
-            path: finding.place,
-            text: finding.text,
-        }));
-    };
-    let checked = (registration.check)(&environment, &mut report, &mut |bytes| {
-        print(&CheckEvent::Progress(bytes));
-    })
-    .map_err(|error| stack::failure("the check did not end", &error))?;
+pub(super) fn check(held: &[Registration]) -> Result<(), Failure> {
+    let Store { registrations, root, options, progress, _locks } =
+        Unused::open(held)?.enter(Work::Read)?;
+    let kernel = kernel();
+    let tree = stack::open(root)?;
+    let keepers = registrations.iter().filter(|registration| registration.format > 0).count();
+    if progress {
+        let mut stored = 0;
+        regular_files(&*tree, &mut |_, found| {
+            stored += found.map_or(0, |(_, attr)| attr.blocks * 512);
+        });
+        print(&CheckEvent::Total(stored * keepers.max(1) as u64));
+    }
+    let damaged = Cell::new(false);
+    let mut sum: Option<hsci_extension::Checked> = None;
+    // The lowest first: those above read what it has verified.
+    for (place, registration) in registrations.iter().enumerate().rev() {
+        let is_only = keepers == 0 && place == 0;
+        if registration.format == 0 && !is_only {
+            continue;
+        }
+        let above = &registrations[place + 1..];
+        let below = stack::build(above, Arc::clone(&tree), &options, &kernel, true)?;
+        let environment = below.environment(*registration, &options, &kernel, true)?;
+        let named = |place: String| match keepers {
+            0 | 1 => place,
+            _ => format!("{}: {place}", registration.name),
+        };
+        let mut report = |finding: Finding| {
+            damaged.set(damaged.get() | (finding.severity == Severity::Damage));
+            print(&CheckEvent::Finding(CheckFinding {
+                severity: match finding.severity {
+                    Severity::Notice => check::Severity::Notice,
+                    Severity::Damage => check::Severity::Damage,
+                },
+                path: named(finding.place),
+                text: finding.text,
+            }));
+        };
+        let checked = (registration.check)(&environment, &mut report, &mut |bytes| {
+            print(&CheckEvent::Progress(bytes));
+        })
+        .map_err(|error| stack::failure("the check did not end", &error))?;
+        sum = Some(sum.map_or(checked, |sum| sum.and(checked)));
+    }
+    let sum = sum.unwrap_or_default();
     print(&CheckEvent::Checked(check::Checked {
-        files: checked.files,
-        verified_bytes: checked.verified_bytes,
-        unverified_bytes: checked.unverified_bytes,
+        files: sum.files,
+        verified_bytes: sum.verified_bytes,
+        unverified_bytes: sum.unverified_bytes,
     }));
-    if damaged { Err(Failure::new(Exit::No, "")) } else { Ok(()) }
+    if damaged.get() { Err(Failure::new(Exit::No, "")) } else { Ok(()) }
 }
 
 /// Copies a part of a store to plain files.
 pub(super) fn export(
-    registrations: &[Registration],
-    lower: &Path,
-    extension: &str,
+    held: &[Registration],
     path: &Path,
     (dest, privileged): (&Path, bool),
 ) -> Result<(), Failure> {
-    let registration = stack::find(registrations, &[extension.to_owned()])?[0];
-    let unused = Unused::open(lower)?;
+    let unused = Unused::open(held)?;
     let target = Target::open(dest)?;
-    let (root, _locks) = unused.enter(lower, registration, Work::Copy { privileged })?;
-    let options = stack::check_options(&[registration], &[])?;
-    let kernel = Arc::new(KernelCaches::default()) as _;
-    let stack = stack::build(&[registration], stack::open(root)?, &options, &kernel, true)?;
+    let Store { registrations, root, options, progress, _locks } =
+        unused.enter(Work::Copy { privileged })?;
+    let stack = stack::build(&registrations, stack::open(root)?, &options, &kernel(), true)?;
     let from = resolve(&stack, path)?;
-    export::copy(&*stack.top, from, &target, privileged)
+    if progress {
+        print(&CheckEvent::Total(export::bytes_below(&*stack.top, from)));
+    }
+    export::copy(
+        &*stack.top,
+        from,
+        &target,
+        (privileged, &mut |bytes| {
+            if progress {
+                print(&CheckEvent::Progress(bytes));
+            }
+        }),
+    )
+}
+
+fn kernel() -> Arc<dyn Kernel> {
+    Arc::new(KernelCaches::default())
 }
 
 /// Walks down to a path in the store.
@@ -105,37 +141,55 @@ fn resolve(stack: &Stack, path: &Path) -> Result<Ino, Failure> {
 
 /// A store that no host serves, and that none will as long as this is kept.
 struct Unused {
+    registrations: Vec<Registration>,
+    asked: Offline,
     root: OwnedFd,
     locks: Vec<OwnedFd>,
 }
 
 impl Unused {
-    fn open(lower: &Path) -> Result<Self, Failure> {
-        let fail = |errno| crate::place::failure(lower, errno);
-        let place = crate::place::open_dir(lower)?;
+    /// Opens the store that standard input names.
+    fn open(held: &[Registration]) -> Result<Self, Failure> {
+        let usage = |why: &str| {
+            Failure::new(Exit::Usage, format!("{why}; use `hsci check` or `hsci export`"))
+        };
+        let asked: Offline = receive(std::io::stdin())
+            .map_err(|error| usage(&error.to_string()))?
+            .ok_or_else(|| usage("there is nothing to do"))?;
+        let registrations = stack::find(held, &asked.extensions)?;
+        let fail = |errno| crate::place::failure(&asked.lower, errno);
+        let place = crate::place::open_dir(&asked.lower)?;
         let outside = place.read().map_err(fail)?;
         let locks = lock::share(outside.as_fd(), place.path())?;
         let root = files::apart_to_read(&outside).map_err(fail)?;
-        Ok(Self { root, locks })
+        Ok(Self { registrations, asked, root, locks })
     }
 
-    /// Gives up what the work on the store does not take, before a byte of it is read; then sees whether an extension
-    /// can read it.
-    fn enter(
-        self,
-        lower: &Path,
-        registration: Registration,
-        work: Work,
-    ) -> Result<(OwnedFd, Vec<OwnedFd>), Failure> {
-        let Self { root, locks } = self;
-        Sandbox::enter(&[(registration.needs)()], &root, work)
-            .map_err(|why| Failure::new(Exit::Usage, why))?;
-        let own =
-            StoreFile { extension: registration.name.to_owned(), format: registration.format };
-        StoreFile::read(&root)
-            .and_then(|found| found.map_or(Ok(()), |found| found.admit(&own)))
-            .map_err(|failure| failure.of(lower))?;
-        Ok((root, locks))
+    /// Gives up what the work on the store does not take, before a byte of it is read; then sees whether these
+    /// extensions can read it, and with which options.
+    fn enter(self, work: Work) -> Result<Store, Failure> {
+        let Self { registrations, asked: Offline { lower, options, progress, .. }, root, locks } =
+            self;
+        let needs: Vec<_> =
+            registrations.iter().map(|registration| (registration.needs)()).collect();
+        Sandbox::enter(&needs, &root, work).map_err(|why| Failure::new(Exit::Usage, why))?;
+        let options =
+            as_recorded(&root, &registrations, options).map_err(|failure| failure.of(&lower))?;
+        let options = stack::check_options(&registrations, &options)?;
+        Ok(Store { registrations, root, options, progress, _locks: locks })
+    }
+}
+
+/// The options with which the store was made, and none that differ from them.
+fn as_recorded(
+    root: &OwnedFd,
+    registrations: &[Registration],
+    given: Vec<MountOption>,
+) -> Result<Vec<MountOption>, Failure> {
+    let described: Vec<_> = registrations.iter().map(Registration::describe).collect();
+    match StoreFile::read(root)? {
+        Some(found) => found.admit(&supervisor::keepers(&described), given),
+        None => Ok(given),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hsci_extension::{Call, FileSystem, Kernel};
+use hsci_extension::{FileSystem, Kernel};
 use hsci_protocol::failure::{Answer, Exit, Failure};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::Start;
@@ -88,13 +88,10 @@ pub(super) fn run(
     ended.map_err(|error| Failure::new(Exit::Internal, format!("serving: {error}")))
 }
 
-/// Brings into the store all that was acknowledged. No request may have opened, in this worker, a file of
-/// which the worker before has left notes: then nobody but this one does.
+/// Brings into the store all that was acknowledged.
 fn shut_down(tree: &LowerTree, top: &dyn FileSystem) {
-    for ino in tree.noted() {
-        if let Err(error) = top.fsync(&Call::internal(), ino, false) {
-            log::error!("inode {}: what was written last may be missing: {error}", ino.0);
-        }
+    for file in link::commit(tree, top) {
+        log::error!("what was written last may be missing: {file}");
     }
     top.shutdown();
 }
@@ -210,7 +207,8 @@ fn prepare(
     let takeover = Arc::new(takeover);
     let descriptors = DescriptorSender::new(descriptors, unlinked.keys().copied());
     let ways = Takeover { state: Arc::clone(&takeover), descriptors };
-    let tree = LowerTree::inherit(lower, ways, &inherited, unlinked)
+    let keeps_access_times = read_only || flags.contains(MountFlags::NOATIME);
+    let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times)
         .map_err(|error| stack::failure("the lower directory", &error))?;
     let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
     let opens_reason = match (stack.declared.opens, start.opens) {
@@ -271,7 +269,8 @@ impl Worker {
             ..WorkerStatus::default()
         };
         let (tree, requests) = (Arc::clone(&self.stack.tree), Arc::clone(requests));
+        let top = Arc::clone(&self.stack.top);
         let policy = Arc::clone(&self.policy);
-        move |quarantined| Knowledge { fixed, tree, requests, policy, quarantined }
+        move |quarantined| Knowledge { fixed, tree, top, requests, policy, quarantined }
     }
 }

@@ -13,10 +13,10 @@ use hsci_protocol::mount::MountOption;
 
 use super::Registration;
 use crate::failure::{Exit, Failure};
-use crate::lower::LowerTree;
+use crate::lower::{LowerStore, LowerTree};
 
 /// The options of the host itself.
-pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 4] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -28,6 +28,12 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 3] = [
         "time after which an extension that does not answer is restarted; 0 for never",
         OptionKind::Time,
         "5m",
+    ),
+    OptionSpec::new(
+        "force",
+        "mount although programs have files in the lower directory open for writing",
+        OptionKind::Flag,
+        "no",
     ),
     OptionSpec::new(
         "start-deadline",
@@ -42,6 +48,7 @@ pub(super) struct Stack {
     pub(super) tree: Arc<LowerTree>,
     pub(super) top: Arc<dyn FileSystem>,
     pub(super) declared: Declaration,
+    layers: usize,
 }
 
 /// Finds the extensions of the given names.
@@ -87,34 +94,108 @@ pub(super) fn build(
     kernel: &Arc<dyn Kernel>,
     read_only: bool,
 ) -> Result<Stack, Failure> {
-    let mut top: Arc<dyn FileSystem> = Arc::clone(&tree) as _;
-    let mut declared = Declaration::new();
+    let top = Arc::clone(&tree) as _;
+    let mut stack = Stack { tree, top, declared: Declaration::new(), layers: 0 };
     for registration in registrations.iter().rev() {
-        let named = |error: Error| failure(&format!("extension `{}`", registration.name), &error);
-        let store = store_of(*registration, &tree, read_only).map_err(named)?;
-        let kernel = Arc::clone(kernel);
-        let environment = Environment::new(top, store, options.clone(), kernel);
-        let environment = if read_only { environment.read_only() } else { environment };
-        top = (registration.start)(&environment).map_err(named)?;
-        declared = declared.and((registration.declaration)());
+        let environment = stack.environment(*registration, options, kernel, read_only)?;
+        stack.top =
+            (registration.start)(&environment).map_err(|error| named(registration, &error))?;
+        stack.declared = stack.declared.and((registration.declaration)());
+        stack.layers += 1;
     }
-    Ok(Stack { tree, top, declared })
+    Ok(stack)
 }
 
-/// The corner of the store that belongs to an extension. Nothing is made where nothing may be written.
-pub(super) fn store_of(
-    registration: Registration,
-    tree: &LowerTree,
-    read_only: bool,
-) -> LayerResult<Arc<dyn Store>> {
-    if registration.format == 0 {
-        return Ok(Arc::new(NoStore));
+impl Stack {
+    /// What an extension is given that stands on this stack.
+    pub(super) fn environment(
+        &self,
+        registration: Registration,
+        options: &Options,
+        kernel: &Arc<dyn Kernel>,
+        read_only: bool,
+    ) -> Result<Environment, Failure> {
+        let store =
+            self.store_of(registration, read_only).map_err(|error| named(&registration, &error))?;
+        let (lower, kernel) = (Arc::clone(&self.top), Arc::clone(kernel));
+        let environment = Environment::new(lower, store, options.clone(), kernel);
+        Ok(if read_only { environment.read_only() } else { environment })
     }
-    match tree.store(registration.name, !read_only) {
-        Ok(store) => Ok(store),
-        Err(Error::Lower(Errno::NOENT)) if read_only => Ok(Arc::new(NoStore)),
-        Err(error) => Err(error),
+}
+
+impl Stack {
+    /// The corner of the store that belongs to an extension. Nothing is made where nothing may be written.
+    fn store_of(&self, registration: Registration, read_only: bool) -> LayerResult<Arc<dyn Store>> {
+        if registration.format == 0 {
+            return Ok(Arc::new(NoStore));
+        }
+        match self.tree.store(registration.name, !read_only) {
+            Ok(store) if self.layers == 0 => Ok(store),
+            Ok(store) => Ok(Arc::new(StoreAbove { store, below: Arc::clone(&self.top) })),
+            Err(Error::Lower(Errno::NOENT)) if read_only => Ok(Arc::new(NoStore)),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// The store of an extension that stands on others: files of users that it finds again are those that it was given,
+/// not what is stored of them below the others.
+struct StoreAbove {
+    store: Arc<LowerStore>,
+    below: Arc<dyn FileSystem>,
+}
+
+impl Store for StoreAbove {
+    fn open(&self, name: &str, create: bool) -> LayerResult<Arc<dyn LowerFile>> {
+        self.store.open(name, create)
+    }
+
+    fn create(&self, name: &str) -> LayerResult<Arc<dyn LowerFile>> {
+        self.store.create(name)
+    }
+
+    fn names(&self) -> LayerResult<Vec<String>> {
+        self.store.names()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> LayerResult<()> {
+        self.store.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> LayerResult<()> {
+        self.store.remove(name)
+    }
+
+    fn sync_names(&self) -> LayerResult<()> {
+        self.store.sync_names()
+    }
+
+    fn sync_all(&self) -> LayerResult<()> {
+        self.store.sync_all()
+    }
+
+    fn free_space(&self) -> LayerResult<u64> {
+        self.store.free_space()
+    }
+
+    fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>) {
+        self.store.find_again(ids, &mut |place, found| {
+            let file = found.and_then(|ino| {
+                let file = self.below.file(ino);
+                self.below.forget(ino, 1);
+                file
+            });
+            visit(place, file);
+        });
+    }
+
+    fn epoch(&self) -> u64 {
+        self.store.epoch()
+    }
+}
+
+fn named(registration: &Registration, error: &Error) -> Failure {
+    failure(&format!("extension `{}`", registration.name), error)
 }
 
 /// An error of a layer, as a command fails with it.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hsci_extension::options::Options;
 use hsci_protocol::failure::{Exit, Failure};
@@ -23,7 +23,7 @@ use super::starting::Starts;
 use super::traces::Traces;
 use super::worker::{Lasting, Locks, Program, Worker};
 use super::workers::Workers;
-use super::{KernelSide, internal, kernel, log_file, notify, paths, store};
+use super::{KernelSide, internal, is_read_only, kernel, log_file, notify, paths, store, writers};
 use crate::control::mounts;
 use crate::lock::Lock;
 use crate::lower::lifetime;
@@ -56,18 +56,24 @@ impl Supervisor {
         log: Option<PathBuf>,
         side: KernelSide,
     ) -> Result<Self, Failure> {
-        let starts = Starts::new(start_deadline(&job.request)?);
+        let options = host_options(&job.request)?;
+        let starts = Starts::new(options.time("start-deadline"));
         let obeying = Obeying::default();
         let signals = obey(&starts, &obeying)?;
         let limit = raise_descriptor_limit();
         let program = Program::open(&job.program)?;
         let Places { lower: outside, dir, request } = paths::open(&job.request)?;
         let request = &request;
+        if !options.flag("force") && !is_read_only(request) {
+            writers::refuse(&outside, &request.lower)?;
+        }
         let lifetime = lifetime::find(&outside);
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
         let lock = Lock::take(&lower, &request.lower)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
-        let store_lock = store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+        let (request, store_lock) =
+            store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+        let request = &request;
         let takeover =
             takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
         let (policy, opens) = PolicyLine::new(side, &request.dir)?;
@@ -176,15 +182,13 @@ fn obey(starts: &Starts, obeying: &Obeying) -> Result<Handle, Failure> {
     Ok(handle)
 }
 
-/// How long a worker may take to start.
-fn start_deadline(request: &MountRequest) -> Result<Duration, Failure> {
+/// The options of the request that are the host's own.
+fn host_options(request: &MountRequest) -> Result<Options, Failure> {
     let ours = |name: &str| HOST_OPTIONS.iter().any(|spec| spec.name == name);
     let given = request.options.iter().filter(|MountOption(name, _)| ours(name));
     let given = given.map(|MountOption(name, value)| (name.as_str(), value.as_str()));
     let options = Options::check(&HOST_OPTIONS, given);
-    options
-        .map(|options| options.time("start-deadline"))
-        .map_err(|complaint| Failure::new(Exit::Usage, complaint))
+    options.map_err(|complaint| Failure::new(Exit::Usage, complaint))
 }
 
 /// One descriptor is kept for each unlinked file that is in use: as many as the kernel allows for root, those that the

@@ -23,6 +23,11 @@ use crate::control::mounts::Device;
 const STATUS: Duration = Duration::from_secs(2);
 /// Time for a worker to take another policy.
 const RENEWAL: Duration = Duration::from_secs(8);
+/// Time for bringing everything into the store before the end, and where the end is forced.
+const COMMIT: Duration = Duration::from_secs(20);
+const COMMIT_BY_FORCE: Duration = Duration::from_secs(2);
+/// More files are not named.
+const MOST_NAMED: usize = 5;
 /// Who uses a mount that is taken off by force has so long to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// The worker then has so long to write everything.
@@ -52,9 +57,11 @@ impl Respond for Desk {
             }
             Command::Upgrade => self.upgrade(),
             Command::RenewPolicy => self.renew_policy(),
-            Command::Unmount { force } => {
-                self.unmount(force).map_or_else(Reply::from, |()| Reply::Done)
-            }
+            Command::Unmount { force } => match self.unmount(force) {
+                Ok(lost) if lost.is_empty() => Reply::Done,
+                Ok(lost) => Reply::Lost(lost),
+                Err(failure) => failure.into(),
+            },
             Command::Hits { from } => self.ask(&Question::Hits(from)),
             Command::Reports { from } => self.ask(&Question::Reports(from)),
         }
@@ -145,8 +152,13 @@ impl Desk {
     }
 
     /// Ends the mount. With `force` it is taken off first; who still uses it has a moment to end, and
-    /// then gets errors, so that it ends in any case.
-    pub(super) fn unmount(&self, force: bool) -> Result<(), Failure> {
+    /// then gets errors, so that it ends in any case. Returns the files whose last changes are lost by that;
+    /// without `force` the mount stays where there are any.
+    pub(super) fn unmount(&self, force: bool) -> Result<Vec<String>, Failure> {
+        let lost = self.uncommitted(if force { COMMIT_BY_FORCE } else { COMMIT });
+        if !force && !lost.is_empty() {
+            return Err(self.stays(&lost));
+        }
         kernel::unmount(&self.request.dir, force)?;
         notify::stopping();
         if force {
@@ -156,7 +168,30 @@ impl Desk {
                 .spawn(move || desk.end())
                 .map_err(|error| internal("a thread", &error))?;
         }
-        Ok(())
+        Ok(lost)
+    }
+
+    /// Has everything brought into the store; returns the files for which that fails, and why. A worker that
+    /// does not answer is not waited for: the next one goes on from what it has written down.
+    fn uncommitted(&self, limit: Duration) -> Vec<String> {
+        match self.serving.ask(&Question::Commit, limit) {
+            Ok(WorkerAnswer::Uncommitted(files)) => files,
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
+    fn stays(&self, files: &[String]) -> Failure {
+        let named = files.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = match files.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = format!(
+            "{}: stays mounted, for what was written last cannot be stored: {named}{more}; make room in {}, or give it up with --force",
+            self.request.dir.display(),
+            self.request.lower.display()
+        );
+        Failure::new(Exit::Internal, text)
     }
 
     fn end(&self) {

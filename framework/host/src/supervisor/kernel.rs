@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::passing::receive_descriptor;
 use crate::place::Place;
 
-pub(super) use self::detach::require_uncovered;
+pub(super) use self::detach::{remount, require_uncovered};
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";

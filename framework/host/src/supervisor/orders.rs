@@ -25,7 +25,9 @@ const RENEWAL: Duration = Duration::from_secs(10);
 
 /// Unmounts; returns when everything is in the lower directory. With `force` users of the mount get
 /// errors, and it ends within a limited time whatever its processes do.
-pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
+///
+/// Returns the files whose last changes are lost, and why.
+pub fn unmount(dir: &Path, force: bool) -> Result<Vec<String>, Failure> {
     let mounted = at(dir)?;
     let channel = Channel::open(&mounted);
     let reply = match &channel {
@@ -33,23 +35,42 @@ pub fn unmount(dir: &Path, force: bool) -> Result<(), Failure> {
         Ok(channel) => channel.ask(Command::Unmount { force }, UNMOUNT),
         Err(silence) => Err(silence.clone()),
     };
-    match reply {
-        Ok(reply) => reply.done().map_err(|failure| failure.of(dir))?,
-        Err(_) if force => return force_off(&mounted, channel.ok().as_ref()),
+    let lost = match reply {
+        Ok(Reply::Lost(files)) => files,
+        Ok(reply) => reply.done().map(|()| Vec::new()).map_err(|failure| failure.of(dir))?,
+        Err(_) if force => {
+            return force_off(&mounted, channel.ok().as_ref()).map(|()| Vec::new());
+        }
         // Nobody is left who could bring anything into order.
-        Err(Silence::Gone) => return kernel::unmount(&mounted.dir, false),
+        Err(Silence::Gone) => return kernel::unmount(&mounted.dir, false).map(|()| Vec::new()),
         Err(silence) => return Err(silence.failure(&mounted)),
-    }
+    };
     let channel = channel.expect("it has answered");
     if channel.wait_for_end(if force { 4 * FORCE } else { FINISH }) {
         sweep();
-        return Ok(());
+        return Ok(lost);
     }
     let text = format!(
         "{}: unmounted, but its worker has not written everything yet; its log says more",
         dir.display()
     );
     Err(Failure::new(Exit::Internal, text))
+}
+
+/// Changes a mount, under those who use it, to one that can be read only or back.
+pub fn remount(dir: &Path, read_only: bool) -> Result<(), Failure> {
+    let mounted = at(dir)?;
+    if !read_only {
+        let status =
+            Channel::open(&mounted).and_then(|channel| channel.ask(Command::Status, FORCE));
+        let begun_so = matches!(status, Ok(Reply::Status(status))
+            if status.supervisor.as_ref().is_some_and(|supervisor| supervisor.read_only));
+        if begun_so {
+            let text = "was mounted read-only; unmount it, and mount it to be written";
+            return Err(Failure::new(Exit::Impossible, text).of(dir));
+        }
+    }
+    kernel::remount(&mounted, read_only)
 }
 
 /// Has the supervisor end a mount. One that is stopped goes on for that.

@@ -17,6 +17,9 @@ pub(crate) struct Handle(Box<[u8]>);
 const MOST: usize = 128;
 const HEAD: usize = size_of::<libc::file_handle>();
 
+/// `AT_HANDLE_FID`.
+const IDENTIFIES_ONLY: i32 = 0x200;
+
 /// What making an inode takes at most, for which a disk may have to be waited for.
 const TIME_TO_CREATE: Duration = Duration::from_secs(1);
 
@@ -26,12 +29,22 @@ struct Buffer([u8; HEAD + MOST]);
 const _: () = assert!(align_of::<Buffer>() >= align_of::<libc::file_handle>());
 
 impl Handle {
-    /// The handle of a name in a directory (not followed), or of the directory for an empty name.
+    /// The handle of a name in a directory (not followed), or of the directory for an empty name. Where
+    /// the file system makes none that can be opened (overlayfs), one that only identifies.
     pub(crate) fn of(directory: BorrowedFd<'_>, name: &CStr) -> Result<Self> {
+        match Self::with_flags(directory, name, 0) {
+            Err(Errno::OPNOTSUPP) => Self::with_flags(directory, name, IDENTIFIES_ONLY)
+                // Kernels before 6.7 know none for file systems of every kind.
+                .map_err(|errno| if errno == Errno::INVAL { Errno::OPNOTSUPP } else { errno }),
+            made => made,
+        }
+    }
+
+    fn with_flags(directory: BorrowedFd<'_>, name: &CStr, flags: i32) -> Result<Self> {
         let mut buffer = Buffer([0; HEAD + MOST]);
         buffer.0[..4].copy_from_slice(&(MOST as u32).to_ne_bytes());
         let mut mount_id = 0;
-        let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+        let flags = flags | if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
         // SAFETY: the buffer is aligned, its first field says how many bytes follow the head, and
         // both it and the name live through the call.
         let result = unsafe {

@@ -34,7 +34,8 @@ pub(crate) fn reset_signals() {
             libc::SIGKILL | libc::SIGSTOP => continue,
             // The runtime reports stack overflows by these.
             libc::SIGSEGV | libc::SIGBUS => continue,
-            libc::SIGPIPE | libc::SIGXFSZ => libc::SIG_IGN,
+            // SIGIO comes of a lease that others want.
+            libc::SIGPIPE | libc::SIGXFSZ | libc::SIGIO => libc::SIG_IGN,
             _ => libc::SIG_DFL,
         };
         // SAFETY: no handler of this process is replaced, for none is set before this call, and the

@@ -6,6 +6,7 @@
 mod content;
 mod creation;
 mod names;
+mod privileges;
 mod store;
 
 use std::ffi::OsStr;

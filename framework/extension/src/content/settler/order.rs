@@ -29,7 +29,18 @@ pub(super) struct Progress {
     /// Files of the current or last order that were looked at, and those of them that failed.
     pub(super) taken: u64,
     pub(super) failed: u64,
-    pub(super) total: Option<u64>,
+    /// Their stored bytes.
+    bytes: u64,
+    /// All files of the order, and their stored bytes.
+    pub(super) total: Option<(u64, u64)>,
+}
+
+impl Progress {
+    /// Files were looked at that store so many bytes.
+    pub(super) fn took(&mut self, files: u64, bytes: u64) {
+        self.taken += files;
+        self.bytes += bytes;
+    }
 }
 
 /// The orders of all users.
@@ -57,17 +68,23 @@ impl Orders {
     /// An order was carried out, and all that the user gave before.
     pub(super) fn end(&mut self, user: u32, number: u64) {
         let progress = self.of(user);
-        progress.total = Some(progress.taken);
+        let bytes = progress.total.map_or(progress.bytes, |(_, bytes)| bytes);
+        (progress.total, progress.bytes) = (Some((progress.taken, bytes)), bytes);
         (progress.served, progress.under_way) = (number, false);
     }
 
     /// How far a user's last order is, as JSON.
     pub(super) fn describe(&self, user: u32, ended: bool) -> String {
         let progress = self.0.get(&user).copied().unwrap_or_default();
-        let Progress { asked, served, taken, failed, total, .. } = progress;
+        let Progress { asked, served, taken, failed, bytes, total, .. } = progress;
         let done = taken.saturating_sub(failed);
-        let total = total.map_or("null".to_owned(), |total| total.to_string());
         let running = served < asked && !ended;
-        format!(r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed}}}"#)
+        let bytes = bytes.min(total.map_or(u64::MAX, |(_, bytes)| bytes));
+        let or_null = |it: Option<u64>| it.map_or("null".to_owned(), |it| it.to_string());
+        let (total, total_bytes) =
+            (or_null(total.map(|(files, _)| files)), or_null(total.map(|(_, bytes)| bytes)));
+        format!(
+            r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed},"bytes":{bytes},"total_bytes":{total_bytes}}}"#
+        )
     }
 }

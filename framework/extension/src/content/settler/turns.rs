@@ -187,12 +187,12 @@ impl<C: Content> Worker<C> {
     /// One turn of an order.
     fn go_on_with(&self, mut order: Box<Order>) {
         let (shared, user) = (&self.open_files.shared, order.user);
+        let is_theirs = |attr: &Attr| user == 0 || attr.uid == user;
         if std::mem::take(&mut order.is_new) {
-            let total = Walk::new(shared).count(|| shared.is_stopping());
+            let total = Walk::new(shared).measure(is_theirs, || shared.is_stopping());
             self.state.lock().orders.of(user).total = Some(total);
         }
-        let is_theirs = |attr: &Attr| user == 0 || attr.uid == user;
-        let files = std::iter::from_fn(|| order.walk.next_file(is_theirs));
+        let files = std::iter::from_fn(|| order.walk.next_file(is_theirs).map(|(hold, _)| hold));
         let files: Vec<_> = files.take(BATCH_FILES).map(Waiting::new).collect();
         if !files.is_empty() && !shared.is_stopping() {
             order.busy.extend(self.settle(files, Some(user)));

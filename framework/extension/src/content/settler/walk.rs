@@ -37,20 +37,25 @@ impl Walk {
         self.levels.push(Level { directory, entries: VecDeque::new(), cookie: 0 });
     }
 
-    /// Counts the names of regular files to come, until `stop` says so.
-    pub(super) fn count(mut self, stop: impl Fn() -> bool) -> u64 {
-        let mut count = 0;
-        while let Some((_, _, kind)) = self.next_name() {
+    /// Counts the files to come that are accepted and the bytes that they store, until `stop` says so.
+    pub(super) fn measure(
+        mut self,
+        accepts: impl Fn(&Attr) -> bool,
+        stop: impl Fn() -> bool,
+    ) -> (u64, u64) {
+        let (mut files, mut bytes) = (0, 0);
+        while let Some((_, size)) = self.next_file(&accepts) {
             if stop() {
                 break;
             }
-            count += u64::from(kind == FileKind::Regular);
+            files += 1;
+            bytes += size;
         }
-        count
+        (files, bytes)
     }
 
-    /// The next file that is accepted by its attributes.
-    pub(super) fn next_file(&mut self, accepts: impl Fn(&Attr) -> bool) -> Option<Hold> {
+    /// The next file that is accepted by its attributes, and its stored length.
+    pub(super) fn next_file(&mut self, accepts: impl Fn(&Attr) -> bool) -> Option<(Hold, u64)> {
         loop {
             let (parent, name, kind) = self.next_name()?;
             if kind != FileKind::Regular {
@@ -61,7 +66,7 @@ impl Walk {
                 && attr.size > 0
                 && accepts(&attr)
             {
-                return Some(hold);
+                return Some((hold, attr.size));
             }
         }
     }
@@ -111,6 +116,6 @@ impl Iterator for Walk {
     type Item = Hold;
 
     fn next(&mut self) -> Option<Hold> {
-        self.next_file(|_| true)
+        self.next_file(|_| true).map(|(hold, _)| hold)
     }
 }

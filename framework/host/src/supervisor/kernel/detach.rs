@@ -3,8 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
+use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::{busy, not_unmounted};
 use crate::control::mounts::{self, Line, Mounted};
@@ -66,6 +67,34 @@ pub(super) fn unmount(mounted: &Mounted, force: bool) -> Result<(), Failure> {
         log::warn!("{}: still shown at {}", dir.display(), other.display());
     }
     Ok(())
+}
+
+/// Has the kernel refuse writes to this mount from now on, or not any more. All else stays as it is.
+pub(in crate::supervisor) fn remount(mounted: &Mounted, read_only: bool) -> Result<(), Failure> {
+    require_uncovered(mounted)?;
+    let dir = &mounted.dir;
+    let fail = |errno: Errno| {
+        let exit = if errno == Errno::PERM { Exit::Impossible } else { Exit::Internal };
+        Failure::new(exit, format!("{}: cannot be mounted otherwise: {errno}", dir.display()))
+    };
+    let now = rustix::fs::statvfs(dir).map_err(fail)?.f_flag;
+    let mut flags = MountFlags::empty();
+    for (there, here) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+        (StatVfsMountFlags::SYNCHRONOUS, MountFlags::SYNCHRONOUS),
+    ] {
+        flags.set(here, now.contains(there));
+    }
+    flags.set(MountFlags::RDONLY, read_only);
+    let (parent, name) = place::open_parent(dir)?;
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_fd().as_raw_fd()));
+    path.push(name);
+    rustix::mount::mount_remount(path, flags, "").map_err(fail)
 }
 
 /// Where else the same file system, or a part of it, is mounted.

@@ -1,0 +1,134 @@
+//! `hsci extensions` and `hsci conformance`: for those who write extensions, and those who choose among them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use hsci_extension::testkit::conformance;
+use hsci_host::failure::{Exit, Failure};
+use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
+use serde::Serialize;
+
+use crate::cli::{Conformance, Extensions};
+use crate::{Result, control, extension_program, ui};
+
+/// An extension that is installed, as `--json` prints it.
+#[derive(Serialize)]
+struct Installed {
+    #[serde(flatten)]
+    description: Description,
+    /// The program that holds it.
+    #[serde(serialize_with = "ui::lossy")]
+    program: PathBuf,
+}
+
+/// Shows what is installed.
+pub(crate) fn extensions(args: &Extensions) -> Result<()> {
+    let mut installed = installed();
+    if let Some(name) = &args.name {
+        let Some(one) = installed.remove(name) else {
+            // Says what there is.
+            let program = extension_program::find(name)?;
+            let text = format!("{}: it does not describe `{name}`", program.display());
+            return Err(Failure::new(Exit::Internal, text));
+        };
+        return if args.json { ui::print_json(&one) } else { ui::print(&one.text()) };
+    }
+    if args.json {
+        return ui::print_json(&installed.into_values().collect::<Vec<_>>());
+    }
+    let line = |one: &Installed| {
+        let Description { name, about, .. } = &one.description;
+        format!("{name:<14}{about}\n")
+    };
+    ui::print(&installed.values().map(line).collect::<String>())
+}
+
+/// All extensions in all programs. One that has a program of its own is shown from there.
+fn installed() -> BTreeMap<String, Installed> {
+    let mut found = BTreeMap::new();
+    for (own, program) in extension_program::installed() {
+        for description in extension_program::describe(&program) {
+            let (name, program) = (description.name.clone(), program.clone());
+            let one = Installed { description, program };
+            if name == own {
+                found.insert(name, one);
+            } else {
+                found.entry(name).or_insert(one);
+            }
+        }
+    }
+    found
+}
+
+impl Installed {
+    fn text(&self) -> String {
+        let Description { name, about, format, contract, options, needs, .. } = &self.description;
+        let stores = match format {
+            0 => "nothing of its own".to_owned(),
+            format => format!("format {format}"),
+        };
+        let needs = if needs.is_empty() { "the store alone".to_owned() } else { needs.join(", ") };
+        let mut text = format!(
+            "{}: {about}\n\n  program   {}\n  contract  {contract}\n  stores    {stores}\n  uses      {needs}\n",
+            ui::bold(name),
+            self.program.display()
+        );
+        if !options.is_empty() {
+            text += "\nOptions with -o:\n";
+        }
+        for option in options {
+            let _ = writeln!(text, "  {:<16}{}", option.name, meaning(option));
+        }
+        text
+    }
+}
+
+/// What an option does, and what is special about it.
+fn meaning(option: &OptionDescription) -> String {
+    let mut notes = Vec::new();
+    match option.kind {
+        ValueKind::Secret => notes.push("a secret: file:PATH, fd:NUMBER or ask".to_owned()),
+        ValueKind::Path => notes.push("a path".to_owned()),
+        ValueKind::Plain => {}
+    }
+    if !option.default.is_empty() {
+        notes.push(format!("default {}", option.default));
+    }
+    if option.recorded {
+        notes.push("kept by the store".to_owned());
+    }
+    if option.by_call {
+        notes.push("rules of policies may set it".to_owned());
+    }
+    match notes.is_empty() {
+        true => option.help.clone(),
+        false => format!("{} [{}]", option.help, notes.join("; ")),
+    }
+}
+
+/// Runs the conformance kit in a directory, which is left as it was.
+pub(crate) fn conformance(args: &Conformance) -> Result<()> {
+    let dir = &args.dir;
+    let place = dir.join(format!("hsci-conformance-{}", std::process::id()));
+    let errno = |error: std::io::Error| control::of_path(&place, ui::errno(&error));
+    std::fs::create_dir(&place).map_err(errno)?;
+    let progress = ui::spinner("conformance");
+    let failures = conformance::on_directory(&place);
+    progress.finish_and_clear();
+    let removed = std::fs::remove_dir_all(&place).map_err(errno);
+    for failure in &failures {
+        ui::print(&format!("{}: {}\n", failure.case, failure.text))?;
+    }
+    removed?;
+    match failures.len() {
+        0 => ui::print(&format!("{}: all cases are kept\n", shown(dir))),
+        failed => {
+            Err(Failure::new(Exit::No, format!("{}: {failed} cases are not kept", shown(dir))))
+        }
+    }
+}
+
+fn shown(dir: &Path) -> String {
+    dir.display().to_string()
+}

@@ -1,0 +1,62 @@
+//! `hsci recompress`.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use hsci_host::failure::Failure;
+use rustix::fs::{lgetxattr, lremovexattr};
+use rustix::io::Errno;
+
+use super::algorithm::{ATTRIBUTE, set_for};
+use super::settle;
+use crate::cli::Recompress;
+use crate::walk::{Found, Walk};
+use crate::{Result, control, ui};
+
+/// Has one algorithm rule for a file or a whole directory, and what is stored otherwise stored by it.
+pub(crate) fn run(args: &Recompress) -> Result<()> {
+    let path = &args.path;
+    let mounted = control::require_mount(path)?;
+    if attribute(path) != Ok(Some(args.algorithm.clone().into_bytes())) {
+        set_for(path, &args.algorithm)?;
+    }
+    let (taken_back, failure) = take_back_below(path);
+    let settled = settle::wait(&mounted.dir);
+    if taken_back > 0 {
+        ui::print(&format!("{}: {taken_back} choices below it are taken back\n", path.display()))?;
+    }
+    settled.and(failure.map_or(Ok(()), Err))
+}
+
+/// The choice of a file or directory itself.
+fn attribute(path: &Path) -> Result<Option<Vec<u8>>, Errno> {
+    match control::with_room(|buffer| lgetxattr(path, ATTRIBUTE, buffer)) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes all choices below a directory. Returns how many there were, and the first that stays.
+fn take_back_below(path: &Path) -> (u64, Option<Failure>) {
+    let mut taken_back = 0;
+    let first_failure = RefCell::new(None);
+    let fail = |path: &Path, errno| {
+        first_failure.borrow_mut().get_or_insert_with(|| control::of_path(path, errno));
+    };
+    let visit = |found: &Found<'_>| {
+        if found.path == path {
+            return;
+        }
+        match attribute(found.reach) {
+            Ok(None) => {}
+            Ok(Some(_)) => match lremovexattr(found.reach, ATTRIBUTE) {
+                Ok(()) => taken_back += 1,
+                Err(errno) => fail(found.path, errno),
+            },
+            Err(errno) => fail(found.path, errno),
+        }
+    };
+    Walk::new(visit, fail).run(path);
+    (taken_back, first_failure.into_inner())
+}
