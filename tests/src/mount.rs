@@ -100,6 +100,20 @@ impl Mount {
         done.ok();
     }
 
+    /// Unmounts a store that may be damaged: what was written to a damaged file and cannot be stored is named, and
+    /// given up.
+    pub fn unmount_damaged(&mut self) {
+        let unmount = || Run::new(machine::hsci()).arg("unmount").arg(&self.dir);
+        let done = unmount().done();
+        if done.code == 7 {
+            done.fails(7, &["stays mounted", "damaged"]);
+            unmount().arg("--force").ok();
+        } else {
+            done.ok();
+        }
+        self.mounted = false;
+    }
+
     /// Unmounts and mounts again: all caches are cold then.
     pub fn remount(&mut self) {
         self.unmount();

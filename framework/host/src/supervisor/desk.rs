@@ -187,7 +187,7 @@ impl Desk {
             more => format!(" and {more} more"),
         };
         let text = format!(
-            "{}: stays mounted, for what was written last cannot be stored: {named}{more}; make room in {}, or give it up with --force",
+            "{}: stays mounted, for what was written last cannot be stored: {named}{more}; make room in {} or mend them, or give it up with --force",
             self.request.dir.display(),
             self.request.lower.display()
         );
