@@ -59,6 +59,7 @@ impl Extension for Xor {
 
 #[cfg(test)]
 mod tests {
+    use hsci_extension::options::Options;
     use hsci_extension::testkit::{self, MemoryTree, conformance};
 
     use super::*;
@@ -94,6 +95,7 @@ mod tests {
         let below = testkit::start::<Xor>(&tree, &[]).expect("start");
         let mut environment = testkit::environment(&tree);
         environment.lower = below;
+        environment.options = Options::check(&Xor::options(), []).expect("no options");
         let layer = Xor::start(&environment).expect("start");
         assert_eq!(conformance::check(&*layer), []);
         layer.shutdown();
