@@ -6,7 +6,7 @@ failed=0
 skipped=0
 
 # The optimised build with its assertions kept.
-build_checked() { cargo build --profile checked --locked --quiet; }
+build_checked() { cargo build --profile checked --locked --quiet --workspace; }
 
 run_suite() { cargo test --profile checked --locked --quiet -p hsci-tests --test suite -- "$@"; }
 
@@ -18,7 +18,7 @@ run_shellcheck() {
     shellcheck -x -a run .ci/run tests/scripts/{demo,try-package}.sh tests/vm/{attempts,cost}.sh packaging/debian/p*
 }
 
-run_clippy() { cargo clippy --locked --quiet --workspace --all-targets -- -D warnings; }
+run_clippy() { cargo clippy --profile checked --locked --quiet --workspace --all-targets -- -D warnings; }
 
 # Licences and advisories; without cargo-deny, a test of the suite looks at the licences.
 deny_everything() { cargo deny --offline check bans licenses sources; }
@@ -32,7 +32,7 @@ lint_everything() {
 
 # Figures for whoever reads the log; what could run and did not fails.
 bench_quickly() {
-    cargo build --profile checked --locked --quiet --workspace
+    build_checked
     as_root env "PATH=$PATH" target/checked/side-by-side --hsci target/checked/hsci --quick
 }
 

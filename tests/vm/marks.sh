@@ -6,7 +6,7 @@ hoard=$arena/hoard
 heap=$arena/heap
 
 restore_marks() {
-    [ -z "$control" ] || rm -rf $market/*
+    [ -z "$control" ] || rm -rf "${market:?}"/*
     touch $heap/{1..60}
 }
 
@@ -30,7 +30,7 @@ EOP
 
 # Whoever has read writes nothing: NAME SCRIPT
 taints() {
-    refuses "$1 $whom" $whom bash -c "read -r line < $hoard/key; $2"
+    refuses "$1 $whom" ${whom:+"$whom"} bash -c "read -r line < $hoard/key; $2"
 }
 
 mark_attempts() {
