@@ -79,6 +79,7 @@ pub(crate) enum Command {
   hsci mount ~/logs                              compress ~/logs in place
   hsci mount /srv/store /mnt -o algorithm=lz4    show /srv/store at /mnt, lz4 by default
   hsci mount /srv/store /mnt --extension nullfs  show it unchanged
+  hsci mount /srv/store /mnt --debug             see each request that the kernel sends
   mount -t fuse.hsci /srv/store /mnt -o ro       the same through mount(8), read-only"
 )]
 pub(crate) struct Mount {
@@ -94,6 +95,9 @@ pub(crate) struct Mount {
     /// Stay in the foreground and log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Stay in the foreground, and log every request with its answer and the time that it took
+    #[arg(long)]
+    pub(crate) debug: bool,
     /// Mount although programs have files in the lower directory open for writing
     #[arg(long)]
     pub(crate) force: bool,
@@ -103,7 +107,8 @@ impl Mount {
     /// What the mount helper was asked for.
     pub(crate) fn new(lower: PathBuf, dir: PathBuf, options: Vec<String>) -> Self {
         let paths = vec![lower, dir];
-        Self { paths, extensions: Vec::new(), options, foreground: false, force: false }
+        let (extensions, foreground, debug, force) = (Vec::new(), false, false, false);
+        Self { paths, extensions, options, foreground, debug, force }
     }
 
     /// The directory that stores the files.
@@ -289,9 +294,14 @@ pub(crate) struct Usage {
 ///
 /// Reads everything and compares it with its checksums. Exit code 0 means that all can be read,
 /// 1 that something is damaged.
+///
+/// With --repair, what is known to be damaged is dropped, and reads as zeros from then on; everything else
+/// is kept, copies that are damaged beside a good one are made anew, and what was lost is listed. What
+/// cannot be understood, such as a file whose header is lost, is left as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci check /srv/store
+  hsci check --repair /srv/store
   hsci check /srv/secret -o key=file:/etc/secret.key
   hsci check --json /srv/store | jq .findings")]
 pub(crate) struct Check {
@@ -299,6 +309,9 @@ pub(crate) struct Check {
     pub(crate) lower: PathBuf,
     #[command(flatten)]
     pub(crate) made: Made,
+    /// Drop what is damaged, keep the rest, and say what was lost
+    #[arg(long)]
+    pub(crate) repair: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -400,6 +413,8 @@ pub(crate) enum NewKind {
     Layer,
     /// Nothing: it shows files that are made of others
     View,
+    /// Nothing: it shows a tree that exists nowhere
+    Tree,
 }
 
 /// Show the extensions that are installed, their options and what they use

@@ -37,7 +37,8 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         flags: options.flags.bits(),
         allowed: options.allowed.bits(),
         options: option_values::resolve(options.own, &described)?,
-        foreground: args.foreground,
+        foreground: args.foreground || args.debug,
+        debug: args.debug,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)
 }

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &New) -> Result<()> {
         NewKind::Content => include_str!("new/content.rs.in"),
         NewKind::Layer => include_str!("new/layer.rs.in"),
         NewKind::View => include_str!("new/view.rs.in"),
+        NewKind::Tree => include_str!("new/tree.rs.in"),
     };
     let bundled: String = bundles.iter().map(|one| format!(", extension::<{}>()", one.2)).collect();
     let fill = |text: &str| {

@@ -152,14 +152,18 @@ impl Report<'_> {
         }
         let (verified, unverified) =
             (ui::size(self.checked.verified_bytes), ui::size(self.checked.unverified_bytes));
-        text + &format!(
+        text += &format!(
             "{} files: {verified} verified, {unverified} stored without checksums\n",
             self.checked.files
-        )
+        );
+        match self.count(Severity::Lost) {
+            0 => text,
+            lost => text + &format!("{lost} places were lost; the rest is whole\n"),
+        }
     }
 
-    fn damages(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Damage).count()
+    fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 }
 
@@ -167,6 +171,7 @@ impl Report<'_> {
 pub(crate) fn check(args: &Check) -> Result<()> {
     let lower = args.lower.as_path();
     let mut task = Task::new("check", lower, &args.made, || Err(no_store(lower)))?;
+    task.command.args(args.repair.then_some("--repair"));
     let shown = control::absolute(lower)?;
     let mut report = Report {
         lower: &shown,
@@ -174,11 +179,12 @@ pub(crate) fn check(args: &Check) -> Result<()> {
         findings: Vec::new(),
         checked: Checked::default(),
     };
-    let status = task.run("checking", |event| match event {
-        CheckEvent::Finding(finding) => report.findings.push(finding),
-        CheckEvent::Checked(checked) => (report.complete, report.checked) = (true, checked),
-        CheckEvent::Total(_) | CheckEvent::Progress(_) => {}
-    })?;
+    let status =
+        task.run(if args.repair { "repairing" } else { "checking" }, |event| match event {
+            CheckEvent::Finding(finding) => report.findings.push(finding),
+            CheckEvent::Checked(checked) => (report.complete, report.checked) = (true, checked),
+            CheckEvent::Total(_) | CheckEvent::Progress(_) => {}
+        })?;
     if report.complete {
         if args.json {
             ui::print_json(&report)?;
@@ -186,14 +192,18 @@ pub(crate) fn check(args: &Check) -> Result<()> {
             ui::print(&report.text())?;
         }
     }
-    match report.damages() {
+    match report.count(Severity::Damage) {
         0 if report.complete || !status.success() => judge(&task.command, status),
         0 => Err(not_run(&task.command, &std::io::Error::other("it ended before the check did"))),
         damages => {
             let lower = lower.display();
-            let text = format!(
-                "{lower}: damage in {damages} places; `hsci export` saves what can be read, and overwriting mends"
-            );
+            let what_next = match args.repair {
+                true => {
+                    "could not be repaired; overwrite these files, or restore them from a backup"
+                }
+                false => "can be dropped with --repair; `hsci export` saves what can be read",
+            };
+            let text = format!("{lower}: damage in {damages} places {what_next}");
             Err(Failure::new(Exit::No, text))
         }
     }

@@ -92,6 +92,7 @@ fn mount(target: &Target, dir: &Path) -> Result<()> {
         allowed: 0,
         options: option_values::resolve(target.options.clone(), &described)?,
         foreground: false,
+        debug: false,
     };
     supervisor::mount(&Job { request, program }, KERNEL_SIDE)
 }

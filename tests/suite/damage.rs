@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use hsci_tests::{Mount, Random, Run, Test, machine, mount};
@@ -17,6 +17,11 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "damage::every_byte_of_a_file_in_log_form", seconds: 300, body: log_form },
     Test { name: "damage::damaged_ranges_can_be_overwritten", seconds: 60, body: overwrite },
     Test { name: "damage::cut_off_files", seconds: 240, body: cut_off },
+    Test {
+        name: "damage::a_repair_drops_what_is_damaged_and_nothing_else",
+        seconds: 60,
+        body: repair,
+    },
 ];
 
 const CHUNK: usize = 32 << 10;
@@ -213,4 +218,66 @@ fn cut_off(dir: &Path) {
     }
     let status = Run::new(machine::hsci()).arg("status").arg(mount.dir()).done();
     status.ok();
+}
+
+/// Files by several algorithms in one store, of which one chunk each is damaged, and one that lost its header.
+fn repair(dir: &Path) {
+    let mut mount = Mount::new(dir, "mount", "compressfs", "chunk=32K,settle=10m");
+    let algorithms = ["zstd:3", "lz4", "deflate:6"];
+    for algorithm in algorithms {
+        mount.hsci(["algorithm", "set", algorithm]).ok();
+        fs::write(mount.path(algorithm), content()).expect("write");
+    }
+    fs::write(mount.path("headless"), content()).expect("write");
+    fs::write(mount.path("sound"), content()).expect("write");
+    mount.settle();
+    let refused = mount::hsci(["check", "--repair"], mount.lower());
+    assert_eq!(
+        (refused.code, refused.err.contains("unmount that first")),
+        (5, true),
+        "{}",
+        refused.err
+    );
+    mount.unmount();
+    for algorithm in algorithms {
+        flip(&mount.lower().join(algorithm), &[200]);
+    }
+    flip(&mount.lower().join("headless"), &[50, 114]);
+    let headless = fs::read(mount.lower().join("headless")).expect("stored");
+    let severities = || {
+        let done = mount::hsci(["check", "--repair", "--json"], mount.lower());
+        assert_eq!(done.code, 1, "{}", done.err);
+        let report: Value = serde_json::from_str(&done.out).expect("JSON");
+        let findings = report["findings"].as_array().expect("findings");
+        let text = |finding: &Value, key| finding[key].as_str().expect("a text").to_owned();
+        findings.iter().map(|one| (text(one, "path"), text(one, "severity"))).collect::<Vec<_>>()
+    };
+    let mut found = severities();
+    found.sort();
+    let mut expected =
+        algorithms.map(|algorithm| (algorithm.to_owned(), "lost".to_owned())).to_vec();
+    expected.push(("headless".to_owned(), "damage".to_owned()));
+    expected.sort();
+    assert_eq!(found, expected);
+    let changed = |name: &str| fs::metadata(mount.lower().join(name)).expect("stat").ctime_nsec();
+    let before = algorithms.map(changed);
+    assert_eq!(severities(), [("headless".to_owned(), "damage".to_owned())]);
+    assert_eq!(algorithms.map(changed), before, "a second repair changes files");
+    assert!(fs::read(mount.lower().join("headless")).expect("stored") == headless);
+    mount.mount();
+    let mut kept = content();
+    kept[..CHUNK].fill(0);
+    for algorithm in algorithms {
+        assert!(fs::read(mount.path(algorithm)).expect("read") == kept, "{algorithm}");
+    }
+    assert!(fs::read(mount.path("sound")).expect("read") == content());
+}
+
+fn flip(path: &Path, positions: &[u64]) {
+    let file = File::options().read(true).write(true).open(path).expect("open");
+    for at in positions {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, *at).expect("read");
+        file.write_all_at(&[byte[0] ^ 4], *at).expect("write");
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
         body: plain_files,
     },
     Test { name: "mounting::sigterm_unmounts", seconds: 60, body: sigterm },
+    Test { name: "mounting::debug_logs_every_request_with_its_time", seconds: 60, body: debug },
     Test { name: "mounting::exported_store_equals_the_mount", seconds: 60, body: export },
 ];
 
@@ -218,4 +219,32 @@ fn export(dir: &Path) {
     let source = fs::read(sources.join("extension/src/lib.rs")).expect("read");
     assert_eq!(fs::read(one).expect("read"), source);
     run().arg(&all).done().fails(4, &["all"]);
+}
+
+fn debug(dir: &Path) {
+    let (lower, point) = (dir.join("lower"), dir.join("mount"));
+    fs::create_dir(&lower).expect("directory");
+    fs::create_dir(&point).expect("directory");
+    let line = "\"$HSCI\" mount lower mount -x nullfs --debug 2> log &
+        until mountpoint -q mount; do sleep 0.05; done
+        mkdir mount/dir
+        echo hello > mount/dir/greeting
+        ! cat mount/missing
+        rm mount/dir/greeting
+        \"$HSCI\" unmount mount
+        wait";
+    Run::shell(line).env("HSCI", machine::hsci()).dir(dir).ok();
+    let log = fs::read_to_string(dir.join("log")).expect("a log");
+    for (request, answer) in [
+        ("mkdir /dir by user 0, process ", ": done, "),
+        ("mknod /dir/greeting by user 0, process ", ": done, "),
+        ("write /dir/greeting by user 0, process ", ": done, "),
+        ("getxattr /dir/greeting by user 0, process ", ": No data available"),
+        ("unlink /dir/greeting by user 0, process ", ": done, "),
+    ] {
+        let is_it = |line: &&str| line.contains(request) && line.contains(answer);
+        let line = log.lines().find(is_it).unwrap_or_else(|| panic!("{request}{answer}: {log}"));
+        let micros = line.strip_suffix(" us").and_then(|line| line.rsplit(' ').next());
+        assert!(micros.is_some_and(|number| number.parse::<u64>().is_ok()), "{line}");
+    }
 }

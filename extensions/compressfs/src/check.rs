@@ -51,30 +51,58 @@ fn check_file(
     ino: Ino,
     report: &mut dyn FnMut(Severity, String),
 ) -> Result<(u64, u64)> {
+    let seen = look(environment, unfinished, ino)?;
+    if let Some(awaited) = seen.awaited {
+        report(Severity::Notice, awaited);
+    }
+    for (severity, damage) in seen.damages {
+        report(severity, damage.what);
+    }
+    Ok((seen.verified, seen.unverified))
+}
+
+/// What there is to say of a file.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) damages: Vec<(Severity, Damage)>,
+    /// The image is in a journal; what the file waits for.
+    pub(crate) awaited: Option<String>,
+    /// Logical bytes that carry a checksum, and those that carry none.
+    pub(crate) verified: u64,
+    pub(crate) unverified: u64,
+    /// Logical bytes per chunk of the image.
+    pub(crate) chunk_len: u64,
+}
+
+/// Reads all of a file. An error means that it is not understood.
+pub(crate) fn look(environment: &Environment, unfinished: &Unfinished, ino: Ino) -> Result<Seen> {
     let lower = environment.lower.file(ino)?;
     let source = match unfinished.is_empty() {
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
     };
+    let mut seen = Seen::default();
     if source.is_some() {
-        report(Severity::Notice, awaited(&*lower)?);
+        seen.awaited = Some(awaited(&*lower)?);
     }
     let source = source.unwrap_or_else(|| Source::new(lower.clone(), 0));
     let mut damages = Vec::new();
     let image = format::verify(&*source.file, source.base, &mut |damage| damages.push(damage))?;
     if image.is_none() {
-        return Ok((0, lower.len()?));
+        seen.unverified = lower.len()?;
+        return Ok(seen);
     }
     let Some(stored) = Stored::open(&*lower, source)? else {
         return Err(Error::Damaged("header: it changed while it was read".to_owned()));
     };
     for damage in damages {
-        let severity = severity_of(&damage, &stored)?;
-        report(severity, damage.what);
+        seen.damages.push((severity_of(&damage, &stored)?, damage));
     }
     let in_slots = stored.log.slots.values().map(|slot| u64::from(slot.valid)).sum::<u64>();
     let in_slots = in_slots.min(stored.len());
-    Ok((stored.len() - in_slots, in_slots))
+    (seen.verified, seen.unverified) = (stored.len() - in_slots, in_slots);
+    seen.chunk_len = stored.image.chunk_len();
+    Ok(seen)
 }
 
 /// What a file with an image in a journal waits for.
@@ -100,6 +128,6 @@ fn severity_of(damage: &Damage, stored: &Stored) -> Result<Severity> {
     Ok(Severity::Notice)
 }
 
-fn unreadable(place: &str, error: &Error) -> Finding {
+pub(crate) fn unreadable(place: &str, error: &Error) -> Finding {
     Finding::new(Severity::Damage, place, error.to_string())
 }

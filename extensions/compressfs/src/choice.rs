@@ -13,6 +13,8 @@ use crate::algorithm::Algorithm;
 pub(crate) const ATTRIBUTE: &str = "user.hsci.algorithm";
 
 const NAME: &str = "choices";
+/// Where a repair keeps a file of choices that is damaged.
+const DAMAGED_NAME: &str = "choices.damaged";
 /// Where a new file of choices is written; it never counts under this name.
 pub(crate) const NEW_NAME: &str = "choices.new";
 /// A file of choices longer than this is not ours.
@@ -67,21 +69,56 @@ pub(crate) struct Choices {
 
 impl Choices {
     pub(crate) fn load(store: &Arc<dyn Store>) -> Result<Self> {
-        let by_user = match store.open(NAME, false) {
-            Ok(file) => {
-                let len = file.len()?;
-                if len > MAX_LEN {
-                    return Err(damaged("it is too long"));
-                }
-                let mut text = vec![0; len as usize];
-                file.read_exact_at(0, &mut text)?;
-                decode(&text)?
-            }
-            Err(Error::Lower(Errno::NOENT)) => BTreeMap::new(),
-            Err(error) => return Err(error),
+        let by_user = decode(&Self::read(store)?).collect::<Result<_>>()?;
+        Ok(Self::new(store, by_user))
+    }
+
+    fn new(store: &Arc<dyn Store>, by_user: BTreeMap<u32, Algorithm>) -> Self {
+        Self { store: Arc::clone(store), by_user: RwLock::new(by_user), writing: Mutex::new(()) }
+    }
+
+    /// The bytes of the file; none if it is missing.
+    fn read(store: &Arc<dyn Store>) -> Result<Vec<u8>> {
+        let file = match store.open(NAME, false) {
+            Err(Error::Lower(Errno::NOENT)) => return Ok(Vec::new()),
+            opened => opened?,
         };
-        let by_user = RwLock::new(by_user);
-        Ok(Self { store: Arc::clone(store), by_user, writing: Mutex::new(()) })
+        let len = file.len()?;
+        if len > MAX_LEN {
+            return Err(damaged("it is too long"));
+        }
+        let mut text = vec![0; len as usize];
+        file.read_exact_at(0, &mut text)?;
+        Ok(text)
+    }
+
+    /// The choices that can be read, which are the only ones from now on. What was lost, if something was: the
+    /// file as it was is kept under another name.
+    pub(crate) fn repair(store: &Arc<dyn Store>) -> Result<(Self, Option<String>)> {
+        let text = match Self::read(store) {
+            // So long a file is none of ours, and nothing of it counts.
+            Err(Error::Damaged(_)) => vec![0xff],
+            read => read?,
+        };
+        let (mut good, mut bad) = (BTreeMap::new(), 0);
+        for line in decode(&text) {
+            match line {
+                Ok((user, algorithm)) => drop(good.insert(user, algorithm)),
+                Err(_) => bad += 1,
+            }
+        }
+        let choices = Self::new(store, BTreeMap::new());
+        if bad == 0 {
+            *choices.by_user.write() = good;
+            return Ok((choices, None));
+        }
+        let text = format!(
+            "{bad} lines cannot be read, {} choices of users are kept; the file as it was is `{DAMAGED_NAME}` beside it",
+            good.len()
+        );
+        store.rename(NAME, DAMAGED_NAME)?;
+        choices.write(good)?;
+        Ok((choices, Some(text)))
     }
 
     pub(crate) fn of(&self, user: u32) -> Option<Algorithm> {
@@ -103,6 +140,11 @@ impl Choices {
             Some(algorithm) => next.insert(user, algorithm),
             None => next.remove(&user),
         };
+        self.write(next)
+    }
+
+    /// Durable on return.
+    fn write(&self, next: BTreeMap<u32, Algorithm>) -> Result<()> {
         let text = encode(&next);
         let file = self.store.open(NEW_NAME, true)?;
         file.set_len(0)?;
@@ -119,14 +161,17 @@ fn encode(choices: &BTreeMap<u32, Algorithm>) -> String {
     choices.iter().map(|(user, algorithm)| format!("{user} {algorithm}\n")).collect()
 }
 
-fn decode(text: &[u8]) -> Result<BTreeMap<u32, Algorithm>> {
-    let text = std::str::from_utf8(text).map_err(|_| damaged("it is not text"))?;
-    let decode_line = |line: &str| {
-        let (user, algorithm) = line.split_once(' ')?;
+/// A user and a choice for each line.
+fn decode(text: &[u8]) -> impl Iterator<Item = Result<(u32, Algorithm)>> + '_ {
+    let decode_line = |line: &[u8]| {
+        let (user, algorithm) = std::str::from_utf8(line).ok()?.split_once(' ')?;
         Some((user.parse().ok()?, algorithm.parse().ok()?))
     };
-    let line = |line| decode_line(line).ok_or_else(|| damaged(&format!("the line `{line}`")));
-    text.lines().map(line).collect()
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(move |line| {
+        let shown = String::from_utf8_lossy(line);
+        decode_line(line).ok_or_else(|| damaged(&format!("the line `{shown}`")))
+    })
 }
 
 fn damaged(why: &str) -> Error {

@@ -16,6 +16,7 @@ mod form;
 mod format;
 mod journal;
 mod recovery;
+mod repair;
 mod ruled;
 mod settle;
 mod summary;
@@ -118,6 +119,14 @@ impl Extension for CompressFs {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Checked> {
         check::verify(environment, report, progress)
+    }
+
+    fn repair(
+        environment: &Environment,
+        report: &mut dyn FnMut(Finding),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Checked> {
+        repair::run(environment, settings(environment)?, report, progress)
     }
 }
 

@@ -10,6 +10,7 @@ mod history;
 mod model;
 mod pages;
 mod random;
+mod repair;
 mod rig;
 mod states;
 mod summaries;

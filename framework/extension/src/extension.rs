@@ -140,6 +140,8 @@ impl Environment {
 pub enum Severity {
     /// Nothing is lost; recovery or a later settle mends it.
     Notice,
+    /// A repair has dropped what could not be read, and what is left is whole.
+    Lost,
     /// Something cannot be read.
     Damage,
 }
@@ -240,5 +242,17 @@ pub trait Extension: 'static {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Checked> {
         check::by_reading(&*Self::start(environment)?, report, progress)
+    }
+
+    /// Repairs a store that is not mounted: drops what is known to be damaged, keeps everything else, and reports
+    /// what was lost ([`Severity::Lost`]) and what stays damaged. What it does not understand it leaves as it is,
+    /// and a second repair has nothing to do. Unless overridden, nothing is changed, and [`check`](Self::check)
+    /// reports.
+    fn repair(
+        environment: &Environment,
+        report: &mut dyn FnMut(Finding),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Checked> {
+        Self::check(&environment.clone().read_only(), report, progress)
     }
 }

@@ -27,6 +27,7 @@ pub mod journal;
 mod lower;
 mod needs;
 pub mod options;
+pub mod synthetic;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod views;

@@ -3,6 +3,7 @@
 mod adapter;
 mod answer;
 mod convert;
+mod debug;
 mod kernel;
 mod listing;
 mod negotiate;
@@ -65,6 +66,8 @@ pub(crate) struct Mounted {
     pub(crate) takeover: Arc<TakeoverState>,
     /// How the worker before has died, if there was one.
     pub(crate) death: Death,
+    /// Every request is logged.
+    pub(crate) debug: bool,
 }
 
 /// A mount whose first request has been answered.

@@ -87,6 +87,18 @@ pub(crate) fn take_store(
     named.take(if read_only { OFlags::RDONLY } else { OFlags::RDWR | OFlags::CREATE }, path)
 }
 
+/// Both locks, for one who changes a store that nobody serves.
+pub(crate) fn take_both(lower: &OwnedFd, path: &Path) -> Result<(Lock, Option<OwnedFd>), Failure> {
+    let lock = Lock::take(lower, path)?;
+    let owners = Owners::of(lower.as_fd()).unwrap_or(Owners::Own);
+    let store = match Private::open(lower.as_fd(), owners) {
+        Ok(private) => take_store(&private, false, path)?,
+        Err(Refused::Errno(Errno::NOENT)) => None,
+        Err(refused) => return Err(unusable(&refused).of(path)),
+    };
+    Ok((lock, store))
+}
+
 /// Keeps hosts off a store for as long as the result is kept. Where there is no lock that this user can
 /// open, no host has one.
 pub(crate) fn share(lower: BorrowedFd<'_>, path: &Path) -> Result<Vec<OwnedFd>, Failure> {

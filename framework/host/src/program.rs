@@ -38,6 +38,7 @@ pub struct Registration {
     needs: fn() -> Needs,
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
+    repair: Check,
 }
 
 type Check = fn(&Environment, &mut dyn FnMut(Finding), &mut dyn FnMut(u64)) -> LayerResult<Checked>;
@@ -55,6 +56,7 @@ pub fn extension<E: Extension>() -> Registration {
         needs: E::needs,
         start: E::start,
         check: E::check,
+        repair: E::repair,
     }
 }
 
@@ -89,7 +91,11 @@ enum Command {
         locks: Vec<i32>,
     },
     /// Verify a store that is not mounted, as standard input says; prints JSON, one event a line
-    Check,
+    Check {
+        /// Drop what is damaged, and keep the rest
+        #[arg(long)]
+        repair: bool,
+    },
     /// Copy files out of a store that is not mounted, as standard input says
     Export {
         /// Which part of it
@@ -118,7 +124,7 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
             start_log();
             serve::run(registrations, lower, control, &locks)
         }
-        Command::Check => offline::check(registrations),
+        Command::Check { repair } => offline::check(registrations, repair),
         Command::Export { path, dest, privileged } => {
             offline::export(registrations, &path, (&dest, privileged))
         }

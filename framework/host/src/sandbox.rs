@@ -34,7 +34,7 @@ pub(crate) struct Sandbox {
 /// What a process does inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// It serves the lower directory.
+    /// It serves the lower directory, or repairs what is stored there.
     Serve,
     /// It reads the lower directory, and changes nothing anywhere.
     Read,

@@ -53,7 +53,9 @@ pub struct CheckFinding {
 pub enum Severity {
     /// Nothing is lost.
     Notice,
-    /// Something is lost.
+    /// Something was lost, and what is left is whole: a repair has seen to it.
+    Lost,
+    /// Something cannot be read.
     Damage,
 }
 
@@ -63,6 +65,7 @@ impl Severity {
     pub fn name(self) -> &'static str {
         match self {
             Self::Notice => "notice",
+            Self::Lost => "lost",
             Self::Damage => "damage",
         }
     }

@@ -27,6 +27,9 @@ pub struct MountRequest {
     pub options: Vec<MountOption>,
     /// Serve from the calling process, and log to its standard error.
     pub foreground: bool,
+    /// Log every request.
+    #[serde(default)]
+    pub debug: bool,
 }
 
 /// The name and the value of an option. The value may be a secret, so it is never shown.

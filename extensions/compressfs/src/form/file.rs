@@ -30,6 +30,8 @@ pub(crate) struct File {
     pub(crate) summary: Presence,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
+    /// It is to get a new image even if it has one that shows the same bytes.
+    pub(crate) renew: bool,
     /// A new image that waits for its batch.
     pending: Option<Pending>,
 }
@@ -65,6 +67,7 @@ impl File {
             kept_rule,
             summary: Presence::new(!is_new),
             kept_times: None,
+            renew: false,
             pending: None,
         }
     }
@@ -135,7 +138,7 @@ impl File {
         }
         let Pending { image, batch, .. } = pending;
         // The writer's choice has ruled; another one later is for what is written later.
-        (self.writer, self.ruled) = (None, None);
+        (self.writer, self.ruled, self.renew) = (None, None, false);
         let log = Log::new(&image);
         self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)

@@ -15,6 +15,8 @@ pub(crate) struct Damage {
     pub(crate) what: String,
     /// The logical bytes that cannot be read because of it; empty if all can be.
     pub(crate) lost: Range<u64>,
+    /// The index says where these bytes are and what they must be: they are gone for good.
+    pub(crate) is_certain: bool,
 }
 
 /// Reads every byte of the image at `base` and tells of all damage. `None` if there is no image; an
@@ -111,12 +113,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn tell(&mut self, what: impl Into<String>, lost: Range<u64>) {
-        (self.report)(Damage { what: what.into(), lost });
-    }
-
     fn harmless(&mut self, what: impl Into<String>) {
-        self.tell(what, 0..0);
+        (self.report)(Damage { what: what.into(), lost: 0..0, is_certain: true });
     }
 
     /// Logical bytes of a range of chunks.
@@ -136,7 +134,8 @@ impl Verifier<'_> {
         let Some(page) = pages.iter().flatten().next() else {
             let chunks = number * PAGE_CHUNKS..(number + 1) * PAGE_CHUNKS;
             let lost = self.bytes_of(chunks);
-            self.tell(format!("index: both copies of page {number}"), lost);
+            let what = format!("index: both copies of page {number}");
+            (self.report)(Damage { what, lost, is_certain: false });
             return Ok(None);
         };
         let mut expected = Vec::new();
@@ -169,7 +168,8 @@ impl Verifier<'_> {
                     Kind::Hole => 0..0,
                     _ => self.bytes_of(chunk..chunk + 1),
                 };
-                self.tell(format!("chunk {chunk}: {what}"), lost);
+                let what = format!("chunk {chunk}: {what}");
+                (self.report)(Damage { what, lost, is_certain: true });
             }
         }
         if header.codec() == Codec::Zstd {

@@ -81,7 +81,7 @@ fn try_plan<'a>(
     }
     let tried = tried(open, &file)?;
     let wanted = match &file.form {
-        Form::Stored(stored) => needs_image(stored, algorithm),
+        Form::Stored(stored) => file.renew || needs_image(stored, algorithm),
         _ => tried != Some(algorithm) && raw_is_worth_it(&*file.lower, len, algorithm)?,
     };
     if !wanted {

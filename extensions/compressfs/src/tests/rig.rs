@@ -141,3 +141,12 @@ pub(super) fn check(disk: &Disk) -> (Checked, Vec<Finding>) {
     let checked = CompressFs::check(&environment(disk, &[], true), &mut report, &mut |_| {});
     (checked.expect("the check runs"), findings)
 }
+
+/// Repairs a disk that nobody uses.
+pub(super) fn repair(disk: &Disk) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut report = |finding| findings.push(finding);
+    let repaired = CompressFs::repair(&environment(disk, &[], false), &mut report, &mut |_| {});
+    repaired.expect("the repair runs");
+    findings
+}

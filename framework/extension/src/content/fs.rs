@@ -38,7 +38,7 @@ pub enum Scan {
 ///
 /// Sizes are logical, blocks those that the lower file takes; everything else is the lower
 /// layer's. If the extension wants it, files are settled in the background, while their owners take turns:
-/// [`control_set`](FileSystem::control_set) of `settle` settles all of the caller's now, all of them for root, and `settle` tells
+/// [`control_set`](crate::FileSystem::control_set) of `settle` settles all of the caller's now, all of them for root, and `settle` tells
 /// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n,"bytes":n,"total_bytes":n|null}`. Other names that the
 /// extension [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
@@ -87,7 +87,9 @@ impl<C: Content> ContentFs<C> {
         &*self.files.open_files.shared.lower
     }
 
-    fn open_file(&self, ino: Ino) -> Result<Arc<OpenFile<C>>> {
+    /// A regular file as the methods of the extension get it, which is in use from now on; for work of an
+    /// extension's own, such as a [repair](crate::Extension::repair).
+    pub fn open_file(&self, ino: Ino) -> Result<Arc<OpenFile<C>>> {
         self.files.open_files.get(ino)
     }
 
@@ -174,7 +176,7 @@ impl<C: Content> Files<C> {
         }
         let context = Context::new(&self.open_files.shared, ino)?;
         let len = self.content().peek_len(&context, attr);
-        set_size(attr, len, || format!("inode {}", ino.0))
+        set_size(attr, len, || context.path().display().to_string())
     }
 
     /// Changes a file for a caller; it then waits to be settled. Even a change that fails may have

@@ -23,6 +23,7 @@ use hsci_protocol::status::Quarantined;
 
 use super::answer::{Answers, path_of};
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
+use super::debug::{Shown, ended};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
@@ -53,18 +54,21 @@ pub(super) struct Adapter {
     pub(super) pool: Arc<Pool>,
     /// It may be parked: the loop was started because others waited.
     is_extra: bool,
+    /// Every request is logged.
+    debug: bool,
     /// Tells the kernel something, once the connection has begun.
     pub(super) notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Adapter {
     pub(super) fn new(mounted: Mounted) -> Self {
-        let Mounted { top, tree, profile, requests, takeover, death } = mounted;
+        let Mounted { top, tree, profile, requests, takeover, death, debug } = mounted;
         let answers =
             Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
         let notifier = Arc::default();
-        Self { top, tree, takeover, profile, answers, pool, is_extra: false, notifier }
+        let is_extra = false;
+        Self { top, tree, takeover, profile, answers, pool, is_extra, debug, notifier }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -103,7 +107,20 @@ impl Adapter {
         run: impl FnOnce(Call, Ino) -> LayerResult<T>,
     ) -> Result<T, Errno> {
         let (call, ino) = (call(request), ino(number));
-        self.answers.to(request.unique().0, operation, (ino, None), || run(call, ino))
+        let shown = self.shown(request, operation, (ino, None));
+        let outcome =
+            self.answers.to(request.unique().0, operation, (ino, None), || run(call, ino));
+        ended(shown, outcome)
+    }
+
+    /// What is to be logged of a request, if it is.
+    fn shown(
+        &self,
+        request: &Request,
+        operation: Operation,
+        subject: (Ino, Option<&OsStr>),
+    ) -> Option<Shown> {
+        self.debug.then(|| Shown::new(&*self.top, request, operation, subject))
     }
 
     /// Runs the layers' code for a request about a name in a directory.
@@ -115,7 +132,10 @@ impl Adapter {
         run: impl FnOnce(Call, Ino) -> LayerResult<T>,
     ) -> Result<T, Errno> {
         let (call, ino) = (call(request), ino(parent));
-        self.answers.to(request.unique().0, operation, (ino, Some(name)), || run(call, ino))
+        let shown = self.shown(request, operation, (ino, Some(name)));
+        let outcome =
+            self.answers.to(request.unique().0, operation, (ino, Some(name)), || run(call, ino));
+        ended(shown, outcome)
     }
 
     /// Runs the layers' code for a request that may come through an open.

@@ -18,7 +18,7 @@ use super::stack::{self, Stack};
 use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
-use crate::lock;
+use crate::lock::{self, Lock};
 use crate::sandbox::{Sandbox, Work, files};
 use crate::supervisor::{self, StoreFile};
 
@@ -29,13 +29,24 @@ struct Store {
     options: Options,
     /// How many bytes there are is to be said.
     progress: bool,
-    _locks: Vec<OwnedFd>,
+    _locks: Locks,
 }
 
-/// Verifies a store and prints what is found.
-pub(super) fn check(held: &[Registration]) -> Result<(), Failure> {
-    let Store { registrations, root, options, progress, _locks } =
-        Unused::open(held)?.enter(Work::Read)?;
+/// What keeps others from a store.
+enum Locks {
+    /// Hosts, but not those who read it as well.
+    Shared { _locks: Vec<OwnedFd> },
+    /// Everybody.
+    Own { _lower: Lock, _store: Option<OwnedFd> },
+}
+
+/// Verifies a store and prints what is found; with `repair`, drops what is damaged.
+pub(super) fn check(held: &[Registration], repair: bool) -> Result<(), Failure> {
+    let store = match repair {
+        true => Unused::open_to_change(held)?.enter(Work::Serve)?,
+        false => Unused::open(held)?.enter(Work::Read)?,
+    };
+    let Store { registrations, root, options, progress, _locks } = store;
     let kernel = kernel();
     let tree = stack::open(root)?;
     let keepers = registrations.iter().filter(|registration| registration.format > 0).count();
@@ -55,8 +66,8 @@ pub(super) fn check(held: &[Registration]) -> Result<(), Failure> {
             continue;
         }
         let above = &registrations[place + 1..];
-        let below = stack::build(above, Arc::clone(&tree), &options, &kernel, true)?;
-        let environment = below.environment(*registration, &options, &kernel, true)?;
+        let below = stack::build(above, Arc::clone(&tree), &options, &kernel, !repair)?;
+        let environment = below.environment(*registration, &options, &kernel, !repair)?;
         let named = |place: String| match keepers {
             0 | 1 => place,
             _ => format!("{}: {place}", registration.name),
@@ -66,16 +77,21 @@ pub(super) fn check(held: &[Registration]) -> Result<(), Failure> {
             print(&CheckEvent::Finding(CheckFinding {
                 severity: match finding.severity {
                     Severity::Notice => check::Severity::Notice,
+                    Severity::Lost => check::Severity::Lost,
                     Severity::Damage => check::Severity::Damage,
                 },
                 path: named(finding.place),
                 text: finding.text,
             }));
         };
-        let checked = (registration.check)(&environment, &mut report, &mut |bytes| {
+        let work = if repair { registration.repair } else { registration.check };
+        let checked = work(&environment, &mut report, &mut |bytes| {
             print(&CheckEvent::Progress(bytes));
-        })
-        .map_err(|error| stack::failure("the check did not end", &error))?;
+        });
+        if repair {
+            below.top.shutdown();
+        }
+        let checked = checked.map_err(|error| stack::failure("the check did not end", &error))?;
         sum = Some(sum.map_or(checked, |sum| sum.and(checked)));
     }
     let sum = sum.unwrap_or_default();
@@ -144,12 +160,36 @@ struct Unused {
     registrations: Vec<Registration>,
     asked: Offline,
     root: OwnedFd,
-    locks: Vec<OwnedFd>,
+    locks: Locks,
 }
 
 impl Unused {
-    /// Opens the store that standard input names.
+    /// Opens the store that standard input names, to read it.
     fn open(held: &[Registration]) -> Result<Self, Failure> {
+        Self::open_with(
+            held,
+            |outside| files::apart_to_read(outside),
+            |outside, path| Ok(Locks::Shared { _locks: lock::share(outside.as_fd(), path)? }),
+        )
+    }
+
+    /// The same, for one who changes it.
+    fn open_to_change(held: &[Registration]) -> Result<Self, Failure> {
+        Self::open_with(
+            held,
+            |outside| files::apart(outside),
+            |outside, path| {
+                let (lower, store) = lock::take_both(outside, path)?;
+                Ok(Locks::Own { _lower: lower, _store: store })
+            },
+        )
+    }
+
+    fn open_with(
+        held: &[Registration],
+        apart: fn(&OwnedFd) -> rustix::io::Result<OwnedFd>,
+        lock: fn(&OwnedFd, &Path) -> Result<Locks, Failure>,
+    ) -> Result<Self, Failure> {
         let usage = |why: &str| {
             Failure::new(Exit::Usage, format!("{why}; use `hsci check` or `hsci export`"))
         };
@@ -160,8 +200,8 @@ impl Unused {
         let fail = |errno| crate::place::failure(&asked.lower, errno);
         let place = crate::place::open_dir(&asked.lower)?;
         let outside = place.read().map_err(fail)?;
-        let locks = lock::share(outside.as_fd(), place.path())?;
-        let root = files::apart_to_read(&outside).map_err(fail)?;
+        let locks = lock(&outside, place.path())?;
+        let root = apart(&outside).map_err(fail)?;
         Ok(Self { registrations, asked, root, locks })
     }
 

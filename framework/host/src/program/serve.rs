@@ -249,6 +249,7 @@ impl Worker {
             requests,
             takeover: self.takeover,
             death: start.death,
+            debug: start.request.debug,
         };
         fuse::begin(device, mounted, caches)
             .map_err(|error| Failure::new(Exit::Internal, format!("FUSE: {error}")))
