@@ -110,7 +110,8 @@ impl Adapter {
         let shown = self.shown(request, operation, (ino, None));
         let outcome =
             self.answers.to(request.unique().0, operation, (ino, None), || run(call, ino));
-        ended(shown, outcome)
+        ended(shown, outcome.as_ref().err().map(|errno| errno.code()));
+        outcome
     }
 
     /// What is to be logged of a request, if it is.
@@ -135,7 +136,8 @@ impl Adapter {
         let shown = self.shown(request, operation, (ino, Some(name)));
         let outcome =
             self.answers.to(request.unique().0, operation, (ino, Some(name)), || run(call, ino));
-        ended(shown, outcome)
+        ended(shown, outcome.as_ref().err().map(|errno| errno.code()));
+        outcome
     }
 
     /// Runs the layers' code for a request that may come through an open.
@@ -204,14 +206,24 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _turn = self.turn();
-        let entry = self.answer_name(request, Operation::Lookup, (parent, name), |call, ino| {
-            match self.top.lookup(&call, ino, name) {
-                Err(Error::Lower(hsci_extension::Errno::NOENT)) => {
-                    Ok(Err(self.top.absent_ttl(&call, ino, name)))
-                }
-                other => other.map(Ok),
+        let (call, ino) = (call(request), ino(parent));
+        let shown = self.shown(request, Operation::Lookup, (ino, Some(name)));
+        let subject = (ino, Some(name));
+        let entry = self.answers.to(request.unique().0, Operation::Lookup, subject, || match self
+            .top
+            .lookup(&call, ino, name)
+        {
+            Err(Error::Lower(hsci_extension::Errno::NOENT)) => {
+                Ok(Err(self.top.absent_ttl(&call, ino, name)))
             }
+            other => other.map(Ok),
         });
+        let failed = match &entry {
+            Ok(Ok(_)) => None,
+            Ok(Err(_)) => Some(Errno::ENOENT.code()),
+            Err(errno) => Some(errno.code()),
+        };
+        ended(shown, failed);
         match entry {
             Ok(Ok(entry)) => self.entry(Ok(entry), reply),
             // Inode 0 with a time: the kernel remembers that there is no such name.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use fuser::{Errno, Request};
+use fuser::Request;
 use hsci_extension::{FileSystem, Ino};
 
 use super::answer::path_of;
@@ -35,16 +35,15 @@ impl Shown {
     }
 }
 
-/// Logs the end of a request, if it is to be.
-pub(super) fn ended<T>(shown: Option<Shown>, outcome: Result<T, Errno>) -> Result<T, Errno> {
+/// Logs the end of a request, if it is to be, with the errno that its caller sees.
+pub(super) fn ended(shown: Option<Shown>, failed: Option<i32>) {
     if let Some(Shown { operation, path, uid, pid, began }) = shown {
         let micros = began.elapsed().as_micros();
-        let answer = match &outcome {
-            Ok(_) => "done".to_owned(),
-            Err(errno) => io::Error::from_raw_os_error(errno.code()).to_string(),
+        let answer = match failed {
+            None => "done".to_owned(),
+            Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
         };
         let path = path.display();
         log::info!("{operation} /{path} by user {uid}, process {pid}: {answer}, {micros} us");
     }
-    outcome
 }
