@@ -1,18 +1,41 @@
 //! An extension that takes three seconds to read a file whose name begins with `slow`, and says by whose open a
-//! file is read: what is read of `handle` is the number of the open.
+//! file is read: what is read of `handle` is the number of the open. Beside it another one, whose tree exists nowhere.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hsci_extension::synthetic::Tree;
 use hsci_extension::{
     Call, Declaration, Environment, Extension, Ino, Layer, OpenFlags, Opened, Result, Stack,
 };
 use hsci_host::program::{extension, run};
 
 fn main() -> ExitCode {
-    run(&[extension::<Slow>()])
+    run(&[extension::<Slow>(), extension::<Made>()])
+}
+
+/// A tree that exists nowhere.
+struct Made;
+
+impl Extension for Made {
+    const NAME: &'static str = "made";
+    const ABOUT: &'static str = "shows a tree that exists nowhere, for tests";
+    const FORMAT_VERSION: u32 = 0;
+
+    fn start(environment: &Environment) -> Result<Arc<Stack>> {
+        let Environment { lower, kernel, .. } = environment.clone();
+        let tree = Tree::new(lower, kernel);
+        for number in 0..1000 {
+            tree.file(format!("made/deep/{number}"), 0o444, move || {
+                format!("{number}\n").into_bytes()
+            })?;
+        }
+        tree.file("made/secret", 0o400, || b"of root\n".to_vec())?;
+        tree.file("stored", 0o444, || b"hidden\n".to_vec())?;
+        Ok(Arc::new(tree))
+    }
 }
 
 struct Slow {

@@ -21,6 +21,11 @@ pub(crate) const TESTS: &[Test] = &[
     },
     Test { name: "contract::names_that_differ_conform", seconds: 120, body: conforms },
     Test { name: "contract::hide_stacks_on_compressfs", seconds: 120, body: stacked },
+    Test {
+        name: "contract::a_tree_that_exists_nowhere_outlives_its_worker",
+        seconds: 60,
+        body: tree,
+    },
 ];
 
 const CALLS: usize = 100;
@@ -145,4 +150,35 @@ fn stacked(dir: &Path) {
     assert_eq!(script(ALICE, &mount, work), "");
     mount.settle();
     assert_eq!(script(ALICE, &mount, "tail -n 1 work/numbers"), "20000\n");
+}
+
+fn tree(dir: &Path) {
+    machine::need_root();
+    let mount = Mount::new(dir, "mount", "slow,made", "");
+    fs::set_permissions(mount.dir(), fs::Permissions::from_mode(0o1777)).expect("chmod");
+    fs::write(mount.path("beside"), "stored\n").expect("a file is stored beside the tree");
+    fs::write(mount.lower().join("stored"), "in the store\n").expect("write");
+    assert_eq!(script(ALICE, &mount, "ls; cat stored"), "beside\nmade\nstored\nin the store\n");
+    let all =
+        "find made -type f -not -name secret -exec cat {} + | sort -n | md5sum; find made | wc -l";
+    let expected = format!("{}1003\n", Run::shell("seq 0 999 | md5sum").ok());
+    assert_eq!(script(ALICE, &mount, all), expected);
+    assert_eq!(script(ALICE, &mount, "cat made/secret 2> /dev/null; id -u"), "1\n");
+    assert_eq!(script(0, &mount, "cat made/secret"), "of root\n");
+    for refused in [
+        "rm made/deep/7",
+        "touch made/new",
+        "mv beside made",
+        "truncate -s 0 made/deep/7",
+        "rmdir made/deep",
+    ] {
+        let line = format!("{refused} 2>&1 | grep -o 'Read-only file system'");
+        assert_eq!(script(0, &mount, &line), "Read-only file system\n", "{refused}");
+    }
+    // Inside of the tree, and with a file of it open, while the worker goes.
+    let worker = mount.status()["worker_pid"].as_u64().expect("a worker");
+    let kill = "kill -9 $WORKER; cat <&3; cat 8; ls | wc -l; basename \"$(pwd -P)\"";
+    let line = format!("WORKER={worker}; cd made/deep; exec 3< 77; {kill}");
+    assert_eq!(script(0, &mount, &line), "77\n8\n1000\ndeep\n");
+    assert_eq!(script(ALICE, &mount, all), expected);
 }
