@@ -78,4 +78,6 @@ need_pjdfstest() { need_tool pjdfstest 0.2.2; }
 
 need_mdbook() { need_tool mdbook 0.5.4 --no-default-features --features search; }
 
+need_public_api() { need_tool cargo-public-api 0.52.0; }
+
 need_deny() { need_tool cargo-deny 0.20.2; }
