@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Attempts to get around a loaded policy, each with its outcome. Runs as root in a virtual machine:
-# attempts.sh DIRECTORY-OF-PROGRAMS [quick] [LIST...], with the lists `ways`, `marks`, `rules` and `stores`. What is not
+# attempts.sh DIRECTORY-OF-PROGRAMS [quick] [LIST...], with the lists `ways`, `marks`, `rules`, `stores` and `hosts`. What is not
 # prevented stands here as `gets`, and in docs/src/explanation/filters-in-the-kernel.md with the reason. Unless it is to be
 # quick, each attempt runs once more without a policy, and must succeed: one that fails anyway would
 # show nothing.
@@ -100,13 +100,15 @@ source "$here/marks.sh"
 source "$here/rules.sh"
 # shellcheck source=tests/vm/stores.sh
 source "$here/stores.sh"
+# shellcheck source=tests/vm/hosts.sh
+source "$here/hosts.sh"
 
 main() {
     local list
     mountpoint -q /sys/fs/bpf || mount -t bpf none /sys/fs/bpf
     chmod 755 /run
     mkdir -p $arena
-    [ $# -gt 0 ] || set -- ways marks rules stores
+    [ $# -gt 0 ] || set -- ways marks rules stores hosts
     for list in "$@"; do
         control=
         "test_$list"

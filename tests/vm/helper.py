@@ -279,6 +279,41 @@ def unseal(descriptor):
     fcntl.ioctl(int(descriptor), 0x68736303)
 
 
+def ended_while_nobody_forks(kill):
+    """Has the kernel end the processes of a control group while there are no process ids left."""
+    import signal, time
+    with open(kill, "w") as end, open("/proc/sys/kernel/pid_max", "r+") as most:
+        before, children = most.read(), []
+        os.pwrite(most.fileno(), b"301", 0)
+        try:
+            while True:
+                child = os.fork()
+                if not child:
+                    signal.pause()
+                children.append(child)
+        except OSError as error:
+            assert error.errno == errno.EAGAIN, error
+        end.write("1")
+        end.flush()
+        time.sleep(1.5)
+        os.pwrite(most.fileno(), before.encode(), 0)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+
+
+def no_terminal(path):
+    """Asks a hundred times whether a file is a terminal."""
+    import termios
+    at = os.open(path, os.O_RDONLY)
+    for _ in range(100):
+        try:
+            termios.tcgetattr(at)
+            sys.exit(1)
+        except termios.error as error:
+            if error.args[0] != errno.ENOTTY:
+                raise OSError(*error.args)
+
+
 class Ring:
     """An io_uring of the simplest kind."""
 

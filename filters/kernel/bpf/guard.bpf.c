@@ -5,6 +5,11 @@
 #include "protect.h"
 
 #define EXDEV 18
+#define ENOTTY 25
+
+#define TCGETS 0x5401u
+#define TCGETS2 0x802c542au
+#define FUSE_MAGIC 0x65735546ul
 
 #define FMODE_READ 0x1u
 #define FMODE_WRITE 0x2u
@@ -363,6 +368,33 @@ int BPF_PROG(file_lock, struct file *file, unsigned int command, int previous)
 	return answer(previous ? previous : judge_file(file, HSCI_DO_LOCK));
 }
 
+/*
+ * Many programs ask of each file that they open whether it is a terminal, and the kernel would dispatch that. No
+ * regular file of a mount is one.
+ */
+static __always_inline bool is_no_terminal(const struct file *file, unsigned int command)
+{
+	const struct inode *inode = file->f_inode;
+	/* One byte longer than the name, so that a longer one is seen to be another. */
+	char type[sizeof("hsci") + 1] = {};
+
+	if ((command != TCGETS && command != TCGETS2) || type_of(inode->i_mode) != HSCI_TYPE_FILE)
+		return false;
+	if (BPF_CORE_READ(inode, i_sb, s_magic) != FUSE_MAGIC)
+		return false;
+	if (bpf_probe_read_kernel_str(type, sizeof(type), BPF_CORE_READ(inode, i_sb, s_subtype)) !=
+	    sizeof("hsci"))
+		return false;
+	return type[0] == 'h' && type[1] == 's' && type[2] == 'c' && type[3] == 'i';
+}
+
+static __always_inline int judge_ioctl(struct file *file, unsigned int command)
+{
+	int result = judge_file(file, HSCI_DO_IOCTL);
+
+	return answer(!result && is_no_terminal(file, command) ? -ENOTTY : result);
+}
+
 SEC("lsm/file_ioctl")
 int BPF_PROG(file_ioctl, struct file *file, unsigned int command, unsigned long argument,
 	     int previous)
@@ -371,14 +403,14 @@ int BPF_PROG(file_ioctl, struct file *file, unsigned int command, unsigned long 
 
 	if (obeyed)
 		return answer(obeyed);
-	return answer(previous ? previous : judge_file(file, HSCI_DO_IOCTL));
+	return previous ? answer(previous) : judge_ioctl(file, command);
 }
 
 SEC("lsm/file_ioctl_compat")
 int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command, unsigned long argument,
 	     int previous)
 {
-	return answer(previous ? previous : judge_file(file, HSCI_DO_IOCTL));
+	return previous ? answer(previous) : judge_ioctl(file, command);
 }
 
 /*

@@ -85,13 +85,27 @@ int BPF_PROG(task_kill, struct task_struct *task, void *info, int signal, const 
 	return answer(previous ? previous : protect_host(task->tgid, asks));
 }
 
-/* A process id may be given to somebody else from now on. */
+/* The last thread of a process ends: it is no host before its id can be given to somebody else. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	__u32 process = task->tgid;
+
+	if (!BPF_CORE_READ(task, signal, live.counter))
+		bpf_map_delete_elem(&HOSTS, &process);
+	return 0;
+}
+
+/*
+ * The kernel may leave out the one above where it interrupted itself, but not this. A task that was never started,
+ * for a fork failed, still has the ids of the process that forked: only one that has ended counts.
+ */
 SEC("lsm/task_free")
 int BPF_PROG(task_free, struct task_struct *task)
 {
 	__u32 process = task->tgid;
 
-	if (task->pid == task->tgid)
+	if (task->exit_state && task->pid == task->tgid)
 		bpf_map_delete_elem(&HOSTS, &process);
 	return 0;
 }

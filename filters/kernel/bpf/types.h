@@ -29,6 +29,7 @@ struct super_block {
 	__u32 s_dev;
 	struct dentry *s_root;
 	unsigned long s_magic;
+	const char *s_subtype;
 };
 
 struct inode {
@@ -146,6 +147,12 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct signal_struct {
+	struct {
+		int counter;
+	} live;
+};
+
 struct task_struct {
 	struct mm_struct *mm;
 	const struct cred *cred;
@@ -155,6 +162,8 @@ struct task_struct {
 	struct task_struct *group_leader;
 	int pid;
 	int tgid;
+	int exit_state;
+	struct signal_struct *signal;
 	__u64 start_boottime;
 	__u64 self_exec_id;
 };

@@ -1,7 +1,7 @@
 //! The programs of the guard: where they stand, and what is not judged without them.
 
 use aya::programs::links::FdLink;
-use aya::programs::{FExit, Lsm, Program, ProgramError};
+use aya::programs::{BtfTracePoint, FExit, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf};
 
 use crate::Error;
@@ -13,6 +13,8 @@ pub(super) enum Place {
     Hook(&'static str),
     /// One that older kernels do not have: there, the same calls come by another.
     NewHook(&'static str),
+    /// A tracepoint.
+    Event(&'static str),
     /// The end of a function.
     End(&'static str),
 }
@@ -72,6 +74,7 @@ pub(super) const ALL: &[Guarding] = hooks! {
     "sb_umount" Hook "sb_umount" "protection of its pins";
     "ptrace_access_check" Hook "ptrace_access_check" "protection of hosts from tracing";
     "task_kill" Hook "task_kill" "protection of hosts from signals";
+    "process_exit" Event "sched_process_exit" "hosts that end";
     "task_free" Hook "task_free" "process ids used again";
 };
 
@@ -107,6 +110,12 @@ pub(super) fn attach(
                 }
                 loaded => loaded?,
             }
+            let link = program.attach()?;
+            Ok(Some(program.take_link(link)?.into()))
+        }
+        Place::Event(tracepoint) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(tracepoint, btf)?;
             let link = program.attach()?;
             Ok(Some(program.take_link(link)?.into()))
         }

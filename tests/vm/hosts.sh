@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# What happens to hosts and is no attack on them, and what the guard answers in their place. Sourced by attempts.sh.
+
+# The number of requests of a kind that the mount's host has had: KIND
+requests() {
+    "$hsci" status --json $mnt | python3 -c \
+        'import json, sys; print(json.load(sys.stdin)["requests"].get(sys.argv[1], 0))' "$1"
+}
+
+# A supervisor replaces its worker, and cannot fork at first: it stays a host.
+fork_that_fails() {
+    local group=/run/cgroup/forks worker
+    worker=$(field worker_pid)
+    mkdir -p /run/cgroup
+    mountpoint -q /run/cgroup || mount -t cgroup2 none /run/cgroup
+    mkdir -p $group
+    echo "$worker" > $group/cgroup.procs
+    gets a_worker_ends_while_nobody_forks \
+        python3 "$here/helper.py" ended_while_nobody_forks $group/cgroup.kill
+    gets mount_after_forks_that_failed grep -q secret $mnt/a
+    [ "$worker" != "$(field worker_pid)" ]
+    verdict another_worker_after_forks_that_failed $? "worker $worker still"
+    refuses stop_of_a_supervisor_that_could_not_fork stop supervisor_pid
+    refuses trace_of_a_supervisor_that_could_not_fork attack trace supervisor_pid
+    refuses stop_of_its_new_worker stop worker_pid
+    prevents store_of_a_supervisor_that_could_not_fork cat $store/a
+}
+
+# Whether a file is a terminal is no question for hosts, and no way around rules about ioctl.
+terminals() {
+    local before
+    before=$(requests ioctl)
+    gets no_terminal python3 "$here/helper.py" no_terminal $mnt/a
+    [ "$(requests ioctl)" = "$before" ]
+    verdict terminals_are_not_dispatched $? "$before before, now $(requests ioctl)"
+    python_refused terminal_of_a_rule no_terminal $mnt/b
+}
+
+test_hosts() {
+    restore=true
+    mkdir -p $store $mnt
+    echo secret-a > $store/a
+    echo secret-b > $store/b
+    echo "deny ioctl \"$mnt/b\"" > $arena/hosts.policy
+    "$hsci" policy load $arena/hosts.policy || exit 1
+    gets mount_of_hosts "$hsci" mount --extension nullfs $store $mnt
+    fork_that_fails
+    terminals
+    gets unmount_hosts "$hsci" unmount $mnt
+    gets unload_hosts "$hsci" policy unload
+}
