@@ -29,6 +29,10 @@ impl Callers for InKernel {
         self.0.attach(device);
     }
 
+    fn put(&mut self, tables: &Tables) -> Result<(), String> {
+        self.0.put(tables).map_err(|error| error.to_string())
+    }
+
     fn generation(&self) -> u32 {
         self.0.generation()
     }

@@ -30,7 +30,7 @@ use self::report::Reports;
 use crate::sys::shared::Shared;
 
 pub(crate) use self::layer::Judged;
-pub(crate) use self::line::{Change, follow};
+pub(crate) use self::line::{Change, Taken, follow};
 
 /// Rights that are acquired by opening something.
 pub const OPENING: &[Operation] = &[

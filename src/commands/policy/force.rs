@@ -12,10 +12,10 @@ use hsci_kernel::guard::{self, Guard, Options};
 use hsci_kernel::memory::{self, Remembered};
 use hsci_language::Policy;
 
-use super::loaded::{Loaded, NOTE};
+use super::loaded::{Loaded, of_file};
 use super::{Reviewed, partial, test};
 use crate::cli::Enforcement;
-use crate::{Result, control, ui};
+use crate::{Result, ui};
 
 /// Why the kernel cannot do it, and what works all the same.
 pub(crate) fn failure(error: &Error) -> Failure {
@@ -88,8 +88,8 @@ pub(crate) fn put(
     let number = now.as_nanos() as u64;
     let guarded = refused.is_none();
     let head = Head { file: file.to_owned(), number, guarded, permissive };
-    Loaded::new(source, policy, file).write()?;
-    Handed { head, tables: tables.clone() }.write().map_err(|error| of_file(&error))?;
+    let note = Loaded::new(source, policy, file).text();
+    Handed { head, tables: tables.clone() }.write(&note).map_err(|error| of_file(&error))?;
     missing.extend(renew(Some(number), guarded && !permissive)?);
     for line in missing {
         ui::print(&format!("not enforced: {}: {line}\n", file.display()))?;
@@ -122,11 +122,6 @@ fn renew(number: Option<u64>, sealed: bool) -> Result<Vec<String>> {
     Ok(left.into_iter().map(|(dir, why)| format!("{}: {why}", dir.display())).collect())
 }
 
-fn of_file(error: &std::io::Error) -> Failure {
-    let errno = rustix::io::Errno::from_io_error(error).unwrap_or(rustix::io::Errno::IO);
-    control::of_path(Path::new(file::PATH), errno)
-}
-
 /// Ends the policy that is in force.
 pub(crate) fn unload() -> Result<()> {
     let guard = Guard::open().map_err(|error| failure(&error))?;
@@ -138,8 +133,6 @@ pub(crate) fn unload() -> Result<()> {
         guard.unload().map_err(|error| failure(&error))?;
     }
     memory::forget().map_err(|error| failure(&error))?;
-    // Without the note, nothing is lost but its text.
-    let _ = std::fs::remove_file(NOTE);
     for line in renew(None, false)? {
         ui::print(&format!("{line}\n"))?;
     }

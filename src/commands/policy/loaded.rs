@@ -4,16 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::policy::file;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::source::Source;
 use crate::{Result, control, ui};
 
-/// What was loaded: only for people, the kernel has the tables.
-pub(super) const NOTE: &str = "/run/hsci/policy.json";
-
-/// The policy in force, as it was written.
+/// The policy in force, as it was written: only for people, the kernel has the tables.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Loaded {
     /// Its file.
@@ -26,14 +24,14 @@ pub(crate) struct Loaded {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// The file that has it.
     #[serde(default, serialize_with = "ui::lossy")]
-    pub(super) file: PathBuf,
-    pub(super) line: usize,
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
     pub(super) text: String,
     #[serde(default)]
-    pub(super) label: Label,
+    pub(crate) label: Label,
 }
 
 /// What a rule says of itself.
@@ -74,13 +72,13 @@ impl Loaded {
 
     /// What the last load left; nothing if no policy is loaded.
     pub(crate) fn read() -> Result<Option<Self>> {
-        let text = match fs::read_to_string(NOTE) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(of_note(&error)),
-        };
-        let read = serde_json::from_str(&text);
-        read.map(Some).map_err(|error| Failure::new(Exit::Internal, format!("{NOTE}: {error}")))
+        let Some(file) = file::open().map_err(|error| of_file(&error))? else { return Ok(None) };
+        let read = file::note(&file)
+            .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        let path = file::PATH;
+        read.map(Some).map_err(|why| {
+            Failure::new(Exit::Internal, format!("{path}: {why}; `hsci policy load` one again"))
+        })
     }
 
     /// True if a rule has this name.
@@ -93,13 +91,8 @@ impl Loaded {
         self.rules.get(index as usize).map(|rule| rule.label.clone()).unwrap_or_default()
     }
 
-    pub(super) fn write(&self) -> Result<()> {
-        let text = serde_json::to_string(self).expect("our own types are valid JSON");
-        let dir = Path::new(NOTE).parent().expect("the note lies in a directory");
-        let written = fs::create_dir_all(dir)
-            .and_then(|()| fs::write(Path::new(NOTE).with_extension("new"), text))
-            .and_then(|()| fs::rename(Path::new(NOTE).with_extension("new"), NOTE));
-        written.map_err(|error| of_note(&error))
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).expect("our own types are valid JSON")
     }
 
     /// A rule for people: its place, and what it says.
@@ -110,6 +103,7 @@ impl Loaded {
     }
 }
 
-fn of_note(error: &std::io::Error) -> Failure {
-    control::of_path(Path::new(NOTE), Errno::from_io_error(error).unwrap_or(Errno::IO))
+/// A failure of the file that has the policy in force.
+pub(super) fn of_file(error: &std::io::Error) -> Failure {
+    control::of_path(Path::new(file::PATH), Errno::from_io_error(error).unwrap_or(Errno::IO))
 }

@@ -1,4 +1,5 @@
-//! The policy in force on this machine, as hosts find it: a line of JSON, then compiled tables.
+//! The policy in force on this machine, as hosts find it: a line of JSON, then compiled tables, then what the
+//! command keeps of its text.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 /// Where it is. Only root may write there; a new one replaces it as a whole.
 pub const PATH: &str = "/run/hsci/policy";
 
-/// A longer file is not ours.
-const MAX_LEN: u64 = MAX_IMAGE_LEN as u64 + (64 << 10);
+/// A longer first line is not ours.
+const MAX_HEAD_LEN: usize = 64 << 10;
+/// Nor is a longer text.
+const MAX_NOTE_LEN: u64 = 256 << 20;
 
 /// What is to be known of a policy beside its tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,15 @@ pub struct Head {
     pub permissive: bool,
 }
 
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    head: Head,
+    /// Bytes of the tables, which come after the line.
+    tables_len: u64,
+}
+
 /// A policy as it is handed to hosts.
 #[derive(Clone, Debug)]
 pub struct Handed {
@@ -37,8 +49,8 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Puts it at [`PATH`] in place of what is there.
-    pub fn write(&self) -> io::Result<()> {
+    /// Puts it at [`PATH`] in place of what is there, with what is to be kept of its text.
+    pub fn write(&self, note: &str) -> io::Result<()> {
         let path = Path::new(PATH);
         let new = path.with_extension("new");
         if let Some(dir) = path.parent() {
@@ -47,29 +59,55 @@ impl Handed {
         // What a load that was cut has left is not to be written to.
         let _ = fs::remove_file(&new);
         let mut file = File::options().write(true).create_new(true).mode(0o644).open(&new)?;
-        let mut bytes = serde_json::to_vec(&self.head).expect("numbers and texts are JSON");
+        let tables = self.tables.image();
+        let line = Line { head: self.head.clone(), tables_len: tables.len() as u64 };
+        let mut bytes = serde_json::to_vec(&line).expect("numbers and texts are JSON");
         bytes.push(b'\n');
-        bytes.extend(self.tables.image());
+        bytes.extend(tables);
         file.write_all(&bytes)?;
+        file.write_all(note.as_bytes())?;
         fs::rename(new, path)
     }
 
     /// Reads one; an error says what is wrong with it. The position in the file, which others may
     /// share, does not matter.
     pub fn read(file: &File) -> Result<Self, String> {
-        let text = |error: io::Error| error.to_string();
-        let len = file.metadata().map_err(text)?.len();
-        if len > MAX_LEN {
+        let (Line { head, tables_len }, at) = first_line(file)?;
+        if tables_len > MAX_IMAGE_LEN as u64 {
             return Err("too long".to_owned());
         }
-        let mut bytes = vec![0; len as usize];
-        file.read_exact_at(&mut bytes, 0).map_err(text)?;
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("no policy of hsci")?;
-        let (head, image) = bytes.split_at(end + 1);
-        let head = serde_json::from_slice(head).map_err(|error| error.to_string())?;
-        let tables = Tables::read(image).map_err(|error| error.to_string())?;
+        let mut image = vec![0; tables_len as usize];
+        file.read_exact_at(&mut image, at).map_err(|error| error.to_string())?;
+        let tables = Tables::read(&image).map_err(|error| error.to_string())?;
         Ok(Self { head, tables })
     }
+}
+
+/// The first line of a file, and where the tables begin.
+fn first_line(file: &File) -> Result<(Line, u64), String> {
+    let mut bytes = vec![0; MAX_HEAD_LEN];
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read_at(&mut bytes[len..], len as u64).map_err(|error| error.to_string())? {
+            0 => break,
+            more => len += more,
+        }
+    }
+    let end = bytes[..len].iter().position(|byte| *byte == b'\n').ok_or("no policy of hsci")?;
+    let line = serde_json::from_slice(&bytes[..end]).map_err(|error| error.to_string())?;
+    Ok((line, end as u64 + 1))
+}
+
+/// What is kept of the policy's text.
+pub fn note(file: &File) -> Result<String, String> {
+    let (Line { tables_len, .. }, at) = first_line(file)?;
+    let text = |error: io::Error| error.to_string();
+    let len = file.metadata().map_err(text)?.len();
+    let note_len = at.checked_add(tables_len).and_then(|begin| len.checked_sub(begin));
+    let note_len = note_len.filter(|len| *len <= MAX_NOTE_LEN).ok_or("cut off or too long")?;
+    let mut note = vec![0; note_len as usize];
+    file.read_exact_at(&mut note, len - note_len).map_err(text)?;
+    String::from_utf8(note).map_err(|error| error.to_string())
 }
 
 impl Handed {

@@ -27,6 +27,18 @@ pub(crate) struct Change {
     /// What is remembered of callers is there, too.
     #[serde(default)]
     pub(crate) remembers: bool,
+    /// Number of the answer that is waited for: a [`Taken`] on the same line.
+    #[serde(default)]
+    pub(crate) answer: Option<u64>,
+}
+
+/// What became of a change.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// The answer's number.
+    pub(crate) answer: u64,
+    /// Why the policy cannot be used; if it can, it is in force.
+    pub(crate) refused: Option<String>,
 }
 
 impl Change {
@@ -42,17 +54,19 @@ impl Change {
 
 /// Takes the first policy, and the others as they come. An error says why the first cannot be used.
 pub(crate) fn follow(line: UnixStream, dir: &Path, policy: &Arc<Policy>) -> Result<(), String> {
-    if let Some(first) = next(&line, dir)? {
-        policy.replace(first);
+    if let Some((_, first)) = next(&line, dir)? {
+        policy.replace(first?);
     }
     let (dir, policy) = (dir.to_owned(), Arc::clone(policy));
     let listen = move || {
         loop {
             match next(&line, &dir) {
-                Ok(Some(change)) => policy.replace(change),
+                Ok(Some((answer, change))) => take(&line, &policy, answer, change),
                 // The supervisor is gone.
                 Ok(None) => return,
-                Err(error) => log::error!("a policy cannot be used, the last one goes on: {error}"),
+                Err(error) => {
+                    return log::error!("no policy will be heard of any more: {error}");
+                }
             }
         }
     };
@@ -60,21 +74,52 @@ pub(crate) fn follow(line: UnixStream, dir: &Path, policy: &Arc<Policy>) -> Resu
     started.map(drop).map_err(|error| error.to_string())
 }
 
-/// The next change; nothing at the end of the line.
-fn next(line: &UnixStream, dir: &Path) -> Result<Option<Option<InForce>>, String> {
+/// Puts a change in force, and answers.
+fn take(
+    line: &UnixStream,
+    policy: &Policy,
+    answer: Option<u64>,
+    change: Result<Option<InForce>, String>,
+) {
+    let refused = match change {
+        Ok(change) => {
+            policy.replace(change);
+            None
+        }
+        Err(why) => {
+            log::error!("a policy cannot be used, the last one goes on: {why}");
+            Some(why)
+        }
+    };
+    if let Some(answer) = answer {
+        // The supervisor may be gone.
+        let _ = send(line, &Taken { answer, refused });
+    }
+}
+
+/// A change as it came: the number of its answer, and the policy or why there is none.
+type Next = (Option<u64>, Result<Option<InForce>, String>);
+
+/// The next change; nothing at the end of the line. An error is the line's: nothing that follows can be understood.
+fn next(line: &UnixStream, dir: &Path) -> Result<Option<Next>, String> {
     let text = |error: std::io::Error| error.to_string();
     let Some(change) = receive::<Change>(line).map_err(text)? else { return Ok(None) };
     if !change.has_policy {
-        return Ok(Some(None));
+        return Ok(Some((change.answer, Ok(None))));
     }
     let policy = receive_descriptor(line).map_err(text)?.1;
-    let callers = change.callers.and_then(|generation| {
-        let memory = receive_descriptor(line).map_err(text)?.1;
-        let remembered = change.remembers.then(|| receive_descriptor(line));
-        let remembered = remembered.transpose().map_err(text)?.map(|(_, memory)| memory);
-        KernelCallers::new(memory, generation, remembered).map_err(text)
+    let callers = match change.callers {
+        Ok(generation) => {
+            let memory = receive_descriptor(line).map_err(text)?.1;
+            let remembered = change.remembers.then(|| receive_descriptor(line));
+            let remembered = remembered.transpose().map_err(text)?.map(|(_, memory)| memory);
+            KernelCallers::new(memory, generation, remembered).map_err(text)
+        }
+        Err(why) => Err(why),
+    };
+    let policy = Handed::read(&File::from(policy)).map(|mut policy| {
+        policy.head.guarded = change.guarded;
+        Some(InForce::new(policy, dir, callers))
     });
-    let mut policy = Handed::read(&File::from(policy))?;
-    policy.head.guarded = change.guarded;
-    Ok(Some(Some(InForce::new(policy, dir, callers))))
+    Ok(Some((change.answer, policy)))
 }

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use super::desk::Desk;
+use super::desk::{Desk, RENEWAL};
 use super::fence::Fence;
 use super::listener::Listener;
 use super::paths::Places;
@@ -117,7 +117,10 @@ impl Supervisor {
             let (request, serving) = (request.clone(), serving.clone());
             let (device, fence, policy) = (mounted.device, Arc::clone(&fence), policy.clone());
             let desk = Desk { request, device, since, log, serving, fence, policy };
-            Ok((Listener::start(&mounted, desk.clone())?, desk))
+            let listener = Listener::start(&mounted, desk.clone())?;
+            let caught_up = desk.policy.catch_up(RENEWAL);
+            caught_up.map_err(|why| Failure::new(Exit::Store, format!("the policy: {why}")))?;
+            Ok((listener, desk))
         };
         let (listener, desk) = match serve() {
             Ok(served) => served,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hsci_protocol::control::{Caller, Command, Question, Reply, WorkerAnswer};
 use hsci_protocol::failure::{Exit, Failure};
@@ -22,7 +22,7 @@ use crate::control::mounts::Device;
 /// Time for the worker's part of a status.
 const STATUS: Duration = Duration::from_secs(2);
 /// Time for a worker to take another policy.
-const RENEWAL: Duration = Duration::from_secs(8);
+pub(super) const RENEWAL: Duration = Duration::from_secs(8);
 /// Time for bringing everything into the store before the end, and where the end is forced.
 const COMMIT: Duration = Duration::from_secs(20);
 const COMMIT_BY_FORCE: Duration = Duration::from_secs(2);
@@ -135,19 +135,16 @@ impl Desk {
         Failure::new(Exit::Internal, "no other worker has answered; see its log").into()
     }
 
-    /// Answered when the worker has the policy, or does not take it in time.
+    /// Answered when the policy is in force.
     fn renew_policy(&self) -> Reply {
         // The fence first: the answer is for both.
         self.fence.renew();
-        let number = self.policy.renew();
-        let begun = Instant::now();
-        loop {
-            let status = self.status();
-            let policy = status.worker.as_ref().and_then(|worker| worker.policy.as_ref());
-            if policy.map(|policy| policy.number) == number || begun.elapsed() > RENEWAL {
-                return Reply::Status(Box::new(status));
+        match self.policy.renew(RENEWAL) {
+            Ok(()) => Reply::Status(Box::new(self.status())),
+            Err(why) => {
+                let text = format!("the last policy goes on: {why}");
+                Failure::new(Exit::Internal, text).into()
             }
-            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

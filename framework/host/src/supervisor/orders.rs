@@ -158,7 +158,10 @@ fn renew(mounted: &Mounted, number: Option<u64>, fenced: bool) -> Result<(), Str
         Err(Silence::Gone) => return Err(UNHEARD.to_owned()),
         Err(silence) => return Err(silence.failure(mounted).text),
     };
-    let Status { worker, supervisor, .. } = *status;
+    let Status { worker, supervisor, silent, .. } = *status;
+    if let Some(why) = silent {
+        return Err(why);
+    }
     let has = worker.and_then(|worker| worker.policy).map(|policy| policy.number);
     if has != number {
         return Err("it goes on with the last policy".to_owned());
