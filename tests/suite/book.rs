@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "book::every_link_leads_somewhere", seconds: 60, body: links },
     Test { name: "book::every_page_is_in_the_summary", seconds: 60, body: summary },
     Test { name: "book::transcripts_are_what_happens", seconds: 120, body: transcripts },
+    Test { name: "book::policies_do_what_is_expected_of_them", seconds: 60, body: policies },
     Test { name: "book::the_checker_sees_a_broken_link", seconds: 60, body: checker },
 ];
 
@@ -56,6 +57,34 @@ fn transcripts(dir: &Path) {
         let _ =
             Run::new(machine::hsci()).args(["unmount", "--force"]).arg(place.join("files")).done();
         assert_eq!(happened, block);
+    }
+}
+
+/// The page of whole policies.
+const POLICIES: &str = "how-to/policies.md";
+
+fn policies(dir: &Path) {
+    let page = fs::read_to_string(machine::project().join(BOOK).join(POLICIES)).expect("a page");
+    let blocks: Vec<&str> = page.split("```policy\n").skip(1).collect();
+    assert_eq!(blocks.len(), 3, "a mail server, a build farm, homes");
+    let file = dir.join("one.policy");
+    let policy = |command: &str, text: &str| {
+        fs::write(&file, text).expect("written");
+        let run = Run::new(machine::hsci()).args(["policy", command, "--machine", "none"]);
+        run.arg(&file).done()
+    };
+    for block in blocks {
+        let block = block.split("```").next().expect("an end");
+        let expected = block.lines().filter(|line| line.starts_with("expect ")).count();
+        assert!(expected > 5, "{block}");
+        assert_eq!(policy("check", block).err, "", "nothing to warn of");
+        let held = policy("test", block).ok();
+        let wanted = format!(": {expected} of {expected} expectations hold\n");
+        assert!(held.ends_with(&wanted), "{held}");
+        // The opposite of what it expects does not come of it.
+        let opposite = block.replace("expect deny: ", "expect pass: ");
+        assert_ne!(opposite, block);
+        policy("test", &opposite).fails(1, &["do not hold"]);
     }
 }
 
