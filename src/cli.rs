@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Down(Down),
     Upgrade(Upgrade),
     Status(Status),
+    Metrics(Metrics),
     Algorithm(Algorithm),
     Settle(Settle),
     Recompress(Recompress),
@@ -166,6 +167,17 @@ pub(crate) struct Status {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Print counters of all mounts and of the policy, for Prometheus
+///
+/// The text format of Prometheus, version 0.0.4: what is mounted, restarts of workers, requests and how long they
+/// took, and what the policy in force denied and reported. Counters begin again with each worker. Only root
+/// sees the mounts of everybody.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci metrics
+  hsci metrics > hsci.prom.new && mv hsci.prom.new hsci.prom   for the textfile collector")]
+pub(crate) struct Metrics {}
 
 /// Choose how files are compressed
 ///

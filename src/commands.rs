@@ -4,6 +4,7 @@ mod algorithm;
 mod authors;
 mod doctor;
 mod generate;
+mod metrics;
 mod mount;
 mod new;
 mod offline;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Down(args) => up::down(args),
         Command::Upgrade(args) => upgrade::run(args),
         Command::Status(args) => status::run(args),
+        Command::Metrics(_) => metrics::run(),
         Command::Algorithm(args) => algorithm::run(args),
         Command::Settle(args) => settle::run(args),
         Command::Recompress(args) => recompress::run(args),

@@ -29,7 +29,7 @@ use source::Source;
 
 pub(super) use explain::user_id;
 pub(super) use force::{failure, put, unload};
-pub(super) use list::calls;
+pub(super) use list::{calls, hits};
 pub(super) use loaded::{Label, Loaded};
 
 /// A policy longer than this is none.

@@ -20,6 +20,7 @@ mod fuzz;
 mod hostile;
 mod licences;
 mod model;
+mod monitoring;
 mod mounting;
 mod pjdfstest;
 mod policies;
@@ -54,6 +55,7 @@ const AREAS: &[&[Test]] = &[
     fuzz::TESTS,
     licences::TESTS,
     model::TESTS,
+    monitoring::TESTS,
     mounting::TESTS,
     pjdfstest::TESTS,
     policies::TESTS,

@@ -78,6 +78,20 @@ pub struct SandboxStatus {
     pub kept: Vec<String>,
 }
 
+/// Bounds of [`Latency::within`], in microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 10] =
+    [10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// How long the worker took for the requests of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// For all of them.
+    pub nanoseconds: u64,
+    /// How many were carried out within each of [`LATENCY_BOUNDS_US`] and in no smaller one; the last
+    /// place has the others.
+    pub within: Vec<u64>,
+}
+
 /// What the worker of a mount knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
@@ -104,6 +118,9 @@ pub struct WorkerStatus {
     pub quarantined: Vec<Quarantined>,
     /// How many requests of each kind have arrived.
     pub requests: BTreeMap<String, u64>,
+    /// How long requests of each kind took.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub latencies: BTreeMap<String, Latency>,
     /// The policy in force, if there is one.
     pub policy: Option<PolicyStatus>,
 }

@@ -12,7 +12,7 @@ use hsci_protocol::policy::PolicyStatus;
 use serde::Serialize;
 
 use super::failure;
-use super::loaded::{Label, Loaded};
+use super::loaded::{Label, Loaded, Rule};
 use crate::cli::PolicyList;
 use crate::{Result, control, ui};
 
@@ -69,6 +69,18 @@ pub(crate) fn calls(dir: &Path) -> Option<u64> {
     let in_force = Handed::read(&file::open().ok()??).ok()?;
     let target = in_force.target(dir)?;
     (target < loaded.targets.len()).then(|| guard.calls(target)).flatten()
+}
+
+/// How often each rule decided or reported, by the guard and on all mounts.
+pub(crate) fn hits<'a>(
+    loaded: &'a Loaded,
+    guard: Option<&Guard>,
+    mounts: &[Mounted],
+) -> Result<Vec<(&'a Rule, u64)>> {
+    let mut report = Report::new(loaded, guard)?;
+    mounts.iter().for_each(|mounted| report.add_hits(mounted));
+    let hits = report.rules.iter().map(|rule| rule.hits);
+    Ok(loaded.rules.iter().zip(hits).collect())
 }
 
 impl<'a> Report<'a> {

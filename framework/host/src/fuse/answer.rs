@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fuser::Errno;
 use hsci_extension::{Error, FileSystem, Ino, Result};
@@ -55,6 +56,7 @@ impl Answers {
         run: impl FnOnce() -> Result<T>,
     ) -> Result<T, Errno> {
         self.requests.count(operation);
+        let begun = Instant::now();
         let subject = Subject::new(operation as u64, ino.0, name);
         let outcome = if self.suspects.refuse(subject, name) {
             Err(Error::Broken("no worker survives this".to_owned()))
@@ -63,6 +65,7 @@ impl Answers {
             let _at_work = self.takeover.begin(unique, subject);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(broken(&*panic)))
         };
+        self.requests.time(operation, begun.elapsed());
         outcome.map_err(|error| {
             if matches!(error, Error::Damaged(_) | Error::Broken(_) | Error::Newer(_)) {
                 self.complain(operation, (ino, name), &error);

@@ -51,6 +51,7 @@ impl Knowledge {
             descriptors: descriptors as u64,
             quarantined: (self.quarantined)(),
             requests: self.requests.counts(),
+            latencies: self.requests.latencies(),
             policy: self.policy.status(),
             ..self.fixed.clone()
         }
