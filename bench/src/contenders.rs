@@ -80,6 +80,7 @@ const CONTENDERS: &[Contender] = &[
         quick: true,
     },
     quick(compressfs("compressfs", "algorithm=zstd:3,settle=10m")),
+    compressfs("compressfs data", "algorithm=zstd:3,settle=10m,profile=data"),
     compressfs("compressfs lz4", "algorithm=lz4,settle=10m"),
     compressfs("compressfs zstd:1", "algorithm=zstd:1,settle=10m"),
     compressfs("compressfs zstd:19", "algorithm=zstd:19,settle=10m"),

@@ -15,6 +15,10 @@ const fn goal(scenario: &'static str, step: &'static str, other: &'static str, r
     Goal { scenario, step, ours: "compressfs", other, ratio }
 }
 
+const fn data(scenario: &'static str, step: &'static str, ratio: f64) -> Goal {
+    Goal { scenario, step, ours: "compressfs data", other: "ext4", ratio }
+}
+
 pub(crate) const GOALS: &[Goal] = &[
     goal("sources", "unpack", "ext4", 5.0),
     goal("sources", "unpack", "btrfs zstd:3", 1.9),
@@ -32,6 +36,10 @@ pub(crate) const GOALS: &[Goal] = &[
     goal("large file", "read, cold", "btrfs zstd:3", 1.0),
     goal("sqlite", "sqlite, insertions", "ext4", 0.8),
     goal("pgbench", "pgbench, 4 clients", "ext4", 0.8),
+    data("large file", "write to fsync", 0.95),
+    data("large file", "read, warm", 0.9),
+    data("sqlite", "sqlite, insertions", 0.95),
+    data("pgbench", "pgbench, 4 clients", 0.95),
     goal("dbench", "dbench, 4 clients", "ext4", 0.6),
     goal("space: shared libraries", "space", "btrfs zstd:3", 0.95),
     goal("space: logs", "space", "btrfs zstd:3", 0.95),

@@ -53,7 +53,7 @@ fn nullfs(dir: &Path) {
     exercise(dir, "nullfs", "", 10);
 }
 
-fn exercise(dir: &Path, extension: &str, options: &str, seconds: u64) {
+pub(crate) fn exercise(dir: &Path, extension: &str, options: &str, seconds: u64) {
     let mut mount = Mount::new(dir, "mount", extension, options);
     let path = mount.path("file");
     let file = File::create(&path).expect("file");

@@ -11,6 +11,7 @@ mod conformance;
 mod contract;
 mod control;
 mod damage;
+mod data;
 mod database;
 mod everyday;
 mod examples;
@@ -46,6 +47,7 @@ const AREAS: &[&[Test]] = &[
     control::TESTS,
     contract::TESTS,
     damage::TESTS,
+    data::TESTS,
     callers::TESTS,
     everyday::TESTS,
     everyday::stays::TESTS,

@@ -7,6 +7,7 @@ use hsci_extension::{
 use crate::choice::Choices;
 use crate::form::{Source, Stored, Unfinished};
 use crate::format::{self, Damage};
+use crate::mark::Marks;
 use crate::recovery;
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.
@@ -23,13 +24,14 @@ pub(crate) fn verify(
     if let Err(error) = Choices::load(&environment.store) {
         report(unreadable("choices", &error));
     }
+    let marks = Marks::load(&*environment.store)?;
     let mut checked = Checked::default();
     check::regular_files(&*environment.lower, &mut |path, found| {
         let place = path.to_string_lossy();
         let looked = found.and_then(|(ino, attr)| {
             checked.files += 1;
             progress(attr.blocks * 512);
-            check_file(environment, &unfinished, ino, &mut |severity, text| {
+            check_file(environment, (&unfinished, &marks), ino, &mut |severity, text| {
                 report(Finding::new(severity, &*place, text));
             })
         });
@@ -47,11 +49,11 @@ pub(crate) fn verify(
 /// Returns the logical bytes that carry a checksum, and those that carry none.
 fn check_file(
     environment: &Environment,
-    unfinished: &Unfinished,
+    known: (&Unfinished, &Marks),
     ino: Ino,
     report: &mut dyn FnMut(Severity, String),
 ) -> Result<(u64, u64)> {
-    let seen = look(environment, unfinished, ino)?;
+    let seen = look(environment, known, ino)?;
     if let Some(awaited) = seen.awaited {
         report(Severity::Notice, awaited);
     }
@@ -75,13 +77,21 @@ pub(crate) struct Seen {
 }
 
 /// Reads all of a file. An error means that it is not understood.
-pub(crate) fn look(environment: &Environment, unfinished: &Unfinished, ino: Ino) -> Result<Seen> {
+pub(crate) fn look(
+    environment: &Environment,
+    (unfinished, marks): (&Unfinished, &Marks),
+    ino: Ino,
+) -> Result<Seen> {
     let lower = environment.lower.file(ino)?;
     let source = match unfinished.is_empty() {
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
     };
     let mut seen = Seen::default();
+    if source.is_none() && marks.has(&*lower)? {
+        seen.unverified = lower.len()?;
+        return Ok(seen);
+    }
     if source.is_some() {
         seen.awaited = Some(awaited(&*lower)?);
     }

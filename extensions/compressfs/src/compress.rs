@@ -10,6 +10,7 @@ use crate::algorithm::Algorithm;
 use crate::cache::Cache;
 use crate::choice::Choices;
 use crate::form::Unfinished;
+use crate::mark::Marks;
 
 /// What the options of the mount say.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) commit: Duration,
     /// Threads that compress.
     pub(crate) threads: usize,
+    /// The kernel may serve files that are stored as they are.
+    pub(crate) passthrough: bool,
 }
 
 /// The compressing content extension.
@@ -33,6 +36,7 @@ pub(crate) struct Compress {
     pub(crate) cache: Cache,
     /// Images that recovery could not install; they are served from their journals.
     pub(crate) unfinished: Unfinished,
+    pub(crate) marks: Marks,
     /// Bytes of the disk that batches under way may still take.
     promised: Mutex<u64>,
 }
@@ -49,9 +53,10 @@ impl Compress {
         settings: Settings,
         choices: Arc<Choices>,
         unfinished: Unfinished,
+        marks: Marks,
     ) -> Self {
         let (cache, promised) = (Cache::new(), Mutex::new(0));
-        Self { store, settings, choices, cache, unfinished, promised }
+        Self { store, settings, choices, cache, unfinished, marks, promised }
     }
 
     /// What a batch may take of the disk. Half of what is free is left to those who write meanwhile, and to

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsci_extension::{
-    Attr, Call, Content, Context, Error, FallocateFlags, OpenFile, Result, Settled, Times, Whence,
+    Attr, Call, Content, Context, Error, FallocateFlags, OpenFile, OpenFlags, Opened, Result,
+    Settled, Times, Whence,
 };
 
 use crate::compress::Compress;
@@ -17,7 +18,7 @@ impl Content for Compress {
     type File = File;
 
     fn open(&self, context: &Context) -> Result<File> {
-        form::open(context.lower(), &self.unfinished)
+        form::open(context.lower(), &self.unfinished, &self.marks)
     }
 
     fn len(&self, file: &File) -> Result<u64> {
@@ -58,7 +59,7 @@ impl Content for Compress {
         }
         file.before_change(call)?;
         if matches!(file.form, Form::Raw) {
-            if !raw::would_look_sealed(&*file.lower, offset, data)? {
+            if file.marked || !raw::would_look_sealed(&*file.lower, offset, data)? {
                 return file.lower.write_at(call.credentials(), offset, data);
             }
             settle::escape(self, file)?;
@@ -106,6 +107,26 @@ impl Content for Compress {
             ticket.redeem();
         }
         Ok(())
+    }
+
+    fn opened(&self, open: &OpenFile<Self>, call: &Call, flags: OpenFlags) -> Result<Opened> {
+        if !self.settings.passthrough {
+            return Ok(Opened::default());
+        }
+        let mut file = open.write();
+        if !file.leave_to_kernel()? {
+            return Ok(Opened::default());
+        }
+        if flags.writes() {
+            file.before_change(call)?;
+            if let Err(error) = self.marks.set(&*self.store, &*file.lower) {
+                log::debug!("{} is not left to the kernel: {error}", open.path().display());
+                return Ok(Opened::default());
+            }
+            file.marked = true;
+            ruled::keep(&mut file, open);
+        }
+        Ok(Opened::passed_through())
     }
 
     fn fallocate(

@@ -21,12 +21,17 @@ pub(crate) use self::file::{File, Form, Pending};
 pub(crate) use self::image::{Image, Source};
 pub(crate) use self::stored::Stored;
 use crate::journal::Batch;
+use crate::mark::Marks;
 
 /// Images that are committed but not yet in their files, by file.
 pub(crate) type Unfinished = HashMap<FileId, Source>;
 
 /// Finds out how a file is stored.
-pub(crate) fn open(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Result<File> {
+pub(crate) fn open(
+    lower: &Arc<dyn LowerFile>,
+    unfinished: &Unfinished,
+    marks: &Marks,
+) -> Result<File> {
     let in_journal = match unfinished.is_empty() {
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
@@ -35,6 +40,10 @@ pub(crate) fn open(lower: &Arc<dyn LowerFile>, unfinished: &Unfinished) -> Resul
     let batch = in_journal.is_some().then(Batch::committed);
     let source = in_journal.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
     let head = source.head()?;
+    // An image that recovery will install takes the mark away.
+    if batch.is_none() && marks.has(&**lower)? {
+        return Ok(File::new(Arc::clone(lower), Form::Raw, false).marked());
+    }
     let form = match Stored::of_head(&**lower, source, &head) {
         Ok(Some(stored)) => Form::Stored(Box::new(Stored { batch, ..stored })),
         Ok(None) => Form::Raw,

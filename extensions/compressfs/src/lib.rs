@@ -15,6 +15,7 @@ mod content;
 mod form;
 mod format;
 mod journal;
+mod mark;
 mod recovery;
 mod repair;
 mod ruled;
@@ -37,9 +38,20 @@ use crate::algorithm::Algorithm;
 use crate::choice::Choices;
 use crate::choice_layer::ChoiceLayer;
 use crate::compress::{Compress, Settings};
+use crate::mark::Marks;
 
 /// The option, and what rules set for calls that write.
 const ALGORITHM: &str = "algorithm";
+
+/// The host has an option of the same name.
+const PROFILE: &str = "profile";
+
+fn check_profile(text: &str) -> std::result::Result<(), String> {
+    match text {
+        "default" | "data" => Ok(()),
+        _ => Err("there are the profiles `default` and `data`".to_owned()),
+    }
+}
 
 /// The extension.
 pub struct CompressFs;
@@ -78,6 +90,12 @@ impl Extension for CompressFs {
                 "5",
             ),
             OptionSpec::new(
+                PROFILE,
+                "`data`: files that are not compressed yet are left to the kernel while they are open, and compressed when they are closed",
+                OptionKind::Text { check: check_profile, placeholder: "default|data" },
+                "default",
+            ),
+            OptionSpec::new(
                 "scan",
                 "compress files that were there before the mount",
                 OptionKind::Flag,
@@ -104,7 +122,8 @@ impl Extension for CompressFs {
         let choices = Arc::new(Choices::load(&environment.store)?);
         let settings = settings(environment)?;
         let store = Arc::clone(&environment.store);
-        let compress = Compress::new(store, settings, Arc::clone(&choices), unfinished);
+        let marks = Marks::load(&*store)?;
+        let compress = Compress::new(store, settings, Arc::clone(&choices), unfinished, marks);
         let scan = match environment.options.flag("scan") {
             true => Scan::AtStart,
             false => Scan::OnRequest,
@@ -142,5 +161,6 @@ fn settings(environment: &Environment) -> Result<Settings> {
         threads => threads,
     };
     let (quiet, commit) = (options.time("settle"), options.time("commit"));
-    Ok(Settings { algorithm, chunk_len, quiet, commit, threads })
+    let passthrough = options.text(PROFILE) == "data";
+    Ok(Settings { algorithm, chunk_len, quiet, commit, threads, passthrough })
 }

@@ -8,6 +8,7 @@ use crate::choice;
 use crate::form::{Source, Stored, Unfinished};
 use crate::format;
 use crate::journal::{self, Entry, Found, Seen, Writer};
+use crate::mark;
 use crate::summary;
 use crate::transfer::{copy, restore_times};
 
@@ -128,6 +129,7 @@ fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFi
     lower.keep_privileges(true)?;
     // Whatever it says, it is not of this image.
     summary::remove(&**lower)?;
+    mark::remove(&**lower)?;
     let before = lower.times()?;
     copy(journal, entry.base, (&**lower, 0), entry.len)?;
     // What was written to the file's log before the crash stands behind the image. Anything else

@@ -18,6 +18,7 @@ use crate::check::{Seen, look, unreadable};
 use crate::choice::Choices;
 use crate::compress::{Compress, Settings};
 use crate::form::Unfinished;
+use crate::mark::Marks;
 use crate::{recovery, settle};
 
 /// Files that are whole are left to the next mount, be they compressed or not.
@@ -35,7 +36,8 @@ pub(crate) fn run(
     if let Some(lost) = lost {
         report(Finding::new(Severity::Lost, "choices", lost));
     }
-    let repair = Repair::new(environment, settings, Arc::new(choices), unfinished);
+    let marks = Marks::load(&*environment.store)?;
+    let repair = Repair::new(environment, settings, Arc::new(choices), (unfinished, marks));
     let mut checked = Checked::default();
     check::regular_files(&*environment.lower, &mut |path, found| {
         let place = path.to_string_lossy();
@@ -69,11 +71,11 @@ impl<'a> Repair<'a> {
         environment: &'a Environment,
         settings: Settings,
         choices: Arc<Choices>,
-        unfinished: Unfinished,
+        (unfinished, marks): (Unfinished, Marks),
     ) -> Self {
         let settings = Settings { quiet: NEVER, commit: Duration::ZERO, ..settings };
         let store = Arc::clone(&environment.store);
-        let compress = Arc::new(Compress::new(store, settings, choices, unfinished));
+        let compress = Arc::new(Compress::new(store, settings, choices, unfinished, marks));
         let files = ContentFs::with_scan(Arc::clone(&compress), environment, Scan::OnRequest);
         Self { environment, compress, files }
     }
@@ -117,7 +119,7 @@ impl<'a> Repair<'a> {
     }
 
     fn look(&self, ino: Ino) -> Result<Seen> {
-        look(self.environment, &self.compress.unfinished, ino)
+        look(self.environment, (&self.compress.unfinished, &self.compress.marks), ino)
     }
 
     /// Erases what is lost of a file, and gives it a new image.

@@ -148,13 +148,24 @@ pub struct Opened {
     pub handle: u64,
     /// Bypass the page cache for this open file.
     pub direct_io: bool,
+    /// The kernel may read, write and map the lower file itself until this open ends: what lies there is the
+    /// content, and stays so while [`LowerFile::is_open_elsewhere`](crate::LowerFile::is_open_elsewhere) is true. Counts where
+    /// the mount has `profile=data`, the extension is alone in its stack, and kernel and policy permit; elsewhere
+    /// reads and writes come as always.
+    pub passthrough: bool,
 }
 
 impl Opened {
     /// An open file that goes by this number.
     #[must_use]
     pub fn new(handle: u64) -> Self {
-        Self { handle, direct_io: false }
+        Self { handle, ..Self::default() }
+    }
+
+    /// An open file that the kernel may serve from the lower one.
+    #[must_use]
+    pub fn passed_through() -> Self {
+        Self { passthrough: true, ..Self::default() }
     }
 }
 

@@ -148,7 +148,9 @@ pub trait LowerFile: Send + Sync {
         Ok(false)
     }
 
-    /// True if somebody else has the file open, who came to it without the mount. Where nobody can tell, false.
+    /// True if the file is read or written past this process: somebody has it open who came to it without the
+    /// mount, or the kernel serves it ([`Opened::passthrough`](crate::Opened)), which is always told. Where nobody
+    /// can tell of the others, false.
     fn is_open_elsewhere(&self) -> Result<bool> {
         Ok(false)
     }

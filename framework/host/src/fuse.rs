@@ -8,11 +8,13 @@ mod kernel;
 mod listing;
 mod negotiate;
 mod operations;
+mod passthrough;
 mod pool;
 mod replay;
 mod resume;
 mod rights;
 mod seek;
+mod sys;
 mod watchdog;
 mod xattr;
 
@@ -23,6 +25,7 @@ use std::time::Duration;
 use fuser::{Config, Session, SessionACL};
 
 use self::adapter::Adapter;
+use self::passthrough::Passthrough;
 use self::pool::Pool;
 use crate::lower::LowerTree;
 use crate::policy::Judged;
@@ -39,6 +42,8 @@ pub(crate) struct Profile {
     /// Opens of files are wanted, although the kernel could keep them to itself; closes; opens of directories.
     pub(crate) opens: bool,
     pub(crate) flushes: bool,
+    /// Files that are stored as they are, are served by the kernel while they are open.
+    pub(crate) data: bool,
     pub(crate) opendirs: bool,
     /// The kernel must not rely on names and listings: the next caller may see others.
     pub(crate) names_differ: bool,
@@ -100,7 +105,11 @@ pub(crate) fn begin(
     }
     let begun = takeover.offer();
     let more = device.try_clone()?;
-    let adapter = Adapter::new(mounted);
+    let passthrough = match mounted.profile.data {
+        true => Some(Passthrough::new(device.try_clone()?, Arc::clone(&mounted.tree))),
+        false => None,
+    };
+    let adapter = Adapter::new(mounted, passthrough);
     let pool = Arc::clone(&adapter.pool);
     let extra = adapter.extra();
     let asked = extra.clone();

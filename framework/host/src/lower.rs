@@ -11,6 +11,7 @@ mod filesystem;
 mod inodes;
 pub(crate) mod lifetime;
 mod names;
+mod opens;
 mod privileges;
 mod search;
 mod shares;
@@ -38,6 +39,7 @@ use crate::takeover::Inherited;
 
 pub(crate) use self::attributes::timespec_of;
 pub(crate) use self::credentials::{is_member, keeps_set_id};
+pub(crate) use self::opens::Opens;
 pub use self::store::LowerStore;
 pub(crate) use self::takeover::Takeover;
 

@@ -226,6 +226,12 @@ impl Policy {
         asked.meets(operations).then(|| Arc::clone(policy))
     }
 
+    /// True if what is read and written matters to no rule on this mount.
+    fn ignores_content(&self) -> bool {
+        self.about(Operations::of(&[Operation::ReadData, Operation::WriteData, Operation::Grow]))
+            .is_none()
+    }
+
     /// The policy, if it may deny or report an operation on this mount.
     fn judging(&self, operation: Operation) -> Option<Arc<InForce>> {
         let in_force = self.in_force.read();

@@ -5,6 +5,7 @@
 //! serving does not take, and an extension does not ask for ([`Needs`]), a worker gives up after it was started and before
 //! it reads the first byte of the store.
 
+mod backing;
 pub(crate) mod broker;
 pub(crate) mod callers;
 mod calls;

@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod lease;
 pub(crate) mod memory;
 pub(crate) mod mounts;
+pub(crate) mod passthrough;
 pub(crate) mod process;
 pub(crate) mod shared;
 pub(crate) mod violation;

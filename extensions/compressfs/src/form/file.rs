@@ -11,6 +11,7 @@ use super::stored::Stored;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
 use crate::journal::Batch;
+use crate::mark;
 use crate::summary::Presence;
 use crate::transfer::restore_times;
 
@@ -26,6 +27,8 @@ pub(crate) struct File {
     pub(crate) ruled: Option<Algorithm>,
     /// What is written down of that, once somebody has looked.
     pub(crate) kept_rule: Option<Option<Algorithm>>,
+    /// The lower bytes are the logical ones, whatever they look like, until there is an image.
+    pub(crate) marked: bool,
     /// Whether it is written down what a stat needs.
     pub(crate) summary: Presence,
     /// The times that users see while an image is being installed, which changes the real ones.
@@ -65,11 +68,34 @@ impl File {
             writer: None,
             ruled: None,
             kept_rule,
+            marked: false,
             summary: Presence::new(!is_new),
             kept_times: None,
             renew: false,
             pending: None,
         }
+    }
+
+    /// The same, of a file that has a mark.
+    pub(crate) fn marked(self) -> Self {
+        Self { marked: true, ..self }
+    }
+
+    /// An image is about to be written: the file looks like what it is again.
+    pub(crate) fn take_mark(&mut self) -> Result<()> {
+        if self.marked {
+            mark::remove(&*self.lower)?;
+            self.marked = false;
+        }
+        Ok(())
+    }
+
+    /// The kernel is about to read or write the lower file by itself. True if it holds the logical bytes, and
+    /// no image will come under the kernel's work that was begun before.
+    pub(crate) fn leave_to_kernel(&mut self) -> Result<bool> {
+        self.resolve_pending()?;
+        self.changes += 1;
+        Ok(matches!(self.form, Form::Raw) && !self.is_held())
     }
 
     /// Logical length in bytes.

@@ -122,6 +122,7 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
     let lower = {
         let mut file = member.open.write();
         file.resolve_pending()?;
+        file.take_mark()?;
         Arc::clone(&file.lower)
     };
     copy(&**journal.file(), member.entry.base, (&*lower, 0), member.entry.len)?;

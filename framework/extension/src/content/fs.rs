@@ -409,7 +409,17 @@ impl<C: Content> Layer for ContentFs<C> {
     }
 
     fn open(&self, call: &Call, ino: Ino, flags: OpenFlags) -> Result<Opened> {
-        self.content().opened(&*self.open_file(ino)?, call, flags)
+        let open = self.open_file(ino)?;
+        let opened = self.content().opened(&open, call, flags)?;
+        // Writes by the kernel are not seen here: the file waits to be settled from now on.
+        if opened.passthrough
+            && flags.writes()
+            && let Some(settler) = &self.files.settler
+            && open.note_write()
+        {
+            settler.note(ino);
+        }
+        Ok(opened)
     }
 
     fn release(&self, ino: Ino, handle: u64) -> Result<()> {

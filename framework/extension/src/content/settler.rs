@@ -28,6 +28,8 @@ use crate::{Call, Content, Error, FileKind, Ino, Kernel, OpenFile, Result, Scan,
 const BATCH_FILES: usize = 2048;
 const BATCH_BYTES: u64 = 64 << 20;
 /// How long a file waits after its first failure, and at most; each failure doubles it.
+/// The shortest time before a file that was in use is looked at again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LAST_RETRY: Duration = Duration::from_secs(3600);
 /// A low priority, of processor and disk: who waits for an answer comes first. On a busy machine a tenth is left.
@@ -336,7 +338,7 @@ impl<C: Content> Worker<C> {
             (Settled::Busy, Some(_)) => return hold(origin.failures),
             (Settled::Busy, None) => {
                 if let Some(file) = hold(origin.failures) {
-                    self.put_back(file.hold, self.quiet, file.failures);
+                    self.put_back(file.hold, self.quiet.max(BUSY_PAUSE), file.failures);
                 }
             }
             (Settled::Failed(_), _) => {

@@ -27,14 +27,15 @@ use super::debug::{Shown, ended};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
+use super::passthrough::{Passthrough, Served};
 use super::pool::{Pool, Turn};
 use super::replay::{unless_gone, unless_set, unless_unset};
 use super::seek::Seek;
 use super::xattr::{control_name, sized, terminated};
-use super::{Mounted, Profile};
+use super::{Mounted, Profile, sys};
 use crate::lower::LowerTree;
 use crate::policy::Judged;
-use crate::takeover::TakeoverState;
+use crate::takeover::{self, TakeoverState};
 
 /// Bytes of names asked for at a time: what fits the kernel's buffer.
 const NAMES_BUDGET: usize = 32 << 10;
@@ -51,6 +52,7 @@ pub(super) struct Adapter {
     takeover: Arc<TakeoverState>,
     profile: Profile,
     answers: Arc<Answers>,
+    passthrough: Option<Arc<Passthrough>>,
     pub(super) pool: Arc<Pool>,
     /// It may be parked: the loop was started because others waited.
     is_extra: bool,
@@ -61,14 +63,14 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    pub(super) fn new(mounted: Mounted) -> Self {
+    pub(super) fn new(mounted: Mounted, passthrough: Option<Passthrough>) -> Self {
         let Mounted { top, tree, profile, requests, takeover, death, debug } = mounted;
         let answers =
             Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
         let notifier = Arc::default();
-        let is_extra = false;
-        Self { top, tree, takeover, profile, answers, pool, is_extra, debug, notifier }
+        let (passthrough, is_extra) = (passthrough.map(Arc::new), false);
+        Self { top, tree, takeover, profile, answers, passthrough, pool, is_extra, debug, notifier }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -173,6 +175,31 @@ impl Adapter {
         self.answers.quarantined().into_iter().map(named).collect()
     }
 
+    /// Opens a file that the kernel may serve by itself.
+    fn open_in(
+        &self,
+        passthrough: &Passthrough,
+        request: &Request,
+        ino: INodeNo,
+        flags: Flags,
+        reply: ReplyOpen,
+    ) {
+        let handle = takeover::number(request.unique().0);
+        let permitted = self.top.lets_kernel_serve();
+        let served = self.answer(request, Operation::Open, ino, |call, ino| {
+            passthrough.open(ino, handle, permitted, || self.top.open(&call, ino, flags))
+        });
+        let handle = FileHandle(handle);
+        match served {
+            Ok(Served::Passed(number)) => sys::answer_passed(reply, handle, number),
+            Ok(Served::Cached { keep_cache: true }) => {
+                reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            Ok(Served::Cached { keep_cache: false }) => reply.opened(handle, FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
     fn control_get(
         &self,
         request: &Request,
@@ -200,7 +227,7 @@ fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         self.takeover.set_offer(&offer(config));
-        negotiate(config);
+        negotiate(config, self.profile.data);
         Ok(())
     }
 
@@ -236,6 +263,9 @@ impl Filesystem for Adapter {
         // Nobody waits for an answer.
         let _ = self.answer(request, Operation::Forget, number, |_, ino| {
             self.tree.forgotten(ino, lookups);
+            if let Some(passthrough) = &self.passthrough {
+                passthrough.forget(ino);
+            }
             let _ = self.top.forget(ino, lookups);
             Ok(())
         });
@@ -401,6 +431,9 @@ impl Filesystem for Adapter {
             self.answers.count(Operation::Open);
             return reply.error(Errno::ENOSYS);
         }
+        if let Some(passthrough) = &self.passthrough {
+            return self.open_in(passthrough, request, number, open_flags(flags.0), reply);
+        }
         let opened = self.answer(request, Operation::Open, number, |call, ino| {
             self.top.open(&call, ino, open_flags(flags.0))
         });
@@ -421,8 +454,9 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let _turn = self.turn();
-        if !self.profile.opens {
-            // On purpose: MKNOD costs one request less, for no RELEASE follows.
+        if !self.profile.opens || self.passthrough.is_some() {
+            // On purpose: MKNOD costs one request less, for no RELEASE follows; with `profile=data` an OPEN
+            // follows, for the answer to a CREATE has no place for the number of a lower file.
             self.answers.count(Operation::Create);
             return reply.error(Errno::ENOSYS);
         }
@@ -467,8 +501,13 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turn();
-        let outcome = self
-            .answer(request, Operation::Release, number, |_, ino| self.top.release(ino, handle.0));
+        let outcome = self.answer(request, Operation::Release, number, |_, ino| {
+            let Some(passthrough) = &self.passthrough else {
+                return self.top.release(ino, handle.0);
+            };
+            passthrough.release(ino, handle.0);
+            self.top.release(ino, 0)
+        });
         empty(outcome, reply);
     }
 

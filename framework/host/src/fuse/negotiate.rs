@@ -19,7 +19,7 @@ pub(super) fn offer(config: &mut KernelConfig) -> Offer {
 }
 
 /// Asks for what makes a mount fast and right, as far as the kernel offers it.
-pub(super) fn negotiate(config: &mut KernelConfig) {
+pub(super) fn negotiate(config: &mut KernelConfig, data: bool) {
     // ATOMIC_O_TRUNC stays off: without OPEN requests it would lose truncations. Locks stay
     // with the kernel, for all users come through this mount. WRITEBACK_CACHE stays off: each
     // close would then write, and the writer's identity would be lost.
@@ -40,7 +40,11 @@ pub(super) fn negotiate(config: &mut KernelConfig) {
         InitFlags::FUSE_EXPLICIT_INVAL_DATA,
         InitFlags::FUSE_HAS_RESEND,
     ];
-    for flag in wanted {
+    let passthrough = data.then_some(InitFlags::FUSE_PASSTHROUGH);
+    // The lower files must not lie on a stack themselves; others can stack on the mount.
+    let depth = config.set_max_stack_depth(passthrough.is_some().into());
+    debug_assert!(depth.is_ok(), "the kernel stacks two");
+    for flag in wanted.into_iter().chain(passthrough) {
         if config.add_capabilities(flag).is_err() {
             log::info!("the kernel does not offer {flag:?}");
         }

@@ -15,6 +15,7 @@ use super::LowerTree;
 use super::attributes::stat_of;
 use super::descriptors::Access;
 use super::inodes::Inode;
+use super::opens::{OPENS, Opens};
 use super::xattrs;
 use crate::sys;
 
@@ -71,8 +72,16 @@ impl LowerTree {
         Ok(stat_of(&*self.path_of(inode)?)?.stx_attributes.intersects(fixed))
     }
 
+    /// A descriptor that reads and writes a file, for the kernel to serve it by.
+    pub(crate) fn backing(&self, ino: Ino) -> Result<Arc<OwnedFd>> {
+        self.content(&*self.inodes.get(ino)?, Access::Write)
+    }
+
     /// Nobody gets a lease for writing on a file that anybody else has open.
     fn is_open_elsewhere(&self, inode: &Inode) -> Result<bool> {
+        if inode.notes.lock().get(&OPENS).is_some_and(|notes| Opens::read(notes).is_past_host()) {
+            return Ok(true);
+        }
         if !self.leases_tell() {
             return Ok(false);
         }

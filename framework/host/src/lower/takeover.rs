@@ -8,6 +8,7 @@ use hsci_extension::Ino;
 
 use super::LowerTree;
 use super::inodes::Inode;
+use super::opens::{OPENS, Opens};
 use crate::sys::handle::Handle;
 use crate::takeover::{DescriptorSender, Entries, Inherited, KnownInode, TakeoverState};
 
@@ -66,6 +67,39 @@ impl LowerTree {
         self.log(|entries| {
             inode.notes.lock().entry(about).or_default().extend_from_slice(note);
             entries.note(inode.ino.0, about, note);
+        });
+    }
+
+    /// What the host itself has noted of the opens of a file.
+    pub(crate) fn opens(&self, ino: Ino) -> Opens {
+        let inode = self.inodes.find(ino);
+        inode
+            .and_then(|inode| inode.notes.lock().get(&OPENS).map(|notes| Opens::read(notes)))
+            .unwrap_or_default()
+    }
+
+    /// The files of which opens are noted.
+    pub(crate) fn with_opens(&self) -> Vec<Ino> {
+        let mut found = Vec::new();
+        self.inodes.for_each(|inode| {
+            if inode.notes.lock().contains_key(&OPENS) {
+                found.push(inode.ino);
+            }
+        });
+        found
+    }
+
+    /// Notes the opens of a file, in place of those that were noted before. The caller keeps the inode as long as
+    /// there are any.
+    pub(crate) fn set_opens(&self, ino: Ino, opens: &Opens) {
+        let Some(inode) = self.inodes.find(ino) else { return };
+        if opens.is_none() {
+            return self.drop_notes(&inode, OPENS);
+        }
+        let note = opens.to_note();
+        self.log(|entries| {
+            inode.notes.lock().insert(OPENS, note.clone());
+            entries.note(ino.0, OPENS, &note);
         });
     }
 

@@ -125,6 +125,11 @@ impl Judged {
         self.pass(call, &[operation], |policy| Ok(self.place(policy, parent, Some(name), 0, facts)))
     }
 
+    /// True if no rule would miss reads and writes that the kernel carries out by itself.
+    pub(crate) fn lets_kernel_serve(&self) -> bool {
+        self.policy.ignores_content()
+    }
+
     /// Judges opening a file that is about to be made, before it is: a denied open leaves nothing. Returns
     /// the call for [`Judged::open_made`].
     pub(crate) fn before_create(

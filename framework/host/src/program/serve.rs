@@ -211,12 +211,21 @@ fn prepare(
     let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times)
         .map_err(|error| stack::failure("the lower directory", &error))?;
     let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
-    let opens_reason = match (stack.declared.opens, start.opens) {
+    let data = options.text(stack::PROFILE) == stack::DATA;
+    // What a layer above makes of content, and opens that somebody judges, are not the kernel's to serve.
+    let serves = data && stack.layers == 1 && !stack.declared.opens && !start.opens;
+    if data && !serves {
+        let text =
+            "the kernel serves no files of a stack, or where an extension or a policy sees opens";
+        log::warn!("profile=data: {text}");
+    }
+    let opens_reason = match (stack.declared.opens || serves, start.opens) {
+        (true, _) if serves => "profile=data",
         (true, _) => "an extension of the stack wants to see opens",
         (false, true) => "the policy judges what is opened, and no guard does",
         (false, false) => "nobody needs to see opens",
     };
-    let opens = stack.declared.opens || start.opens;
+    let opens = stack.declared.opens || start.opens || serves;
     let policy = Arc::new(Policy::new(opens, start.opens));
     policy::follow(line, &start.request.dir, &policy)
         .map_err(|why| Failure::new(Exit::Store, format!("the policy in force: {why}")))?;
@@ -224,6 +233,7 @@ fn prepare(
     let profile = Profile {
         opens,
         flushes: stack.declared.flushes,
+        data: serves,
         opendirs: start.opens || stack.declared.names_differ,
         names_differ: stack.declared.names_differ,
         waits: stack.declared.waits,
@@ -259,7 +269,11 @@ impl Worker {
         &self,
         requests: &Arc<Requests>,
     ) -> impl FnOnce(ListQuarantined) -> Knowledge + use<> {
-        let profile = if self.profile.opens { "dispatch-opens" } else { "no-open" };
+        let profile = match self.profile {
+            Profile { data: true, .. } => "data",
+            Profile { opens: true, .. } => "dispatch-opens",
+            _ => "no-open",
+        };
         let fixed = WorkerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             worker_pid: std::process::id(),

@@ -15,8 +15,19 @@ use super::Registration;
 use crate::failure::{Exit, Failure};
 use crate::lower::{LowerStore, LowerTree};
 
+/// The option for how the kernel is to treat files.
+pub(super) const PROFILE: &str = "profile";
+pub(super) const DATA: &str = "data";
+
+fn check_profile(text: &str) -> Result<(), String> {
+    match text {
+        "default" | DATA => Ok(()),
+        _ => Err("there are the profiles `default` and `data`".to_owned()),
+    }
+}
+
 /// The options of the host itself.
-pub(crate) const HOST_OPTIONS: [OptionSpec; 4] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 5] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -36,6 +47,12 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 4] = [
         "no",
     ),
     OptionSpec::new(
+        PROFILE,
+        "`data`: the kernel serves files that are stored as they are while they are open, for databases and images of disks",
+        OptionKind::Text { check: check_profile, placeholder: "default|data" },
+        "default",
+    ),
+    OptionSpec::new(
         "start-deadline",
         "time after which an extension that has not started is given up; 0 for never",
         OptionKind::Time,
@@ -48,7 +65,7 @@ pub(super) struct Stack {
     pub(super) tree: Arc<LowerTree>,
     pub(super) top: Arc<dyn FileSystem>,
     pub(super) declared: Declaration,
-    layers: usize,
+    pub(super) layers: usize,
 }
 
 /// Finds the extensions of the given names.

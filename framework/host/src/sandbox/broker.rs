@@ -1,5 +1,5 @@
 //! What the supervisor does for a worker that may not do it itself: it looks into `/proc` for who calls,
-//! and handles attributes that belong to the kernel.
+//! handles attributes that belong to the kernel, and has lower files served by the kernel.
 //!
 //! A worker with `CAP_SYS_PTRACE`, or with other processes' files in `/proc` at hand, could become any
 //! of them, and `CAP_SYS_ADMIN` is nearly all of root. Both kinds of questions are rare: callers are
@@ -23,10 +23,13 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::backing;
 use super::callers::{Caller, Wanted, look_up};
 
 /// The largest value of an attribute, and a head.
 const MOST: usize = (64 << 10) + 1024;
+/// How many descriptors a question may come with.
+const MOST_FILES: usize = 2;
 /// How long an answer may take, and for how long nothing is asked after one has not come.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
 const TIME_OF_SILENCE: Duration = Duration::from_secs(10);
@@ -37,11 +40,27 @@ const KERNEL_NAMES: [&[u8]; 2] = [b"trusted.", b"security."];
 /// A question; the value of an attribute follows it, and a descriptor of the file comes with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Question {
-    Caller { process: u32, wanted: Wanted },
-    GetXattr { name: Vec<u8> },
-    SetXattr { name: Vec<u8>, flags: u32 },
-    RemoveXattr { name: Vec<u8> },
+    Caller {
+        process: u32,
+        wanted: Wanted,
+    },
+    GetXattr {
+        name: Vec<u8>,
+    },
+    SetXattr {
+        name: Vec<u8>,
+        flags: u32,
+    },
+    RemoveXattr {
+        name: Vec<u8>,
+    },
     ListXattrs,
+    /// The file and the FUSE device come with it.
+    OpenBacking,
+    /// The FUSE device comes with it.
+    CloseBacking {
+        number: u32,
+    },
 }
 
 /// What stands before the bytes of an answer.
@@ -67,22 +86,24 @@ pub(crate) fn open() -> std::io::Result<OwnedFd> {
 
 fn serve(socket: &OwnedFd) {
     let mut buffer = vec![0; MOST];
-    while let Ok((len @ 1.., file)) = receive(socket, &mut buffer) {
+    while let Ok((len @ 1.., files)) = receive(socket, &mut buffer) {
         let Some(((number, question), value)) = parse::<(u64, Question)>(&buffer[..len]) else {
             log::warn!("a worker asks for something that is not known here");
             return;
         };
-        let outcome = answer(question, value, file.as_ref());
+        let outcome = answer(question, value, &files);
         let head =
             Head { number, outcome: outcome.as_ref().map(drop).map_err(|e| e.raw_os_error()) };
-        if send(socket, &head, &outcome.unwrap_or_default(), None).is_err() {
+        if send(socket, &head, &outcome.unwrap_or_default(), &[]).is_err() {
             return;
         }
     }
 }
 
-fn answer(question: Question, value: &[u8], file: Option<&OwnedFd>) -> Result<Vec<u8>> {
-    let path = || file.map(|file| format!("/proc/self/fd/{}", file.as_raw_fd())).ok_or(Errno::BADF);
+fn answer(question: Question, value: &[u8], files: &[OwnedFd]) -> Result<Vec<u8>> {
+    let path = || {
+        files.first().map(|file| format!("/proc/self/fd/{}", file.as_raw_fd())).ok_or(Errno::BADF)
+    };
     let checked = |name: Vec<u8>| if is_kernels(&name) { Ok(name) } else { Err(Errno::PERM) };
     match question {
         Question::Caller { process, wanted } => {
@@ -105,6 +126,14 @@ fn answer(question: Question, value: &[u8], file: Option<&OwnedFd>) -> Result<Ve
             let mut names = Vec::with_capacity(64 << 10);
             let space = rustix::buffer::spare_capacity(&mut names);
             rustix::fs::listxattr(path()?, space).map(|_| names)
+        }
+        Question::OpenBacking => {
+            let [file, device] = files else { return Err(Errno::BADF) };
+            backing::open(device, file).map(|number| number.to_ne_bytes().to_vec())
+        }
+        Question::CloseBacking { number } => {
+            let device = files.first().ok_or(Errno::BADF)?;
+            crate::sys::passthrough::close_backing(device, number).map(|()| Vec::new())
         }
     }
 }
@@ -133,7 +162,7 @@ pub(crate) fn connect(socket: OwnedFd) -> std::io::Result<()> {
 
 /// Who calls, as far as that is wanted; nothing if something of it cannot be found out.
 pub(crate) fn caller(process: u32, wanted: Wanted) -> Option<Caller> {
-    match ask(&Question::Caller { process, wanted }, &[], None) {
+    match ask(&Question::Caller { process, wanted }, &[], &[]) {
         Some(answer) => serde_json::from_slice(&answer.ok()?).ok(),
         None => look_up(process, wanted),
     }
@@ -153,29 +182,41 @@ pub(crate) fn set_xattr(
     flags: XattrFlags,
 ) -> Option<Result<()>> {
     let question = Question::SetXattr { name: name.to_owned(), flags: flags.bits() };
-    ask(&question, value, Some(file)).map(|answer| answer.map(drop))
+    ask(&question, value, &[file]).map(|answer| answer.map(drop))
 }
 
 pub(crate) fn xattr(file: BorrowedFd<'_>, name: &[u8]) -> Option<Result<Vec<u8>>> {
-    ask(&Question::GetXattr { name: name.to_owned() }, &[], Some(file))
+    ask(&Question::GetXattr { name: name.to_owned() }, &[], &[file])
 }
 
 pub(crate) fn remove_xattr(file: BorrowedFd<'_>, name: &[u8]) -> Option<Result<()>> {
     let question = Question::RemoveXattr { name: name.to_owned() };
-    ask(&question, &[], Some(file)).map(|answer| answer.map(drop))
+    ask(&question, &[], &[file]).map(|answer| answer.map(drop))
 }
 
 /// Names of all attributes, each ended by 0.
 pub(crate) fn xattrs(file: BorrowedFd<'_>) -> Option<Result<Vec<u8>>> {
-    ask(&Question::ListXattrs, &[], Some(file))
+    ask(&Question::ListXattrs, &[], &[file])
 }
 
-fn ask(question: &Question, value: &[u8], file: Option<BorrowedFd<'_>>) -> Option<Result<Vec<u8>>> {
+/// Has the kernel serve an open file on a FUSE connection; returns the number that it goes by there. `PERM` where
+/// this process has no supervisor.
+pub(crate) fn open_backing(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<u32> {
+    let number = ask(&Question::OpenBacking, &[], &[file, device]).ok_or(Errno::PERM)??;
+    number.try_into().map(u32::from_ne_bytes).map_err(|_| Errno::INVAL)
+}
+
+/// Lets go of a number.
+pub(crate) fn close_backing(device: BorrowedFd<'_>, number: u32) -> Result<()> {
+    ask(&Question::CloseBacking { number }, &[], &[device]).ok_or(Errno::PERM)?.map(drop)
+}
+
+fn ask(question: &Question, value: &[u8], files: &[BorrowedFd<'_>]) -> Option<Result<Vec<u8>>> {
     let mut asking = SUPERVISOR.get()?.lock();
     if asking.silent.is_some_and(|since| since.elapsed() < TIME_OF_SILENCE) {
         return Some(Err(Errno::PERM));
     }
-    let answer = asking.ask(question, value, file);
+    let answer = asking.ask(question, value, files);
     // What keeps the worker from doing it itself is the answer to give if nobody else does it.
     let lost = matches!(answer, Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET));
     asking.silent = lost.then(Instant::now);
@@ -187,10 +228,10 @@ impl Asking {
         &mut self,
         question: &Question,
         value: &[u8],
-        file: Option<BorrowedFd<'_>>,
+        files: &[BorrowedFd<'_>],
     ) -> Result<Vec<u8>> {
         self.number += 1;
-        send(&self.socket, &(self.number, question), value, file)?;
+        send(&self.socket, &(self.number, question), value, files)?;
         loop {
             let (len, _) = receive(&self.socket, &mut self.buffer)?;
             if len == 0 {
@@ -205,19 +246,18 @@ impl Asking {
     }
 }
 
-/// One message: a line of JSON, bytes, and a descriptor.
+/// One message: a line of JSON, bytes, and up to [`MOST_FILES`] descriptors.
 fn send(
     socket: &OwnedFd,
     head: &impl Serialize,
     bytes: &[u8],
-    file: Option<BorrowedFd<'_>>,
+    files: &[BorrowedFd<'_>],
 ) -> Result<()> {
     let mut line = serde_json::to_vec(head).map_err(|_| Errno::INVAL)?;
     line.push(b'\n');
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let files = file.map(|file| [file]);
-    if let Some(files) = &files {
+    if !files.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(files));
     }
     let parts = [IoSlice::new(&line), IoSlice::new(bytes)];
@@ -225,19 +265,19 @@ fn send(
         .map(drop)
 }
 
-/// The length of the next message, and the descriptor that came with it; 0 when the other end is gone.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// The length of the next message, and the descriptors that came with it; 0 when the other end is gone.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
         let parts = &mut [IoSliceMut::new(buffer)];
         recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
-    let file = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+    let files = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
         _ => None,
     });
-    Ok((received.bytes, file))
+    Ok((received.bytes, files.flatten().collect()))
 }
 
 fn parse<T: DeserializeOwned>(message: &[u8]) -> Option<(T, &[u8])> {
@@ -261,11 +301,11 @@ mod tests {
         let wanted = Wanted { command: true, ..Wanted::default() };
         let process = std::process::id();
         let question = Question::Caller { process, wanted };
-        let answer = asking().ask(&question, &[], None).expect("an answer");
+        let answer = asking().ask(&question, &[], &[]).expect("an answer");
         let caller: Caller = serde_json::from_slice(&answer).expect("a caller");
         assert_eq!(Some(caller), look_up(process, wanted));
         let gone = Question::Caller { process: u32::MAX, wanted };
-        assert_eq!(asking().ask(&gone, &[], None), Err(Errno::SRCH));
+        assert_eq!(asking().ask(&gone, &[], &[]), Err(Errno::SRCH));
     }
 
     #[test]
@@ -274,9 +314,9 @@ mod tests {
         for name in ["user.a", "system.posix_acl_access", "securitya", ""] {
             let name = name.as_bytes().to_owned();
             let question = Question::SetXattr { name, flags: 0 };
-            assert_eq!(asking().ask(&question, b"x", Some(file.as_fd())), Err(Errno::PERM));
+            assert_eq!(asking().ask(&question, b"x", &[file.as_fd()]), Err(Errno::PERM));
         }
         let question = Question::SetXattr { name: b"trusted.a".to_vec(), flags: 0 };
-        assert_eq!(asking().ask(&question, b"x", None), Err(Errno::BADF));
+        assert_eq!(asking().ask(&question, b"x", &[]), Err(Errno::BADF));
     }
 }
