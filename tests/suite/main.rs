@@ -47,6 +47,7 @@ const AREAS: &[&[Test]] = &[
     damage::TESTS,
     callers::TESTS,
     everyday::TESTS,
+    everyday::grows::TESTS,
     everyday::stays::TESTS,
     examples::TESTS,
     exerciser::TESTS,

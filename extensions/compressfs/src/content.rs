@@ -56,7 +56,7 @@ impl Content for Compress {
         if data.is_empty() {
             return Ok(());
         }
-        file.before_change(call)?;
+        file.before_change(call, offset)?;
         if matches!(file.form, Form::Raw) {
             if !raw::would_look_sealed(&*file.lower, offset, data)? {
                 return file.lower.write_at(call.credentials(), offset, data);
@@ -73,7 +73,8 @@ impl Content for Compress {
     }
 
     fn set_len(&self, file: &mut File, call: &Call, len: u64) -> Result<()> {
-        file.before_change(call)?;
+        let from = file.len()?.min(len);
+        file.before_change(call, from)?;
         if len == 0 {
             return file.clear();
         }
@@ -120,7 +121,7 @@ impl Content for Compress {
         if !(Flags::KEEP_SIZE | Flags::PUNCH_HOLE | Flags::ZERO_RANGE).contains(mode) {
             return Err(Error::Unsupported);
         }
-        file.before_change(call)?;
+        file.before_change(call, offset.min(file.len()?))?;
         let stored = match &mut file.form {
             Form::Raw => {
                 return raw::fallocate(file.lower.acting(call.credentials()), mode, offset, len);
@@ -184,6 +185,14 @@ impl Content for Compress {
 
     fn settle(&self, files: &[Arc<OpenFile<Self>>]) -> Vec<Settled> {
         settle::settle(self, files)
+    }
+
+    fn has_past(&self, file: &File) -> bool {
+        settle::has_past(self, file)
+    }
+
+    fn settle_past(&self, file: &Arc<OpenFile<Self>>) -> Settled {
+        settle::settle_past(self, file)
     }
 
     fn describe(&self, file: &OpenFile<Self>, name: &str) -> Result<Vec<u8>> {

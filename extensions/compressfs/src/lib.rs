@@ -48,7 +48,7 @@ impl Extension for CompressFs {
     const NAME: &'static str = "compressfs";
     const ABOUT: &'static str =
         "compresses files that are not being written, each user as they like";
-    const FORMAT_VERSION: u32 = 2;
+    const FORMAT_VERSION: u32 = 3;
 
     fn options() -> Vec<OptionSpec> {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
@@ -70,6 +70,12 @@ impl Extension for CompressFs {
                 "time without writes after which a file is compressed",
                 OptionKind::Time,
                 "5",
+            ),
+            OptionSpec::new(
+                "segment",
+                "bytes that a file which is never quiet gains before they are compressed",
+                OptionKind::Size { min: 64 << 10, max: 1 << 30 },
+                "32M",
             ),
             OptionSpec::new(
                 "commit",
@@ -141,6 +147,7 @@ fn settings(environment: &Environment) -> Result<Settings> {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
+    let segment = options.size("segment");
     let (quiet, commit) = (options.time("settle"), options.time("commit"));
-    Ok(Settings { algorithm, chunk_len, quiet, commit, threads })
+    Ok(Settings { algorithm, chunk_len, quiet, commit, segment, threads })
 }
