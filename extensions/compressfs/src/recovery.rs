@@ -174,7 +174,7 @@ fn is_due(
         return Ok(true);
     }
     match Stored::with_awaited(lower, &awaited(found, entry)) {
-        Ok(stored) => Ok(stored.awaited_log.is_none() && !stored.log.is_empty()),
+        Ok(stored) => stored.has_begun_log(&**lower),
         Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
         // Without a sound image there is nothing to install.
         Err(_) => Ok(true),

@@ -58,6 +58,12 @@ impl Stored {
         Ok(Self { segments, log, awaited_log, batch: None })
     }
 
+    /// True if somebody began to write behind the segments, which are not in the lower file yet.
+    pub(crate) fn has_begun_log(&self, lower: &dyn LowerFile) -> Result<bool> {
+        Ok(self.awaited_log.is_none()
+            && (!self.log.is_empty() || Log::is_begun(lower, &self.segments)?))
+    }
+
     /// Brings the log from the journal into the file, before it is written to.
     pub(crate) fn install_log(&mut self, lower: &dyn LowerFile) -> Result<()> {
         if let Some(awaited) = &self.awaited_log {

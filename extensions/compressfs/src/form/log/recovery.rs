@@ -53,6 +53,12 @@ impl Log {
         Ok(log)
     }
 
+    /// True if a slot or a commit lies behind the segments, be it noted or not.
+    pub(crate) fn is_begun(lower: &dyn LowerFile, segments: &Segments) -> Result<bool> {
+        let (header, base) = segments.log_base();
+        Ok(Reader::new(lower, header, base)?.next()?.is_some())
+    }
+
     /// Takes a commit, and the end of the log and the chain behind it.
     fn replay(&mut self, (commit, end, chain): (Commit, u64, Chain), chunk_len: u64) {
         self.change_len(commit.len, chunk_len);
