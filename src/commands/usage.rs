@@ -176,7 +176,7 @@ mod tests {
             chunks: 1,
         };
         let codecs = codecs.iter().map(part).collect();
-        FileUsage { form: "sealed".to_owned(), logical, stored, codecs }
+        FileUsage { form: "sealed".to_owned(), logical, stored, segments: 1, codecs }
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn store(dir: &Path) {
     drop(Mount::at(&place.lower, &place.point, "compressfs", ""));
     let file = place.lower.join(".hsci/store");
     let sound = fs::read_to_string(&file).expect("the store's file");
-    let newer = sound.replace("\"format\":2", "\"format\":9999");
+    let newer = sound.replace("\"format\":3", "\"format\":9999");
     assert_ne!(newer, sound, "the store's file says its format: {sound}");
     for (text, word) in [(newer.as_str(), "9999"), ("{\"extension\":", "store"), ("", "store")] {
         fs::write(&file, text).expect("write");

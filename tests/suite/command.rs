@@ -73,7 +73,7 @@ fn authors(dir: &Path) {
     assert!(listed.starts_with("compressfs  ") && listed.contains("\ncrypt  "), "{listed}");
     let shown = hsci(&["extensions", "compressfs"]).ok();
     for word in
-        ["format 2", "the store alone", "algorithm", "default zstd", "rules of policies may set it"]
+        ["format 3", "the store alone", "algorithm", "default zstd", "rules of policies may set it"]
     {
         assert!(shown.contains(word), "{word}: {shown}");
     }

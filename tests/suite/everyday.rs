@@ -1,5 +1,6 @@
 //! What a program was told is written stays written, whatever ends a mount.
 
+pub(crate) mod grows;
 pub(crate) mod stays;
 
 use std::fs::{File, OpenOptions};

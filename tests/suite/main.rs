@@ -50,6 +50,7 @@ const AREAS: &[&[Test]] = &[
     data::TESTS,
     callers::TESTS,
     everyday::TESTS,
+    everyday::grows::TESTS,
     everyday::stays::TESTS,
     examples::TESTS,
     exerciser::TESTS,

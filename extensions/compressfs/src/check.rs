@@ -1,5 +1,7 @@
 //! Verifies a store that is not mounted.
 
+use std::sync::Arc;
+
 use hsci_extension::{
     Checked, Environment, Error, Finding, Ino, LowerFile, Result, Severity, check,
 };
@@ -83,40 +85,60 @@ pub(crate) fn look(
     ino: Ino,
 ) -> Result<Seen> {
     let lower = environment.lower.file(ino)?;
-    let source = match unfinished.is_empty() {
+    let awaited = match unfinished.is_empty() {
         true => None,
         false => unfinished.get(&lower.id()?).cloned(),
     };
     let mut seen = Seen::default();
-    if source.is_none() && marks.has(&*lower)? {
+    if awaited.is_none() && marks.has(&*lower)? {
         seen.unverified = lower.len()?;
         return Ok(seen);
     }
-    if source.is_some() {
-        seen.awaited = Some(awaited(&*lower)?);
+    if awaited.is_some() {
+        seen.awaited = Some(awaited_text(&*lower)?);
     }
-    let source = source.unwrap_or_else(|| Source::new(lower.clone(), 0));
-    let mut damages = Vec::new();
-    let image = format::verify(&*source.file, source.base, &mut |damage| damages.push(damage))?;
-    if image.is_none() {
-        seen.unverified = lower.len()?;
-        return Ok(seen);
-    }
-    let Some(stored) = Stored::open(&*lower, source)? else {
-        return Err(Error::Damaged("header: it changed while it was read".to_owned()));
+    let found = match &awaited {
+        Some(awaited) => Some(Stored::with_awaited(&lower, awaited)?),
+        None => {
+            let head = Source::new(Arc::clone(&lower), 0).head()?;
+            Stored::of_head(&lower, &head)?
+        }
     };
+    let Some(stored) = found else {
+        seen.unverified = lower.len()?;
+        return Ok(seen);
+    };
+    let damages = verify_segments(&stored)?;
     for damage in damages {
         seen.damages.push((severity_of(&damage, &stored)?, damage));
     }
     let in_slots = stored.log.slots.values().map(|slot| u64::from(slot.valid)).sum::<u64>();
     let in_slots = in_slots.min(stored.len());
     (seen.verified, seen.unverified) = (stored.len() - in_slots, in_slots);
-    seen.chunk_len = stored.image.chunk_len();
+    seen.chunk_len = stored.segments.chunk_len();
     Ok(seen)
 }
 
+/// All damage in the segments of a file.
+fn verify_segments(stored: &Stored) -> Result<Vec<Damage>> {
+    let mut damages = Vec::new();
+    for (chunks, image) in stored.segments.places() {
+        let start = chunks.start * stored.segments.chunk_len();
+        let source = image.source();
+        let found =
+            format::verify(&*source.file, source.base, image.header().continues, &mut |damage| {
+                let lost = start + damage.lost.start..start + damage.lost.end;
+                damages.push(Damage { lost, ..damage });
+            })?;
+        if found.is_none() {
+            return Err(Error::Damaged("header: it changed while it was read".to_owned()));
+        }
+    }
+    Ok(damages)
+}
+
 /// What a file with an image in a journal waits for.
-fn awaited(lower: &dyn LowerFile) -> Result<String> {
+fn awaited_text(lower: &dyn LowerFile) -> Result<String> {
     let way_out = match lower.is_fixed()? {
         true => "it is immutable or append-only: `chattr -i -a` it, and mount the store",
         false => "mount the store to be written, and its log says what keeps it",
@@ -127,7 +149,7 @@ fn awaited(lower: &dyn LowerFile) -> Result<String> {
 /// Damage is grave only if somebody still reads these bytes.
 fn severity_of(damage: &Damage, stored: &Stored) -> Result<Severity> {
     let lost = &damage.lost;
-    let chunk_len = stored.image.chunk_len();
+    let chunk_len = stored.segments.chunk_len();
     let chunks = lost.start / chunk_len..lost.end.div_ceil(chunk_len);
     for chunk in chunks {
         // Where even the index is lost, nobody can tell.

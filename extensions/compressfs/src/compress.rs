@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) quiet: Duration,
     /// How long a change may wait to be committed.
     pub(crate) commit: Duration,
+    /// Bytes of a file that grows that are worth a segment.
+    pub(crate) segment: u64,
     /// Threads that compress.
     pub(crate) threads: usize,
     /// The kernel may serve files that are stored as they are.

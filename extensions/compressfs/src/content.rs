@@ -57,7 +57,7 @@ impl Content for Compress {
         if data.is_empty() {
             return Ok(());
         }
-        file.before_change(call)?;
+        file.before_change(call, offset)?;
         if matches!(file.form, Form::Raw) {
             if file.marked || !raw::would_look_sealed(&*file.lower, offset, data)? {
                 return file.lower.write_at(call.credentials(), offset, data);
@@ -74,7 +74,8 @@ impl Content for Compress {
     }
 
     fn set_len(&self, file: &mut File, call: &Call, len: u64) -> Result<()> {
-        file.before_change(call)?;
+        let from = file.len()?.min(len);
+        file.before_change(call, from)?;
         if len == 0 {
             return file.clear();
         }
@@ -118,7 +119,7 @@ impl Content for Compress {
             return Ok(Opened::default());
         }
         if flags.writes() {
-            file.before_change(call)?;
+            file.before_change(call, 0)?;
             if let Err(error) = self.marks.set(&*self.store, &*file.lower) {
                 log::debug!("{} is not left to the kernel: {error}", open.path().display());
                 return Ok(Opened::default());
@@ -141,7 +142,7 @@ impl Content for Compress {
         if !(Flags::KEEP_SIZE | Flags::PUNCH_HOLE | Flags::ZERO_RANGE).contains(mode) {
             return Err(Error::Unsupported);
         }
-        file.before_change(call)?;
+        file.before_change(call, offset.min(file.len()?))?;
         let stored = match &mut file.form {
             Form::Raw => {
                 return raw::fallocate(file.lower.acting(call.credentials()), mode, offset, len);
@@ -205,6 +206,14 @@ impl Content for Compress {
 
     fn settle(&self, files: &[Arc<OpenFile<Self>>]) -> Vec<Settled> {
         settle::settle(self, files)
+    }
+
+    fn has_past(&self, file: &File) -> bool {
+        settle::has_past(self, file)
+    }
+
+    fn settle_past(&self, file: &Arc<OpenFile<Self>>) -> Settled {
+        settle::settle_past(self, file)
     }
 
     fn describe(&self, file: &OpenFile<Self>, name: &str) -> Result<Vec<u8>> {

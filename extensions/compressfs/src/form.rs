@@ -1,15 +1,18 @@
 //! The forms of a file, a module for each, and the file in use that moves between them.
 //!
 //! * [`raw`]: the lower bytes are the logical bytes;
-//! * [`image`]: *sealed*, compressed chunks;
+//! * [`image`]: *sealed*, compressed chunks; [`segments`] are several, one after another;
 //! * [`log`]: what was written since behind an image. [`stored`] is an image with its log.
 //!
 //! `docs/format-why.md` draws what moves a file from one to the next.
 
+mod awaited_log;
 mod file;
+mod growth;
 mod image;
 mod log;
 pub(crate) mod raw;
+mod segments;
 mod stored;
 
 use std::collections::HashMap;
@@ -17,14 +20,16 @@ use std::sync::Arc;
 
 use hsci_extension::{Error, FileId, LowerFile, Result};
 
+pub(crate) use self::awaited_log::AwaitedLog;
 pub(crate) use self::file::{File, Form, Pending};
-pub(crate) use self::image::{Image, Source};
+pub(crate) use self::image::Source;
+pub(crate) use self::segments::{Awaited, Segments};
 pub(crate) use self::stored::Stored;
 use crate::journal::Batch;
 use crate::mark::Marks;
 
 /// Images that are committed but not yet in their files, by file.
-pub(crate) type Unfinished = HashMap<FileId, Source>;
+pub(crate) type Unfinished = HashMap<FileId, Awaited>;
 
 /// Finds out how a file is stored.
 pub(crate) fn open(
@@ -38,13 +43,16 @@ pub(crate) fn open(
     };
     // Recovery will install the image some day: until then the file has to keep it.
     let batch = in_journal.is_some().then(Batch::committed);
-    let source = in_journal.unwrap_or_else(|| Source::new(Arc::clone(lower), 0));
-    let head = source.head()?;
     // An image that recovery will install takes the mark away.
-    if batch.is_none() && marks.has(&**lower)? {
+    if in_journal.is_none() && marks.has(&**lower)? {
         return Ok(File::new(Arc::clone(lower), Form::Raw, false).marked());
     }
-    let form = match Stored::of_head(&**lower, source, &head) {
+    let head = Source::new(Arc::clone(lower), 0).head()?;
+    let found = match in_journal {
+        Some(awaited) => Stored::with_awaited(lower, &awaited).map(Some),
+        None => Stored::of_head(lower, &head),
+    };
+    let form = match found {
         Ok(Some(stored)) => Form::Stored(Box::new(Stored { batch, ..stored })),
         Ok(None) => Form::Raw,
         Err(Error::Lower(errno)) => return Err(Error::Lower(errno)),

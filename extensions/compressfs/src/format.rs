@@ -30,7 +30,7 @@ mod tests;
 mod verify;
 
 pub(crate) use self::builder::Builder;
-pub(crate) use self::header::{HEAD_LEN, Header, looks_sealed};
+pub(crate) use self::header::{HEAD_LEN, Header, checksum_of_head, looks_sealed};
 pub(crate) use self::image::Image;
 pub(crate) use self::index::{ChunkRecord, Extent, PAGE_CHUNKS, Page};
 pub(crate) use self::verify::{Damage, require_whole, verify};

@@ -76,6 +76,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Leaves a hole of so many bytes.
+    pub(crate) fn skip(&mut self, len: u64) {
+        self.end += len;
+    }
+
     /// Takes everything from `end` on back.
     pub(crate) fn rewind(&mut self, end: u64) -> Result<()> {
         self.end = end;
@@ -109,8 +114,8 @@ impl Writer {
         let mut taken = Vec::with_capacity(entries.len());
         for entry in entries {
             let base = self.align();
-            copy(from, entry.base, (&*self.file, base), entry.len)?;
-            self.end += entry.len;
+            copy(from, entry.base, (&*self.file, base), entry.total_len())?;
+            self.end += entry.total_len();
             taken.push(Entry { base, ..entry.clone() });
         }
         self.sync()?;

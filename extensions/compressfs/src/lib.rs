@@ -60,7 +60,7 @@ impl Extension for CompressFs {
     const NAME: &'static str = "compressfs";
     const ABOUT: &'static str =
         "compresses files that are not being written, each user as they like";
-    const FORMAT_VERSION: u32 = 2;
+    const FORMAT_VERSION: u32 = 3;
 
     fn options() -> Vec<OptionSpec> {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());
@@ -82,6 +82,12 @@ impl Extension for CompressFs {
                 "time without writes after which a file is compressed",
                 OptionKind::Time,
                 "5",
+            ),
+            OptionSpec::new(
+                "segment",
+                "bytes that a file which is never quiet gains before they are compressed",
+                OptionKind::Size { min: 64 << 10, max: 1 << 30 },
+                "32M",
             ),
             OptionSpec::new(
                 "commit",
@@ -160,7 +166,8 @@ fn settings(environment: &Environment) -> Result<Settings> {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
+    let segment = options.size("segment");
     let (quiet, commit) = (options.time("settle"), options.time("commit"));
     let passthrough = options.text(PROFILE) == "data";
-    Ok(Settings { algorithm, chunk_len, quiet, commit, threads, passthrough })
+    Ok(Settings { algorithm, chunk_len, quiet, commit, segment, threads, passthrough })
 }

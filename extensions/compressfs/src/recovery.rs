@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store};
 
 use crate::choice;
-use crate::form::{Source, Stored, Unfinished};
+use crate::form::{Awaited, Segments, Source, Stored, Unfinished};
 use crate::format;
 use crate::journal::{self, Entry, Found, Seen, Writer};
 use crate::mark;
@@ -72,12 +72,13 @@ fn ids(found: &Found) -> Vec<FileId> {
 
 fn add(unfinished: &mut Unfinished, found: &Found, entries: &[Entry]) {
     for entry in entries {
-        unfinished.insert(entry.file.clone(), source(found, entry));
+        unfinished.insert(entry.file.clone(), awaited(found, entry));
     }
 }
 
-fn source(found: &Found, entry: &Entry) -> Source {
-    Source::new(Arc::clone(&found.file), entry.base)
+fn awaited(found: &Found, entry: &Entry) -> Awaited {
+    let source = Source::new(Arc::clone(&found.file), entry.base);
+    Awaited { source, at: entry.at, len: entry.len, log_len: entry.log_len }
 }
 
 /// Installs the images of a journal; returns the entries that are still needed.
@@ -125,27 +126,31 @@ fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFi
         log::warn!("{}: a file that others have changed since keeps what it holds", found.name);
         return Ok(());
     }
-    format::require_whole(journal, entry.base, entry.len)?;
+    let awaited = awaited(found, entry);
+    let continues = Segments::before(lower, &awaited)?;
+    format::require_whole(journal, entry.base, entry.len, continues)?;
+    // What was written to the file's log before the crash stands behind the images. Anything else
+    // there is left from the form before.
+    let mut stored = Stored::with_awaited(lower, &awaited)?;
+    let is_unchanged = stored.log.is_empty() || stored.awaited_log.is_some();
     lower.keep_privileges(true)?;
     // Whatever it says, it is not of this image.
     summary::remove(&**lower)?;
     mark::remove(&**lower)?;
     let before = lower.times()?;
-    copy(journal, entry.base, (&**lower, 0), entry.len)?;
-    // What was written to the file's log before the crash stands behind the image. Anything else
-    // there is left from the form before.
-    let stored = Stored::open(&**lower, Source::new(Arc::clone(lower), 0))?
-        .ok_or_else(|| Error::Damaged("journal: an image without header".to_owned()))?;
-    let end = if stored.log.is_empty() { entry.len } else { stored.log.end() };
+    copy(journal, entry.base, (&**lower, entry.at), entry.len)?;
+    stored.install_log(&**lower)?;
+    let images_end = entry.at + entry.len;
+    let end = if stored.log.is_empty() { images_end } else { stored.log.end() };
     if lower.len()? > end {
         lower.set_len(end)?;
     }
-    // A log is of a caller, whose change has taken the capabilities.
-    match stored.log.is_empty() {
+    // Another log is of a caller, whose change has taken the capabilities.
+    match is_unchanged {
         true => lower.restore_privileges(),
         false => lower.drop_privileges()?,
     }
-    restore_times(&**lower, if stored.log.is_empty() { &entry.times } else { &before });
+    restore_times(&**lower, if is_unchanged { &entry.times } else { &before });
     Ok(())
 }
 
@@ -166,11 +171,12 @@ fn is_due(
         return Ok(true);
     }
     let now = Seen::of(&**lower)?;
-    if now == *seen || (!entry.left && (now.len == entry.len || looks_stored(&**lower)?)) {
+    let end = entry.at + entry.len;
+    if now == *seen || (!entry.left && (now.len == end || looks_stored(&**lower)?)) {
         return Ok(true);
     }
-    match Stored::open(&**lower, source(found, entry)) {
-        Ok(stored) => Ok(stored.is_some_and(|stored| !stored.log.is_empty())),
+    match Stored::with_awaited(lower, &awaited(found, entry)) {
+        Ok(stored) => stored.has_begun_log(&**lower),
         Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
         // Without a sound image there is nothing to install.
         Err(_) => Ok(true),

@@ -3,6 +3,7 @@
 mod batch;
 mod encode;
 mod escape;
+mod grow;
 mod install;
 mod pipeline;
 mod plan;
@@ -12,7 +13,11 @@ use std::sync::Arc;
 use hsci_extension::{Error, OpenFile, Settled};
 
 pub(crate) use self::escape::escape;
+#[cfg(test)]
+pub(crate) use self::grow::SEALED_GROWING;
+pub(crate) use self::grow::settle_past;
 use self::plan::Plan;
+pub(crate) use self::plan::has_past;
 use crate::compress::Compress;
 
 /// Logical bytes of one batch, unless a single file has more: what a crash can undo, and what

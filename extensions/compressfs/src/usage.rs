@@ -35,20 +35,25 @@ pub(crate) fn describe(file: &File) -> Result<Vec<u8>> {
         Form::Stored(file) => ("log", sums(file)?),
         Form::Unreadable(_) => ("unreadable", BTreeMap::new()),
     };
+    let segments = match &file.form {
+        Form::Stored(file) => file.segments.count() as u64,
+        _ => 0,
+    };
     let codecs = sums.into_iter().map(|(algorithm, sum)| {
         let Sum { logical, stored, chunks } = sum;
         AlgorithmUsage { algorithm, logical, stored, chunks }
     });
-    let usage = FileUsage { form: form.to_owned(), logical, stored, codecs: codecs.collect() };
+    let usage =
+        FileUsage { form: form.to_owned(), logical, stored, segments, codecs: codecs.collect() };
     Ok(serde_json::to_vec(&usage).expect("numbers and names make valid JSON"))
 }
 
 fn sums(file: &Stored) -> Result<BTreeMap<String, Sum>> {
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
-    for chunk in 0..file.image.chunks() {
+    for chunk in 0..file.segments.chunks() {
         let logical = file.image_part(chunk)? as u64;
         if logical > 0 && !file.log.slots.contains_key(&chunk) {
-            let (algorithm, stored) = file.image.cost(chunk)?;
+            let (algorithm, stored) = file.segments.cost(chunk)?;
             sums.entry(algorithm.to_string()).or_default().add(logical, stored);
         }
     }

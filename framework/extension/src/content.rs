@@ -173,6 +173,18 @@ pub trait Content: Send + Sync + Sized + 'static {
         files.iter().map(|_| Settled::Unchanged).collect()
     }
 
+    /// True if a file that is not quiet has something to bring into its final form already.
+    fn has_past(&self, file: &Self::File) -> bool {
+        let _ = file;
+        false
+    }
+
+    /// Brings what is past of such a file into its final form. Called as [`Content::settle`] is.
+    fn settle_past(&self, file: &Arc<OpenFile<Self>>) -> Settled {
+        let _ = file;
+        Settled::Unchanged
+    }
+
     /// Answers [`control_get`](crate::FileSystem::control_get) about one file.
     fn describe(&self, file: &OpenFile<Self>, name: &str) -> Result<Vec<u8>> {
         let (_, _) = (file, name);

@@ -50,6 +50,9 @@ pub struct FileUsage {
     pub logical: u64,
     /// Space that the stored file takes on its file system.
     pub stored: u64,
+    /// Images that it has, one after another; 0 if it is raw.
+    #[serde(default)]
+    pub segments: u64,
     /// What each algorithm has made of it.
     pub codecs: Vec<AlgorithmUsage>,
 }

@@ -14,6 +14,9 @@ pub(super) struct Entry {
     pub(super) handle: Vec<u8>,
     pub(super) base: u64,
     pub(super) len: u64,
+    /// Place in the file, and length of the log; version 3 only.
+    pub(super) at: u64,
+    pub(super) log_len: u64,
 }
 
 /// The lasting name of a file, as a host would write it.
@@ -46,6 +49,10 @@ pub(super) fn journal(version: u32, epoch: u64, payload: &[u8], entries: &[Entry
         record.extend(&entry.handle);
         record.extend(entry.base.to_le_bytes());
         record.extend(entry.len.to_le_bytes());
+        if version > 2 {
+            record.extend(entry.at.to_le_bytes());
+            record.extend(entry.log_len.to_le_bytes());
+        }
         record.extend([0; 24]);
         if version > 1 {
             record.extend([0; 21]);

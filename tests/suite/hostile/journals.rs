@@ -87,13 +87,17 @@ fn forged(dir: &Path) {
     let len = rig.image.len() as u64;
     let outside = forger::handle(&rig.victim.path);
     let inside = rig.handle("0");
-    let entry = |handle: &[u8], base, len| Entry { handle: handle.to_vec(), base, len };
+    let entry = |handle: &[u8], base, len| {
+        let handle = handle.to_vec();
+        Entry { handle, base, len, at: 0, log_len: 0 }
+    };
+    let original = fs::read(rig.mount.lower().join("0")).expect("read");
     let mut attempts = 0;
     let mut attempt = |name: &str, journal: &[u8]| {
         attempts += 1;
         rig.attempt(name, journal)
     };
-    for version in [1, 2, 3, 0] {
+    for version in [1, 2, 3, 4, 0] {
         let journal =
             |payload: &[u8], entries: &[Entry]| forger::journal(version, 7, payload, entries);
         let named = |name: &str| format!("version {version}: {name}");
@@ -106,6 +110,11 @@ fn forged(dir: &Path) {
         }
         let overlapping = [entry(&inside, 0, len), entry(&outside, 8, len - 8)];
         attempt(&named("overlapping"), &journal(&rig.image, &overlapping));
+        for (at, log_len) in [(4096, 0), (u64::MAX, 0), (0, 4096), (0, u64::MAX), (1 << 62, 8192)] {
+            let placed = Entry { at, log_len, ..entry(&inside, 0, len) };
+            attempt(&named("after nothing, or with no log"), &journal(&twice, &[placed]));
+            fs::write(rig.mount.lower().join("0"), &original).expect("as before");
+        }
         let same = [entry(&inside, 0, len), entry(&inside, len, len)];
         attempt(&named("one file twice"), &journal(&twice, &same));
         for (base, len) in [(0, len + 1), (u64::MAX, 2), (1, u64::MAX), (0, 1 << 40)] {
@@ -189,10 +198,13 @@ fn fuzz(dir: &Path) {
                     handle[at] ^= 1 << random.below(8);
                 }
                 let (base, len) = (number(&mut random), number(&mut random));
-                Entry { handle, base, len }
+                let (at, log_len) = (number(&mut random), number(&mut random));
+                let placed = random.once_in(3);
+                let (at, log_len) = if placed { (at, log_len) } else { (0, 0) };
+                Entry { handle, base, len, at, log_len }
             })
             .collect();
-        let version = 1 + random.below(2) as u32;
+        let version = 1 + random.below(3) as u32;
         let epoch = random.bits();
         rig.attempt("fuzz", &forger::journal(version, epoch, &payload, &entries));
         count += 1;

@@ -184,7 +184,13 @@ fn moved(dir: &Path) {
     let lower = alices(&dir.join("mail.lower"));
     let mount = Mount::at(&lower, &alices(&dir.join("mail")), "compressfs", "settle=10m");
     fs::write(mount.path("before"), "before").expect("write");
-    let entry = Entry { handle: forger::handle(&victim.path), base: 0, len: image.len() as u64 };
+    let entry = Entry {
+        handle: forger::handle(&victim.path),
+        base: 0,
+        len: image.len() as u64,
+        at: 0,
+        log_len: 0,
+    };
     let forged = forger::journal(1, 0, &image, &[entry]);
     let planted = dir.join("planted");
     fs::write(&planted, forged).expect("write");

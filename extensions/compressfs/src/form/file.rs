@@ -1,12 +1,15 @@
 //! One file in use, and the form that it is stored in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use hsci_extension::{Attr, Call, Credentials, Error, LowerFile, Result, Times};
 
-use super::image::Image;
+use super::awaited_log::AwaitedLog;
+use super::growth::Growth;
 use super::log::Log;
+use super::segments::Segments;
 use super::stored::Stored;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
@@ -19,8 +22,12 @@ use crate::transfer::restore_times;
 pub(crate) struct File {
     pub(crate) lower: Arc<dyn LowerFile>,
     pub(crate) form: Form,
-    /// Goes up with every change of content, so that a new image is dropped if it is late.
+    /// Goes up with every change of content that is being sealed, so that a new image is dropped if it is late.
     pub(crate) changes: u64,
+    /// What is being sealed ends here: all of the file, but for one that is sealed while it grows.
+    pub(crate) sealing: AtomicU64,
+    /// Whether it is written at its end only.
+    pub(crate) growth: Growth,
     /// Who wrote last.
     pub(crate) writer: Option<u32>,
     /// What a rule of the policy said when it was written last.
@@ -51,7 +58,10 @@ pub(crate) enum Form {
 
 /// An image in a journal that may become the file's.
 pub(crate) struct Pending {
-    pub(crate) image: Image,
+    /// All segments that the file has then.
+    pub(crate) segments: Segments,
+    /// The log that it has then, where that is not empty.
+    pub(crate) log: Option<AwaitedLog>,
     pub(crate) batch: Arc<Batch>,
     /// The number of the file in the batch.
     pub(crate) place: usize,
@@ -65,6 +75,8 @@ impl File {
             lower,
             form,
             changes: 0,
+            sealing: AtomicU64::new(u64::MAX),
+            growth: Growth::new(),
             writer: None,
             ruled: None,
             kept_rule,
@@ -114,12 +126,19 @@ impl File {
         }
     }
 
-    /// Every change of content begins here.
-    pub(crate) fn before_change(&mut self, call: &Call) -> Result<()> {
+    /// Every change of content begins here; it changes nothing before an offset.
+    pub(crate) fn before_change(&mut self, call: &Call, from: u64) -> Result<()> {
         self.summary.end(&*self.lower)?;
         self.resolve_pending()?;
         self.lower.drop_privileges()?;
-        self.changes += 1;
+        if let Form::Stored(stored) = &mut self.form {
+            stored.install_log(&*self.lower)?;
+        }
+        if from < self.sealing.load(Ordering::Relaxed) {
+            self.changes += 1;
+        }
+        let len = self.len()?;
+        self.growth.note_change(from, len);
         if let Some(times) = &mut self.kept_times {
             times.modified = SystemTime::now();
         }
@@ -153,30 +172,39 @@ impl File {
                 return Err(error);
             }
         }
-        // The log goes behind the image: what lies there of the old form has to leave first.
-        let image_end = pending.image.stored_len();
-        match self.cut_to(image_end) {
-            Ok(times) => self.kept_times = Some(times),
+        match self.take(&pending) {
+            Ok((log, times)) => {
+                self.kept_times = Some(times);
+                let Pending { segments, batch, .. } = pending;
+                let stored = Stored { segments, log, awaited_log: None, batch: Some(batch) };
+                self.form = Form::Stored(Box::new(stored));
+            }
             Err(error) => {
+                // The old form may be overwritten in part.
+                if pending.log.is_some() {
+                    self.form = Form::Unreadable(error.clone());
+                }
                 self.pending = Some(pending);
                 return Err(error);
             }
         }
-        let Pending { image, batch, .. } = pending;
         // The writer's choice has ruled; another one later is for what is written later.
         (self.writer, self.ruled, self.renew) = (None, None, false);
-        let log = Log::new(&image);
-        self.form = Form::Stored(Box::new(Stored { image, log, batch: Some(batch) }));
         Ok(true)
     }
 
-    /// Cuts the lower file; returns the times it had before.
-    fn cut_to(&self, len: u64) -> Result<Times> {
+    /// Makes room for the log behind the segments: what lies there of the old form has to leave. Returns the
+    /// log, and the times that the lower file had before.
+    fn take(&self, pending: &Pending) -> Result<(Log, Times)> {
         let times = self.lower.times()?;
-        if self.lower.len()? > len {
-            self.lower.set_len(len)?;
+        if let Some(log) = &pending.log {
+            log.install(&*self.lower)?;
+            return Ok((Log::recover(&*self.lower, &pending.segments)?, times));
         }
-        Ok(times)
+        if self.lower.len()? > pending.segments.end() {
+            self.lower.set_len(pending.segments.end())?;
+        }
+        Ok((Log::new(&pending.segments), times))
     }
 
     /// An image has been installed: times and capabilities are put back, and are real again.

@@ -62,6 +62,13 @@ pub(crate) struct Image {
     page: Mutex<Option<(u64, Arc<Page>)>>,
 }
 
+impl Clone for Image {
+    fn clone(&self) -> Self {
+        let (file, layout) = (Arc::clone(&self.file), self.layout.clone());
+        Self { id: self.id, file, layout, page: Mutex::new(None) }
+    }
+}
+
 impl Image {
     /// The image at a place; `None` if there is none.
     pub(crate) fn open(source: Source) -> Result<Option<Self>> {
@@ -72,11 +79,30 @@ impl Image {
     /// The image at a place that begins with these bytes, as many as a head has or all that there are;
     /// `None` if they are not those of an image.
     pub(crate) fn of_head(source: Source, head: &[u8]) -> Result<Option<Self>> {
+        Self::of_continuing_head(source, head, None)
+    }
+
+    /// The image at a place that continues the one whose header has the given checksum.
+    pub(crate) fn open_continuing(source: Source, continues: Option<u32>) -> Result<Option<Self>> {
+        let head = source.head()?;
+        Self::of_continuing_head(source, &head, continues)
+    }
+
+    fn of_continuing_head(
+        source: Source,
+        head: &[u8],
+        continues: Option<u32>,
+    ) -> Result<Option<Self>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let Source { file, base } = source;
-        let layout = format::Image::of_head(head, base)?;
+        let layout = format::Image::of_head(head, base, continues)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Ok(layout.map(|layout| Self { id, file, layout, page: Mutex::new(None) }))
+    }
+
+    /// Where it lies.
+    pub(crate) fn source(&self) -> Source {
+        Source::new(Arc::clone(&self.file), self.layout.base())
     }
 
     /// The same image lies somewhere else now: whoever has copied it says so.
@@ -109,6 +135,7 @@ impl Image {
         self.layout.header().chunks()
     }
 
+    /// What the header says.
     pub(crate) fn header(&self) -> &Header {
         self.layout.header()
     }

@@ -19,7 +19,7 @@ use hsci_extension::{Acting, Errno, Error, LowerFile, Result};
 
 use self::erased::Ranges;
 use self::notes::Notes;
-use super::image::Image;
+use super::segments::Segments;
 use crate::format::log as format;
 use crate::format::notes::Note;
 
@@ -80,10 +80,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The empty log of an image.
-    pub(crate) fn new(image: &Image) -> Self {
-        let len = image.len();
-        let (start, items) = (image.header().log_start(), image.header().items_start());
+    /// The empty log behind a file's segments.
+    pub(crate) fn new(segments: &Segments) -> Self {
+        let len = segments.len();
+        let (header, base) = segments.log_base();
+        let (start, items) = (header.log_start(base), header.items_start(base));
         Self {
             len,
             limit: len,
@@ -94,8 +95,8 @@ impl Log {
             end: items,
             reserved: 0..0,
             has_tail: false,
-            image: image.header().chain(),
-            chain: image.header().chain(),
+            image: header.chain(),
+            chain: header.chain(),
             seq: 0,
             durable: Arc::default(),
             confirmed: 0,
@@ -103,7 +104,7 @@ impl Log {
             shortest: len,
             fresh: BTreeSet::new(),
             fresh_erased: Ranges::default(),
-            has_notes: image.header().has_notes(),
+            has_notes: header.has_notes(),
             notes: Notes::default(),
         }
     }
@@ -111,6 +112,19 @@ impl Log {
     /// True if the file is what its image says.
     pub(crate) fn is_empty(&self) -> bool {
         self.end == self.items && !self.needs_commit()
+    }
+
+    /// True if no commit was found or made.
+    pub(crate) fn has_no_commit(&self) -> bool {
+        self.seq == 0
+    }
+
+    /// The first chunk that is not what the segments say; of one that was cut, the one it was cut in.
+    pub(crate) fn first_changed(&self, segments_len: u64, chunk_len: u64) -> u64 {
+        let slot = self.slots.keys().next().copied();
+        let erased = self.erased.iter().next().map(|range| range.start);
+        let cut = (self.limit < segments_len).then_some(self.limit / chunk_len);
+        slot.into_iter().chain(erased).chain(cut).min().unwrap_or(u64::MAX)
     }
 
     /// Where the next item goes.

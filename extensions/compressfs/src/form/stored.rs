@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use hsci_extension::{Acting, Errno, Error, LowerFile, Result, Whence};
 
-use super::image::{Image, Source};
+use super::awaited_log::AwaitedLog;
 use super::log::Log;
+use super::segments::{Awaited, Segments};
 use crate::cache::Cache;
 use crate::journal::Batch;
 
@@ -14,9 +15,11 @@ use crate::journal::Batch;
 /// A chunk comes from the first of these that has it: its slot in the log, zeros if it was erased
 /// or lies behind the image, the image.
 pub(crate) struct Stored {
-    pub(crate) image: Image,
+    pub(crate) segments: Segments,
     pub(crate) log: Log,
-    /// Set while the image is on its way into the lower file; the journal is needed until then.
+    /// Set while the log lies in a journal, where no mount could bring it into the lower file.
+    pub(crate) awaited_log: Option<AwaitedLog>,
+    /// Set while an image is on its way into the lower file; the journal is needed until then.
     pub(crate) batch: Option<Arc<Batch>>,
 }
 
@@ -30,23 +33,45 @@ struct Piece {
 }
 
 impl Stored {
-    /// What a lower file with an image holds; `None` if there is no image.
-    pub(crate) fn open(lower: &dyn LowerFile, source: Source) -> Result<Option<Self>> {
-        let head = source.head()?;
-        Self::of_head(lower, source, &head)
-    }
-
-    /// The same, of which the first bytes are known.
-    pub(crate) fn of_head(
-        lower: &dyn LowerFile,
-        source: Source,
-        head: &[u8],
-    ) -> Result<Option<Self>> {
-        let Some(image) = Image::of_head(source, head)? else {
+    /// What a lower file holds that begins with the given bytes; `None` if it is raw.
+    pub(crate) fn of_head(lower: &Arc<dyn LowerFile>, head: &[u8]) -> Result<Option<Self>> {
+        let Some(segments) = Segments::of_head(lower, head)? else {
             return Ok(None);
         };
-        let log = Log::recover(lower, &image)?;
-        Ok(Some(Self { image, log, batch: None }))
+        let log = Log::recover(&**lower, &segments)?;
+        Ok(Some(Self { segments, log, awaited_log: None, batch: None }))
+    }
+
+    /// What a lower file holds some images of which lie in a journal still.
+    pub(crate) fn with_awaited(lower: &Arc<dyn LowerFile>, awaited: &Awaited) -> Result<Self> {
+        let segments = Segments::with_awaited(lower, awaited)?;
+        let mut log = Log::recover(&**lower, &segments)?;
+        let mut awaited_log = None;
+        // Before its first commit, the log in the file is none of these segments.
+        if let (true, Some(found)) = (log.has_no_commit(), AwaitedLog::of(awaited, &segments)) {
+            log = Log::recover(&found, &segments)?;
+            if log.has_no_commit() {
+                return Err(Error::Damaged("journal: no log where one is named".to_owned()));
+            }
+            awaited_log = Some(found);
+        }
+        Ok(Self { segments, log, awaited_log, batch: None })
+    }
+
+    /// True if somebody began to write behind the segments, which are not in the lower file yet.
+    pub(crate) fn has_begun_log(&self, lower: &dyn LowerFile) -> Result<bool> {
+        Ok(self.awaited_log.is_none()
+            && (!self.log.is_empty() || Log::is_begun(lower, &self.segments)?))
+    }
+
+    /// Brings the log from the journal into the file, before it is written to.
+    pub(crate) fn install_log(&mut self, lower: &dyn LowerFile) -> Result<()> {
+        if let Some(awaited) = &self.awaited_log {
+            awaited.install(lower)?;
+            self.log = Log::recover(lower, &self.segments)?;
+            self.awaited_log = None;
+        }
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -59,7 +84,7 @@ impl Stored {
     }
 
     fn chunk_len(&self) -> u64 {
-        self.image.chunk_len()
+        self.segments.chunk_len()
     }
 
     pub(crate) fn read(
@@ -88,7 +113,11 @@ impl Stored {
     ) -> Result<()> {
         if let Some(slot) = self.log.slots.get(&piece.chunk) {
             let valid = (slot.valid as usize).clamp(piece.start, piece.end) - piece.start;
-            lower.read_exact_at(slot.place + piece.start as u64, &mut out[..valid])?;
+            let place = slot.place + piece.start as u64;
+            match &self.awaited_log {
+                Some(awaited) => awaited.read_exact_at(place, &mut out[..valid])?,
+                None => lower.read_exact_at(place, &mut out[..valid])?,
+            }
             out[valid..].fill(0);
             return Ok(());
         }
@@ -97,7 +126,7 @@ impl Stored {
         out[valid..].fill(0);
         if valid > 0 {
             let start = piece.start;
-            self.image.read(cache, piece.chunk, start, &mut out[..valid])?;
+            self.segments.read(cache, piece.chunk, start, &mut out[..valid])?;
         }
         Ok(())
     }
@@ -106,8 +135,8 @@ impl Stored {
     /// zeros.
     pub(crate) fn image_part(&self, chunk: u64) -> Result<usize> {
         let start = chunk * self.chunk_len();
-        let end = self.image.len().min(self.log.limit);
-        if start >= end || self.log.erased.contains(chunk) || self.image.is_hole(chunk)? {
+        let end = self.segments.len().min(self.log.limit);
+        if start >= end || self.log.erased.contains(chunk) || self.segments.is_hole(chunk)? {
             return Ok(0);
         }
         Ok((end - start).min(self.chunk_len()) as usize)
@@ -191,7 +220,7 @@ impl Stored {
         let current = self.image_part(piece.chunk)?;
         let mut bytes = vec![0; current.max(piece.end)];
         if current > 0 && (piece.start > 0 || piece.end < current) {
-            self.image.read(cache, piece.chunk, 0, &mut bytes[..current])?;
+            self.segments.read(cache, piece.chunk, 0, &mut bytes[..current])?;
         }
         bytes[piece.start..piece.end].copy_from_slice(data);
         self.log.add_slot(lower, piece.chunk, &bytes, self.chunk_len())
@@ -261,7 +290,7 @@ impl Stored {
 
     fn next_data(&self, first: u64) -> Result<u64> {
         let slot = self.log.slots.range(first..).next().map_or(u64::MAX, |(chunk, _)| *chunk);
-        for chunk in first..self.image.chunks().min(slot) {
+        for chunk in first..self.segments.chunks().min(slot) {
             if self.image_part(chunk)? > 0 {
                 return Ok(chunk);
             }
@@ -285,7 +314,7 @@ impl Stored {
         let start = chunk * self.chunk_len();
         let whole = |len: u64| len.saturating_sub(start).min(self.chunk_len()) as usize;
         let part = self.image_part(chunk)?;
-        Ok(part > 0 && part == whole(self.image.len()) && part == whole(self.len()))
+        Ok(part > 0 && part == whole(self.segments.len()) && part == whole(self.len()))
     }
 }
 

@@ -5,13 +5,13 @@ use hsci_extension::{Error, Result};
 use super::index::{self, ChunkRecord};
 use super::{CHUNK_LENS, HEAD_LEN, Header, MAX_CHUNKS, PAGE_CHUNKS, seek_table};
 use crate::algorithm::Algorithm;
-use crate::codec::Codec;
 
 /// Collects what the index has to tell of an image. The caller writes the bytes: room for the
 /// head, then the frames in the order of chunks, then what [`Builder::finish`] hands out.
 pub(crate) struct Builder {
     algorithm: Algorithm,
     chunk_len: u32,
+    continues: Option<u32>,
     records: Vec<ChunkRecord>,
     /// Where the next frame goes, in bytes from the start of the image.
     end: u64,
@@ -24,7 +24,13 @@ impl Builder {
     /// If `chunk_len` is not a power of two in [`CHUNK_LENS`].
     pub(crate) fn new(algorithm: Algorithm, chunk_len: u32) -> Self {
         assert!(CHUNK_LENS.contains(&chunk_len) && chunk_len.is_power_of_two());
-        Self { algorithm, chunk_len, records: Vec::new(), end: HEAD_LEN as u64 }
+        let (continues, end) = (None, HEAD_LEN as u64);
+        Self { algorithm, chunk_len, continues, records: Vec::new(), end }
+    }
+
+    /// The image continues the one whose header has this checksum.
+    pub(crate) fn continuing(self, continues: Option<u32>) -> Self {
+        Self { continues, ..self }
     }
 
     /// Takes the next chunk, whose frame follows the one before. Its algorithm has the codec of
@@ -57,7 +63,7 @@ impl Builder {
         let index_crc = self.write_index(&mut *write)?;
         self.write_index(&mut *write)?;
         let header = self.header(len, index_crc);
-        if header.codec() == Codec::Zstd {
+        if header.seek_table_len() > 0 {
             self.write_seek_table(&header, write)?;
         }
         Ok(header.encode())
@@ -73,6 +79,7 @@ impl Builder {
             image_len: 0,
             index_crc,
             compatible: 0,
+            continues: self.continues,
         };
         header.image_len = self.end + 2 * header.index_len() + header.seek_table_len();
         header

@@ -16,8 +16,12 @@ const RECORD_LEN: usize = 64;
 /// No text, and no text any more once line ends are converted; the rest is random, so that no
 /// other file has it.
 const MAGIC: [u8; 16] = *b"\x89HSCI\r\n\x22\xb1\xfb\x9c\x30\x60\x11\x98\x2b";
-/// Version of new images. In version 1, no notes lie in front of the log.
-const VERSION: u16 = 2;
+/// What the head of an image begins with that continues another; the checksum of that one's header
+/// record comes after it.
+const NEXT_MAGIC: [u8; 12] = *b"\x89HSnext\n\xd7\x0e\xa4\x93";
+/// Version of new images. In version 1, no notes lie in front of the log; in versions 1 and 2, no image
+/// continues another.
+const VERSION: u16 = 3;
 /// Features that a program must know to read the image.
 const KNOWN_INCOMPATIBLE: u32 = 0;
 /// Features that a program may ignore, and that this one knows.
@@ -44,26 +48,52 @@ pub(crate) struct Header {
     pub(crate) index_crc: u32,
     /// Feature bits that may be ignored.
     pub(crate) compatible: u32,
+    /// Checksum of the header that this one continues; none in the first image of a file.
+    pub(crate) continues: Option<u32>,
 }
 
 /// True if the first bytes of a file (all of them, if there are fewer than [`HEAD_LEN`]) are those
 /// of an image. A flipped bit damages only one of the two copies looked for.
 pub(crate) fn looks_sealed(head: &[u8]) -> bool {
-    COPIES.iter().any(|at| head.get(*at..at + MAGIC.len()) == Some(&MAGIC[..]))
+    begins_with(head, &MAGIC)
+}
+
+fn begins_with(head: &[u8], magic: &[u8; 16]) -> bool {
+    COPIES.iter().any(|at| head.get(*at..at + magic.len()) == Some(&magic[..]))
+}
+
+/// Checksum of the header in the head of a new image.
+pub(crate) fn checksum_of_head(head: &[u8; HEAD_LEN]) -> Option<u32> {
+    let record = &head[COPIES[0]..COPIES[0] + RECORD_LEN];
+    let crc = crc32c::crc32c(&record[..RECORD_LEN - 4]);
+    (record[RECORD_LEN - 4..] == crc.to_le_bytes()).then_some(crc)
+}
+
+/// The magic of an image that continues the one whose header has this checksum.
+fn magic(continues: Option<u32>) -> [u8; 16] {
+    let Some(crc) = continues else { return MAGIC };
+    let mut magic = [0; 16];
+    magic[..12].copy_from_slice(&NEXT_MAGIC);
+    magic[12..].copy_from_slice(&crc.to_le_bytes());
+    magic
 }
 
 impl Header {
     /// Reads the head of a file from its first [`HEAD_LEN`] bytes, or all if there are fewer. `None`
-    /// if the file is raw; with the header comes what is damaged, if something is.
-    pub(crate) fn read(head: &[u8]) -> Result<Option<(Self, Option<String>)>> {
-        if !looks_sealed(head) {
+    /// if the file is raw; with the header comes what is damaged, if something is. The image may have to
+    /// continue the one whose header has the given checksum.
+    pub(crate) fn read(
+        head: &[u8],
+        continues: Option<u32>,
+    ) -> Result<Option<(Self, Option<String>)>> {
+        if !begins_with(head, &magic(continues)) {
             return Ok(None);
         }
         let head: &[u8; HEAD_LEN] = head
             .get(..HEAD_LEN)
             .and_then(|head| head.try_into().ok())
             .ok_or_else(|| damaged("the file ends in it"))?;
-        let copies = COPIES.map(|at| Self::decode(&head[at..at + RECORD_LEN]));
+        let copies = COPIES.map(|at| Self::decode(&head[at..at + RECORD_LEN], continues));
         let good = copies.iter().position(Option::is_some).ok_or_else(|| damaged("both copies"))?;
         let record = &head[COPIES[good]..COPIES[good] + RECORD_LEN];
         let header = copies.into_iter().flatten().next().expect("a copy is good")?;
@@ -78,15 +108,15 @@ impl Header {
     }
 
     /// One copy of the record; `None` if its checksum does not hold.
-    fn decode(record: &[u8]) -> Option<Result<Self>> {
+    fn decode(record: &[u8], continues: Option<u32>) -> Option<Result<Self>> {
         let (body, crc) = record.split_at(RECORD_LEN - 4);
-        if !body.starts_with(&MAGIC) || crc != crc32c::crc32c(body).to_le_bytes() {
+        if !body.starts_with(&magic(continues)) || crc != crc32c::crc32c(body).to_le_bytes() {
             return None;
         }
-        Some(Self::decode_body(body))
+        Some(Self::decode_body(body, continues))
     }
 
-    fn decode_body(body: &[u8]) -> Result<Self> {
+    fn decode_body(body: &[u8], continues: Option<u32>) -> Result<Self> {
         let u32_at = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("4 bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("8 bytes"));
         let version = u16::from_le_bytes([body[16], body[17]]);
@@ -112,6 +142,7 @@ impl Header {
             image_len: u64_at(48),
             index_crc: u32_at(56),
             compatible,
+            continues,
         };
         header.check()?;
         Ok(header)
@@ -125,6 +156,10 @@ impl Header {
         }
         // Offsets are passed on to the kernel, whose own are signed.
         if self.len > MAX_LEN || self.image_len > MAX_LEN {
+            return Err(damaged("the length"));
+        }
+        // A segment adds something.
+        if self.continues.is_some() && self.len == 0 {
             return Err(damaged("the length"));
         }
         if self.chunks() > MAX_CHUNKS {
@@ -151,9 +186,19 @@ impl Header {
         VERSION
     }
 
-    /// Where the log begins, in bytes from the start of the image.
-    pub(crate) fn log_start(&self) -> u64 {
-        self.image_len.next_multiple_of(log::ALIGNMENT)
+    /// Where the log of a file begins whose last image starts at `base`.
+    pub(crate) fn log_start(&self, base: u64) -> u64 {
+        (base + self.image_len).next_multiple_of(log::ALIGNMENT)
+    }
+
+    /// True if another image may continue this one.
+    pub(crate) fn can_continue(&self) -> bool {
+        self.version > 2
+    }
+
+    /// What an image that continues this one says of it.
+    pub(crate) fn checksum(&self) -> u32 {
+        crc32c::crc32c(&self.encode_record()[..RECORD_LEN - 4])
     }
 
     /// True if the log begins with notes.
@@ -161,9 +206,9 @@ impl Header {
         self.version > 1
     }
 
-    /// Where the first item of the log goes.
-    pub(crate) fn items_start(&self) -> u64 {
-        self.log_start() + if self.has_notes() { NOTES_LEN as u64 } else { 0 }
+    /// Where the first item of that log goes.
+    pub(crate) fn items_start(&self, base: u64) -> u64 {
+        self.log_start(base) + if self.has_notes() { NOTES_LEN as u64 } else { 0 }
     }
 
     /// The head of the image.
@@ -174,7 +219,7 @@ impl Header {
     fn encode_record(&self) -> [u8; RECORD_LEN] {
         let mut record = [0; RECORD_LEN];
         let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, &MAGIC);
+        put(0, &magic(self.continues));
         put(16, &self.version.to_le_bytes());
         put(18, &self.algorithm.to_bytes());
         put(20, &self.compatible.to_le_bytes());
@@ -211,15 +256,15 @@ impl Header {
 
     pub(super) fn seek_table_len(&self) -> u64 {
         match self.codec() {
-            Codec::Zstd => seek_table::len(self.chunks()),
-            Codec::Lz4 | Codec::Deflate => 0,
+            Codec::Zstd if self.continues.is_none() => seek_table::len(self.chunks()),
+            Codec::Zstd | Codec::Lz4 | Codec::Deflate => 0,
         }
     }
 
     /// The chain that the log behind this image starts from. The header's checksum depends, by
     /// way of the index, on every byte of the image.
     pub(crate) fn chain(&self) -> Chain {
-        Chain::new(crc32c::crc32c(&self.encode_record()[..RECORD_LEN - 4]))
+        Chain::new(self.checksum())
     }
 }
 

@@ -18,16 +18,21 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// The image that starts at `base`; `None` if the bytes there are not those of an image.
-    pub(crate) fn open(file: &dyn LowerFile, base: u64) -> Result<Option<Self>> {
+    /// The image that starts at `base`; `None` if the bytes there are not those of an image, or of one that
+    /// continues the one whose header has the given checksum.
+    pub(crate) fn open(
+        file: &dyn LowerFile,
+        base: u64,
+        continues: Option<u32>,
+    ) -> Result<Option<Self>> {
         let mut head = [0; HEAD_LEN];
         let read = file.read_at(base, &mut head)?;
-        Self::of_head(&head[..read], base)
+        Self::of_head(&head[..read], base, continues)
     }
 
-    /// The image that starts at `base` with these bytes: [`HEAD_LEN`], or all that there are.
-    pub(crate) fn of_head(head: &[u8], base: u64) -> Result<Option<Self>> {
-        let Some((header, damage)) = Header::read(head)? else {
+    /// The same, of which these bytes are known: [`HEAD_LEN`], or all that there are.
+    pub(crate) fn of_head(head: &[u8], base: u64, continues: Option<u32>) -> Result<Option<Self>> {
+        let Some((header, damage)) = Header::read(head, continues)? else {
             return Ok(None);
         };
         // Against this, every later read is within the file.
@@ -40,6 +45,11 @@ impl Image {
     /// The same image, where it starts at `base`.
     pub(crate) fn moved(&self, base: u64) -> Self {
         Self { base, ..self.clone() }
+    }
+
+    /// Where it starts.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
     }
 
     /// What the header says.

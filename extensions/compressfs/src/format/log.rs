@@ -159,9 +159,9 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The log in `file`, which belongs to an image with this header.
-    pub(crate) fn new(file: &'a dyn LowerFile, header: &Header) -> Result<Self> {
-        let start = header.items_start();
+    /// The log in `file`, whose last image has this header and starts at `base`.
+    pub(crate) fn new(file: &'a dyn LowerFile, header: &Header, base: u64) -> Result<Self> {
+        let start = header.items_start(base);
         Ok(Self {
             file,
             file_len: file.len()?,

@@ -46,7 +46,7 @@ fn build(algorithm: Algorithm, chunk_len: u32, data: &[u8]) -> Vec<u8> {
 }
 
 fn open(file: &dyn LowerFile) -> Result<Option<Image>> {
-    Image::open(file, 0)
+    Image::open(file, 0, None)
 }
 
 /// One chunk, as a reader of the file gets it.
@@ -59,7 +59,7 @@ fn read_chunk(file: &dyn LowerFile, image: &Image, chunk: u64) -> Result<Vec<u8>
 
 fn damages(file: &dyn LowerFile) -> Result<Vec<Damage>> {
     let mut damages = Vec::new();
-    verify(file, 0, &mut |damage| damages.push(damage))?;
+    verify(file, 0, None, &mut |damage| damages.push(damage))?;
     Ok(damages)
 }
 

@@ -6,7 +6,7 @@ use hsci_extension::{Error, LowerFile, Result};
 
 use super::index::{self, Page};
 use super::{HEAD_LEN, Image, PAGE_CHUNKS, seek_table};
-use crate::codec::{self, Codec, Kind};
+use crate::codec::{self, Kind};
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,10 @@ pub(crate) struct Damage {
 pub(crate) fn verify(
     file: &dyn LowerFile,
     base: u64,
+    continues: Option<u32>,
     report: &mut dyn FnMut(Damage),
 ) -> Result<Option<Image>> {
-    let Some(image) = Image::open(file, base)? else {
+    let Some(image) = Image::open(file, base, continues)? else {
         return Ok(None);
     };
     let mut verifier = Verifier {
@@ -42,22 +43,33 @@ pub(crate) fn verify(
     Ok(Some(image))
 }
 
-/// Fails unless all of an image is there, as long as somebody has said and as its checksums say. Nothing
-/// is decoded.
-pub(crate) fn require_whole(file: &dyn LowerFile, base: u64, len: u64) -> Result<()> {
+/// Fails unless images lie one after another, as long together as somebody has said and as their checksums
+/// say. Nothing is decoded.
+pub(crate) fn require_whole(
+    file: &dyn LowerFile,
+    base: u64,
+    len: u64,
+    mut continues: Option<u32>,
+) -> Result<()> {
     let damaged = |what: &str| Err(Error::Damaged(format!("journal: {what}")));
     if file.blocks()?.saturating_mul(512 * MAX_SPARSENESS) < len {
         return damaged("an image that takes no space");
     }
-    let Some(image) = Image::open(file, base)? else {
-        return damaged("no image where one is named");
-    };
-    let header = image.header();
-    if header.image_len != len {
-        return damaged("an image of another length");
+    let end = base + len;
+    let mut at = base;
+    while at < end {
+        let Some(image) = Image::open(file, at, continues)? else {
+            return damaged("no image where one is named");
+        };
+        require_frames(file, &image)?;
+        (at, continues) = (at + image.header().image_len, Some(image.header().checksum()));
     }
+    if at == end { Ok(()) } else { damaged("an image of another length") }
+}
+
+fn require_frames(file: &dyn LowerFile, image: &Image) -> Result<()> {
     let mut frame = Vec::new();
-    for number in 0..index::pages(header.chunks()) {
+    for number in 0..index::pages(image.header().chunks()) {
         let page = image.page(file, number)?;
         for chunk in number * PAGE_CHUNKS..(number * PAGE_CHUNKS + page.records().len() as u64) {
             image.read_frame(file, &page.extent(chunk), &mut frame)?;
@@ -88,7 +100,7 @@ impl Verifier<'_> {
         if let Some(what) = self.image.damage() {
             self.harmless(what);
         }
-        if header.codec() == Codec::Zstd {
+        if header.seek_table_len() > 0 {
             let mut start = Vec::new();
             seek_table::append_start(&mut start, header);
             self.check_seek_table(0, &start)?;
@@ -105,7 +117,7 @@ impl Verifier<'_> {
         if self.index_crc.is_some() && self.next_frame != header.index_offset {
             self.harmless("index: there are bytes that belong to no chunk");
         }
-        if header.codec() == Codec::Zstd {
+        if header.seek_table_len() > 0 {
             let mut end = Vec::new();
             seek_table::append_end(&mut end, header);
             self.check_seek_table(header.seek_table_len() - end.len() as u64, &end)?;
@@ -172,7 +184,7 @@ impl Verifier<'_> {
                 (self.report)(Damage { what, lost, is_certain: true });
             }
         }
-        if header.codec() == Codec::Zstd {
+        if header.seek_table_len() > 0 {
             let mut entries = Vec::new();
             seek_table::append_chunks(&mut entries, header, number, page.records());
             self.check_seek_table(seek_table::offset_of_page(number), &entries)?;

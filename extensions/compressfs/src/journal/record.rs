@@ -4,9 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hsci_extension::{Error, FileId, LowerFile, Result, Times};
 
+use super::ALIGNMENT;
+
 const MAGIC: [u8; 8] = *b"HSCIjrnl";
-/// Version 1 has neither epochs nor what the files were.
-const VERSION: u32 = 2;
+/// Version 1 has neither epochs nor what the files were, version 2 no images that continue others.
+const VERSION: u32 = 3;
 const FOOTER_LEN: usize = 40;
 /// Longest record that is read: about half a million entries.
 const MAX_RECORD_LEN: u64 = 64 << 20;
@@ -24,15 +26,19 @@ impl Seen {
     }
 }
 
-/// One image in a journal.
+/// Images of one file in a journal, one after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The file that the image belongs to.
+    /// The file that the images belong to.
     pub(crate) file: FileId,
-    /// Where the image starts in the journal.
+    /// Where the first starts in the journal.
     pub(crate) base: u64,
-    /// Its length in bytes.
+    /// Their length in bytes.
     pub(crate) len: u64,
+    /// Where they go in the file: those that lie before stay.
+    pub(crate) at: u64,
+    /// Length of the log that comes after them, at the next multiple of 4096; 0 if it is empty.
+    pub(crate) log_len: u64,
     /// The times that the file has once the image is installed.
     pub(crate) times: Times,
     /// What the image replaces. Unknown to version 1.
@@ -42,11 +48,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// An image of what a file holds now.
-    pub(crate) fn new(lower: &dyn LowerFile, base: u64, len: u64) -> Result<Self> {
+    /// Images of what a file holds now.
+    pub(crate) fn new(lower: &dyn LowerFile, base: u64, at: u64, len: u64) -> Result<Self> {
         let times = lower.times()?;
         let seen = Some(Seen { len: lower.len()?, modified: times.modified });
-        Ok(Self { file: lower.id()?, base, len, times, seen, left: false })
+        Ok(Self { file: lower.id()?, base, len, at, log_len: 0, times, seen, left: false })
+    }
+
+    /// Bytes in the journal: the images, and the log.
+    pub(crate) fn total_len(&self) -> u64 {
+        match self.log_len {
+            0 => self.len,
+            log_len => self.len.next_multiple_of(ALIGNMENT).saturating_add(log_len),
+        }
     }
 }
 
@@ -83,6 +97,8 @@ fn encode_entry(bytes: &mut Vec<u8>, entry: &Entry) {
     bytes.extend(id);
     bytes.extend(entry.base.to_le_bytes());
     bytes.extend(entry.len.to_le_bytes());
+    bytes.extend(entry.at.to_le_bytes());
+    bytes.extend(entry.log_len.to_le_bytes());
     encode_time(bytes, entry.times.accessed);
     encode_time(bytes, entry.times.modified);
     let unknown = Seen { len: 0, modified: UNIX_EPOCH };
@@ -132,8 +148,9 @@ fn decode_entry(fields: &mut Fields<'_>, version: u32) -> Result<Entry> {
     let id_len = u16::from_le_bytes(fields.take()?) as usize;
     let file = FileId(fields.bytes(id_len)?.to_vec());
     let (base, len) = (fields.u64()?, fields.u64()?);
+    let (at, log_len) = if version > 2 { (fields.u64()?, fields.u64()?) } else { (0, 0) };
     let times = Times::new(fields.time()?, fields.time()?);
-    let mut entry = Entry { file, base, len, times, seen: None, left: false };
+    let mut entry = Entry { file, base, len, at, log_len, times, seen: None, left: false };
     if version > 1 {
         let seen = Seen { len: fields.u64()?, modified: fields.time()? };
         let [flags] = fields.take()?;
@@ -152,7 +169,12 @@ fn check(entries: &[Entry], images_end: u64) -> Result<()> {
     if files.windows(2).any(|pair| pair[0] == pair[1]) {
         return damaged("two images for one file");
     }
-    let mut images: Vec<(u64, u64)> = entries.iter().map(|entry| (entry.base, entry.len)).collect();
+    const END: u64 = i64::MAX as u64;
+    if entries.iter().any(|entry| entry.len > END || entry.at > END - entry.len) {
+        return damaged("an image that reaches beyond any file");
+    }
+    let mut images: Vec<(u64, u64)> =
+        entries.iter().map(|entry| (entry.base, entry.total_len())).collect();
     images.sort_unstable();
     let mut end = 0;
     for (base, len) in images {

@@ -11,8 +11,8 @@ use super::install::{self, Ready};
 use super::pipeline::{self, Pipeline};
 use super::plan::{BLOCK, Plan, remember_tried};
 use crate::compress::Compress;
-use crate::form::{Image, Source};
-use crate::format::{Builder, HEAD_LEN};
+use crate::form::{Awaited, Source};
+use crate::format::{self, Builder, HEAD_LEN};
 use crate::journal::Writer;
 
 /// What is asked of the pipeline, file by file and chunk by chunk, in order.
@@ -35,9 +35,29 @@ enum Outcome {
     End,
 }
 
+/// Images in a journal that is not committed yet.
+pub(super) struct Made<'a> {
+    pub(super) journal: Writer,
+    /// One for each plan.
+    pub(super) answers: Vec<Settled>,
+    /// The finished images, with the numbers of their plans.
+    pub(super) ready: Vec<(usize, Ready<'a>)>,
+}
+
 /// Makes and installs images; one answer for each plan. An error means that all files are what
 /// they were.
 pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Settled>> {
+    let Made { journal, mut answers, ready } = make(compress, plans)?;
+    let (numbers, ready): (Vec<usize>, Vec<Ready<'_>>) = ready.into_iter().unzip();
+    let installed = install::install(&*compress.store, journal, ready)?;
+    for (number, answer) in numbers.into_iter().zip(installed) {
+        answers[number] = answer;
+    }
+    Ok(answers)
+}
+
+/// Makes images.
+pub(super) fn make<'a>(compress: &Compress, plans: &'a [Plan<'a>]) -> Result<Made<'a>> {
     let given_up: Vec<AtomicBool> = plans.iter().map(|_| AtomicBool::new(false)).collect();
     let budget = compress.budget()?;
     let mut assembly = Assembly {
@@ -64,7 +84,7 @@ pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Sett
             Step::End => Outcome::End,
         }
     };
-    let chunks: u64 = plans.iter().map(|plan| plan.len.div_ceil(plan.chunk_len.into())).sum();
+    let chunks: u64 = plans.iter().map(Plan::chunks).sum();
     let threads = compress.settings.threads.min(chunks as usize).max(1);
     pipeline::run(threads, start, &mut |outcome| assembly.take(outcome), |pipeline| {
         for (number, plan) in plans.iter().enumerate() {
@@ -75,13 +95,8 @@ pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Sett
             pipeline.submit(Step::End);
         }
     });
-    let Assembly { journal, mut answers, ready, .. } = assembly;
-    let (numbers, ready): (Vec<usize>, Vec<Ready<'_>>) = ready.into_iter().unzip();
-    let installed = install::install(&*compress.store, journal, ready)?;
-    for (number, answer) in numbers.into_iter().zip(installed) {
-        answers[number] = answer;
-    }
-    Ok(answers)
+    let Assembly { journal, answers, ready, .. } = assembly;
+    Ok(Made { journal, answers, ready })
 }
 
 /// Submits the chunks of a file, and stops when it is given up.
@@ -94,20 +109,21 @@ fn feed(
 ) -> Result<()> {
     let chunk_len = u64::from(plan.chunk_len);
     let seek = |offset, whence| match compress.seek(&*plan.read()?, offset, whence) {
-        Err(Error::Lower(Errno::NXIO)) => Ok(plan.len),
+        Err(Error::Lower(Errno::NXIO)) => Ok(u64::MAX),
         found => found,
     };
-    let mut chunk = 0;
-    while chunk * chunk_len < plan.len {
-        let data = seek(chunk * chunk_len, Whence::Data)?;
-        let first = if data < plan.len { data / chunk_len } else { plan.len.div_ceil(chunk_len) };
+    let mut chunk = plan.kept.chunks;
+    let mut len = plan.goal()?;
+    while chunk * chunk_len < len {
+        let data = seek(chunk * chunk_len, Whence::Data)?.min(len);
+        let first = if data < len { data / chunk_len } else { len.div_ceil(chunk_len) };
         if first > chunk {
             pipeline.submit(Step::Holes(first - chunk));
         }
-        if data >= plan.len {
-            break;
-        }
-        let end = seek(data, Whence::Hole)?.div_ceil(chunk_len);
+        let end = match data < len {
+            true => seek(data, Whence::Hole)?.min(len).div_ceil(chunk_len),
+            false => first,
+        };
         for chunk in first..end {
             if given_up.load(Ordering::Relaxed) {
                 return Ok(());
@@ -115,15 +131,18 @@ fn feed(
             pipeline.submit(Step::Chunk(number, chunk));
         }
         chunk = end;
+        if chunk * chunk_len >= len {
+            len = plan.goal()?;
+        }
     }
     Ok(())
 }
 
 /// Puts results together: images in the journal.
-struct Assembly<'a> {
+struct Assembly<'a, 'b> {
     plans: &'a [Plan<'a>],
     /// For each plan: nothing more is needed of it.
-    given_up: &'a [AtomicBool],
+    given_up: &'b [AtomicBool],
     /// The most bytes that the journal may take.
     budget: u64,
     journal: Writer,
@@ -135,14 +154,17 @@ struct Assembly<'a> {
 
 struct Current {
     number: usize,
-    /// Where the image starts in the journal.
+    /// Where its images start in the journal.
     base: u64,
-    /// Chunks so far.
-    chunks: u64,
+    /// The next chunk of the file.
+    chunk: u64,
+    /// Where the segment that is being written starts, and its first chunk.
+    start: u64,
+    first: u64,
     builder: Builder,
 }
 
-impl<'a> Assembly<'a> {
+impl Assembly<'_, '_> {
     fn take(&mut self, outcome: Outcome) {
         let taken = match outcome {
             Outcome::Begin(number) => self.begin(number),
@@ -159,14 +181,16 @@ impl<'a> Assembly<'a> {
     fn begin(&mut self, number: usize) -> Result<()> {
         let plan = &self.plans[number];
         let base = self.journal.align();
-        let builder = Builder::new(plan.algorithm, plan.chunk_len);
+        let (chunk, continues) = (plan.kept.chunks, plan.kept.checksum);
+        let builder = Builder::new(plan.algorithm, plan.chunk_len).continuing(continues);
         self.journal.append(&[0; HEAD_LEN])?;
-        self.current = Some(Current { number, base, chunks: 0, builder });
+        let start = base;
+        self.current = Some(Current { number, base, chunk, start, first: chunk, builder });
         Ok(())
     }
 
     fn chunk(&mut self, chunk: &Encoded) -> Result<()> {
-        let Some(current) = &mut self.current else {
+        let Some(current) = &self.current else {
             return Ok(());
         };
         if self.journal.end() + chunk.frame.len() as u64 > self.budget {
@@ -174,10 +198,15 @@ impl<'a> Assembly<'a> {
             let full = Error::Lower(Errno::NOSPC);
             return Err(if self.ready.is_empty() { full } else { Error::Busy });
         }
-        current.chunks += 1;
+        let plan = &self.plans[current.number];
+        let is_whole = plan.len_of_chunk(current.chunk) == plan.chunk_len as usize;
+        if plan.splits && !is_whole && current.chunk > current.first {
+            self.begin_next()?;
+        }
+        let current = self.current.as_mut().expect("it was there");
+        current.chunk += 1;
         current.builder.push(&chunk.record);
         self.journal.append(&chunk.frame)?;
-        let plan = &self.plans[current.number];
         if plan.raw_space.is_some_and(|space| current.builder.image_len() >= space) {
             self.decline();
         }
@@ -189,7 +218,7 @@ impl<'a> Assembly<'a> {
             return Ok(());
         };
         let plan = &self.plans[current.number];
-        let first = current.chunks;
+        let first = current.chunk;
         let whole = encode::encode_hole(plan, plan.chunk_len as usize)?;
         for chunk in first..first + count {
             let len = plan.len_of_chunk(chunk);
@@ -202,26 +231,57 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Completes an image.
+    /// Completes the segment so far, and begins another.
+    fn begin_next(&mut self) -> Result<()> {
+        let continues = Some(self.complete()?);
+        let start = self.journal.end();
+        self.journal.append(&[0; HEAD_LEN])?;
+        let current = self.current.as_mut().expect("it was completed just now");
+        let plan = &self.plans[current.number];
+        (current.start, current.first) = (start, current.chunk);
+        current.builder = Builder::new(plan.algorithm, plan.chunk_len).continuing(continues);
+        Ok(())
+    }
+
+    /// Writes what ends an image, and its head; returns the checksum of its header.
+    fn complete(&mut self) -> Result<u32> {
+        let current = self.current.as_mut().expect("an image is being written");
+        let plan = &self.plans[current.number];
+        let chunk_len = u64::from(plan.chunk_len);
+        let end = match plan.grows {
+            true => current.chunk * chunk_len,
+            false => plan.len.min(current.chunk * chunk_len),
+        };
+        let len = end - current.first * chunk_len;
+        let next = Builder::new(plan.algorithm, plan.chunk_len);
+        let builder = std::mem::replace(&mut current.builder, next);
+        let head = builder.finish(len, &mut |bytes| self.journal.append(bytes))?;
+        self.journal.file().write_at(Credentials::HOST, current.start, &head)?;
+        format::checksum_of_head(&head)
+            .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))
+    }
+
+    /// Completes the images of a file.
     fn end(&mut self) -> Result<()> {
-        let Some(Current { number, base, builder, .. }) = &mut self.current else {
+        let Some(current) = &self.current else {
             return Ok(());
         };
-        let (number, base) = (*number, *base);
+        let (number, base, chunk) = (current.number, current.base, current.chunk);
         let plan = &self.plans[number];
-        let space = builder.image_len().next_multiple_of(BLOCK);
+        let space = current.builder.image_len().next_multiple_of(BLOCK);
         if plan.raw_space.is_some_and(|raw_space| space >= raw_space) {
             self.decline();
             return Ok(());
         }
-        let builder = std::mem::replace(builder, Builder::new(plan.algorithm, plan.chunk_len));
-        let head = builder.finish(plan.len, &mut |bytes| self.journal.append(bytes))?;
-        self.journal.file().write_at(Credentials::HOST, base, &head)?;
-        let source = Source::new(self.journal.file().clone(), base);
-        let image = Image::open(source)?
-            .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
-        let ready = Ready { open: plan.open, changes: plan.changes, image, base };
-        self.ready.push((number, ready));
+        self.complete()?;
+        let images = Awaited {
+            source: Source::new(self.journal.file().clone(), base),
+            at: plan.kept.end,
+            len: self.journal.end() - base,
+            log_len: 0,
+        };
+        let (open, changes) = (plan.open, plan.changes);
+        self.ready.push((number, Ready { open, changes, images, chunks: chunk }));
         self.current = None;
         Ok(())
     }

@@ -55,10 +55,12 @@ fn take_over(
     let Form::Stored(stored) = &file.form else {
         return Ok(None);
     };
-    let image = &stored.image;
-    let same = image.algorithm() == plan.algorithm && image.header().chunk_len == plan.chunk_len;
-    if same && stored.is_from_image(chunk)? {
-        image.frame(chunk, frame).map(Some)
+    let segments = &stored.segments;
+    if segments.chunk_len() == u64::from(plan.chunk_len)
+        && stored.is_from_image(chunk)?
+        && segments.algorithm_of(chunk) == plan.algorithm
+    {
+        segments.frame(chunk, frame).map(Some)
     } else {
         Ok(None)
     }

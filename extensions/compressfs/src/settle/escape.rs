@@ -8,7 +8,7 @@ use hsci_extension::{Credentials, Error, Result};
 use crate::algorithm::Algorithm;
 use crate::codec;
 use crate::compress::Compress;
-use crate::form::{File, Form, Image, Pending, Source};
+use crate::form::{Awaited, File, Form, Pending, Segments, Source};
 use crate::format::{Builder, ChunkRecord, HEAD_LEN};
 use crate::journal::{Batch, Entry, Writer};
 use crate::transfer::copy;
@@ -24,10 +24,10 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
         return Err(Error::TooLarge(text.to_owned()));
     }
     let mut journal = Writer::create(&compress.store)?;
-    let (image, entry) = prepare(compress, file, &mut journal)?;
+    let (segments, entry) = prepare(compress, file, &mut journal)?;
     let batch = Batch::new(1);
     batch.close();
-    file.offer(Pending { image, batch: Arc::clone(&batch), place: 0 });
+    file.offer(Pending { segments, log: None, batch: Arc::clone(&batch), place: 0 });
     let journal = match batch.commit(journal, &[entry]) {
         Ok(journal) => journal,
         Err(error) => {
@@ -41,8 +41,8 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
     let Form::Stored(stored) = &mut file.form else {
         return Err(Error::Broken("an escaped file is raw".to_owned()));
     };
-    copy(&**journal.file(), 0, (&*file.lower, 0), stored.image.stored_len())?;
-    stored.image.move_to(Source::new(Arc::clone(&file.lower), 0));
+    copy(&**journal.file(), 0, (&*file.lower, 0), stored.segments.end())?;
+    stored.segments.move_to(&file.lower);
     file.release();
     compress.store.sync_all()?;
     // Until the journal is gone, recovery would put the image back: the file has to keep it.
@@ -52,12 +52,13 @@ pub(crate) fn escape(compress: &Compress, file: &mut File) -> Result<()> {
 }
 
 /// Writes an image of the file to the journal, durably.
-fn prepare(compress: &Compress, file: &File, journal: &mut Writer) -> Result<(Image, Entry)> {
+fn prepare(compress: &Compress, file: &File, journal: &mut Writer) -> Result<(Segments, Entry)> {
     let len = write_image(compress, file, journal)?;
     journal.sync()?;
-    let image = Image::open(Source::new(Arc::clone(journal.file()), 0))?
-        .ok_or_else(|| Error::Broken("a new image does not look like one".to_owned()))?;
-    Ok((image, Entry::new(&*file.lower, 0, len)?))
+    let source = Source::new(Arc::clone(journal.file()), 0);
+    let images = Awaited { source, at: 0, len, log_len: 0 };
+    let segments = Segments::with_awaited(&file.lower, &images)?;
+    Ok((segments, Entry::new(&*file.lower, 0, 0, len)?))
 }
 
 /// Writes the image to the start of the journal; returns its length.

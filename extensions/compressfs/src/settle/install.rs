@@ -1,5 +1,6 @@
 //! From images in a journal to files: commit, install, remove the journal.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hsci_extension::{
@@ -8,18 +9,19 @@ use hsci_extension::{
 
 use super::plan::in_use;
 use crate::compress::Compress;
-use crate::form::{Form, Image, Pending, Source};
+use crate::form::{Awaited, Form, Pending, Segments};
 use crate::journal::{Batch, Entry, Writer};
 use crate::transfer::{copy, restore_times};
 
 /// A finished image in the journal.
 pub(super) struct Ready<'a> {
     pub(super) open: &'a OpenFile<Compress>,
-    /// The state of the file that the image shows.
+    /// The state of the file that the images show.
     pub(super) changes: u64,
-    pub(super) image: Image,
-    /// Where the image starts in the journal.
-    pub(super) base: u64,
+    /// The images in the journal.
+    pub(super) images: Awaited,
+    /// Chunks of the file that are in images then.
+    pub(super) chunks: u64,
 }
 
 /// A file of a committed batch.
@@ -85,35 +87,53 @@ pub(super) fn install(
 }
 
 fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Member<'a>> {
-    let Ready { open, changes, image, base } = ready;
+    let Ready { open, changes, images, .. } = ready;
     let mut file = open.write();
     if file.changes != changes || file.is_held() {
         // Nobody in the batch waits for this place any more.
         let _ = batch.withdraw(place);
         return Err(Error::Busy);
     }
-    let entry = Entry::new(&*file.lower, base, image.stored_len())?;
+    let entry = Entry::new(&*file.lower, images.source.base, images.at, images.len)?;
     if file.lower.is_open_elsewhere()? {
         let _ = batch.withdraw(place);
         return Err(in_use());
     }
     file.lower.keep_privileges(false)?;
-    if let Err(error) = reserve_holes(&*file.lower, entry.len, &entry.times) {
+    if let Err(error) = reserve_holes(&*file.lower, images.at..images.at + images.len, &entry.times)
+    {
         file.lower.restore_privileges();
         return Err(error);
     }
-    file.offer(Pending { image, batch: Arc::clone(batch), place });
+    let segments = match Segments::with_awaited(&file.lower, &images) {
+        Ok(segments) => segments,
+        Err(error) => {
+            let _ = batch.withdraw(place);
+            file.lower.restore_privileges();
+            return Err(error);
+        }
+    };
+    file.offer(Pending { segments, log: None, batch: Arc::clone(batch), place });
     Ok(Member { open, entry })
 }
 
-/// Where the image will lie over holes of the old form, space is taken before it is too late.
-fn reserve_holes(lower: &dyn LowerFile, image_len: u64, times: &Times) -> Result<()> {
-    if lower.len()? >= image_len && lower.seek(0, Whence::Hole)? >= image_len {
+/// Where images will lie over holes of the old form, space is taken before it is too late.
+pub(super) fn reserve_holes(lower: &dyn LowerFile, place: Range<u64>, times: &Times) -> Result<()> {
+    if lower.len()? >= place.end && lower.seek(place.start, Whence::Hole)? >= place.end {
         return Ok(());
     }
-    lower.reserve(Credentials::HOST, 0, image_len)?;
+    lower.reserve(Credentials::HOST, place.start, place.end - place.start)?;
     restore_times(lower, times);
     Ok(())
+}
+
+/// Writes images to their place in the file.
+pub(super) fn copy_images(
+    journal: &Writer,
+    entry: &Entry,
+    lower: &Arc<dyn LowerFile>,
+) -> Result<()> {
+    copy(&**journal.file(), entry.base, (&**lower, entry.at), entry.len)
 }
 
 /// Writes one image into its file; readers are served from the journal meanwhile, and writers
@@ -125,10 +145,10 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
         file.take_mark()?;
         Arc::clone(&file.lower)
     };
-    copy(&**journal.file(), member.entry.base, (&*lower, 0), member.entry.len)?;
+    copy_images(journal, &member.entry, &lower)?;
     let mut file = member.open.write();
     if let Form::Stored(stored) = &mut file.form {
-        stored.image.move_to(Source::new(Arc::clone(&lower), 0));
+        stored.segments.move_to(&lower);
     }
     file.release();
     file.summarize(None);

@@ -128,7 +128,7 @@ fn what_is_not_understood_is_left_byte_for_byte() {
     (no_header[16 + 32], no_header[80 + 32]) = (no_header[16 + 32] ^ 1, no_header[80 + 32] ^ 1);
     let mut newer = image;
     for copy in [16, 80] {
-        newer[copy + 16] = 3;
+        newer[copy + 16] = 4;
         let crc = crc32c::crc32c(&newer[copy..copy + 60]);
         newer[copy + 60..copy + 64].copy_from_slice(&crc.to_le_bytes());
     }

@@ -36,8 +36,14 @@ pub(super) fn user(uid: u32) -> Call {
 }
 
 fn environment(disk: &Disk, given: &[(&str, &str)], read_only: bool) -> Environment {
-    let options =
-        [("settle", "3600"), ("scan", "no"), ("threads", "2"), ("commit", "0"), ("chunk", "32K")];
+    let options = [
+        ("settle", "3600"),
+        ("scan", "no"),
+        ("threads", "2"),
+        ("commit", "0"),
+        ("chunk", "32K"),
+        ("segment", "64K"),
+    ];
     let options = options.into_iter().chain(given.iter().copied());
     let options = Options::check(&CompressFs::options(), options).expect("valid options");
     let disk = Arc::new(disk.clone());

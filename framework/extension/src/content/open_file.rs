@@ -160,6 +160,12 @@ impl<C: Content> OpenFile<C> {
         guard
     }
 
+    /// True when the mount ends: no long work is begun.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.context.shared.is_stopping()
+    }
+
     /// True while somebody waits for [`OpenFile::write`], and when the mount ends: long work should
     /// be left for later.
     #[must_use]

@@ -276,6 +276,7 @@ impl<C: Content> Worker<C> {
                 let past = open.take_from_queue().filter(|_| order.is_none());
                 let rest = past.map(|past| self.quiet.saturating_sub(past));
                 if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
+                    self.settle_past(&open);
                     self.put_back(file.hold, rest, file.failures);
                     return Ok(false);
                 }
@@ -290,6 +291,23 @@ impl<C: Content> Worker<C> {
         batch.bytes += attr.size;
         batch.files.push((open, Origin { failures: file.failures, at_rest }));
         Ok(true)
+    }
+
+    /// A file that is never quiet is not left as it is for that.
+    fn settle_past(&self, open: &Arc<OpenFile<C>>) {
+        let content = &self.open_files.content;
+        if !content.has_past(&open.read()) || self.open_files.shared.is_stopping() {
+            return;
+        }
+        let settled = catch_unwind(AssertUnwindSafe(|| content.settle_past(open)));
+        match settled {
+            Ok(Settled::Changed) => self.kernel.invalidate_attributes(open.ino()),
+            Ok(Settled::Failed(error)) => {
+                log::warn!("{} grows as it is stored: {error}", open.path().display());
+            }
+            Ok(_) => {}
+            Err(_) => log::error!("panic while {} was settled", open.path().display()),
+        }
     }
 
     fn settle_batch(&self, batch: Batch<C>, order: Option<u32>, busy: &mut Vec<Waiting>) {

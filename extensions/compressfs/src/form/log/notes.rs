@@ -154,10 +154,13 @@ impl Log {
 
     fn take(&mut self, note: &Note, chunk_len: u64) {
         match *note {
-            Note::Slot { chunk, place, valid, crc, len } => {
+            Note::Slot { chunk, place, valid, len, .. } => {
                 let known = self.slots.get(&chunk).filter(|known| known.place == place);
                 let (covered, told) = known.map_or((0, 0), |known| (known.covered, known.told));
-                self.slots.insert(chunk, Slot { place, valid, covered, told, crc, is_noted: true });
+                // A write that was under way when the process died may have changed bytes under the note's checksum:
+                // the next commit reads them.
+                let slot = Slot { place, valid, covered, told, crc: None, is_noted: true };
+                self.slots.insert(chunk, slot);
                 self.fresh.insert(chunk);
                 self.end = self.end.max(place + chunk_len);
                 self.change_len(len.max(self.len), chunk_len);

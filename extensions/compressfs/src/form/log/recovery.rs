@@ -7,15 +7,16 @@ use std::sync::atomic::AtomicU64;
 use hsci_extension::{LowerFile, Result};
 
 use super::{Log, Slot};
-use crate::form::image::Image;
+use crate::form::segments::Segments;
 use crate::format::log::{Chain, Commit, Item, Reader};
 
 impl Log {
-    /// The log behind an image in `lower`, up to the last commit that holds, and what was noted
+    /// The log behind the segments in `lower`, up to the last commit that holds, and what was noted
     /// since by processes that are gone. Nothing is written: what is torn is overwritten by and by.
-    pub(crate) fn recover(lower: &dyn LowerFile, image: &Image) -> Result<Self> {
-        let mut log = Self::new(image);
-        let mut reader = Reader::new(lower, image.header())?;
+    pub(crate) fn recover(lower: &dyn LowerFile, segments: &Segments) -> Result<Self> {
+        let mut log = Self::new(segments);
+        let (header, base) = segments.log_base();
+        let mut reader = Reader::new(lower, header, base)?;
         // Groups of commits wait here until a later one confirms them, so that few are kept at a time.
         let (mut waiting, mut group) = (VecDeque::new(), Vec::new());
         let mut confirmed = 0;
@@ -33,7 +34,7 @@ impl Log {
             waiting.push_back((seq, std::mem::take(&mut group)));
             let safe = waiting.iter().take_while(|(seq, _)| *seq <= confirmed).count();
             for commit in waiting.drain(..safe).flat_map(|(_, group)| group) {
-                log.replay(commit, image.chunk_len());
+                log.replay(commit, segments.chunk_len());
             }
         }
         // Bytes that are not what was committed are no better for a note of the same write.
@@ -43,13 +44,19 @@ impl Log {
                 is_damaged = true;
                 break;
             }
-            group.into_iter().for_each(|commit| log.replay(commit, image.chunk_len()));
+            group.into_iter().for_each(|commit| log.replay(commit, segments.chunk_len()));
         }
         log.confirmed = confirmed;
         log.durable = Arc::new(AtomicU64::new(confirmed));
-        log.take_notes(lower, image.chunk_len(), is_damaged)?;
+        log.take_notes(lower, segments.chunk_len(), is_damaged)?;
         log.has_tail = lower.len()? > log.end;
         Ok(log)
+    }
+
+    /// True if a slot or a commit lies behind the segments, be it noted or not.
+    pub(crate) fn is_begun(lower: &dyn LowerFile, segments: &Segments) -> Result<bool> {
+        let (header, base) = segments.log_base();
+        Ok(Reader::new(lower, header, base)?.next()?.is_some())
     }
 
     /// Takes a commit, and the end of the log and the chain behind it.

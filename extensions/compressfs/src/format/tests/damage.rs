@@ -105,7 +105,7 @@ fn both_copies_of_the_head_gone_is_an_error_that_says_so() {
 #[test]
 fn a_newer_image_is_not_called_damaged() {
     // Version, and a feature that one has to know, in both copies.
-    for (at, value) in [(16, 3), (24, 1)] {
+    for (at, value) in [(16, 4), (24, 1)] {
         let mut image = build(Algorithm::Lz4, CHUNK_LEN, &text(100));
         for copy in [16, 80] {
             image[copy + at] = value;

@@ -24,7 +24,7 @@ fn use_all(bytes: &[u8]) {
     if chunks <= 1 << 16 {
         let _ = damages(&file);
     }
-    let mut reader = Reader::new(&file, &header).expect("the length is known");
+    let mut reader = Reader::new(&file, &header, 0).expect("the length is known");
     let mut before = 0;
     while let Ok(Some(item)) = reader.next() {
         assert!(reader.end() > before, "the log does not go on");
@@ -186,7 +186,8 @@ proptest! {
         let codec = ALGORITHMS[which].codec();
         let mut out = vec![0; len];
         let _ = codec::decode(codec, &bytes, &mut out);
-        let _ = Header::read(&bytes);
+        let _ = Header::read(&bytes, None);
+        let _ = Header::read(&bytes, Some(7));
         use_all(&bytes);
         let mut image = build(ALGORITHMS[which], 4096, &text(len));
         image.extend(&bytes);

@@ -17,7 +17,7 @@ impl Written {
     fn new() -> Self {
         let mut bytes = build(Algorithm::Zstd(3), CHUNK_LEN, &text(9000));
         let header = *open(&file(&bytes)).unwrap().unwrap().header();
-        bytes.resize(header.items_start() as usize, 0);
+        bytes.resize(header.items_start(0) as usize, 0);
         Self { bytes, header, chain: header.chain(), items: Vec::new() }
     }
 
@@ -73,7 +73,7 @@ impl Written {
     /// The offset behind each item.
     fn ends(&self) -> Vec<u64> {
         let file = file(&self.bytes);
-        let mut reader = Reader::new(&file, &self.header).unwrap();
+        let mut reader = Reader::new(&file, &self.header, 0).unwrap();
         std::iter::from_fn(|| reader.next().unwrap().map(|_| reader.end())).collect()
     }
 }
@@ -81,7 +81,7 @@ impl Written {
 /// All items that hold together.
 fn read(bytes: &[u8], header: &Header) -> Vec<Item> {
     let file = file(bytes);
-    let mut reader = Reader::new(&file, header).expect("starts");
+    let mut reader = Reader::new(&file, header, 0).expect("starts");
     std::iter::from_fn(|| reader.next().expect("reads")).collect()
 }
 
@@ -89,7 +89,7 @@ fn read(bytes: &[u8], header: &Header) -> Vec<Item> {
 fn a_log_is_read_as_it_was_written() {
     let log = Written::sample();
     let file = file(&log.bytes);
-    let mut reader = Reader::new(&file, &log.header).unwrap();
+    let mut reader = Reader::new(&file, &log.header, 0).unwrap();
     for item in &log.items {
         assert_eq!(reader.next().unwrap().as_ref(), Some(item));
     }
@@ -101,7 +101,7 @@ fn a_log_is_read_as_it_was_written() {
 fn a_flipped_bit_ends_the_log_before_its_item() {
     let mut log = Written::sample();
     let ends = log.ends();
-    let start = log.header.items_start() as usize;
+    let start = log.header.items_start(0) as usize;
     for at in (start..log.bytes.len()).step_by(5) {
         log.bytes[at] ^= 1 << (at % 8);
         let item = ends.iter().filter(|end| **end <= at as u64).count();

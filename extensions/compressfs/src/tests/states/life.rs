@@ -45,7 +45,7 @@ pub(super) struct Life {
 impl Prepared {
     /// One disk for each form.
     pub(super) fn all() -> Vec<Self> {
-        ["raw", "sealed", "log"].into_iter().map(Self::new).collect()
+        ["raw", "sealed", "log", "segments"].into_iter().map(Self::new).collect()
     }
 
     fn new(form: &'static str) -> Self {
@@ -67,8 +67,17 @@ impl Prepared {
             rig.write(files[SUBJECT], 40_000, &data).expect("write");
             contents[SUBJECT][40_000..41_000].copy_from_slice(&data);
         }
+        if form == "segments" {
+            let data = Random(4).bytes(9000, true);
+            rig.write(files[SUBJECT], 70_000, &data).expect("write");
+            contents[SUBJECT].extend(data);
+            rig.settle();
+            let usage = rig.control(files[SUBJECT], "usage");
+            assert_eq!((&usage["form"], &usage["segments"]), (&"sealed".into(), &2.into()));
+        } else {
+            assert_eq!(rig.form(files[SUBJECT]), form);
+        }
         files.iter().for_each(|file| rig.sync(*file).expect("sync"));
-        assert_eq!(rig.form(files[SUBJECT]), form);
         let mut sealed_look = vec![0; 300];
         let image = disk.lower(files[OTHER]);
         image.read_exact_at(0, &mut sealed_look).expect("the other file has an image");
