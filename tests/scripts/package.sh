@@ -72,12 +72,14 @@ shared_libraries() {
     rm -rf "$work"
 }
 
-# Runs tests/scripts/try-package.sh with a package in a root made by debootstrap.
+# Runs tests/scripts/try-package.sh with a package in a root made by debootstrap, which borrows this machine's Rust and
+# the crates that it has already.
 test_package() {
     local package=$1 root
     need_packages "${package_test_needs[@]}"
     root=$(mktemp -d /var/tmp/hsci-package.XXXXXX)
     # The root has no mounts that this machine sees, so nothing can be left mounted.
     as_root unshare --mount --propagation private \
-        "$project/tests/scripts/try-package.sh" "$package" "$root" "$package_suite"
+        "$project/tests/scripts/try-package.sh" "$package" "$root" "$package_suite" "$project" \
+        "$(rustc --print sysroot)" "${CARGO_HOME:-$HOME/.cargo}/registry"
 }
