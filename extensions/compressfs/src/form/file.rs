@@ -137,8 +137,7 @@ impl File {
         if from < self.sealing.load(Ordering::Relaxed) {
             self.changes += 1;
         }
-        let len = self.len()?;
-        self.growth.note_change(from, len);
+        self.growth.note_change(from);
         if let Some(times) = &mut self.kept_times {
             times.modified = SystemTime::now();
         }

@@ -10,20 +10,24 @@ const NEAR_END: u64 = 1 << 20;
 pub(crate) struct Growth {
     /// Since when nothing was written but at the end.
     since: Instant,
+    /// The end as far as it is known from that, without asking for it.
+    reach: u64,
     /// Length up to which it was not worth a new image.
     declined: AtomicU64,
 }
 
 impl Growth {
     pub(crate) fn new() -> Self {
-        Self { since: Instant::now(), declined: AtomicU64::new(0) }
+        Self { since: Instant::now(), reach: 0, declined: AtomicU64::new(0) }
     }
 
     /// Something changes from an offset on.
-    pub(crate) fn note_change(&mut self, from: u64, len: u64) {
-        if from < len.saturating_sub(NEAR_END) {
+    pub(crate) fn note_change(&mut self, from: u64) {
+        if from < self.reach.saturating_sub(NEAR_END) {
             self.restart();
+            self.reach = from;
         }
+        self.reach = self.reach.max(from);
     }
 
     /// Nothing is known of it any more.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hsci_extension::{
     Credentials, Error, FileId, FileSystem, Ino, Lifetime, LowerFile, Result, Times, Whence,
@@ -18,6 +19,10 @@ use super::inodes::Inode;
 use super::opens::{OPENS, Opens};
 use super::xattrs;
 use crate::sys;
+
+/// How often is looked whether somebody has a file open, and the time between.
+const TURNS: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(4);
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
@@ -88,9 +93,14 @@ impl LowerTree {
         let content = self.content(inode, Access::Write)?;
         let owner = stat_of(&content)?.stx_uid;
         self.credentials.act_as(Credentials::new(owner, 0));
-        let alone = sys::lease::is_alone(&content);
+        // A request of this host may be at work with a descriptor that has been replaced.
+        let is_alone = |turn| {
+            std::thread::sleep(PAUSE * u32::from(turn > 0));
+            sys::lease::is_alone(&content) != Some(false)
+        };
+        let alone = (0..TURNS).any(is_alone);
         self.credentials.act_as(Credentials::HOST);
-        Ok(alone == Some(false))
+        Ok(!alone)
     }
 
     /// False where a file that nobody else can have open gets no lease either, as on file systems of networks.
