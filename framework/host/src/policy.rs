@@ -226,10 +226,11 @@ impl Policy {
         asked.meets(operations).then(|| Arc::clone(policy))
     }
 
-    /// True if what is read and written matters to no rule on this mount.
+    /// True if what is read and written matters to no rule on this mount. Growth is judged here, whoever judges the
+    /// rest.
     fn ignores_content(&self) -> bool {
-        self.about(Operations::of(&[Operation::ReadData, Operation::WriteData, Operation::Grow]))
-            .is_none()
+        let content = Operations::of(&[Operation::ReadData, Operation::WriteData]);
+        self.about(content).is_none() && self.judging(Operation::Grow).is_none()
     }
 
     /// The policy, if it may deny or report an operation on this mount.

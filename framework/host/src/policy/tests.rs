@@ -88,6 +88,21 @@ fn errno<T: std::fmt::Debug>(outcome: Result<T>) -> Option<Errno> {
 }
 
 #[test]
+fn what_rules_say_of_content_is_not_left_to_the_kernel() {
+    let leaves = |rule: &str, guarded| {
+        Rig::new(handed(&format!("in t: {rule}"), guarded), false).top.lets_kernel_serve()
+    };
+    for guarded in [false, true] {
+        assert!(leaves("deny unlink", guarded), "guarded: {guarded}");
+        // No guard sees how long a file becomes.
+        assert!(!leaves("deny grow when size > 1K", guarded), "guarded: {guarded}");
+        assert!(!leaves("set algorithm = x", guarded), "guarded: {guarded}");
+    }
+    assert!(!leaves("deny write-data on \"a/*\"", false));
+    assert!(leaves("deny write-data on \"a/*\"", true), "the guard sees writes");
+}
+
+#[test]
 fn calls_are_denied_by_path_user_and_operation() {
     let text = "in t: deny unlink, write, create on \"a/**\" unless user 1000\n\
                 in t: deny(EPERM) chmod on \"b/f\"";
