@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use hsci_tests::command::ALICE;
 use hsci_tests::sys::Map;
-use hsci_tests::{Mount, Random, Run, Test, machine, sys};
+use hsci_tests::{Mount, Random, Run, Test, machine};
 
+use crate::mounting::alice_in;
 use crate::policies::{self, InForce};
 use crate::{exerciser, survival};
 
@@ -243,23 +244,13 @@ fn kills(dir: &Path) {
 }
 
 fn by_a_user(dir: &Path) {
-    machine::need_root();
-    machine::need("fusermount3");
-    sys::own_mounts();
-    machine::open_dev_fuse(dir);
-    for name in ["lower", "mount", "run"] {
-        fs::create_dir(dir.join(name)).expect("directory");
-        Run::new("chown").arg(ALICE.to_string()).arg(dir.join(name)).ok();
-    }
+    let alice = alice_in(dir);
     let point = dir.join("mount");
-    let alice = |program: &Path| {
-        Run::as_user(ALICE, program).env("XDG_RUNTIME_DIR", dir.join("run")).env("HOME", dir)
-    };
-    let mount = alice(&machine::hsci()).args(["mount", "-o", "profile=data"]);
+    let mount = alice(machine::hsci()).args(["mount", "-o", "profile=data"]);
     mount.arg(dir.join("lower")).arg(&point).ok();
     let line = format!("seq 100000 > '{0}/a'; seq 3 >> '{0}/a'; tail -1 '{0}/a'", point.display());
-    assert_eq!(alice(Path::new("bash")).args(["-ec", &line]).ok(), "3\n");
-    alice(&machine::hsci()).arg("unmount").arg(&point).ok();
+    assert_eq!(alice("bash".into()).args(["-ec", &line]).ok(), "3\n");
+    alice(machine::hsci()).arg("unmount").arg(&point).ok();
 }
 
 fn exercise(dir: &Path) {

@@ -23,7 +23,8 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "mounting::exported_store_equals_the_mount", seconds: 60, body: export },
 ];
 
-fn unprivileged(dir: &Path) {
+/// Runs programs as Alice, who may use `/dev/fuse` from now on and has the directories `lower` and `mount` in `dir`.
+pub(crate) fn alice_in(dir: &Path) -> impl Fn(PathBuf) -> Run + '_ {
     machine::need_root();
     machine::need("fusermount3");
     sys::own_mounts();
@@ -32,10 +33,14 @@ fn unprivileged(dir: &Path) {
         fs::create_dir(dir.join(name)).expect("directory");
         Run::new("chown").arg(ALICE.to_string()).arg(dir.join(name)).ok();
     }
-    let (lower, point) = (dir.join("lower"), dir.join("mount"));
-    let alice = |program: PathBuf| {
+    move |program| {
         Run::as_user(ALICE, program).env("XDG_RUNTIME_DIR", dir.join("run")).env("HOME", dir)
-    };
+    }
+}
+
+fn unprivileged(dir: &Path) {
+    let alice = alice_in(dir);
+    let (lower, point) = (dir.join("lower"), dir.join("mount"));
     let hsci = |arguments: &[&str]| alice(machine::hsci()).args(arguments);
     hsci(&["mount", "-o", "settle=10m"]).arg(&lower).arg(&point).ok();
     let write = format!("seq 100000 > '{0}/numbers'; cat '{0}/numbers' | tail -1", point.display());

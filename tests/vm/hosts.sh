@@ -42,6 +42,12 @@ test_hosts() {
     echo secret-a > $store/a
     echo secret-b > $store/b
     echo "deny ioctl \"$mnt/b\"" > $arena/hosts.policy
+    # Without the guard, each question whether a file is a terminal is a request.
+    gets mount_without_a_guard "$hsci" mount --extension nullfs $store $mnt
+    gets no_terminal_without_a_guard python3 "$here/helper.py" no_terminal $mnt/a
+    [ "$(requests ioctl)" -ge 100 ]
+    verdict terminals_are_dispatched_without_a_guard $? "$(requests ioctl) requests"
+    gets unmount_without_a_guard "$hsci" unmount $mnt
     "$hsci" policy load $arena/hosts.policy || exit 1
     gets mount_of_hosts "$hsci" mount --extension nullfs $store $mnt
     fork_that_fails

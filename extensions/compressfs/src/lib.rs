@@ -29,7 +29,7 @@ mod usage;
 use std::sync::Arc;
 
 use hsci_extension::content::Scan;
-use hsci_extension::options::{OptionKind, OptionSpec};
+use hsci_extension::options::{OptionKind, OptionSpec, PROFILE};
 use hsci_extension::{
     Checked, ContentFs, Environment, Error, Extension, FileSystem, Finding, Result,
 };
@@ -42,16 +42,6 @@ use crate::mark::Marks;
 
 /// The option, and what rules set for calls that write.
 const ALGORITHM: &str = "algorithm";
-
-/// The host has an option of the same name.
-const PROFILE: &str = "profile";
-
-fn check_profile(text: &str) -> std::result::Result<(), String> {
-    match text {
-        "default" | "data" => Ok(()),
-        _ => Err("there are the profiles `default` and `data`".to_owned()),
-    }
-}
 
 /// The extension.
 pub struct CompressFs;
@@ -95,12 +85,7 @@ impl Extension for CompressFs {
                 OptionKind::Time,
                 "5",
             ),
-            OptionSpec::new(
-                PROFILE,
-                "`data`: files that are not compressed yet are left to the kernel while they are open, and compressed when they are closed",
-                OptionKind::Text { check: check_profile, placeholder: "default|data" },
-                "default",
-            ),
+            PROFILE,
             OptionSpec::new(
                 "scan",
                 "compress files that were there before the mount",
@@ -168,6 +153,6 @@ fn settings(environment: &Environment) -> Result<Settings> {
     };
     let segment = options.size("segment");
     let (quiet, commit) = (options.time("settle"), options.time("commit"));
-    let passthrough = options.text(PROFILE) == "data";
+    let passthrough = options.has_data_profile();
     Ok(Settings { algorithm, chunk_len, quiet, commit, segment, threads, passthrough })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hsci_extension::options::{OptionSpec, PROFILE};
 use hsci_extension::{Call, Environment, Extension, Ino, Layer, OpenFlags, Opened, Result, Stack};
 
 /// A layer that passes every call on.
@@ -21,6 +22,10 @@ impl Extension for NullFs {
     const NAME: &'static str = "nullfs";
     const ABOUT: &'static str = "passes every call on to the lower directory";
     const FORMAT_VERSION: u32 = 0;
+
+    fn options() -> Vec<OptionSpec> {
+        vec![PROFILE]
+    }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
         Ok(Arc::new(Self(Arc::clone(&environment.lower))))

@@ -80,6 +80,23 @@ impl OptionSpec {
     }
 }
 
+/// How the files of a mount are used. It is the host's; an extension that leaves files to the kernel
+/// ([`Opened::passthrough`](crate::Opened)) has it among its own.
+pub const PROFILE: OptionSpec = OptionSpec::new(
+    "profile",
+    "`data`: files that are stored as they are, are left to the kernel while they are open; for databases and images of disks",
+    OptionKind::Text { check: check_profile, placeholder: "default|data" },
+    "default",
+);
+const DATA: &str = "data";
+
+fn check_profile(text: &str) -> Result<(), Complaint> {
+    match text {
+        "default" | DATA => Ok(()),
+        _ => Err("there are the profiles `default` and `data`".to_owned()),
+    }
+}
+
 /// Checked options: every declared name has a value that its kind allows. Values are not shown, for there may
 /// be secrets among them.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -128,6 +145,15 @@ impl Options {
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
         self.0.get(name).unwrap_or_else(|| panic!("option `{name}` is not declared"))
+    }
+
+    /// True for [`PROFILE`] `data`.
+    ///
+    /// # Panics
+    /// If the option is not declared.
+    #[must_use]
+    pub fn has_data_profile(&self) -> bool {
+        self.text(PROFILE.name) == DATA
     }
 
     /// The value of a declared [`OptionKind::Flag`].

@@ -27,15 +27,15 @@ use super::debug::{Shown, ended};
 use super::listing::NO_ATTR;
 use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
-use super::passthrough::{Passthrough, Served};
+use super::passthrough::Passthrough;
 use super::pool::{Pool, Turn};
 use super::replay::{unless_gone, unless_set, unless_unset};
 use super::seek::Seek;
 use super::xattr::{control_name, sized, terminated};
-use super::{Mounted, Profile, sys};
+use super::{Mounted, Profile};
 use crate::lower::LowerTree;
 use crate::policy::Judged;
-use crate::takeover::{self, TakeoverState};
+use crate::takeover::TakeoverState;
 
 /// Bytes of names asked for at a time: what fits the kernel's buffer.
 const NAMES_BUDGET: usize = 32 << 10;
@@ -101,7 +101,7 @@ impl Adapter {
     }
 
     /// Runs the layers' code for a request.
-    fn answer<T>(
+    pub(super) fn answer<T>(
         &self,
         request: &Request,
         operation: Operation,
@@ -173,31 +173,6 @@ impl Adapter {
             Quarantined { operation: operation.to_owned(), path, inode: ino.0 }
         };
         self.answers.quarantined().into_iter().map(named).collect()
-    }
-
-    /// Opens a file that the kernel may serve by itself.
-    fn open_in(
-        &self,
-        passthrough: &Passthrough,
-        request: &Request,
-        ino: INodeNo,
-        flags: Flags,
-        reply: ReplyOpen,
-    ) {
-        let handle = takeover::number(request.unique().0);
-        let permitted = self.top.lets_kernel_serve();
-        let served = self.answer(request, Operation::Open, ino, |call, ino| {
-            passthrough.open(ino, handle, permitted, || self.top.open(&call, ino, flags))
-        });
-        let handle = FileHandle(handle);
-        match served {
-            Ok(Served::Passed(number)) => sys::answer_passed(reply, handle, number),
-            Ok(Served::Cached { keep_cache: true }) => {
-                reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE);
-            }
-            Ok(Served::Cached { keep_cache: false }) => reply.opened(handle, FopenFlags::empty()),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn control_get(

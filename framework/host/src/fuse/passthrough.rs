@@ -9,12 +9,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hsci_extension::{FileSystem as _, Ino, Opened, Result};
+use fuser::{FileHandle, FopenFlags, INodeNo, ReplyOpen, Request};
+use hsci_extension::{FileSystem as _, Ino, OpenFlags, Opened, Result};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
+use super::adapter::Adapter;
+use super::operations::Operation;
+use super::sys;
 use crate::lower::{LowerTree, Opens};
 use crate::sandbox::broker;
+use crate::takeover::number;
 
 const STRIPES: usize = 64;
 
@@ -31,7 +36,7 @@ pub(super) struct Passthrough {
 
 /// How an open is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Served {
+enum Served {
     /// By the kernel, from the lower file of this number.
     Passed(u32),
     /// By this host.
@@ -83,7 +88,7 @@ impl Passthrough {
 
     /// Opens a file under a handle. `ask` tells the layers, which may find that the kernel can serve it; `permitted` says
     /// whether that would leave out nothing that somebody has to see.
-    pub(super) fn open(
+    fn open(
         &self,
         ino: Ino,
         handle: u64,
@@ -169,6 +174,33 @@ impl Passthrough {
                 log::warn!("inode {}: not served by the kernel: {error}", ino.0);
                 None
             }
+        }
+    }
+}
+
+impl Adapter {
+    /// Opens a file that the kernel may serve by itself.
+    pub(super) fn open_in(
+        &self,
+        passthrough: &Passthrough,
+        request: &Request,
+        ino: INodeNo,
+        flags: OpenFlags,
+        reply: ReplyOpen,
+    ) {
+        let handle = number(request.unique().0);
+        let permitted = self.top.lets_kernel_serve();
+        let served = self.answer(request, Operation::Open, ino, |call, ino| {
+            passthrough.open(ino, handle, permitted, || self.top.open(&call, ino, flags))
+        });
+        let handle = FileHandle(handle);
+        match served {
+            Ok(Served::Passed(file)) => sys::answer_passed(reply, handle, file),
+            Ok(Served::Cached { keep_cache: true }) => {
+                reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            Ok(Served::Cached { keep_cache: false }) => reply.opened(handle, FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
         }
     }
 }

@@ -211,7 +211,7 @@ fn prepare(
     let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times)
         .map_err(|error| stack::failure("the lower directory", &error))?;
     let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
-    let data = options.text(stack::PROFILE) == stack::DATA;
+    let data = options.has_data_profile();
     // What a layer above makes of content, and opens that somebody judges, are not the kernel's to serve.
     let serves = data && stack.layers == 1 && !stack.declared.opens && !start.opens;
     if data && !serves {

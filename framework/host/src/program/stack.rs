@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::options::{OptionKind, OptionSpec, Options};
+use hsci_extension::options::{OptionKind, OptionSpec, Options, PROFILE};
 use hsci_extension::{
     Declaration, Environment, Errno, Error, FileId, FileSystem, Kernel, LowerFile, Reopened,
     Result as LayerResult, Store,
@@ -14,17 +14,6 @@ use hsci_protocol::mount::MountOption;
 use super::Registration;
 use crate::failure::{Exit, Failure};
 use crate::lower::{LowerStore, LowerTree};
-
-/// The option for how the kernel is to treat files.
-pub(super) const PROFILE: &str = "profile";
-pub(super) const DATA: &str = "data";
-
-fn check_profile(text: &str) -> Result<(), String> {
-    match text {
-        "default" | DATA => Ok(()),
-        _ => Err("there are the profiles `default` and `data`".to_owned()),
-    }
-}
 
 /// The options of the host itself.
 pub(crate) const HOST_OPTIONS: [OptionSpec; 5] = [
@@ -46,12 +35,7 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 5] = [
         OptionKind::Flag,
         "no",
     ),
-    OptionSpec::new(
-        PROFILE,
-        "`data`: the kernel serves files that are stored as they are while they are open, for databases and images of disks",
-        OptionKind::Text { check: check_profile, placeholder: "default|data" },
-        "default",
-    ),
+    PROFILE,
     OptionSpec::new(
         "start-deadline",
         "time after which an extension that has not started is given up; 0 for never",
