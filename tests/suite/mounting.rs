@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     },
     Test { name: "mounting::sigterm_unmounts", seconds: 60, body: sigterm },
     Test { name: "mounting::debug_logs_every_request_with_its_time", seconds: 60, body: debug },
+    Test { name: "mounting::a_store_in_a_mount_is_refused", seconds: 60, body: in_a_mount },
     Test { name: "mounting::exported_store_equals_the_mount", seconds: 60, body: export },
 ];
 
@@ -252,4 +253,12 @@ fn debug(dir: &Path) {
         let micros = line.strip_suffix(" us").and_then(|line| line.rsplit(' ').next());
         assert!(micros.is_some_and(|number| number.parse::<u64>().is_ok()), "{line}");
     }
+}
+
+fn in_a_mount(dir: &Path) {
+    let mount = Mount::new(dir, "mount", "compressfs", "");
+    let other = dir.join("other");
+    fs::create_dir(&other).expect("directory");
+    let done = Run::new(machine::hsci()).arg("mount").arg(mount.dir()).arg(&other).done();
+    done.fails(3, &["lies in the mount of", "--extension", &mount.lower().to_string_lossy()]);
 }

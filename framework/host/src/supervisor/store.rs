@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hsci_extension::RESERVED_NAME;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::is_read_only;
+use crate::control::mounts;
 use crate::failure::{Exit, Failure};
 use crate::lock;
 use crate::place::{Owners, Private, Refused};
@@ -204,9 +206,10 @@ fn claim_for(
         Ok(private) => Some(private),
         Err(Refused::Errno(Errno::NOENT)) if read_only || keepers.is_empty() => None,
         Err(Refused::Errno(Errno::NOENT)) => {
-            Some(Private::create(lower.as_fd()).map_err(unusable)?)
+            let made = Private::create(lower.as_fd());
+            Some(made.map_err(|refused| refused_in(refused, &request.lower))?)
         }
-        Err(refused) => return Err(unusable(refused)),
+        Err(refused) => return Err(refused_in(refused, &request.lower)),
     };
     let Some(private) = private else { return Ok((given, None)) };
     let lock = lock::take_store(&private, read_only, &request.lower)?;
@@ -222,6 +225,21 @@ fn claim_for(
         }
     }
     Ok((options, lock))
+}
+
+/// A mount hides its own store, and lets nobody make another one in it.
+fn refused_in(refused: Refused, lower: &Path) -> Failure {
+    match (&refused, mounts::containing(lower)) {
+        (Refused::Errno(Errno::PERM), Ok(Some(mounted))) => {
+            let text = format!(
+                "lies in the mount of {}, where no store can be; mount that with these extensions \
+                 above its own (--extension), or name another directory",
+                mounted.lower.display()
+            );
+            Failure::new(Exit::Impossible, text)
+        }
+        _ => unusable(refused),
+    }
 }
 
 /// What the program says of the stack's extensions, the topmost first.
