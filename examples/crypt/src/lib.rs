@@ -157,7 +157,8 @@ impl Content for Crypt {
     fn set_len(&self, file: &mut File, call: &Call, len: u64) -> Result<()> {
         if len == 0 {
             file.id = None;
-            return file.lower.set_len(0);
+            // In the journal as well: what it holds of the file is carried out before this then.
+            return self.journal.update(&file.lower, call.credentials(), &[Change::SetLen(0)]);
         }
         if len >= self.len(file)? {
             return content::fill_gap(self, file, call, len);

@@ -93,3 +93,16 @@ fn a_write_of_several_blocks_is_whole_or_undone() {
     let (changed, times) = cut(&[b'o'; 9000], &[b'n'; 10_000], &cuts);
     assert!(changed > 13 && changed < times, "{changed} of {times} writes were carried out");
 }
+
+#[test]
+fn what_was_truncated_does_not_come_back_in_part() {
+    let (tree, layer, ino) = with_file(b"old");
+    layer.shutdown();
+    // A write to a file that has its identity already: the journal holds the block alone.
+    let layer = start(&tree).expect("start");
+    layer.write(&user(), ino, 0, b"new").expect("write");
+    layer.setattr(&user(), ino, &hsci_extension::SetAttr::of_size(0)).expect("truncated");
+    let after = tree.crash(&mut |_: &Lost| Kept::Whole);
+    let recovered = start(&after).expect("recovered");
+    assert_eq!(content(&*recovered), b"");
+}

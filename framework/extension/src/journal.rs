@@ -2,7 +2,8 @@
 //!
 //! An update goes to a journal in the private store and is synced there; then it is carried out. What a crash
 //! leaves undone or half done is carried out again by [`Journal::open`], in order, so all changes of a file
-//! that must be whole go through the journal. Records name the record before by its checksum: what is left of
+//! that must be whole go through the journal, truncation to nothing as well: an older record would be carried out
+//! after it. Records name the record before by its checksum: what is left of
 //! an older one is never taken for the next.
 //!
 //! Where nothing may be written, changes are not carried out: [`Journal::file`] shows files as they would be.
