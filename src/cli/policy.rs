@@ -59,10 +59,12 @@ pub(crate) enum PolicyCommand {
 ///
 /// Finds mistakes of spelling, unknown names, rules that can never match, contradict each other or
 /// never decide, and policies that become too large. Changes nothing. Exit code 0 means that all
-/// can be used, although there may be warnings; 1 that one cannot.
+/// can be used, although there may be warnings; 1 that one cannot; 3, with --here, that this machine
+/// does not enforce a line of one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hsci policy check /etc/hsci/mail.policy
+  hsci policy check --here /etc/hsci/mail.policy    what this machine would enforce
   hsci policy check --json *.policy | jq '.[].diagnostics'")]
 pub(crate) struct PolicyCheck {
     /// Policies
@@ -71,6 +73,9 @@ pub(crate) struct PolicyCheck {
     /// Take all users, groups, executables, extensions and options for known: the policy is for another machine
     #[arg(long, value_name = "MACHINE")]
     pub(crate) machine: Option<Machine>,
+    /// Say as well which lines this machine would not enforce: its kernel, or mounts of now; for root
+    #[arg(long, conflicts_with = "machine")]
+    pub(crate) here: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

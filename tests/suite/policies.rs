@@ -410,6 +410,18 @@ fn partial(dir: &Path) {
             .fails(3, &["line 2", words, "--allow-partial"]);
         let told = in_force.try_load(&format!("{head}{text}"), &["--allow-partial"]).ok();
         assert!(told.contains("line 2") && told.contains(words), "{told}");
+        // As much is said beforehand, and nothing is loaded by that.
+        Run::new(machine::hsci()).args(["policy", "unload"]).ok();
+        let check = |user: fn() -> Run| user().args(["policy", "check", "--here"]);
+        let here = check(|| Run::new(machine::hsci())).arg(&in_force.file).done();
+        here.fails(3, &["not enforced here", "--allow-partial"]);
+        assert!(here.out.contains("line 2: ") && here.out.contains(words), "{}", here.out);
+        Run::new(machine::hsci())
+            .args(["policy", "list"])
+            .done()
+            .fails(4, &["no policy is loaded"]);
+        let alice = check(|| Run::as_user(ALICE, machine::hsci())).arg(&in_force.file).done();
+        alice.fails(3, &["only root may"]);
     }
     let load = Run::as_user(ALICE, machine::hsci()).args(["policy", "load"]).arg(&in_force.file);
     load.done().fails(3, &["only root may"]);

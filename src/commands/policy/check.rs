@@ -7,8 +7,9 @@ use hsci_language::{Diagnostic, Span};
 use serde::Serialize;
 
 use super::Reviewed;
+use super::partial::Here;
 use super::source::{Place, Source};
-use crate::cli::PolicyCheck;
+use crate::cli::{Machine, PolicyCheck};
 use crate::{Result, ui};
 
 /// What a check found in one file, as `--json` prints it.
@@ -23,6 +24,29 @@ struct Report<'a> {
     /// Length of the compiled tables in bytes.
     table_bytes: Option<usize>,
     diagnostics: Vec<Entry<'a>>,
+    /// What this machine does not enforce; none unless that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_enforced: Option<&'a [String]>,
+}
+
+/// A policy that was looked at.
+struct Looked<'a> {
+    file: &'a Path,
+    reviewed: Reviewed,
+    not_enforced: Option<Vec<String>>,
+}
+
+impl<'a> Looked<'a> {
+    fn at(file: &'a Path, machine: Option<Machine>, here: Option<&Here>) -> Result<Self> {
+        let reviewed = Reviewed::written_for(file, machine)?;
+        let not_enforced = match (here, &reviewed.usable) {
+            (Some(here), Some((policy, tables))) => {
+                Some(here.missing(&reviewed.source, policy, tables)?)
+            }
+            _ => None,
+        };
+        Ok(Self { file, reviewed, not_enforced })
+    }
 }
 
 /// One diagnostic. Lines and columns count from 1, columns in characters.
@@ -52,7 +76,8 @@ struct Related<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(file: &'a Path, reviewed: &'a Reviewed) -> Self {
+    fn new(looked: &'a Looked<'_>) -> Self {
+        let Looked { file, reviewed, not_enforced } = looked;
         let usable = reviewed.usable.as_ref();
         let entries = reviewed.diagnostics.iter().map(|one| Entry::new(one, &reviewed.source));
         Self {
@@ -62,7 +87,15 @@ impl<'a> Report<'a> {
             rules: usable.map(|(policy, _)| policy.rules.len()),
             table_bytes: usable.map(|(_, tables)| tables.size()),
             diagnostics: entries.collect(),
+            not_enforced: not_enforced.as_deref(),
         }
+    }
+
+    fn lines(&self) -> String {
+        let missing = self.not_enforced.unwrap_or_default().iter();
+        let file = self.file.display();
+        let missing = missing.map(|line| format!("not enforced here: {file}: {line}\n"));
+        missing.chain([self.line()]).collect()
     }
 
     fn line(&self) -> String {
@@ -105,26 +138,34 @@ fn counted(count: usize, what: &str) -> String {
 
 /// Checks policies, and prints what is wrong.
 pub(super) fn run(args: &PolicyCheck) -> Result<()> {
-    let reviewed = args
-        .files
-        .iter()
-        .map(|file| Ok((file.as_path(), Reviewed::written_for(file, args.machine)?)));
-    let reviewed: Vec<(&Path, Reviewed)> = reviewed.collect::<Result<_>>()?;
-    let reports: Vec<_> = reviewed.iter().map(|(file, one)| Report::new(file, one)).collect();
+    let here = args.here.then(Here::look).transpose()?;
+    let looked = args.files.iter().map(|file| Looked::at(file, args.machine, here.as_ref()));
+    let looked: Vec<Looked<'_>> = looked.collect::<Result<_>>()?;
+    let reports: Vec<_> = looked.iter().map(Report::new).collect();
     if args.json {
         ui::print_json(&reports)?;
     } else {
-        for ((_, one), report) in reviewed.iter().zip(&reports) {
-            ui::print(&(one.rendered() + &report.line()))?;
+        for (one, report) in looked.iter().zip(&reports) {
+            ui::print(&(one.reviewed.rendered() + &report.lines()))?;
         }
     }
-    let errors: usize = reviewed.iter().map(|(_, one)| one.errors()).sum();
+    let errors: usize = looked.iter().map(|one| one.reviewed.errors()).sum();
     let mut refused = reports.iter().filter(|report| !report.usable);
-    let Some(first) = refused.next() else { return Ok(()) };
+    let Some(first) = refused.next() else { return all_enforced(&reports, here.as_ref()) };
     let others = match refused.count() {
         0 => String::new(),
         count => format!(" and {count} more"),
     };
     let text = format!("{}{others}: {}", first.file.display(), counted(errors, "error"));
     Err(Failure::new(Exit::No, text))
+}
+
+/// Fails if this machine was asked, and does not enforce all that policies say.
+fn all_enforced(reports: &[Report<'_>], here: Option<&Here>) -> Result<()> {
+    let lines = reports.iter().map(|report| report.not_enforced.unwrap_or_default().len()).sum();
+    let (1.., Some(here)) = (lines, here) else { return Ok(()) };
+    let why = here.refused.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let lines = counted(lines, "line");
+    let text = format!("{lines} not enforced here{why}; `hsci policy load` wants --allow-partial");
+    Err(Failure::new(Exit::Impossible, text))
 }

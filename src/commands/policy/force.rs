@@ -8,12 +8,13 @@ use hsci_host::failure::{Exit, Failure};
 use hsci_host::policy::file::{self, Handed, Head};
 use hsci_host::supervisor;
 use hsci_kernel::Error;
-use hsci_kernel::guard::{self, Guard, Options};
+use hsci_kernel::guard::{Guard, Options};
 use hsci_kernel::memory::{self, Remembered};
 use hsci_language::Policy;
 
 use super::loaded::{Loaded, of_file};
-use super::{Reviewed, partial, test};
+use super::partial::Here;
+use super::{Reviewed, test};
 use crate::cli::Enforcement;
 use crate::{Result, ui};
 
@@ -57,19 +58,11 @@ pub(crate) fn put(
         );
         return Err(Failure::new(Exit::No, text));
     }
-    let refused = match guard::probe() {
-        Ok(()) => None,
-        Err(error @ (Error::Types(_) | Error::Object(_) | Error::Program { .. })) => {
-            Some(error.to_string())
-        }
-        Err(error) => return Err(failure(&error)),
-    };
-    let mut missing = match &refused {
-        None => partial::beside_the_guard(source, policy),
-        Some(_) => partial::without_guard(source, policy, tables)?,
-    };
+    let here = Here::look()?;
+    let mut missing = here.missing(source, policy, tables)?;
+    let guarded = here.refused.is_none();
     if let (Some(first), false) = (missing.first(), allow_partial) {
-        let why = refused.map(|why| format!(" ({why})")).unwrap_or_default();
+        let why = here.refused.map(|why| format!(" ({why})")).unwrap_or_default();
         let text = format!("{}: {first}{why}; use --allow-partial", file.display());
         return Err(Failure::new(Exit::Impossible, text));
     }
@@ -78,7 +71,7 @@ pub(crate) fn put(
         memory.renew(&tables.marks(), &known);
     }
     let mut place = "in mounts only".to_owned();
-    if refused.is_none() {
+    if guarded {
         let options = Options { permissive, allow_partial };
         let (guard, lines) = Guard::load(tables, options).map_err(|error| failure(&error))?;
         missing.extend(lines);
@@ -86,7 +79,6 @@ pub(crate) fn put(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let number = now.as_nanos() as u64;
-    let guarded = refused.is_none();
     let head = Head { file: file.to_owned(), number, guarded, permissive };
     let note = Loaded::new(source, policy, file).text();
     Handed { head, tables: tables.clone() }.write(&note).map_err(|error| of_file(&error))?;

@@ -3,16 +3,49 @@
 use hsci_engine::Tables;
 use hsci_host::control::{self as channel, mounts};
 use hsci_host::policy::{OPENING, UNSEEN, spoken};
-use hsci_kernel::guard;
+use hsci_kernel::{Error, guard};
 use hsci_language::policy::{Rule, Verdict};
 use hsci_language::{Operation, Operations, Policy};
 
+use super::force::failure;
 use super::source::Source;
 use crate::Result;
 
+/// What this machine makes of policies.
+pub(super) struct Here {
+    /// Why the kernel takes no guard, where it takes none.
+    pub(super) refused: Option<String>,
+}
+
+impl Here {
+    /// Asks the kernel, which root alone may.
+    pub(super) fn look() -> Result<Self> {
+        match guard::probe() {
+            Ok(()) => Ok(Self { refused: None }),
+            Err(error @ (Error::Types(_) | Error::Object(_) | Error::Program { .. })) => {
+                Ok(Self { refused: Some(error.to_string()) })
+            }
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    /// What of a policy is not enforced here, a line each.
+    pub(super) fn missing(
+        &self,
+        source: &Source,
+        policy: &Policy,
+        tables: &Tables,
+    ) -> Result<Vec<String>> {
+        match &self.refused {
+            None => Ok(beside_the_guard(source, policy)),
+            Some(_) => without_guard(source, policy, tables),
+        }
+    }
+}
+
 /// Rules about operations that no hook sees. Groups are not meant by this, as they hold what implies
 /// them.
-pub(super) fn beside_the_guard(source: &Source, policy: &Policy) -> Vec<String> {
+fn beside_the_guard(source: &Source, policy: &Policy) -> Vec<String> {
     let unseen = guard::UNSEEN.iter().filter_map(|name| Operations::parse(name));
     let unseen = unseen.fold(Operations::default(), Operations::union);
     let lines = judging(policy).filter(|rule| unseen.covers(rule.operations)).map(|rule| {
@@ -31,11 +64,7 @@ pub(super) fn beside_the_guard(source: &Source, policy: &Policy) -> Vec<String> 
 }
 
 /// What hosts do not see.
-pub(super) fn without_guard(
-    source: &Source,
-    policy: &Policy,
-    tables: &Tables,
-) -> Result<Vec<String>> {
+fn without_guard(source: &Source, policy: &Policy, tables: &Tables) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let unseen = Operations::of(UNSEEN);
     for rule in judging(policy) {
