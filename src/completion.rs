@@ -8,7 +8,7 @@ use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
 };
 use clap_complete::env::{CompleteEnv, Shells};
-use hsci_host::control::mounts;
+use hsci_host::mounts;
 use hsci_language::{FileType, OpenFlag, Operation};
 
 use crate::cli;

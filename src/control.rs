@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use hsci_extension::CONTROL_PREFIX;
 use hsci_host::control::Channel;
-use hsci_host::control::mounts::{self, Mounted};
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::mounts::Mounted;
+use hsci_host::place::{self, Place};
 use hsci_host::supervisor;
 use hsci_protocol::control::{Command, Reply};
-use rustix::fs::{XattrFlags, getxattr, lgetxattr, setxattr};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
@@ -20,22 +21,22 @@ const MAX_LEN: usize = 64 << 10;
 /// Most answers are shorter than this.
 const USUAL_LEN: usize = 4 << 10;
 
-/// Asks the file system about `path`; symbolic links are followed.
-pub(crate) fn ask(path: &Path, name: &str) -> Result<Vec<u8>, Errno> {
+/// Asks the file system about what was found. Files are reached by descriptor: see [`place::look`].
+pub(crate) fn ask(reach: &Path, name: &str) -> Result<Vec<u8>, Errno> {
     let name = format!("{CONTROL_PREFIX}{name}");
-    with_room(|buffer| getxattr(path, name.as_str(), buffer))
-}
-
-/// The same without following a symbolic link.
-pub(crate) fn ask_no_follow(path: &Path, name: &str) -> Result<Vec<u8>, Errno> {
-    let name = format!("{CONTROL_PREFIX}{name}");
-    with_room(|buffer| lgetxattr(path, name.as_str(), buffer))
+    with_room(|buffer| getxattr(reach, name.as_str(), buffer))
 }
 
 /// Gives an order.
-pub(crate) fn order(path: &Path, name: &str, value: &str) -> Result<(), Errno> {
+pub(crate) fn order(reach: &Path, name: &str, value: &str) -> Result<(), Errno> {
     let name = format!("{CONTROL_PREFIX}{name}");
-    setxattr(path, name.as_str(), value.as_bytes(), XattrFlags::empty())
+    setxattr(reach, name.as_str(), value.as_bytes(), XattrFlags::empty())
+}
+
+/// What a path leads to, in a mount of ours.
+pub(crate) fn look_in_mount(path: &Path) -> Result<Place> {
+    require_mount(path)?;
+    place::look(path)
 }
 
 /// Runs a call that fills a buffer, with a larger buffer where the usual one is too small.
@@ -88,11 +89,7 @@ pub(crate) fn is_mount(path: &Path) -> bool {
 
 /// The mount that a path lies in; refuses one that is missing or lies in no mount of ours.
 pub(crate) fn require_mount(path: &Path) -> Result<Mounted> {
-    match mounts::containing(path) {
-        Ok(Some(mounted)) => Ok(mounted),
-        Ok(None) => Err(not_mounted(path)),
-        Err(errno) => Err(of_path(path, errno)),
-    }
+    place::mount_containing(path)?.ok_or_else(|| not_mounted(path))
 }
 
 /// Asks the supervisor of a mount; nothing if it does not answer.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use hsci_extension::protection;
 use hsci_host::failure::{Exit, Failure};
 
 use hsci_protocol::describe::Description;
@@ -29,7 +30,7 @@ pub(crate) fn find_stack(stack: &[String]) -> Result<(PathBuf, Vec<Description>)
 /// The same for the extensions that a store names. Whoever made the store chooses the names, so root
 /// looks only where root's programs are.
 pub(crate) fn find_for_store(stack: &[String]) -> Result<(PathBuf, Vec<Description>)> {
-    if !rustix::process::geteuid().is_root() {
+    if !rustix::process::geteuid().is_root() || !protection::stands("store-programs") {
         return find_stack(stack);
     }
     let directories = own_directory().into_iter().chain(SYSTEM.map(PathBuf::from));

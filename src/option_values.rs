@@ -1,11 +1,11 @@
 //! Values of options that the command does not pass on as they are: paths become absolute, and
 //! secrets are read, so that they stand in no argument and in no table of mounts.
 
-use std::fs::File;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 use hsci_protocol::describe::{Description, ValueKind};
 use hsci_protocol::mount::MountOption;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
@@ -63,7 +63,10 @@ fn secret(name: &str, value: &str) -> Result<String> {
 
 fn read(name: &str, value: &str, path: &Path) -> Result<String> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_LEN).read_to_string(&mut text));
+    let file = place::read(path).map_err(|failure| {
+        Failure::new(failure.exit, format!("option `{name}={value}`: {failure}"))
+    })?;
+    let read = file.take(MAX_LEN).read_to_string(&mut text);
     read.map_err(|error| unreadable(name, value, &error))?;
     Ok(text)
 }

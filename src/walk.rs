@@ -3,13 +3,17 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use hsci_host::failure::Failure;
+use hsci_host::{mounts, place};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::{Errno, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::control;
 
 /// Something met on a walk.
 pub(crate) struct Found<'a> {
@@ -31,7 +35,7 @@ pub(crate) struct Walk<V, F> {
     seen: HashSet<(u64, u64)>,
 }
 
-impl<V: FnMut(&Found<'_>), F: FnMut(&Path, Errno)> Walk<V, F> {
+impl<V: FnMut(&Found<'_>), F: FnMut(Failure)> Walk<V, F> {
     pub(crate) fn new(visit: V, failed: F) -> Self {
         raise_descriptor_limit();
         Self { visit, failed, seen: HashSet::new() }
@@ -39,18 +43,20 @@ impl<V: FnMut(&Found<'_>), F: FnMut(&Path, Errno)> Walk<V, F> {
 
     /// Walks a tree. Its root may be a symbolic link, which is followed.
     pub(crate) fn run(&mut self, root: &Path) {
-        if let Err(errno) = self.try_run(root) {
-            (self.failed)(root, errno);
+        let walked = place::look(root).and_then(|place| {
+            let below = self.below(&place.reach(), root);
+            below.map_err(|errno| control::of_path(root, errno))
+        });
+        if let Err(failure) = walked {
+            (self.failed)(failure);
         }
     }
 
-    fn try_run(&mut self, root: &Path) -> Result<()> {
-        let stat = statat(CWD, root, AtFlags::empty())?;
-        self.visit(root, root, &stat);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(());
-        }
-        let mut open = vec![Dir::new(openat(CWD, root, DIRECTORY, Mode::empty())?)?];
+    fn below(&mut self, reach: &Path, root: &Path) -> Result<()> {
+        let top = openat(CWD, reach, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let mount = mount_of(&top)?;
+        let Some(directory) = self.visit(&top, root)? else { return Ok(()) };
+        let mut open = vec![directory];
         // Always the path of the last directory of `open`.
         let mut path = root.to_owned();
         while let Some(directory) = open.last_mut() {
@@ -61,17 +67,17 @@ impl<V: FnMut(&Found<'_>), F: FnMut(&Path, Errno)> Walk<V, F> {
                         continue;
                     }
                     path.push(name);
-                    match self.enter(directory.fd()?, name, &path, stat.st_dev) {
+                    match self.enter(directory.fd()?, name, &path, mount) {
                         Ok(Some(below)) => {
                             open.push(below);
                             continue;
                         }
                         Ok(None) => {}
-                        Err(errno) => (self.failed)(&path, errno),
+                        Err(errno) => (self.failed)(control::of_path(&path, errno)),
                     }
                 }
                 Some(Err(errno)) => {
-                    (self.failed)(&path, errno);
+                    (self.failed)(control::of_path(&path, errno));
                     open.pop();
                 }
                 None => drop(open.pop()),
@@ -87,31 +93,37 @@ impl<V: FnMut(&Found<'_>), F: FnMut(&Path, Errno)> Walk<V, F> {
         directory: BorrowedFd<'_>,
         name: &OsStr,
         path: &Path,
-        device: u64,
+        mount: u64,
     ) -> Result<Option<Dir>> {
-        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if stat.st_dev != device {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(directory, name, flags, Mode::empty())?;
+        // What is mounted here is not asked anything: nobody may answer.
+        if mount_of(&file)? != mount {
             return Ok(None);
         }
-        let mut reach = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-        reach.push(name);
-        self.visit(path, &reach, &stat);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(None);
-        }
-        let below = openat(directory, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        Dir::new(below).map(Some)
+        self.visit(&file, path)
     }
 
-    fn visit(&mut self, path: &Path, reach: &Path, stat: &Stat) {
+    fn visit(&mut self, file: &OwnedFd, path: &Path) -> Result<Option<Dir>> {
+        let stat = fstat(file)?;
+        let reach = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_known = kind != FileType::Directory
             && stat.st_nlink > 1
             && !self.seen.insert((stat.st_dev, stat.st_ino));
         if !is_known {
-            (self.visit)(&Found { path, reach, kind });
+            (self.visit)(&Found { path, reach: &reach, kind });
         }
+        if kind != FileType::Directory {
+            return Ok(None);
+        }
+        Dir::new(openat(file, ".", DIRECTORY, Mode::empty())?).map(Some)
     }
+}
+
+/// The number of the mount that a file lies on.
+fn mount_of(file: &OwnedFd) -> Result<u64> {
+    mounts::mount_id(file).ok_or(Errno::IO)
 }
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
@@ -126,13 +138,14 @@ fn raise_descriptor_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hsci_host::failure::Exit;
     use std::fs;
 
     fn met(root: &Path) -> Vec<PathBuf> {
         let mut met = Vec::new();
         let visit =
             |found: &Found<'_>| met.push(found.path.strip_prefix(root).expect("below").to_owned());
-        let failed = |path: &Path, errno| panic!("{}: {errno}", path.display());
+        let failed = |failure: Failure| panic!("{failure}");
         Walk::new(visit, failed).run(root);
         met.sort();
         met
@@ -169,8 +182,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_reported() {
         let mut failed = Vec::new();
-        Walk::new(|_: &Found<'_>| panic!("nothing is there"), |_: &Path, errno| failed.push(errno))
+        Walk::new(|_: &Found<'_>| panic!("nothing is there"), |failure| failed.push(failure.exit))
             .run(Path::new("/nonexistent"));
-        assert_eq!(failed, [Errno::NOENT]);
+        assert_eq!(failed, [Exit::Missing]);
     }
 }

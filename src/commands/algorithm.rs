@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 use hsci_protocol::compression::{Choice, ChoiceSource, GeneralChoices};
-use rustix::fs::{XattrFlags, lgetxattr, removexattr, setxattr};
+use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use serde::Serialize;
@@ -68,7 +69,9 @@ fn set(args: &AlgorithmSet) -> Result<()> {
 }
 
 fn set_own(mount: &Path, algorithm: &str) -> Result<()> {
-    control::order(mount, OWN, algorithm).map_err(|errno| refused(mount, algorithm, errno))?;
+    let place = place::look(mount)?;
+    control::order(&place.reach(), OWN, algorithm)
+        .map_err(|errno| refused(mount, algorithm, errno))?;
     let choice: Choice = ask(mount, OWN)?;
     let mount = mount.display();
     let reason = match choice.from {
@@ -79,13 +82,14 @@ fn set_own(mount: &Path, algorithm: &str) -> Result<()> {
 }
 
 pub(super) fn set_for(path: &Path, algorithm: &str) -> Result<()> {
-    control::require_mount(path)?;
+    let place = control::look_in_mount(path)?;
+    let reach = place.reach();
     let outcome = match algorithm {
-        DEFAULT => match removexattr(path, ATTRIBUTE) {
+        DEFAULT => match removexattr(&reach, ATTRIBUTE) {
             Err(Errno::NODATA) => Ok(()),
             outcome => outcome,
         },
-        _ => setxattr(path, ATTRIBUTE, algorithm.as_bytes(), XattrFlags::empty()),
+        _ => setxattr(&reach, ATTRIBUTE, algorithm.as_bytes(), XattrFlags::empty()),
     };
     outcome.map_err(|errno| refused(path, algorithm, errno))
 }
@@ -111,7 +115,7 @@ fn unknown(algorithm: &str) -> Failure {
 }
 
 fn ask<T: DeserializeOwned>(path: &Path, question: &str) -> Result<T> {
-    let answer = control::ask(path, question);
+    let answer = control::ask(&place::look(path)?.reach(), question);
     let answer = answer.map_err(|errno| control::failure(path, "algorithms", errno))?;
     control::parse(path, question, &answer)
 }
@@ -148,20 +152,20 @@ fn list(args: &AlgorithmList) -> Result<()> {
 fn marked_below(dir: &Path) -> (Vec<Marked>, Option<Failure>) {
     let mut places = Vec::new();
     let first_failure = RefCell::new(None);
-    let fail = |path: &Path, errno| {
-        first_failure.borrow_mut().get_or_insert_with(|| control::of_path(path, errno));
+    let fail = |failure: Failure| {
+        first_failure.borrow_mut().get_or_insert(failure);
     };
     let progress = ui::spinner("looking for choices");
     let visit = |found: &Found<'_>| {
         progress.set_message(places.len().to_string());
-        let read = |buffer: &mut [u8]| lgetxattr(found.reach, ATTRIBUTE, buffer);
+        let read = |buffer: &mut [u8]| getxattr(found.reach, ATTRIBUTE, buffer);
         match control::with_room(read) {
             Ok(value) => places.push(Marked {
                 path: found.path.display().to_string(),
                 algorithm: String::from_utf8_lossy(&value).into_owned(),
             }),
             Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => fail(found.path, errno),
+            Err(errno) => fail(control::of_path(found.path, errno)),
         }
     };
     Walk::new(visit, fail).run(dir);

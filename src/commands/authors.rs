@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hsci_extension::testkit::conformance;
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
 use serde::Serialize;
 
@@ -110,6 +111,7 @@ fn meaning(option: &OptionDescription) -> String {
 /// Runs the conformance kit in a directory, which is left as it was.
 pub(crate) fn conformance(args: &Conformance) -> Result<()> {
     let dir = &args.dir;
+    place::look(dir)?;
     let place = dir.join(format!("hsci-conformance-{}", std::process::id()));
     let errno = |error: std::io::Error| control::of_path(&place, ui::errno(&error));
     std::fs::create_dir(&place).map_err(errno)?;

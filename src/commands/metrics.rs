@@ -3,7 +3,8 @@
 mod page;
 mod policy;
 
-use hsci_host::control::{self as channel, mounts};
+use hsci_host::control as channel;
+use hsci_host::mounts;
 use hsci_protocol::status::{LATENCY_BOUNDS_US, Latency, Status, SupervisorStatus, WorkerStatus};
 
 use self::page::{Kind, Page};

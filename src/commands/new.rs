@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 
 use crate::cli::{New, NewKind};
 use crate::extension_program;
@@ -30,7 +31,13 @@ const FILES: [(&str, &str); 4] = [
 pub(crate) fn run(args: &New) -> Result<()> {
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
     check_name(&args.name)?;
-    if dir.symlink_metadata().is_ok() {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Err(failure) = place::look(parent.unwrap_or(Path::new(".")))
+        && failure.exit != Exit::Missing
+    {
+        return Err(failure);
+    }
+    if place::look(&dir).is_ok() {
         let text = format!("{}: exists already; name another place with --dir", dir.display());
         return Err(Failure::new(Exit::Missing, text));
     }
@@ -91,7 +98,7 @@ fn bundle(name: &str) -> Result<(&'static str, &'static str, &'static str, &'sta
 
 /// The sources of HSCI that the crate is to be built with, absolute.
 fn sources(dir: &Path) -> Result<PathBuf> {
-    if !dir.join("framework/extension/Cargo.toml").is_file() {
+    if place::look(&dir.join("framework/extension/Cargo.toml")).is_err() {
         let text =
             format!("{}: not the sources of HSCI; it has no framework/extension", dir.display());
         return Err(Failure::new(Exit::Missing, text));

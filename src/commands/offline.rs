@@ -2,7 +2,7 @@
 //! store does the work.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use hsci_host::failure::{Exit, Failure};
@@ -10,7 +10,6 @@ use hsci_host::place;
 use hsci_host::supervisor::StoreFile;
 use hsci_protocol::check::{CheckEvent, CheckFinding, Checked, Offline, Severity};
 use hsci_protocol::line::send;
-use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::{Check, DEFAULT_EXTENSION, Export, Made};
@@ -119,17 +118,13 @@ pub(crate) fn export(args: &Export) -> Result<()> {
 /// A copy inside of what is copied would have no end.
 fn refuse_inside(lower: &Path, dest: &Path) -> Result<()> {
     let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if !resolve(parent.unwrap_or(Path::new(".")))?.starts_with(resolve(lower)?) {
+    let parent = place::look(parent.unwrap_or(Path::new(".")))?;
+    if !parent.path().starts_with(place::look(lower)?.path()) {
         return Ok(());
     }
     let text =
         format!("{}: lies inside {}; name a place elsewhere", dest.display(), lower.display());
     Err(Failure::new(Exit::Usage, text))
-}
-
-fn resolve(path: &Path) -> Result<PathBuf> {
-    let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    path.canonicalize().map_err(|error| control::of_path(path, errno(error)))
 }
 
 /// The result of a check, as `--json` prints it.

@@ -11,14 +11,17 @@ mod partial;
 mod source;
 mod test;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place;
 use hsci_language::Diagnostic;
 use hsci_language::names::Names;
+use rustix::fs::Dir;
 use rustix::io::Errno;
 
 use crate::cli::{Machine, Policy, PolicyCommand};
@@ -59,14 +62,14 @@ pub(super) struct Reviewed {
 impl Reviewed {
     /// Reads, checks and compiles a policy. A failure is one of reading the file.
     pub(super) fn new(path: &Path) -> Result<Self> {
-        Self::read_by(path, open_any, &MachineNames::new())
+        Self::read_by(path, place::read, &MachineNames::new())
     }
 
     /// The same of a policy for this machine, or for one of which nothing is known.
     pub(super) fn written_for(path: &Path, machine: Option<Machine>) -> Result<Self> {
         match machine {
             None => Self::new(path),
-            Some(Machine::None) => Self::read_by(path, open_any, &AnyNames::default()),
+            Some(Machine::None) => Self::read_by(path, place::read, &AnyNames::default()),
         }
     }
 
@@ -113,13 +116,15 @@ impl Reviewed {
 
 /// The files of a policy: one, or all in a directory together, in the order of their names.
 fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Vec<(PathBuf, String)>> {
-    if !path.is_dir() {
+    let place = place::look(path)?;
+    if !place.is_directory() {
         return Ok(vec![(path.to_owned(), read_file(path, open(path)?)?)]);
     }
-    let entries = std::fs::read_dir(path).map_err(|error| of_path(path, &error))?;
-    let names = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut names: Vec<_> =
-        names.collect::<std::io::Result<_>>().map_err(|error| of_path(path, &error))?;
+    let mut names = Vec::new();
+    for entry in place.read().and_then(Dir::new).map_err(|errno| control::of_path(path, errno))? {
+        let entry = entry.map_err(|errno| control::of_path(path, errno))?;
+        names.push(path.join(OsStr::from_bytes(entry.file_name().to_bytes())));
+    }
     names.retain(|name| name.extension().is_some_and(|extension| extension == "policy"));
     names.sort();
     if names.is_empty() {
@@ -131,10 +136,6 @@ fn read(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<Vec<(PathBu
         Ok((name, text))
     });
     texts.collect()
-}
-
-fn open_any(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| of_path(path, &error))
 }
 
 fn of_path(path: &Path, error: &std::io::Error) -> Failure {

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use hsci_host::failure::Failure;
-use rustix::fs::{lgetxattr, lremovexattr};
+use hsci_host::place;
+use rustix::fs::{getxattr, removexattr};
 use rustix::io::Errno;
 
 use super::algorithm::{ATTRIBUTE, set_for};
@@ -17,7 +18,8 @@ use crate::{Result, control, ui};
 pub(crate) fn run(args: &Recompress) -> Result<()> {
     let path = &args.path;
     let mounted = control::require_mount(path)?;
-    if attribute(path) != Ok(Some(args.algorithm.clone().into_bytes())) {
+    let place = place::look(path)?;
+    if attribute(&place.reach()) != Ok(Some(args.algorithm.clone().into_bytes())) {
         set_for(path, &args.algorithm)?;
     }
     let (taken_back, failure) = take_back_below(path);
@@ -29,8 +31,8 @@ pub(crate) fn run(args: &Recompress) -> Result<()> {
 }
 
 /// The choice of a file or directory itself.
-fn attribute(path: &Path) -> Result<Option<Vec<u8>>, Errno> {
-    match control::with_room(|buffer| lgetxattr(path, ATTRIBUTE, buffer)) {
+fn attribute(reach: &Path) -> Result<Option<Vec<u8>>, Errno> {
+    match control::with_room(|buffer| getxattr(reach, ATTRIBUTE, buffer)) {
         Ok(value) => Ok(Some(value)),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
         Err(errno) => Err(errno),
@@ -41,8 +43,8 @@ fn attribute(path: &Path) -> Result<Option<Vec<u8>>, Errno> {
 fn take_back_below(path: &Path) -> (u64, Option<Failure>) {
     let mut taken_back = 0;
     let first_failure = RefCell::new(None);
-    let fail = |path: &Path, errno| {
-        first_failure.borrow_mut().get_or_insert_with(|| control::of_path(path, errno));
+    let fail = |failure: Failure| {
+        first_failure.borrow_mut().get_or_insert(failure);
     };
     let visit = |found: &Found<'_>| {
         if found.path == path {
@@ -50,11 +52,11 @@ fn take_back_below(path: &Path) -> (u64, Option<Failure>) {
         }
         match attribute(found.reach) {
             Ok(None) => {}
-            Ok(Some(_)) => match lremovexattr(found.reach, ATTRIBUTE) {
+            Ok(Some(_)) => match removexattr(found.reach, ATTRIBUTE) {
                 Ok(()) => taken_back += 1,
-                Err(errno) => fail(found.path, errno),
+                Err(errno) => fail(control::of_path(found.path, errno)),
             },
-            Err(errno) => fail(found.path, errno),
+            Err(errno) => fail(control::of_path(found.path, errno)),
         }
     };
     Walk::new(visit, fail).run(path);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place::{self, Place};
 use hsci_protocol::settle::SettleProgress;
 
 use crate::cli::Settle;
@@ -18,11 +19,12 @@ pub(crate) fn run(args: &Settle) -> Result<()> {
 
 /// The same of a mount.
 pub(super) fn wait(dir: &Path) -> Result<()> {
+    let place = place::look(dir)?;
     let fail = |errno| control::failure(dir, "settling", errno);
-    control::order(dir, "settle", "now").map_err(fail)?;
+    control::order(&place.reach(), "settle", "now").map_err(fail)?;
     let bar = ui::bar("settling");
     let end = loop {
-        let progress = ask(dir)?;
+        let progress = ask(dir, &place)?;
         if let Some(total) = progress.total_bytes {
             bar.set_total(total);
         }
@@ -44,8 +46,8 @@ pub(super) fn wait(dir: &Path) -> Result<()> {
     Err(Failure::new(Exit::No, text))
 }
 
-fn ask(dir: &Path) -> Result<SettleProgress> {
-    let answer = control::ask(dir, "settle");
+fn ask(dir: &Path, place: &Place) -> Result<SettleProgress> {
+    let answer = control::ask(&place.reach(), "settle");
     let answer = answer.map_err(|errno| control::failure(dir, "settling", errno))?;
     control::parse(dir, "settle", &answer)
 }

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hsci_host::control::{self as channel, mounts};
+use hsci_host::control as channel;
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::mounts;
 use hsci_protocol::policy::PolicyStatus;
 use hsci_protocol::status::{SandboxStatus, Status, SupervisorStatus, WorkerStatus};
 use indicatif::HumanDuration;

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hsci_host::control::mounts;
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::mounts;
 use hsci_host::place::{self, Place};
 use hsci_host::supervisor;
 use hsci_language::glob::{Component, Pattern};

@@ -1,12 +1,11 @@
 //! `hsci usage`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hsci_host::failure::Failure;
 use hsci_protocol::compression::{AlgorithmUsage, FileUsage};
 use rustix::fs::FileType;
-use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::Usage;
@@ -120,7 +119,7 @@ impl Census {
 
 fn ask(found: &Found<'_>) -> Result<FileUsage> {
     let fail = |errno| control::failure(found.path, "sizes by algorithm", errno);
-    let answer = control::ask_no_follow(found.reach, QUESTION).map_err(fail)?;
+    let answer = control::ask(found.reach, QUESTION).map_err(fail)?;
     control::parse(found.path, QUESTION, &answer)
 }
 
@@ -152,9 +151,7 @@ fn take(paths: &[PathBuf]) -> Census {
             progress.set_message(census.total.files.to_string());
         }
     };
-    let failed = |path: &Path, errno: Errno| {
-        census.borrow_mut().skip(control::of_path(path, errno));
-    };
+    let failed = |failure: Failure| census.borrow_mut().skip(failure);
     let mut walk = Walk::new(visit, failed);
     for path in paths {
         walk.run(path);

@@ -72,6 +72,13 @@ impl Run {
         self
     }
 
+    /// Its output goes into a file.
+    #[must_use]
+    pub fn output(mut self, file: std::fs::File) -> Self {
+        self.0.stdout(file);
+        self
+    }
+
     /// The directory it starts in.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {

@@ -113,6 +113,32 @@ const PARTS: &[Part] = &[
         except: &[],
         names: &["aya", "ebpf", "bpf", "File", "fs", "thread", "unsafe"],
     },
+    // What a path leads to is found by the module of places, once: elsewhere only what root alone can change is
+    // named, or a link in `/proc`.
+    Part {
+        below: &["src", "framework/host/src"],
+        except: &[
+            "framework/host/src/control",
+            "framework/host/src/place",
+            "framework/host/src/sandbox/calls",
+            "framework/host/src/supervisor/holders",
+            "framework/host/src/supervisor/writers",
+            "src/commands/doctor",
+            "src/extension_program",
+        ],
+        names: &[
+            "canonicalize",
+            "exists",
+            "is_dir",
+            "is_file",
+            "lgetxattr",
+            "lremovexattr",
+            "lsetxattr",
+            "read_dir",
+            "symlink_metadata",
+            "try_exists",
+        ],
+    },
     Part {
         below: &["src"],
         except: &["src/bin", "src/extensions"],

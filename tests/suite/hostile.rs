@@ -12,7 +12,9 @@ mod forger;
 mod journals;
 mod namespaces;
 mod places;
+pub(crate) mod protections;
 mod races;
+mod servers;
 mod stores;
 
 use std::fs;
@@ -28,7 +30,9 @@ pub(crate) const TESTS: &[&[Test]] = &[
     journals::TESTS,
     namespaces::TESTS,
     places::TESTS,
+    protections::TESTS,
     races::TESTS,
+    servers::TESTS,
     stores::TESTS,
 ];
 

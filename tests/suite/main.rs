@@ -80,6 +80,9 @@ fn main() -> ExitCode {
         hostile::fairness::process(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
+    if arguments.first().is_some_and(|first| first == "--without") {
+        return hostile::protections::process(&arguments[1..]);
+    }
     if arguments.first().is_some_and(|first| first == "--load") {
         survival::load::process(&arguments[1..]);
         return ExitCode::SUCCESS;

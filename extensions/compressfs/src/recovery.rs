@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store};
+use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store, protection};
 
 use crate::choice;
 use crate::form::{Awaited, Segments, Source, Stored, Unfinished};
@@ -128,7 +128,9 @@ fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFi
     }
     let awaited = awaited(found, entry);
     let continues = Segments::before(lower, &awaited)?;
-    format::require_whole(journal, entry.base, entry.len, continues)?;
+    if protection::stands("whole-images") {
+        format::require_whole(journal, entry.base, entry.len, continues)?;
+    }
     // What was written to the file's log before the crash stands behind the images. Anything else
     // there is left from the form before.
     let mut stored = Stored::with_awaited(lower, &awaited)?;

@@ -27,6 +27,8 @@ pub mod journal;
 mod lower;
 mod needs;
 pub mod options;
+#[doc(hidden)]
+pub mod protection;
 pub mod synthetic;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use hsci_extension::protection;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::sys::process::{close_inherited, reset_signals};
@@ -37,17 +38,20 @@ const LIMITS: [Resource; 6] = [
 
 /// Gives a program the variables of [`ENVIRONMENT`], and a path.
 pub(crate) fn filter_environment(command: &mut Command) {
+    if !protection::stands("environment") {
+        return;
+    }
     command.env_clear();
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
-    // Only builds with assertions have points to stop at.
-    if cfg!(debug_assertions)
-        && let Some(pause) = std::env::var_os("HSCI_PAUSE")
-    {
-        command.env("HSCI_PAUSE", pause);
+    // Only builds with assertions have points to stop at, and can do without a protection.
+    if cfg!(debug_assertions) {
+        let tests = ["HSCI_PAUSE", protection::VARIABLE];
+        let given = tests.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.envs(given);
     }
     match std::env::var_os("PATH") {
         Some(path) if !geteuid().is_root() => command.env("PATH", path),
@@ -58,6 +62,9 @@ pub(crate) fn filter_environment(command: &mut Command) {
 /// Lets go of the caller's descriptors but those in `keep`, of its limits and of how it handles
 /// signals. Must come before this program opens anything.
 pub(crate) fn leave(keep: &[i32]) {
+    if !protection::stands("inherited") {
+        return;
+    }
     close_inherited(keep);
     reset_signals();
     for resource in LIMITS {

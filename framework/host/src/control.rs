@@ -5,8 +5,6 @@
 //! the kernel names as its owner. No file system is asked for either.
 
 mod client;
-pub mod mounts;
-pub(crate) mod place;
 mod sweep;
 
 use std::ffi::OsString;
@@ -15,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::client::{Channel, Silence, statuses};
 pub(crate) use self::client::{force_end, is_served};
-use self::mounts::{Device, Mounted};
 pub(crate) use self::sweep::sweep;
+use crate::mounts::{Device, Mounted};
 
 /// How sockets of a mount begin: its device number.
 fn prefix(device: Device) -> String {

@@ -11,14 +11,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hsci_extension::protection;
 use hsci_protocol::failure::{Exit, Failure};
 use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::control::mounts;
-use crate::control::place::{self, Directory};
+use crate::mounts;
 use crate::place::{Owners, Private, Refused, open_private};
+use crate::run_dir::{self, Directory};
 
 /// How names of locks end in the directory of control sockets.
 pub(crate) const ENDING: &str = ".lock";
@@ -53,7 +54,7 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock on the directory that is found at `path`.
     pub(crate) fn take(lower: impl AsFd, path: &Path) -> Result<Self, Failure> {
-        let place = place::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
+        let place = run_dir::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
         let name = name_of(lower).map_err(|errno| unusable(&errno.into()).of(path))?;
         let named = Named { directory: place.as_fd(), name: &name, owners: Owners::Own };
         let file = named.take(OFlags::RDONLY | OFlags::CREATE, path);
@@ -102,7 +103,7 @@ pub(crate) fn take_both(lower: &OwnedFd, path: &Path) -> Result<(Lock, Option<Ow
 /// Keeps hosts off a store for as long as the result is kept. Where there is no lock that this user can
 /// open, no host has one.
 pub(crate) fn share(lower: BorrowedFd<'_>, path: &Path) -> Result<Vec<OwnedFd>, Failure> {
-    let (place, name) = (place::own().ok(), name_of(lower).ok());
+    let (place, name) = (run_dir::own().ok(), name_of(lower).ok());
     let owners = Owners::of(lower).unwrap_or(Owners::Own);
     let private = Private::open(lower, owners).ok();
     let named = place.as_ref().zip(name.as_ref()).map(|(place, name)| {
@@ -169,7 +170,7 @@ impl Named<'_> {
     fn attempt(&self, flags: OFlags, operation: FlockOperation) -> Result<Attempt, Refused> {
         loop {
             let file = open_private(self.directory, self.name, flags, self.owners)?;
-            if flock(&file, operation).is_err() {
+            if flock(&file, operation).is_err() && protection::stands("lock") {
                 return Ok(Attempt::Held(file));
             }
             // Its holder may have taken its name away between the two calls.

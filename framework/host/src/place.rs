@@ -5,12 +5,17 @@
 //! somebody else can change, every name is that person's word: no symbolic link is followed there,
 //! and what was opened is not looked up again.
 
+mod look;
 mod path;
 mod private;
+mod server;
 
+pub(crate) use self::look::open_mount;
+pub use self::look::{find_mount, look, mount_containing, read};
 pub(crate) use self::path::failure;
 pub use self::path::{Place, open, open_dir, open_file, open_parent};
 pub(crate) use self::private::{Owners, Private, Refused, open_below, open_private};
+pub(crate) use self::server::{device_of, known};
 
 /// Stops where a test has asked for it, so that races are won on purpose: `HSCI_PAUSE=NAME:FILE` has
 /// this process make FILE when it comes to the point NAME, and go on when FILE is gone.

@@ -14,7 +14,7 @@ pub(crate) mod files;
 
 use std::os::fd::OwnedFd;
 
-use hsci_extension::Needs;
+use hsci_extension::{Needs, protection};
 use hsci_protocol::status::SandboxStatus;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
@@ -59,6 +59,9 @@ impl Work {
 /// nobody. Who is not root has none. What a container refuses is left as it is, for this process has nothing to
 /// read but its own program.
 pub(crate) fn become_nobody() {
+    if !protection::stands("nobody") {
+        return;
+    }
     if geteuid().is_root() {
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         let left = set_thread_groups(&[])
@@ -93,21 +96,32 @@ impl Sandbox {
         };
         let text = |errno: rustix::io::Errno| errno.to_string();
         let none = Rlimit { current: Some(0), maximum: Some(0) };
-        step("core dumps", setrlimit(Resource::Core, none).map_err(text));
-        if !needs.files && !needs.programs {
+        let stands = protection::stands;
+        if stands("core-dumps") {
+            step("core dumps", setrlimit(Resource::Core, none).map_err(text));
+        }
+        if !needs.files && !needs.programs && protection::stands("namespace") {
             let is_root = geteuid().is_root();
             let left = if is_root { files::leave_all_others().map_err(text) } else { Ok(()) };
             step("the machine's files", left);
         }
-        step("capabilities", capabilities::keep(capabilities).map_err(text));
-        step("set-user-id programs", set_no_new_privs(true).map_err(text));
+        if stands("capabilities") {
+            step("capabilities", capabilities::keep(capabilities).map_err(text));
+        }
+        if stands("new-privileges") {
+            step("set-user-id programs", set_no_new_privs(true).map_err(text));
+        }
         let stays = !matches!(work, Work::Copy { .. }) && !needs.files && !needs.programs;
-        if stays && !geteuid().is_root() {
+        if stays && !geteuid().is_root() && stands("landlock") {
             step("the user's other files", files::keep_below(lower));
         }
         let behavior = DumpableBehavior::NotDumpable;
-        step("a memory that debuggers read", set_dumpable_behavior(behavior).map_err(text));
-        step("all system calls", calls::limit(&needs, lower));
+        if stands("dumpable") {
+            step("a memory that debuggers read", set_dumpable_behavior(behavior).map_err(text));
+        }
+        if stands("system-calls") {
+            step("all system calls", calls::limit(&needs, lower));
+        }
         Ok(Self { needs, kept })
     }
 

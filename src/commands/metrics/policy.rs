@@ -1,6 +1,6 @@
 //! What the guard and the mounts have made of the policy in force.
 
-use hsci_host::control::mounts::Mounted;
+use hsci_host::mounts::Mounted;
 use hsci_kernel::guard::{Counts, Guard};
 use hsci_protocol::policy::PolicyStatus;
 use hsci_protocol::status::Status;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hsci_host::control as channel;
-use hsci_host::control::mounts::{self, Mounted};
+use hsci_host::mounts::{self, Mounted};
 use hsci_host::policy::file::{self, Handed};
 use hsci_kernel::Error;
 use hsci_kernel::guard::Guard;

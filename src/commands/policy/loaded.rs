@@ -1,9 +1,9 @@
 //! The text of the policy in force.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::place;
 use hsci_host::policy::file;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,8 @@ impl Loaded {
             text: source.statement(rule.span).to_owned(),
         };
         Self {
-            file: fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()),
+            file: place::look(file)
+                .map_or_else(|_| file.to_owned(), |place| place.path().to_owned()),
             targets: policy.targets.iter().map(|target| target.name.clone()).collect(),
             rules: policy.rules.iter().map(rule).collect(),
         }

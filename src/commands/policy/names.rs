@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use hsci_host::place;
 use hsci_language::names::{Names, OptionFault, OptionScope};
 use hsci_protocol::describe::{Description, OptionDescription};
 use nix::unistd::{Group, User, getgrouplist};
+use rustix::fs::{FileType, Statx};
 
 use crate::extension_program;
 
@@ -42,8 +43,17 @@ impl Names for MachineNames {
     }
 
     fn executable(&self, path: &[u8]) -> bool {
-        let meta = Path::new(OsStr::from_bytes(path)).symlink_metadata();
-        meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        let path = Path::new(OsStr::from_bytes(path));
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
+        let (Ok(parent), Ok(place)) = (place::look(parent), place::look(path)) else {
+            return false;
+        };
+        let is_program = |stat: Statx| {
+            let mode = stat.stx_mode;
+            FileType::from_raw_mode(mode.into()) == FileType::RegularFile && mode & 0o111 != 0
+        };
+        // The kernel knows programs by their own names, and not by those of links.
+        place.path() == parent.path().join(name) && place.stat().is_ok_and(is_program)
     }
 
     fn extension(&self, name: &str) -> bool {

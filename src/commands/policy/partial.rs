@@ -1,7 +1,8 @@
 //! What of a policy cannot be enforced here, line by line.
 
 use hsci_engine::Tables;
-use hsci_host::control::{self as channel, mounts};
+use hsci_host::control as channel;
+use hsci_host::mounts;
 use hsci_host::policy::{OPENING, UNSEEN, spoken};
 use hsci_kernel::{Error, guard};
 use hsci_language::policy::{Rule, Verdict};

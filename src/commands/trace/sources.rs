@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hsci_host::control::mounts::{self, Mounted};
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::mounts::{self, Mounted};
 use hsci_kernel::guard::{Events, Guard};
 use hsci_protocol::control::{Command, Reply};
 use hsci_protocol::policy::{Report, Reports};

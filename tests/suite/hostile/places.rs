@@ -112,6 +112,8 @@ fn links(dir: &Path) {
         "around/mail",
         "real/../end",
         "part/../outside",
+        // Where this leads is where Alice has put her directory.
+        "real/../../outside/mail",
     ] {
         let path = home.join(trap);
         let exported = dir.join("exported");

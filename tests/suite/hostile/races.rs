@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use hsci_tests::{Run, Test, machine};
+use hsci_tests::{Mount, Run, Test, machine};
 
 use super::{Victim, alice, alices, is_mounted, unmount};
 
-pub(crate) const TESTS: &[Test] = &[Test {
-    name: "hostile::a_mount_point_that_is_swapped_is_not_followed",
-    seconds: 120,
-    body: swap,
-}];
+pub(crate) const TESTS: &[Test] = &[
+    Test {
+        name: "hostile::a_mount_point_that_is_swapped_is_not_followed",
+        seconds: 120,
+        body: swap,
+    },
+    Test { name: "hostile::an_export_goes_where_it_was_sent", seconds: 120, body: export },
+];
 
 /// A host that stands still.
 struct Stopped {
@@ -51,6 +54,35 @@ const SWAPS: [(&str, &str); 5] = [
     ("a link to itself", "mv mail away; ln -s away mail"),
     ("a file", "mv mail away; touch mail"),
 ];
+
+/// The directory in which root makes a copy is moved away before the copy is made.
+fn export(dir: &Path) {
+    machine::need_root();
+    let victim = Victim::new(dir);
+    let outside = victim.path.parent().expect("directory").to_owned();
+    let sound = Mount::new(dir, "sound", "compressfs", "");
+    fs::write(sound.path("file"), "content").expect("write");
+    let store = sound.lower().to_owned();
+    drop(sound);
+    for (number, (what, moves)) in SWAPS.into_iter().enumerate() {
+        let home = alices(&dir.join(format!("export{number}")));
+        let mail = alices(&home.join("mail"));
+        let mark = dir.join("mark");
+        let copy = mail.join("copy");
+        let stopped = Stopped::at("before-export", &mark, &["export"], &[&store, &copy]);
+        let moves = moves.replace("rmdir mail 2>/dev/null || ", "");
+        alice(&format!(
+            "cd '{}'; {}",
+            home.display(),
+            moves.replace("{}", &outside.display().to_string())
+        ));
+        let exported = stopped.go_on();
+        victim.check(what);
+        assert_eq!(fs::read_dir(&outside).expect("list").count(), 1, "{what}: it goes elsewhere");
+        let there = home.join("away/copy/file");
+        assert_eq!(fs::read(there).ok(), exported.then(|| b"content".to_vec()), "{what}");
+    }
+}
 
 fn swap(dir: &Path) {
     machine::need_root();

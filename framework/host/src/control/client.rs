@@ -17,9 +17,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::mounts::Mounted;
-use super::{own_prefix, place, prefix, sweep};
+use super::{own_prefix, prefix, sweep};
 use crate::failure::{Exit, Failure};
+use crate::mounts::{Device, Mounted};
+use crate::run_dir;
 use crate::supervisor::last_words;
 
 /// Time for an answer that takes no work.
@@ -67,7 +68,7 @@ impl Silence {
 impl Channel {
     /// Connects to the supervisor of a mount: a process of the user who mounted it.
     pub fn open(mounted: &Mounted) -> Result<Self, Silence> {
-        for directory in place::of_user(mounted.user) {
+        for directory in run_dir::of_user(mounted.user) {
             let Ok(entries) = std::fs::read_dir(directory.path("")) else { continue };
             let prefix = prefix(mounted.device);
             let begins =
@@ -274,7 +275,7 @@ pub(crate) fn is_served(mounted: &Mounted) -> bool {
 
 /// Ends the connection of a mount, by the kernel: whoever waits for an answer gets an error. Returns
 /// whether that could be done.
-pub(crate) fn force_end(device: super::mounts::Device) -> bool {
+pub(crate) fn force_end(device: Device) -> bool {
     let abort = format!("/sys/fs/fuse/connections/{}/abort", device.minor);
     std::fs::write(abort, "1").is_ok()
 }

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::geteuid;
 
-use super::place::{self, Directory};
 use crate::lock;
+use crate::run_dir::{self, Directory};
 
 /// The kernel makes the name of a socket before it listens. One that is younger is left alone.
 const YOUNG: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ pub(super) const ENDING: &str = ".sock";
 
 /// Takes away what no process of this user's mounts uses any more. What cannot be taken away stays.
 pub(crate) fn sweep() {
-    for directory in place::of_user(geteuid().as_raw()) {
+    for directory in run_dir::of_user(geteuid().as_raw()) {
         sweep_in(&directory, YOUNG);
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 
 use fuser::INodeNo;
-use hsci_extension::{Call, FileSystem, Ino, Result, SetAttr};
+use hsci_extension::{Call, FileSystem, Ino, Result, SetAttr, protection};
 
 use super::adapter::Adapter;
 use crate::lower::{is_member, keeps_set_id};
@@ -26,7 +26,8 @@ impl Adapter {
 
     /// An inode that an extension makes up has no bits below.
     fn gives_rights(&self, ino: Ino) -> bool {
-        self.tree.getattr(&Call::internal(), ino).is_ok_and(|attr| attr.mode & SET_IDS != 0)
+        protection::stands("set-ids")
+            && self.tree.getattr(&Call::internal(), ino).is_ok_and(|attr| attr.mode & SET_IDS != 0)
     }
 
     fn take(&self, call: &Call, ino: Ino) -> Result<()> {
@@ -55,7 +56,9 @@ impl Adapter {
 
     /// Attributes only, which takes no lock that the caller may hold.
     fn forget_mode(&self, ino: Ino) {
-        if let Some(notifier) = self.notifier.get() {
+        if let Some(notifier) = self.notifier.get()
+            && protection::stands("forget-mode")
+        {
             // ENOENT: the kernel does not know the inode.
             let _ = notifier.inval_inode(INodeNo(ino.0), -1, 0);
         }

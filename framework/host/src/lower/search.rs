@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use hsci_extension::{Errno, RESERVED_NAME, Result};
+use hsci_extension::{Errno, RESERVED_NAME, Result, protection};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, StatxFlags, statx};
 
 use super::{LowerTree, device_of};
@@ -56,6 +56,9 @@ fn by_kernel_path(tree: &LowerTree, handle: &Handle) -> Result<Option<OwnedFd>, 
     let is_regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
     if !is_regular || device_of(&stat) != tree.inodes.device() {
         return Err(Errno::XDEV);
+    }
+    if !protection::stands("below-root") {
+        return Ok(Some(opened));
     }
     let path = |file: &dyn AsFd| {
         let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());

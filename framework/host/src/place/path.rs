@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -12,10 +12,14 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use hsci_extension::protection;
+
+use super::server;
 use crate::failure::{Exit, Failure};
+use crate::mounts;
 
 /// As many symbolic links as the kernel follows.
-const MAX_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
 
 /// A file or directory that was opened once. It is what it is, wherever its names lead by now.
 #[derive(Debug)]
@@ -28,6 +32,24 @@ pub struct Place {
 }
 
 impl Place {
+    /// One that was only looked at: nothing is said of the way to it.
+    pub(super) fn seen(descriptor: OwnedFd, path: PathBuf) -> Self {
+        Self { descriptor, path, is_trusted: false }
+    }
+
+    /// A path that leads to this very file, as long as this value is kept.
+    #[must_use]
+    pub fn reach(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()))
+    }
+
+    /// True if it is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        let kind = |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into());
+        self.stat().is_ok_and(|stat| kind(stat) == FileType::Directory)
+    }
+
     /// Where it was when it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -92,14 +114,15 @@ pub fn open_file(path: &Path) -> Result<std::fs::File, Failure> {
         return Err(missing(path, "not a regular file"));
     }
     let shown = path.display();
-    if geteuid().is_root() && !(found.is_trusted && is_roots_alone(&found.stat)) {
+    let is_roots = found.is_trusted && is_roots_alone(&found.stat);
+    if geteuid().is_root() && !is_roots && protection::stands("policy-files") {
         let text = format!(
             "{shown}: others than root can change it, or the way to it; copy it to a place of root's, such as /etc/hsci"
         );
         return Err(Failure::new(Exit::Impossible, text));
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found.descriptor));
+    let own = format!("/proc/self/fd/{}", found.descriptor.as_raw_fd());
     let file = openat(CWD, own, flags, Mode::empty()).map_err(|errno| failure(path, errno))?;
     Ok(file.into())
 }
@@ -115,6 +138,8 @@ struct Found {
     path: PathBuf,
     stat: Statx,
     is_trusted: bool,
+    /// The number of its mount, where /proc says it.
+    mount: Option<u64>,
 }
 
 impl Found {
@@ -150,12 +175,14 @@ impl<'a> Walk<'a> {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = openat(CWD, start, flags, Mode::empty()).map_err(fail)?;
+        // Where a shell stands may be on another user's server as well.
+        let mount = server::enter(&descriptor, None, given)?;
         let stat = stat(descriptor.as_fd()).map_err(fail)?;
         // The way to where a shell stands is not known.
         let is_trusted = given.is_absolute() && is_roots_alone(&stat);
         let rest = parts(given.as_os_str());
         let strict = geteuid().is_root();
-        let at = Found { descriptor, path, stat, is_trusted };
+        let at = Found { descriptor, path, stat, is_trusted, mount };
         Ok(Self { given, at, rest, links: 0, strict })
     }
 
@@ -173,7 +200,11 @@ impl<'a> Walk<'a> {
     /// A way up is as good as the way down was; from a place of somebody else's it leads where that
     /// person has put the place.
     fn up(&mut self) -> Result<(), Failure> {
-        if self.strict && !self.at.is_trusted && self.given.is_absolute() {
+        if self.strict
+            && !self.at.is_trusted
+            && self.given.is_absolute()
+            && protection::stands("way-up")
+        {
             return Err(self.refused("`..` leads out of it"));
         }
         let next = self.open(OsStr::new(".."), OFlags::DIRECTORY)?;
@@ -197,7 +228,8 @@ impl<'a> Walk<'a> {
             return Err(fail(Errno::LOOP));
         }
         // In a directory such as /tmp anybody can make a link of any name.
-        if self.strict && !(self.at.is_trusted && found.stx_uid == 0) {
+        let is_roots = self.at.is_trusted && found.stx_uid == 0;
+        if self.strict && !is_roots && protection::stands("links") {
             return Err(self.refused(&format!("`{}` is a symbolic link", name.display())));
         }
         let target = readlinkat(&next, "", Vec::new()).map_err(fail)?;
@@ -214,17 +246,21 @@ impl<'a> Walk<'a> {
 
     fn open(&self, name: &OsStr, more: OFlags) -> Result<OwnedFd, Failure> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
-        openat(&self.at.descriptor, name, flags, Mode::empty())
-            .map_err(|errno| failure(self.given, errno))
+        let opened = openat(&self.at.descriptor, name, flags, Mode::empty())
+            .map_err(|errno| failure(self.given, errno))?;
+        // Before anything is asked of it.
+        server::enter(&opened, self.at.mount, self.given)?;
+        Ok(opened)
     }
 
     fn arrive(&mut self, descriptor: OwnedFd, path: PathBuf) -> Result<(), Failure> {
         let stat = stat(descriptor.as_fd()).map_err(|errno| failure(self.given, errno))?;
+        let mount = mounts::mount_id(&descriptor);
         // What is in a sticky directory is moved by its owner alone: the next part decides.
         let sticky = stat.stx_uid == 0 && stat.stx_mode & 0o1000 != 0;
-        let is_trusted =
-            self.at.is_trusted && stat.stx_uid == 0 && (stat.stx_mode & 0o022 == 0 || sticky);
-        self.at = Found { descriptor, path, stat, is_trusted };
+        let is_roots = stat.stx_uid == 0 && (stat.stx_mode & 0o022 == 0 || sticky);
+        let is_trusted = self.at.is_trusted && is_roots;
+        self.at = Found { descriptor, path, stat, is_trusted, mount };
         Ok(())
     }
 
@@ -238,7 +274,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn parts(path: &OsStr) -> VecDeque<OsString> {
+pub(super) fn parts(path: &OsStr) -> VecDeque<OsString> {
     let parts = path.as_bytes().split(|byte| *byte == b'/');
     parts.map(|part| OsStr::from_bytes(part).to_owned()).collect()
 }

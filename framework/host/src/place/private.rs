@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hsci_extension::{Error, RESERVED_NAME};
+use hsci_extension::{Error, RESERVED_NAME, protection};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, mkdirat, openat, openat2,
     statx,
@@ -110,7 +110,8 @@ pub(crate) fn open_private(
     flags: OFlags,
     owners: Owners,
 ) -> Result<OwnedFd, Refused> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    flags.set(OFlags::NONBLOCK, protection::stands("regular-files"));
     // A FIFO that nobody writes to, or a socket, fails where a file would not.
     let unusual = |errno| match errno {
         Errno::NXIO | Errno::LOOP => foreign(name, "is no regular file"),
@@ -125,11 +126,12 @@ pub(crate) fn open_private(
 /// Fails unless a file is one of the host's own: regular, with one name, and nobody else may write it.
 fn require_private(file: BorrowedFd<'_>, name: &str, owners: Owners) -> Result<(), Refused> {
     let stat = stat_of(file)?;
-    if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+    let is_regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+    if !is_regular && protection::stands("regular-files") {
         return Err(foreign(name, "is no regular file"));
     }
     require_own(&stat, name, owners)?;
-    if stat.stx_nlink > 1 {
+    if stat.stx_nlink > 1 && protection::stands("one-name") {
         return Err(foreign(name, "has other names, perhaps outside of the store"));
     }
     Ok(())
@@ -137,11 +139,12 @@ fn require_private(file: BorrowedFd<'_>, name: &str, owners: Owners) -> Result<(
 
 fn require_own(stat: &Statx, name: &str, owners: Owners) -> Result<(), Refused> {
     let own = geteuid().as_raw();
-    if stat.stx_uid != own && owners != Owners::OrUser(stat.stx_uid) {
+    let is_theirs = stat.stx_uid == own || owners == Owners::OrUser(stat.stx_uid);
+    if !is_theirs && protection::stands("owners") {
         let whose = stat.stx_uid;
         return Err(foreign(name, &format!("belongs to user {whose}, not to user {own}")));
     }
-    if stat.stx_mode & 0o022 != 0 {
+    if stat.stx_mode & 0o022 != 0 && protection::stands("modes") {
         return Err(foreign(name, "can be written by others"));
     }
     Ok(())
@@ -183,6 +186,9 @@ pub(crate) fn open_below(
     name: impl rustix::path::Arg + Copy,
     flags: OFlags,
 ) -> Result<OwnedFd, Errno> {
+    if !protection::stands("store-links") {
+        return openat(parent, name, flags | OFlags::CLOEXEC, Mode::empty());
+    }
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     match openat2(parent, name, flags, Mode::empty(), resolve) {

@@ -13,7 +13,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence, check};
+use hsci_extension::{Attr, Call, Error, FileKind, FileSystem, Ino, Whence, check, protection};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::failure::{Exit, Failure};
 use crate::place;
@@ -38,7 +40,12 @@ impl<'a> Target<'a> {
             return Err(Failure::new(Exit::Missing, text));
         }
         place::pause("before-export");
-        let parent = apart(&parent).map_err(|errno| place::failure(dest, errno))?;
+        let parent = match protection::stands("export-place") {
+            true => apart(&parent),
+            // By its path, wherever that leads by now.
+            false => rustix::fs::open(parent.path(), OFlags::DIRECTORY, Mode::empty()),
+        };
+        let parent = parent.map_err(|errno| place::failure(dest, errno))?;
         Ok(Self { parent, name, shown: dest })
     }
 }

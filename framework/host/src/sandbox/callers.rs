@@ -4,8 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
+use rustix::fs::Statx;
 use serde::{Deserialize, Serialize};
+
+use crate::place;
 
 /// What is to be found out about a caller.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -88,14 +92,17 @@ fn groups(status: &str) -> Option<Vec<u32>> {
 fn executable(link: &str) -> Option<Vec<u8>> {
     const DELETED: &[u8] = b" (deleted)";
     let mut path = fs::read_link(link).ok()?.into_os_string().into_vec();
-    if path.ends_with(DELETED) && fs::metadata(link).is_ok_and(|meta| meta.nlink() == 0) {
+    // A caller's program may lie on a server of the caller's own: neither it nor the way to it is asked.
+    let file = place::known(Path::new(link)).ok()?;
+    if path.ends_with(DELETED) && file.stx_nlink == 0 {
         path.truncate(path.len() - DELETED.len());
     }
     // The path is one of the caller's own mount namespace, where anybody can mount anything over it.
-    let file = fs::metadata(link).ok()?;
-    let is_here = |here: fs::Metadata| (here.dev(), here.ino()) == (file.dev(), file.ino());
-    let is_machine_s = fs::metadata(OsStr::from_bytes(&path)).is_ok_and(is_here);
-    Some(if is_machine_s || file.nlink() == 0 { path } else { Vec::new() })
+    let place = place::look(Path::new(OsStr::from_bytes(&path)));
+    let here = place.ok().and_then(|place| place::known(&place.reach()).ok());
+    let identity = |file: &Statx| (place::device_of(file), file.stx_ino);
+    let is_machine_s = here.is_some_and(|here| identity(&here) == identity(&file));
+    Some(if is_machine_s || file.stx_nlink == 0 { path } else { Vec::new() })
 }
 
 fn cgroup(text: &[u8]) -> Option<Vec<u8>> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use hsci_extension::Needs;
+use hsci_extension::{Needs, protection};
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
@@ -253,7 +253,8 @@ pub(super) fn limit(needs: &Needs, lower: &OwnedFd) -> Result<(), String> {
         // The list comes last, for applying filters is not on it.
         false => vec![handles_of(lower), without_clone3(), only(needs)],
     };
-    for filter in filters {
+    let first = usize::from(!protection::stands("handles"));
+    for filter in filters.into_iter().skip(first) {
         let filter = filter.map_err(|error| error.to_string())?;
         apply_filter(&filter).map_err(|error| error.to_string())?;
     }

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use hsci_extension::protection;
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError,
 };
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
@@ -29,12 +30,19 @@ pub(crate) fn apart(directory: impl AsFd) -> Result<OwnedFd> {
 
 /// The same for one who changes nothing: there the mount cannot be written.
 pub(crate) fn apart_to_read(directory: impl AsFd) -> Result<OwnedFd> {
-    apart_with(directory, MountAttrFlags::MOUNT_ATTR_RDONLY)
+    match protection::stands("read-only") {
+        true => apart_with(directory, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        false => apart(directory),
+    }
 }
 
 fn apart_with(directory: impl AsFd, more: MountAttrFlags) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match mount_of(directory.as_fd(), more) {
+    let mount = match protection::stands("apart") {
+        true => mount_of(directory.as_fd(), more),
+        false => Err(Errno::PERM),
+    };
+    match mount {
         // The mount lives for as long as something in it is open.
         Ok(mount) => openat(&mount, ".", flags, Mode::empty()),
         Err(errno) => {

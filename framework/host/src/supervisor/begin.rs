@@ -24,7 +24,6 @@ use super::traces::Traces;
 use super::worker::{Lasting, Locks, Program, Worker};
 use super::workers::Workers;
 use super::{KernelSide, internal, is_read_only, kernel, log_file, notify, paths, store, writers};
-use crate::control::mounts;
 use crate::lock::Lock;
 use crate::lower::lifetime;
 use crate::place;
@@ -110,7 +109,7 @@ impl Supervisor {
         let serve = || {
             let link = worker.serve(device.as_fd(), &lasting)?;
             policy.attach()?;
-            let mounted = mounts::find(&request.dir)?
+            let mounted = place::find_mount(&request.dir)?
                 .ok_or_else(|| Failure::new(Exit::Internal, "the mount has gone already"))?;
             let process = worker.process().map_err(|error| internal("the worker", &error))?;
             serving.begin(link, process, 1).map_err(|error| internal("the worker", &error))?;

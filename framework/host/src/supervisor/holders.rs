@@ -1,8 +1,10 @@
 //! Who keeps a mount busy.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use crate::mounts::{self, Device};
+use crate::place;
 
 /// More than these are not named.
 const MOST: usize = 5;
@@ -10,12 +12,12 @@ const MOST: usize = 5;
 /// Processes with a working directory, a root or an open file in the mount at `dir`, as far as this
 /// user may look: `make (4711), bash (4702)`. Empty if there is none to be seen.
 pub(super) fn describe(dir: &Path) -> String {
-    let Ok(mount) = fs::metadata(dir) else { return String::new() };
+    let Some(mount) = mounts::find_by_name(dir).map(Device::number) else { return String::new() };
     let Ok(processes) = fs::read_dir("/proc") else { return String::new() };
     let named = processes.flatten().filter_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
         let process = process.path();
-        if !uses(&process, mount.dev()) {
+        if !uses(&process, mount) {
             return None;
         }
         let name = fs::read_to_string(process.join("comm")).ok()?;
@@ -26,7 +28,8 @@ pub(super) fn describe(dir: &Path) -> String {
 
 /// Whether a process, given by its directory in /proc, uses something on a device.
 fn uses(process: &Path, device: u64) -> bool {
-    let on_device = |link: &Path| fs::metadata(link).is_ok_and(|file| file.dev() == device);
+    let on_device =
+        |link: &Path| place::known(link).is_ok_and(|file| place::device_of(&file) == device);
     if ["cwd", "root", "exe"].iter().any(|link| on_device(&process.join(link))) {
         return true;
     }
@@ -36,6 +39,7 @@ fn uses(process: &Path, device: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
     use std::process::{Command, Stdio};
 
     use super::*;

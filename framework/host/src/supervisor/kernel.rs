@@ -6,7 +6,6 @@ mod detach;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -15,8 +14,8 @@ use hsci_protocol::mount::MountRequest;
 use rustix::mount::MountFlags;
 use rustix::process::geteuid;
 
-use crate::control::mounts::{self, Mounted};
 use crate::failure::{Exit, Failure};
+use crate::mounts::{self, Mounted};
 use crate::passing::receive_descriptor;
 use crate::place::Place;
 
@@ -37,19 +36,14 @@ pub(super) fn mount(request: &MountRequest, dir: &Place) -> Result<OwnedFd, Fail
 /// several threads of the worker busy. Only root may; without it reads are correct, and slower.
 pub(super) fn enlarge_readahead(dir: &Path) {
     let set = || -> std::io::Result<()> {
-        let device = device_of(dir)?;
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let device = mounts::find_by_name(dir).ok_or(ErrorKind::NotFound)?;
+        let (major, minor) = (device.major, device.minor);
         let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
         std::fs::write(file, READAHEAD_KIB.to_string())
     };
     if let Err(error) = set() {
         log::debug!("{}: readahead stays as it is: {error}", dir.display());
     }
-}
-
-/// The device number of the file system at a directory.
-pub(super) fn device_of(dir: &Path) -> std::io::Result<u64> {
-    Ok(std::fs::metadata(dir)?.dev())
 }
 
 /// Ends the mount of this program at a directory, and no other; with `force` although somebody uses

@@ -13,9 +13,9 @@ use hsci_protocol::line::{receive, send};
 use parking_lot::Mutex;
 
 use super::internal;
-use crate::control::mounts::Mounted;
-use crate::control::place::{self, Directory};
 use crate::control::sweep;
+use crate::mounts::Mounted;
+use crate::run_dir::{self, Directory};
 
 /// A caller has this long to ask, and to take the answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ type Users = Arc<Mutex<HashMap<u32, usize>>>;
 impl Listener {
     /// Listens for a mount from now on.
     pub(super) fn start(mounted: &Mounted, desk: impl Respond) -> Result<Self, Failure> {
-        let directory = place::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
+        let directory = run_dir::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
         let fail = |error: std::io::Error| internal("the control socket", &error);
         sweep();
         let name = PathBuf::from(crate::control::socket_name(mounted, std::process::id()));

@@ -9,8 +9,8 @@ use hsci_protocol::status::Status;
 use rustix::process::Signal;
 
 use super::kernel;
-use crate::control::mounts::{self, Mounted};
 use crate::control::{Channel, Silence, force_end, sweep};
+use crate::mounts::{self, Mounted};
 
 /// Time for unmounting, which first writes what is dirty in the kernel.
 const UNMOUNT: Duration = Duration::from_secs(60);
@@ -119,13 +119,14 @@ pub fn upgrade(dir: &Path) -> Result<Status, Failure> {
 pub(super) const UPGRADE_LIMIT: Duration = UPGRADE;
 
 fn at(dir: &Path) -> Result<Mounted, Failure> {
-    if let Some(mounted) = mounts::find(dir)? {
-        return Ok(mounted);
-    }
-    // One that something else covers cannot be looked up, but is named in the table.
+    // By its name in the table first: what covers it may belong to a user whose server does not answer.
     let name = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    if let Some(covered) = mounts::all()?.iter().find(|mounted| mounted.dir == name) {
-        kernel::require_uncovered(covered)?;
+    if let Some(named) = mounts::all()?.into_iter().rev().find(|mounted| mounted.dir == name) {
+        kernel::require_uncovered(&named)?;
+        return Ok(named);
+    }
+    if let Some(mounted) = crate::place::find_mount(dir)? {
+        return Ok(mounted);
     }
     let text = format!("{}: no mount of hsci; `hsci status` lists them", dir.display());
     Err(Failure::new(Exit::Missing, text))

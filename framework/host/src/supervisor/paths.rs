@@ -3,14 +3,16 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use hsci_extension::protection;
 use hsci_protocol::mount::MountRequest;
-use rustix::fs::{Access, AtFlags, StatVfsMountFlags, accessat, fstatvfs};
+use rustix::fs::{Access, AtFlags, StatVfsMountFlags, accessat, fstatfs, fstatvfs};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use rustix::process::geteuid;
 
 use super::{is_read_only, kernel, overlap};
-use crate::control::mounts;
 use crate::failure::{Exit, Failure};
+use crate::mounts::Mounted;
 use crate::place::{self, Place, failure};
 
 /// The directories of a request, opened once, and the request as it can be carried out.
@@ -28,7 +30,7 @@ pub(super) fn open(request: &MountRequest) -> Result<Places, Failure> {
     let dir = place::open_dir(&request.dir)?;
     let over_itself = identity(&lower)? == identity(&dir)?;
     refuse_nested(request, lower.path(), dir.path(), over_itself)?;
-    if mounts::find(dir.path())?.is_some() {
+    if place::find_mount(dir.path())?.is_some() {
         let shown = request.dir.display();
         let text = format!("{shown}: mounted already; `hsci unmount {shown}` first");
         return Err(Failure::new(Exit::InUse, text));
@@ -91,26 +93,31 @@ fn inherited_flags(request: &MountRequest, lower: &Place) -> Result<MountFlags, 
         (StatVfsMountFlags::NODEV, MountFlags::NODEV),
         (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
     ] {
-        flags.set(here, flags.contains(here) || below.contains(there));
+        let holds = below.contains(there) && protection::stands("flags");
+        flags.set(here, flags.contains(here) || holds);
     }
-    if lower.stat().map_err(fail)?.stx_uid != 0 {
+    if lower.stat().map_err(fail)?.stx_uid != 0 && protection::stands("no-rights") {
         let allowed = MountFlags::from_bits_retain(request.allowed);
         flags |= (MountFlags::NOSUID | MountFlags::NODEV) - allowed;
     }
     Ok(flags)
 }
 
-/// True if nobody serves what is mounted at a directory.
-pub(super) fn is_dead(dir: &Path) -> bool {
-    // Attributes may come from the kernel's cache; this does not.
-    matches!(rustix::fs::statfs(dir), Err(Errno::NOTCONN))
+/// True for mounts of root's and the caller's own.
+fn is_ours(mounted: &Mounted) -> bool {
+    [0, geteuid().as_raw()].contains(&mounted.user)
 }
 
 /// Takes a mount away that nobody serves any more, as after `kill -9` of all its processes. What
 /// still uses it keeps getting ENOTCONN.
 fn clear_if_dead(dir: &Path) -> Result<(), Failure> {
-    while is_dead(dir) {
-        let Some(dead) = mounts::find(dir)? else { break };
+    // Nothing but a mount of this program is asked.
+    while let Some((dead, root)) = place::open_mount(dir)?.filter(|found| is_ours(&found.0)) {
+        // Attributes may come from the kernel's cache; this does not.
+        if !matches!(fstatfs(&root), Err(Errno::NOTCONN)) {
+            break;
+        }
+        drop(root);
         log::warn!("{}: a mount that nobody serves is cleared away", dir.display());
         kernel::unmount(&dead.dir, true)?;
     }

@@ -13,8 +13,9 @@ use hsci_protocol::line::receive;
 use parking_lot::Mutex;
 use rustix::process::geteuid;
 
-use super::{KernelSide, internal, kernel};
+use super::KernelSide;
 use crate::failure::{Exit, Failure};
+use crate::mounts::{self, Device};
 use crate::policy::file::{self, Handed};
 use crate::policy::{self, Change, Taken};
 
@@ -113,8 +114,8 @@ impl PolicyLine {
     /// The mount is there. A failure means that nobody would judge the calls on it.
     pub(super) fn attach(&self) -> Result<(), Failure> {
         let mut state = self.state.lock();
-        let device = kernel::device_of(&state.dir);
-        state.device = Some(device.map_err(|error| internal("the mount", &error))?);
+        let device = mounts::find_by_name(&state.dir);
+        state.device = device.map(Device::number);
         state.attach().map_err(|why| {
             let text = format!("{}: the guard cannot judge it: {why}", state.dir.display());
             Failure::new(Exit::Impossible, text)

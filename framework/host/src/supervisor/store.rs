@@ -15,10 +15,9 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::is_read_only;
-use crate::control::mounts;
 use crate::failure::{Exit, Failure};
 use crate::lock;
-use crate::place::{Owners, Private, Refused};
+use crate::place::{self, Owners, Private, Refused};
 
 const NAME: &str = "store";
 const NEW_NAME: &str = "store.new";
@@ -229,7 +228,7 @@ fn claim_for(
 
 /// A mount hides its own store, and lets nobody make another one in it.
 fn refused_in(refused: Refused, lower: &Path) -> Failure {
-    match (&refused, mounts::containing(lower)) {
+    match (&refused, place::mount_containing(lower)) {
         (Refused::Errno(Errno::PERM), Ok(Some(mounted))) => {
             let text = format!(
                 "lies in the mount of {}, where no store can be; mount that with these extensions \

@@ -9,7 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hsci_protocol::failure::{Exit, Failure};
-use rustix::fs::fstat;
+use rustix::fs::{FileType, fstat, makedev};
+
+use crate::place;
 
 /// More than these are not named.
 const MOST: usize = 5;
@@ -54,7 +56,8 @@ fn find(device: u64, lower: &Path) -> Vec<Writer> {
     let writer = |process: fs::DirEntry| {
         let number: u32 = process.file_name().to_str()?.parse().ok()?;
         let process = process.path();
-        let file = open_in(&process, device, lower).or_else(|| mapped_in(&process, lower))?;
+        let file =
+            open_in(&process, device, lower).or_else(|| mapped_in(&process, device, lower))?;
         let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
         let (program, file) = (program.trim_end().to_owned(), file.strip_prefix(lower).ok()?);
         Some(Writer { process: number, program, file: file.to_owned() })
@@ -72,25 +75,32 @@ fn open_in(process: &Path, device: u64, lower: &Path) -> Option<PathBuf> {
             return None;
         }
         let path = fs::read_link(&link).ok().filter(|path| path.starts_with(lower))?;
-        let file = fs::metadata(&link).ok()?;
-        (file.is_file() && file.dev() == device && file.nlink() > 0).then_some(path)
+        let file = place::known(&link).ok()?;
+        let is_regular = FileType::from_raw_mode(file.stx_mode.into()) == FileType::RegularFile;
+        (is_regular && place::device_of(&file) == device && file.stx_nlink > 0).then_some(path)
     })
 }
 
 /// A shared mapping may be written to although its descriptor is closed.
-fn mapped_in(process: &Path, lower: &Path) -> Option<PathBuf> {
+fn mapped_in(process: &Path, device: u64, lower: &Path) -> Option<PathBuf> {
     let maps = fs::read_to_string(process.join("maps")).ok()?;
     maps.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let rights = fields.nth(1)?;
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let is_here = makedev(number(major)?, number(minor)?) == device;
         let is_written = rights.contains('w') && rights.ends_with('s');
-        let path = Path::new(&line[line.find('/')?..]).to_owned();
-        (is_written && path.starts_with(lower) && path.exists()).then_some(path)
+        let path = &line[line.find('/')?..];
+        let is_meant = is_here && is_written && !path.ends_with(" (deleted)");
+        (is_meant && Path::new(path).starts_with(lower)).then(|| path.into())
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use hsci_extension::protection;
 use hsci_protocol::mount::MountRequest;
 use rustix::io::Errno;
 use rustix::mount::{
@@ -11,8 +12,8 @@ use rustix::mount::{
 };
 
 use super::{DEVICE, not_mounted};
-use crate::control::mounts::{self, TYPE};
 use crate::failure::{Exit, Failure};
+use crate::mounts::{self, TYPE};
 use crate::place::Place;
 
 /// Flags of the mount, and those of the file system with their names.
@@ -83,6 +84,11 @@ fn make(request: &MountRequest, device: &OwnedFd) -> Result<OwnedFd, Errno> {
 
 fn attach(mount: &OwnedFd, dir: &Place) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    if !protection::stands("attach") {
+        // By the path, wherever it leads by now.
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        return move_mount(mount, "", rustix::fs::CWD, dir.path(), flags);
+    }
     move_mount(mount, "", dir, "", flags)?;
     // The directory is the right one; whoever owns its parents may have moved it meanwhile, and then
     // nobody would find the mount again.
@@ -90,7 +96,7 @@ fn attach(mount: &OwnedFd, dir: &Place) -> Result<(), Errno> {
         let all = mounts::all().unwrap_or_default();
         all.iter().any(|mounted| mounted.id == id && mounted.dir == dir.path())
     });
-    if is_there {
+    if is_there || !protection::stands("moved") {
         return Ok(());
     }
     let own = format!("/proc/self/fd/{}", mount.as_raw_fd());

@@ -3,17 +3,20 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
-use rustix::fs::StatVfsMountFlags;
+use hsci_extension::protection;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::{busy, not_unmounted};
-use crate::control::mounts::{self, Line, Mounted};
 use crate::failure::{Exit, Failure};
+use crate::mounts::{self, Line, Mounted};
 use crate::place;
 
 /// Fails if another mount hides this one: unmounting by its path would take that off.
 pub(in crate::supervisor) fn require_uncovered(mounted: &Mounted) -> Result<(), Failure> {
+    if !protection::stands("uncovered") {
+        return Ok(());
+    }
     let dir = &mounted.dir;
     let found = match place::open_parent(dir) {
         Ok((parent, name)) => mounts::id_at(parent.as_fd(), &name),
@@ -46,7 +49,8 @@ pub(in crate::supervisor) fn require_uncovered(mounted: &Mounted) -> Result<(), 
 pub(super) fn unmount(mounted: &Mounted, force: bool) -> Result<(), Failure> {
     let dir = &mounted.dir;
     let elsewhere = elsewhere(mounted)?;
-    if let (Some(other), false) = (elsewhere.first(), force) {
+    if let (Some(other), false, true) = (elsewhere.first(), force, protection::stands("elsewhere"))
+    {
         let (shown, other) = (dir.display(), other.display());
         let text = format!(
             "{shown}: shown at {other} as well (a bind mount); unmount that first, or use --force"
@@ -77,18 +81,20 @@ pub(in crate::supervisor) fn remount(mounted: &Mounted, read_only: bool) -> Resu
         let exit = if errno == Errno::PERM { Exit::Impossible } else { Exit::Internal };
         Failure::new(exit, format!("{}: cannot be mounted otherwise: {errno}", dir.display()))
     };
-    let now = rustix::fs::statvfs(dir).map_err(fail)?.f_flag;
+    // The table says it without asking the worker.
+    let line = mounts::lines()?.into_iter().find(|line| line.id == mounted.id);
+    let line = line.ok_or_else(|| fail(Errno::NOENT))?;
     let mut flags = MountFlags::empty();
     for (there, here) in [
-        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
-        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
-        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
-        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
-        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
-        (StatVfsMountFlags::SYNCHRONOUS, MountFlags::SYNCHRONOUS),
+        ("nosuid", MountFlags::NOSUID),
+        ("nodev", MountFlags::NODEV),
+        ("noexec", MountFlags::NOEXEC),
+        ("noatime", MountFlags::NOATIME),
+        ("nodiratime", MountFlags::NODIRATIME),
+        ("relatime", MountFlags::RELATIME),
+        ("sync", MountFlags::SYNCHRONOUS),
     ] {
-        flags.set(here, now.contains(there));
+        flags.set(here, line.has(there));
     }
     flags.set(MountFlags::RDONLY, read_only);
     let (parent, name) = place::open_parent(dir)?;

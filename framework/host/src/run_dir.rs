@@ -1,4 +1,4 @@
-//! Where sockets lie: in a directory that nobody but its user can write.
+//! Where sockets and locks lie: in a directory that nobody but its user can write.
 
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,7 +22,7 @@ impl Directory {
     }
 
     /// Opens a directory of a user's, in which nobody else can make names.
-    pub(super) fn open(path: &Path, user: u32) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, user: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = path.display();
         let directory = rustix::fs::open(path, flags, Mode::empty())
@@ -62,7 +62,7 @@ pub(crate) fn own() -> Result<Directory, String> {
 }
 
 /// The directories in which sockets of a user's mounts may be.
-pub(super) fn of_user(user: u32) -> impl Iterator<Item = Directory> {
+pub(crate) fn of_user(user: u32) -> impl Iterator<Item = Directory> {
     places(user).into_iter().filter_map(move |path| Directory::open(&path, user).ok())
 }
 

@@ -1,11 +1,11 @@
 //! The mounts of this program in the kernel's mount table.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 use crate::failure::{Exit, Failure};
@@ -21,6 +21,13 @@ pub struct Device {
     pub major: u32,
     /// Also the number of the connection in `/sys/fs/fuse/connections`.
     pub minor: u32,
+}
+
+impl Device {
+    /// As stat(2) gives it.
+    pub(crate) fn number(self) -> u64 {
+        rustix::fs::makedev(self.major, self.minor)
+    }
 }
 
 /// One mount.
@@ -46,6 +53,8 @@ pub(crate) struct Line {
     pub(crate) root: PathBuf,
     pub(crate) dir: PathBuf,
     pub(crate) kind: String,
+    /// Those of the mount and of the file system, as the table has them.
+    options: String,
     lower: PathBuf,
     user: u32,
 }
@@ -54,6 +63,13 @@ pub(crate) struct Line {
 pub fn all() -> Result<Vec<Mounted>, Failure> {
     let own = lines()?.into_iter().filter(|line| line.kind == TYPE);
     Ok(own.map(Mounted::from).collect())
+}
+
+impl Line {
+    /// True if the mount or its file system has an option.
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|one| one == option)
+    }
 }
 
 impl From<Line> for Mounted {
@@ -69,43 +85,20 @@ pub(crate) fn lines() -> Result<Vec<Line>, Failure> {
     Ok(parse(&text))
 }
 
-/// The mount at a directory, if it is the topmost there and one of ours.
-pub fn find(dir: &Path) -> Result<Option<Mounted>, Failure> {
-    let Ok(place) = Place::open(dir) else { return Ok(None) };
-    Ok(place.mount()?.filter(|mounted| Some(&mounted.dir) == place.path().as_ref()))
-}
-
 /// The device of the topmost mount of this program that the table has at a place.
 pub(crate) fn find_by_name(dir: &Path) -> Option<Device> {
     all().ok()?.into_iter().rev().find(|mounted| mounted.dir == dir).map(|mounted| mounted.device)
 }
 
-/// The mount that a path lies in; an error is that of looking it up.
-pub fn containing(path: &Path) -> Result<Option<Mounted>, Errno> {
-    let place = Place::open(path)?;
-    place.mount().map_err(|_| Errno::IO)
-}
-
-/// What a path leads to, opened without asking its file system anything.
-struct Place(OwnedFd);
-
-impl Place {
-    fn open(path: &Path) -> Result<Self, Errno> {
-        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map(Self)
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd())).ok()
-    }
-
-    fn mount(&self) -> Result<Option<Mounted>, Failure> {
-        let Some(id) = mount_id(&self.0) else { return Ok(None) };
-        Ok(all()?.into_iter().find(|mounted| mounted.id == id))
-    }
+/// The user whose program serves the file system of a mount, if it is one of FUSE.
+pub(crate) fn server_of(mount: u64) -> Option<u32> {
+    let line = lines().ok()?.into_iter().find(|line| line.id == mount)?;
+    let is_fuse = ["fuse", "fuseblk"].contains(&line.kind.split('.').next().unwrap_or_default());
+    is_fuse.then_some(line.user)
 }
 
 /// The number, in the table of mounts, of the mount that a descriptor refers to.
-pub(crate) fn mount_id(descriptor: impl AsFd) -> Option<u64> {
+pub fn mount_id(descriptor: impl AsFd) -> Option<u64> {
     let number = descriptor.as_fd().as_raw_fd();
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
@@ -135,13 +128,15 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     let (major, minor) = text()?.split_once(':')?;
     let device = Device { major: major.parse().ok()?, minor: minor.parse().ok()? };
     let (root, dir) = (unescape(fields.next()?), unescape(fields.next()?));
+    let own = String::from_utf8_lossy(fields.next()?);
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let lower = unescape(rest.next()?);
     let options = String::from_utf8_lossy(rest.next()?);
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id="));
     let user = user.and_then(|user| user.parse().ok()).unwrap_or(u32::MAX);
-    Some(Line { id, device, root, dir, kind, lower, user })
+    let options = format!("{own},{options}");
+    Some(Line { id, device, root, dir, kind, options, lower, user })
 }
 
 /// Space, tab, newline and backslash stand as a backslash and three octal digits.
@@ -174,6 +169,7 @@ mod tests {
             user: 7,
         };
         let lines = parse(table);
+        assert!(lines[0].has("noatime") && !lines[0].has("atime") && lines[0].has("rw"));
         assert_eq!(lines.iter().map(|line| line.kind.as_str()).collect::<Vec<_>>(), [TYPE, "ext4"]);
         assert_eq!(lines.into_iter().next().map(Mounted::from), Some(expected));
     }
