@@ -28,7 +28,7 @@ need_vm() {
     fi
 }
 
-# Runs a command in the machine; what it prints comes at the end, from a file.
+# Runs a command in the machine, which has the programs below /run/programs; what it prints comes at the end, from a file.
 in_vm() {
     local out image status
     out=$(mktemp -d /var/tmp/hsci-vm.XXXXXX)
@@ -36,24 +36,31 @@ in_vm() {
     # The console is slow and cut short when the machine stops. The tool starts others by their names.
     PATH=$project/target/tools/vm/bin:$PATH timeout 2400 vng --disable-kvm -r "$image" "${vm_options[@]}" --memory 2G --user root \
         --rodir="$programs" --rodir="$project" --rwdir="$out" \
-        --exec "$* > $out/log 2>&1; echo \$? > $out/status" < /dev/null > "$out/console" 2>&1 || true
+        --exec "cp -r $programs /run/programs; $* > $out/log 2>&1; echo \$? > $out/status" < /dev/null > "$out/console" 2>&1 || true
     cat "$out/log" || cat "$out/console"
     status=$(cat "$out/status" || echo 1)
     rm -rf "$out"
     return "$status"
 }
 
+# What the machine reads through the host costs it much: the programs go there without debug information.
 build_for_vm() {
+    local built=${CARGO_TARGET_DIR:-$project/target}/checked program
     need_rust
     build_checked
-    programs=${CARGO_TARGET_DIR:-$project/target}/checked
+    programs=$built/vm
+    rm -rf "$programs"
+    mkdir "$programs"
+    for program in "$built"/hsci "$built"/hsci-extension-*; do
+        [[ $program == *.d ]] || objcopy --strip-debug "$program" "$programs/${program##*/}"
+    done
 }
 
 test_vm() {
     local programs
     need_vm
     build_for_vm
-    in_vm "bash $project/tests/vm/attempts.sh $programs $*"
+    in_vm "bash $project/tests/vm/attempts.sh /run/programs $*"
 }
 
 # As a part of all tests. A process of its own, so that the first step that fails ends it.
@@ -72,5 +79,5 @@ bench_vm() {
     need_vm
     build_for_vm
     clang -O2 -o "$programs/opens" tests/vm/opens.c
-    in_vm "bash $project/tests/vm/cost.sh $programs $programs/opens"
+    in_vm "bash $project/tests/vm/cost.sh /run/programs /run/programs/opens"
 }
