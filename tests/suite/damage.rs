@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "damage::every_byte_of_a_sealed_gzip_file", seconds: 240, body: deflate },
     Test { name: "damage::every_byte_of_a_file_in_log_form", seconds: 300, body: log_form },
     Test { name: "damage::damaged_ranges_can_be_overwritten", seconds: 60, body: overwrite },
+    Test { name: "damage::a_file_whose_start_is_lost_is_damaged", seconds: 60, body: lost_start },
     Test { name: "damage::cut_off_files", seconds: 240, body: cut_off },
     Test {
         name: "damage::a_repair_drops_what_is_damaged_and_nothing_else",
@@ -280,4 +281,28 @@ fn flip(path: &Path, positions: &[u64]) {
         file.read_exact_at(&mut byte, *at).expect("read");
         file.write_all_at(&[byte[0] ^ 4], *at).expect("write");
     }
+}
+
+/// As by a disk that returns zeros for what it cannot read: no time changes.
+fn lost_start(dir: &Path) {
+    let mut mount = Mount::new(dir, "mount", "compressfs", "");
+    let text: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    fs::write(mount.path("file"), text).expect("written");
+    mount.settle();
+    mount.unmount();
+    let zero =
+        "touch -r file ../time; dd if=/dev/zero of=file bs=4096 count=1 conv=notrunc status=none
+        touch -r ../time file";
+    Run::shell(zero).dir(mount.lower()).ok();
+    let check = |arguments: &[&str]| {
+        Run::new(machine::hsci()).arg("check").args(arguments).arg(mount.lower()).done()
+    };
+    for arguments in [&[][..], &["--repair"], &[]] {
+        let found = check(arguments);
+        assert_eq!((found.code, found.out.contains("damage: file: ")), (1, true), "{found:?}");
+    }
+    mount.mount();
+    let read = fs::read(mount.path("file")).expect_err("not what is stored");
+    assert_eq!(read.raw_os_error(), Some(Errno::IO.raw_os_error()));
+    mount.unmount();
 }

@@ -1,5 +1,6 @@
 //! Verifies a store that is not mounted.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hsci_extension::{
@@ -7,10 +8,11 @@ use hsci_extension::{
 };
 
 use crate::choice::Choices;
-use crate::form::{Source, Stored, Unfinished};
+use crate::form::{self, Source, Stored, Unfinished};
 use crate::format::{self, Damage};
 use crate::mark::Marks;
 use crate::recovery;
+use crate::summary::Summary;
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.
 pub(crate) fn verify(
@@ -60,7 +62,12 @@ fn check_file(
         report(Severity::Notice, awaited);
     }
     for (severity, damage) in seen.damages {
-        report(severity, damage.what);
+        let Range { start, end } = damage.lost;
+        let place = match severity {
+            Severity::Damage if start < end => format!(": bytes {start} to {end} cannot be read"),
+            _ => String::new(),
+        };
+        report(severity, format!("{}{place}", damage.what));
     }
     Ok((seen.verified, seen.unverified))
 }
@@ -105,6 +112,9 @@ pub(crate) fn look(
         }
     };
     let Some(stored) = found else {
+        if Summary::tells_of_image(&*lower)? {
+            return Err(form::lost_head());
+        }
         seen.unverified = lower.len()?;
         return Ok(seen);
     };
@@ -114,7 +124,10 @@ pub(crate) fn look(
     }
     let in_slots = stored.log.slots.values().map(|slot| u64::from(slot.valid)).sum::<u64>();
     let in_slots = in_slots.min(stored.len());
-    (seen.verified, seen.unverified) = (stored.len() - in_slots, in_slots);
+    let lost = seen.damages.iter().filter(|(severity, _)| *severity == Severity::Damage);
+    let lost = lost.map(|(_, damage)| damage.lost.end - damage.lost.start).sum();
+    seen.verified = (stored.len() - in_slots).saturating_sub(lost);
+    seen.unverified = in_slots;
     seen.chunk_len = stored.segments.chunk_len();
     Ok(seen)
 }

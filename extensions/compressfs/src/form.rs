@@ -27,9 +27,15 @@ pub(crate) use self::segments::{Awaited, Segments};
 pub(crate) use self::stored::Stored;
 use crate::journal::Batch;
 use crate::mark::Marks;
+use crate::summary::Summary;
 
 /// Images that are committed but not yet in their files, by file.
 pub(crate) type Unfinished = HashMap<FileId, Awaited>;
+
+/// What is wrong with a file that was sealed, and does not look like it any more.
+pub(crate) fn lost_head() -> Error {
+    Error::Damaged("header: it is lost".to_owned())
+}
 
 /// Finds out how a file is stored.
 pub(crate) fn open(
@@ -54,6 +60,7 @@ pub(crate) fn open(
     };
     let form = match found {
         Ok(Some(stored)) => Form::Stored(Box::new(Stored { batch, ..stored })),
+        Ok(None) if Summary::tells_of_image(&**lower)? => Form::Unreadable(lost_head()),
         Ok(None) => Form::Raw,
         Err(Error::Lower(errno)) => return Err(Error::Lower(errno)),
         Err(error) => Form::Unreadable(error),

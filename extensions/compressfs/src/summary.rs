@@ -98,6 +98,13 @@ impl Summary {
         self.lower_len == lower.size && Some(self.modified) == nanoseconds(lower.mtime)
     }
 
+    /// True if the lower file is the one that its summary was written for, and that one was not raw.
+    pub(crate) fn tells_of_image(lower: &dyn LowerFile) -> Result<bool> {
+        let Some(summary) = Self::read(lower)? else { return Ok(false) };
+        let is_image = summary.len != summary.lower_len && summary.lower_len == lower.len()?;
+        Ok(is_image && Some(summary.modified) == nanoseconds(lower.times()?.modified))
+    }
+
     fn encode(&self) -> [u8; LEN] {
         let mut value = [0; LEN];
         value[0] = VERSION;

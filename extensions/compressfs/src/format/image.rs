@@ -106,7 +106,7 @@ impl Image {
         frame.resize(extent.record.len as usize, 0);
         self.read(file, extent.offset, frame)?;
         if crc32c::crc32c(frame) != extent.record.crc {
-            return Err(Error::Damaged("the checksum of a chunk".to_owned()));
+            return Err(Error::Damaged("its checksum does not match".to_owned()));
         }
         Ok(())
     }
