@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
     Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, Ino, Kernel, Layer,
@@ -74,6 +75,10 @@ fn is_view(ino: Ino) -> bool {
 fn stored(ino: Ino) -> Ino {
     Ino(ino.0 & !VIEW)
 }
+
+/// A notice reaches the kernel after the answer to the call that it is about, which may be too late for the next call
+/// of the same program. So whether there is a view is asked each time.
+const UNREMEMBERED: Option<Duration> = Some(Duration::ZERO);
 
 fn refuse(ino: Ino) -> Result<()> {
     if is_view(ino) { Err(Errno::ROFS.into()) } else { Ok(()) }
@@ -169,11 +174,21 @@ impl<V: View> Layer for Views<V> {
         }
         let Entry { ino, attr, .. } = self.find(call, parent, name)?;
         match self.attr(ino, &attr) {
-            Ok(attr) => Ok(Entry::new(Ino(ino.0 | VIEW), attr)),
+            Ok(attr) => {
+                let view = Entry::new(Ino(ino.0 | VIEW), attr);
+                Ok(Entry { ttl: UNREMEMBERED, ..view })
+            }
             Err(error) => {
                 self.lower.forget(ino, 1);
                 Err(error)
             }
+        }
+    }
+
+    fn absent_ttl(&self, call: &Call, parent: Ino, name: &OsStr) -> Option<Duration> {
+        match self.view.file_name(name) {
+            Some(_) => UNREMEMBERED,
+            None => self.lower.absent_ttl(call, parent, name),
         }
     }
 
