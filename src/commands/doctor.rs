@@ -1,5 +1,6 @@
 //! `hsci doctor`: what this machine offers.
 
+mod building;
 mod filters;
 mod mounting;
 mod place;
@@ -86,6 +87,7 @@ impl Finding {
 pub(crate) fn run(args: &Doctor) -> Result<()> {
     let mut findings = mounting::look();
     findings.extend(filters::look());
+    findings.extend(building::look());
     if let Some(dir) = &args.dir {
         findings.extend(place::look(dir)?);
     }
@@ -113,8 +115,8 @@ mod tests {
     #[test]
     fn every_finding_that_is_not_there_says_what_it_changes_and_what_to_do() {
         let here = std::env::temp_dir();
-        let findings =
-            [mounting::look(), filters::look(), place::look(&here).expect("a directory")];
+        let place = place::look(&here).expect("a directory");
+        let findings = [mounting::look(), filters::look(), building::look(), place];
         for finding in findings.iter().flatten() {
             assert!(!finding.found.is_empty(), "{finding:?}");
             let is_missing = finding.state == State::Missing;

@@ -1,4 +1,6 @@
-//! The pages: every link leads somewhere, and the book holds every page.
+//! The pages: every link leads somewhere, the book holds every page, and what it shows is what happens.
+
+mod transcripts;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +13,11 @@ use walkdir::WalkDir;
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "book::every_link_leads_somewhere", seconds: 60, body: links },
     Test { name: "book::every_page_is_in_the_summary", seconds: 60, body: summary },
-    Test { name: "book::transcripts_are_what_happens", seconds: 120, body: transcripts },
+    Test {
+        name: "book::transcripts_are_what_happens",
+        seconds: 240,
+        body: transcripts::are_what_happens,
+    },
     Test { name: "book::policies_do_what_is_expected_of_them", seconds: 60, body: policies },
     Test { name: "book::the_checker_sees_a_broken_link", seconds: 60, body: checker },
 ];
@@ -36,28 +42,6 @@ fn summary(_: &Path) {
     let there: BTreeSet<PathBuf> =
         pages(&book).into_iter().filter(|page| !page.ends_with("SUMMARY.md")).collect();
     assert_eq!(listed, there);
-}
-
-/// The page whose transcripts are run here; those of the command's page are run by its own tests.
-const TRANSCRIPTS: &str = "tutorial/examples.md";
-
-fn transcripts(dir: &Path) {
-    machine::need_root();
-    for program in ["gzip", "setpriv"] {
-        machine::need(program);
-    }
-    let page = fs::read_to_string(machine::project().join(BOOK).join(TRANSCRIPTS)).expect("a page");
-    let blocks: Vec<&str> = page.split("```console\n").skip(1).collect();
-    assert!(blocks.len() > 3);
-    for (number, block) in blocks.iter().enumerate() {
-        let block = block.split("```").next().expect("an end");
-        let place = dir.join(number.to_string());
-        fs::create_dir(&place).expect("a directory");
-        let happened = replay(&place, block);
-        let _ =
-            Run::new(machine::hsci()).args(["unmount", "--force"]).arg(place.join("files")).done();
-        assert_eq!(happened, block);
-    }
 }
 
 /// The page of whole policies.
@@ -86,22 +70,6 @@ fn policies(dir: &Path) {
         assert_ne!(opposite, block);
         policy("test", &opposite).fails(1, &["do not hold"]);
     }
-}
-
-/// A transcript of the same commands, with what they print now: standard output, standard error, and the exit code if
-/// it is not 0. Paths are shown relative to the directory.
-fn replay(dir: &Path, transcript: &str) -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", machine::programs().display());
-    let commands = transcript.lines().filter_map(|line| line.strip_prefix("$ "));
-    let run = |command: &str| {
-        let run = Run::new("bash").args(["-c", command]).dir(dir);
-        let done = run.env("PATH", &path).env("LC_ALL", "C").done();
-        let code = if done.code == 0 { String::new() } else { format!("[{}]\n", done.code) };
-        let said = format!("{}{}{code}", done.out, done.err);
-        format!("$ {command}\n{}", said.replace(&format!("{}/", dir.display()), ""))
-    };
-    commands.map(run).collect()
 }
 
 fn checker(dir: &Path) {

@@ -8,6 +8,7 @@ mod callers;
 mod clients;
 mod command;
 mod conformance;
+mod containers;
 mod contract;
 mod control;
 mod damage;
@@ -44,6 +45,7 @@ const AREAS: &[&[Test]] = &[
     clients::TESTS,
     command::TESTS,
     conformance::TESTS,
+    containers::TESTS,
     control::TESTS,
     contract::TESTS,
     damage::TESTS,

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hsci_extension::protection;
@@ -38,6 +38,9 @@ const SHARED: FlockOperation = FlockOperation::NonBlockingLockShared;
 #[derive(Serialize, Deserialize)]
 struct Holder {
     pid: u32,
+    /// In which that is its number, unless a version wrote this that did not say.
+    #[serde(default)]
+    pid_namespace: Option<PathBuf>,
     machine: String,
     /// In seconds since 1970.
     since: u64,
@@ -196,7 +199,8 @@ fn name_of(lower: impl AsFd) -> Result<String, Errno> {
 /// Says in a lock who has it. Without that, messages say less.
 fn sign(file: &OwnedFd) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let holder = Holder { pid: std::process::id(), machine: machine(), since };
+    let (pid, pid_namespace) = (std::process::id(), pid_namespace());
+    let holder = Holder { pid, pid_namespace, machine: machine(), since };
     let text = serde_json::to_vec(&holder).expect("numbers and a name are valid JSON");
     // What locks a file need not be open for writing.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -210,14 +214,21 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+fn pid_namespace() -> Option<PathBuf> {
+    std::fs::read_link("/proc/self/ns/pid").ok()
+}
+
 /// Who serves a lower directory already, and since when.
 fn in_use(file: &OwnedFd) -> Failure {
     let by = holder(file).map_or_else(String::new, |holder| {
         let since = UNIX_EPOCH + Duration::from_secs(holder.since);
         let age = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
-        let elsewhere = match holder.machine == machine() {
-            true => String::new(),
-            false => format!(" of the machine {}", holder.machine),
+        let elsewhere = if holder.machine != machine() {
+            format!(" of the machine {}", holder.machine)
+        } else if holder.pid_namespace.is_some() && holder.pid_namespace != pid_namespace() {
+            " of a container".to_owned()
+        } else {
+            String::new()
         };
         format!(" by process {}{elsewhere}, which began {age} s ago", holder.pid)
     });

@@ -16,7 +16,7 @@ const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
 
 pub(super) fn look() -> Vec<Finding> {
-    let mut findings = vec![kernel(), device(), helper(), allow_other()];
+    let mut findings = vec![kernel(), device(), right(), helper(), allow_other()];
     match Protocol::ask() {
         Ok(protocol) => findings.extend(protocol.findings()),
         Err(Errno::PERM | Errno::ACCESS) => findings.push(Finding::unknown(
@@ -76,6 +76,33 @@ fn device() -> Finding {
             Finding::missing(NAME, found, "nothing can be mounted", advice).needed()
         }
     }
+}
+
+/// Whether root is the one that mounts, or root of a container that may not.
+fn right() -> Finding {
+    const NAME: &str = "right to mount";
+    if !geteuid().is_root() {
+        return Finding::ok(NAME, format!("not root: through {HELPER}"));
+    }
+    let status = read("/proc/self/status").unwrap_or_default();
+    if may_mount(&status) {
+        return Finding::ok(NAME, "CAP_SYS_ADMIN");
+    }
+    Finding::missing(
+        NAME,
+        "root without CAP_SYS_ADMIN, as in most containers",
+        "nothing can be mounted in here",
+        "mount outside, and give the container the mount; or give it the capability (`--cap-add SYS_ADMIN`)",
+    )
+    .needed()
+}
+
+/// Whether a process may mount, by what the kernel says of it in `/proc/PID/status`.
+fn may_mount(status: &str) -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    effective.is_none_or(|bits| bits & 1 << CAP_SYS_ADMIN != 0)
 }
 
 fn helper() -> Finding {
@@ -190,7 +217,7 @@ const FEATURES: [(u32, &str, &str); 5] = [
     (17, "opens without requests", "each open and close of a file costs a request"),
     (24, "directory opens without requests", "each listing of a directory costs requests"),
     (20, "access control lists", "ACLs on files are not honoured"),
-    (37, "passthrough", "nothing in this version, which does not use it"),
+    (37, "passthrough", "with `profile=data`, reads and writes are requests like any others"),
     (39, "requests sent again", "a mount does not survive the death of the process that serves it"),
 ];
 
@@ -255,6 +282,13 @@ mod tests {
         assert_eq!(version("6.18.5"), Some((6, 18)));
         assert!(version("6.18.5") > Some(RESTARTS_SINCE));
         assert_eq!(version("unknown"), None);
+    }
+
+    #[test]
+    fn root_of_a_container_may_not_mount() {
+        assert!(may_mount("Name:\tcat\nCapEff:\t000001ffffffffff\n"));
+        assert!(!may_mount("Name:\tcat\nCapEff:\t00000000a80425fb\n"));
+        assert!(may_mount(""), "what is not known is no reason to refuse");
     }
 
     #[test]
