@@ -279,7 +279,7 @@ pub(crate) struct Settle {
 pub(crate) struct Recompress {
     /// A file or directory inside a mount
     pub(crate) path: PathBuf,
-    /// An algorithm, with a level where it has them; or `default`
+    /// An algorithm, with a level where it has them; `default` takes choices back, and what is stored stays
     #[arg(long, value_name = "ALGORITHM", allow_hyphen_values = true)]
     pub(crate) algorithm: String,
 }

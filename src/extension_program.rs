@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use hsci_extension::protection;
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::supervisor::check_contract;
 
 use hsci_protocol::describe::Description;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,11 @@ pub(crate) fn find_for_store(stack: &[String]) -> Result<(PathBuf, Vec<Descripti
 
 /// Programs that are called after an extension of the stack come first; others may hold them as well.
 fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, Vec<Description>)> {
+    if let Some(twice) = stack.iter().enumerate().find(|(at, name)| stack[..*at].contains(name)) {
+        // Both would keep what they need in one place of the store.
+        let text = format!("extension `{}`: stands twice in the stack", twice.1);
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let own: Vec<PathBuf> =
         stack.iter().map(|name| find_in(name, directories)).filter_map(Result::ok).collect();
     let others = || programs(directories).into_values();
@@ -49,7 +55,11 @@ fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, 
         }
         let held = describe(&program);
         let of = |name: &String| held.iter().find(|one| one.name == *name).cloned();
-        if let Some(described) = stack.iter().map(of).collect() {
+        if let Some(described) = stack.iter().map(of).collect::<Option<Vec<_>>>() {
+            check_contract(&described).map_err(|reason| {
+                let text = format!("{}: {reason}", program.display());
+                Failure::new(Exit::Usage, text)
+            })?;
             return Ok((program, described));
         }
     }
@@ -62,8 +72,8 @@ fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, 
     }
     let stack = stack.join(",");
     let text = format!(
-        "extension `{stack}`: no program holds all of them; `hsci new NAME --bundle {stack}` makes one, or add them to your \
-         program's `run`"
+        "extension `{stack}`: no program holds all of them; add them to the `run` of one, such as \
+         `hsci new NAME --bundle compressfs` makes"
     );
     Err(Failure::new(Exit::Usage, text))
 }

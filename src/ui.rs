@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hsci_host::failure::{Exit, Failure};
-use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 
@@ -81,6 +81,13 @@ pub(crate) fn size(bytes: u64) -> String {
     BinaryBytes(bytes).to_string()
 }
 
+/// A number with what is counted: `1 file`, `2 files`.
+pub(crate) fn counted(count: impl Into<u64>, what: &str) -> String {
+    let count = count.into();
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// How many times smaller `stored` is than `logical`; a dash where nothing is stored.
 pub(crate) fn ratio(logical: u64, stored: u64) -> String {
     if stored == 0 {
@@ -148,9 +155,10 @@ impl Bar {
     /// It is known from now on how many there are.
     pub(crate) fn set_total(&self, bytes: u64) {
         const STYLE: &str =
-            "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed}, {eta} to go]";
+            "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed}{to_go}]";
         if self.0.length() != Some(bytes) {
-            self.0.set_style(ProgressStyle::with_template(STYLE).expect("a valid template"));
+            let style = ProgressStyle::with_template(STYLE).expect("a valid template");
+            self.0.set_style(style.with_key("to_go", to_go));
             self.0.set_length(bytes);
         }
     }
@@ -168,6 +176,15 @@ impl Bar {
     /// Nothing of it is left to be seen.
     pub(crate) fn finish_and_clear(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// How long the rest takes, once there is something to tell it from.
+fn to_go(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let seconds = state.eta().as_secs();
+    if state.pos() > 0 && seconds > 0 {
+        // A bar that cannot be drawn is no failure.
+        let _ = write!(out, ", {} to go", HumanDuration(state.eta()));
     }
 }
 

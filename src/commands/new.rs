@@ -12,6 +12,7 @@ use crate::{Result, ui};
 
 /// Version of the crates that a new one depends on.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// An extension that can be bundled: its name, its crate, its type, where the sources have it.
 const BUNDLES: [(&str, &str, &str, &str); 2] = [
@@ -126,7 +127,7 @@ fn manifest(name: &str, bundles: &[(&str, &str, &str, &str)], sources: Option<&P
         format!("{name} = {{ version = \"{VERSION}\"{}{more} }}\n", from(path))
     };
     let mut text = format!(
-        "[package]\nname = \"{0}\"\nversion = \"0.1.0\"\nedition = \"2024\"\nrust-version = \"1.88\"\n\n\
+        "[package]\nname = \"{0}\"\nversion = \"0.1.0\"\nedition = \"2024\"\nrust-version = \"{OLDEST_RUST}\"\n\n\
          # A crate of its own, also inside of another's workspace.\n[workspace]\n\n[dependencies]\n",
         crate_name(name)
     );
@@ -135,8 +136,10 @@ fn manifest(name: &str, bundles: &[(&str, &str, &str, &str)], sources: Option<&P
     for (_, name, _, path) in bundles {
         text += &depend(name, path, "");
     }
+    // Most of what else builds would take is for variables in a debugger, of crates that nobody debugs.
+    let profile = "\n[profile.dev.package.\"*\"]\ndebug = \"line-tables-only\"\n";
     text += "\n[dev-dependencies]\n";
-    text + &depend("hsci-extension", "framework/extension", ", features = [\"testkit\"]")
+    text + &depend("hsci-extension", "framework/extension", ", features = [\"testkit\"]") + profile
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl Task {
         let (program, described) = found.map_err(|failure| {
             Failure::new(Exit::Store, format!("{}: {failure}", lower.display()))
         })?;
+        if described.is_empty() {
+            let text =
+                format!("{}: does not say what it holds; install it again", program.display());
+            return Err(Failure::new(Exit::Internal, text));
+        }
         let options = option_values::resolve(options.own, &described)?;
         let (lower, progress) = (control::absolute(lower)?, ui::is_watched());
         let mut command = Command::new(program);
@@ -148,12 +153,12 @@ impl Report<'_> {
         let (verified, unverified) =
             (ui::size(self.checked.verified_bytes), ui::size(self.checked.unverified_bytes));
         text += &format!(
-            "{} files: {verified} verified, {unverified} stored without checksums\n",
-            self.checked.files
+            "{}: {verified} verified, {unverified} stored without checksums\n",
+            ui::counted(self.checked.files, "file")
         );
         match self.count(Severity::Lost) {
             0 => text,
-            lost => text + &format!("{lost} places were lost; the rest is whole\n"),
+            lost => text + &ui::counted(lost as u64, "place") + " lost; the rest is whole\n",
         }
     }
 
@@ -198,7 +203,8 @@ pub(crate) fn check(args: &Check) -> Result<()> {
                 }
                 false => "can be dropped with --repair; `hsci export` saves what can be read",
             };
-            let text = format!("{lower}: damage in {damages} places {what_next}");
+            let damages = ui::counted(damages as u64, "place");
+            let text = format!("{lower}: damage in {damages} {what_next}");
             Err(Failure::new(Exit::No, text))
         }
     }

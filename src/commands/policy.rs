@@ -25,7 +25,7 @@ use rustix::fs::Dir;
 use rustix::io::Errno;
 
 use crate::cli::{Machine, Policy, PolicyCommand};
-use crate::{Result, control};
+use crate::{Result, control, ui};
 use elsewhere::AnyNames;
 use names::MachineNames;
 use source::Source;
@@ -104,12 +104,9 @@ impl Reviewed {
 
     /// The failure of a policy that cannot be used.
     pub(super) fn failure(&self, path: &Path) -> Failure {
-        let errors = self.errors();
-        let plural = if errors == 1 { "" } else { "s" };
-        let text = format!(
-            "{}: {errors} error{plural}; `hsci policy check` shows where and why",
-            path.display()
-        );
+        let errors = ui::counted(self.errors() as u64, "error");
+        let path = path.display();
+        let text = format!("{path}: {errors}; `hsci policy check` shows where and why");
         Failure::new(Exit::No, text)
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn run(args: &Recompress) -> Result<()> {
     let (taken_back, failure) = take_back_below(path);
     let settled = settle::wait(&mounted.dir);
     if taken_back > 0 {
-        ui::print(&format!("{}: {taken_back} choices below it are taken back\n", path.display()))?;
+        let choices = ui::counted(taken_back, "choice");
+        ui::print(&format!("{}: {choices} below it taken back\n", path.display()))?;
     }
     settled.and(failure.map_or(Ok(()), Err))
 }

@@ -39,9 +39,9 @@ pub(super) fn wait(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let text = format!(
-        "{}: {} files could not be settled and stay as they were; `hsci status` names the log that says why",
+        "{}: {} could not be settled and stay as before; `hsci status` names the log that says why",
         dir.display(),
-        end.failed
+        ui::counted(end.failed, "file")
     );
     Err(Failure::new(Exit::No, text))
 }

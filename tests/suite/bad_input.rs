@@ -22,6 +22,9 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "bad_input::unmount_while_busy", seconds: 60, body: busy },
     Test { name: "bad_input::reserved_names", seconds: 60, body: reserved },
     Test { name: "bad_input::longest_names_and_paths", seconds: 60, body: longest },
+    Test { name: "bad_input::extension_of_a_newer_contract", seconds: 60, body: newer_contract },
+    Test { name: "bad_input::secret_that_cannot_be_read", seconds: 60, body: unreadable_secret },
+    Test { name: "bad_input::name_that_is_taken", seconds: 60, body: taken_name },
     Test { name: "bad_input::worker_that_cannot_start", seconds: 60, body: broken_program },
 ];
 
@@ -292,4 +295,61 @@ fn broken_program(dir: &Path) {
     assert_ne!(done.code, 0);
     done.fails(done.code, &["broken"]);
     place.is_untouched();
+}
+
+/// Of an extension's program, one that says it was built for a contract that nobody knows yet.
+fn newer_contract(dir: &Path) {
+    let place = Place::new(dir);
+    let programs = dir.join("programs");
+    fs::create_dir(&programs).expect("directory");
+    let known =
+        Run::new(machine::programs().join("hsci-extension-compressfs")).arg("describe").ok();
+    let newer = known.replace("\"contract\":1,", "\"contract\":999,");
+    let newer = newer.replace("\"name\":\"compressfs\"", "\"name\":\"future\"");
+    assert!(newer != known && !newer.contains('\''), "{newer}");
+    let program = programs.join("hsci-extension-future");
+    fs::write(&program, format!("#!/bin/sh\necho '{newer}'\n")).expect("program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mode");
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
+    let hsci = |command: &str, paths: &[&Path]| {
+        let run = Run::new(machine::hsci()).args([command, "--extension", "future"]);
+        run.args(paths).env("PATH", &path).done()
+    };
+    let words = ["hsci-extension-future", "version 999 of the contract", "install a newer hsci"];
+    hsci("mount", &[&place.lower, &place.point]).fails(USAGE, &words);
+    for refused in
+        [hsci("check", &[&place.lower]), hsci("export", &[&place.lower, &dir.join("out")])]
+    {
+        refused.fails(STORE, &words);
+    }
+    place.is_untouched();
+    assert_eq!(fs::read_dir(&place.lower).expect("list").count(), 1, "nothing is made in it");
+}
+
+fn unreadable_secret(dir: &Path) {
+    let place = Place::new(dir);
+    fs::write(dir.join("empty"), "").expect("write");
+    let stack = ["--extension", "compressfs,crypt", "-o"];
+    let dir = dir.display();
+    for (key, code, words) in [
+        (format!("file:{dir}/nowhere"), MISSING, ["nowhere", "No such file"]),
+        (format!("file:{dir}"), MISSING, ["key=file:", "directory"]),
+        (format!("file:{dir}/empty"), USAGE, ["`key`", "64 hexadecimal digits"]),
+        ("fd:99".to_owned(), MISSING, ["key=fd:99", "No such file"]),
+        ("ask".to_owned(), MISSING, ["key=ask", "file:"]),
+        ("0123456789abcdef".to_owned(), USAGE, ["`key`", "key=file:PATH"]),
+    ] {
+        place.refuses(&[&stack[..], &[&format!("key={key}")]].concat(), code, &words);
+    }
+    place.refuses(&stack[..2], USAGE, &["`key`"]);
+    assert_eq!(fs::read_dir(&place.lower).expect("list").count(), 1, "nothing is made in it");
+}
+
+fn taken_name(dir: &Path) {
+    let place = Place::new(dir);
+    let new = |name: &str| Run::new(machine::hsci()).args(["new", name]).dir(dir).done();
+    new("compressfs").fails(USAGE, &["`compressfs`", "is installed", "another name"]);
+    new("mount").fails(MISSING, &["mount", "exists already", "--dir"]);
+    place.refuses(&["--extension", "xor,xor"], USAGE, &["`xor`", "twice"]);
+    assert_eq!(fs::read_dir(&place.lower).expect("list").count(), 1, "nothing is made in it");
 }

@@ -46,7 +46,7 @@ fn recompress(dir: &Path) {
     mount.settle();
     assert_eq!(algorithms(&mount.path("a")), ["deflate:1", "lz4", "none"]);
     let run = || hsci(&["recompress", "a", "--algorithm", "zstd:9"]).ok();
-    assert_eq!(run(), "a: 2 choices below it are taken back\n");
+    assert_eq!(run(), "a: 2 choices below it taken back\n");
     assert_eq!(algorithms(&mount.path("a")), ["zstd:9"]);
     assert_eq!(algorithms(&mount.path("other")), ["lz4"]);
     let states = || -> Vec<_> {

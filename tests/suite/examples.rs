@@ -265,7 +265,7 @@ fn stacks(dir: &Path) {
         assert!(!copy.exists());
     }
     let sum = hsci(&["check", "-o", &key], &[&lower]).ok();
-    assert!(sum.contains("1 files") && !sum.contains("0 B verified"), "{sum}");
+    assert!(sum.contains("1 file:") && !sum.contains("0 B verified"), "{sum}");
     let copy = dir.join("copy");
     hsci(&["export", "-o", &key], &[&lower, Path::new("sub/text"), &copy]).ok();
     assert_eq!(fs::read_to_string(copy).expect("exported"), text);

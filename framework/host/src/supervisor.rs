@@ -44,7 +44,7 @@ pub use self::log_file::last_words;
 pub use self::orders::{remount, renew_policies, unmount, upgrade};
 pub use self::policy::{Callers, FindCallers, PlaceMount};
 pub(crate) use self::store::keepers;
-pub use self::store::{Keeper, StoreFile};
+pub use self::store::{Keeper, StoreFile, check_contract};
 
 /// What supervisors are given of the kernel side.
 #[derive(Clone, Copy)]

@@ -102,7 +102,8 @@ impl<'a> Report<'a> {
         let file = self.file.display();
         match (self.targets, self.rules, self.table_bytes) {
             (Some(targets), Some(rules), Some(bytes)) => {
-                let (targets, rules) = (counted(targets, "target"), counted(rules, "rule"));
+                let (targets, rules) =
+                    (ui::counted(targets as u64, "target"), ui::counted(rules as u64, "rule"));
                 let size = ui::size(bytes as u64);
                 format!("{file}: can be used: {targets}, {rules}, {size} of tables\n")
             }
@@ -131,11 +132,6 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
-}
-
 /// Checks policies, and prints what is wrong.
 pub(super) fn run(args: &PolicyCheck) -> Result<()> {
     let here = args.here.then(Here::look).transpose()?;
@@ -156,16 +152,17 @@ pub(super) fn run(args: &PolicyCheck) -> Result<()> {
         0 => String::new(),
         count => format!(" and {count} more"),
     };
-    let text = format!("{}{others}: {}", first.file.display(), counted(errors, "error"));
+    let text = format!("{}{others}: {}", first.file.display(), ui::counted(errors as u64, "error"));
     Err(Failure::new(Exit::No, text))
 }
 
 /// Fails if this machine was asked, and does not enforce all that policies say.
 fn all_enforced(reports: &[Report<'_>], here: Option<&Here>) -> Result<()> {
-    let lines = reports.iter().map(|report| report.not_enforced.unwrap_or_default().len()).sum();
+    let lines = reports.iter().map(|report| report.not_enforced.unwrap_or_default().len());
+    let lines: usize = lines.sum();
     let (1.., Some(here)) = (lines, here) else { return Ok(()) };
     let why = here.refused.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-    let lines = counted(lines, "line");
+    let lines = ui::counted(lines as u64, "line");
     let text = format!("{lines} not enforced here{why}; `hsci policy load` wants --allow-partial");
     Err(Failure::new(Exit::Impossible, text))
 }

@@ -71,6 +71,7 @@ pub(super) fn copy(
     }
     match export.failed {
         0 => Ok(()),
+        1 => Err(Failure::new(Exit::No, "1 file could not be copied whole")),
         failed => Err(Failure::new(Exit::No, format!("{failed} files could not be copied whole"))),
     }
 }

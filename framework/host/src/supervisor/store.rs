@@ -263,7 +263,7 @@ fn described(job: &Job) -> Result<Vec<Description>, Failure> {
 }
 
 /// A program that was built for a newer contract may rely on what this host does not do.
-fn check_contract(held: &[Description]) -> Result<(), String> {
+pub fn check_contract(held: &[Description]) -> Result<(), String> {
     let known = hsci_extension::VERSION;
     match held.iter().find(|one| one.contract > known) {
         None => Ok(()),
