@@ -4,7 +4,7 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 38] = [
     "apart",
     "attach",
     "callers",
@@ -24,7 +24,6 @@ pub const ALL: [&str; 39] = [
     "modes",
     "moved",
     "namespace",
-    "new-privileges",
     "no-rights",
     "nobody",
     "one-name",

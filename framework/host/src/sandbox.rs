@@ -108,9 +108,8 @@ impl Sandbox {
         if stands("capabilities") {
             step("capabilities", capabilities::keep(capabilities).map_err(text));
         }
-        if stands("new-privileges") {
-            step("set-user-id programs", set_no_new_privs(true).map_err(text));
-        }
+        // The list of system calls below would see to it as well.
+        step("set-user-id programs", set_no_new_privs(true).map_err(text));
         let stays = !matches!(work, Work::Copy { .. }) && !needs.files && !needs.programs;
         if stays && !geteuid().is_root() && stands("landlock") {
             step("the user's other files", files::keep_below(lower));
