@@ -332,10 +332,10 @@ fn unreadable_secret(dir: &Path) {
     let stack = ["--extension", "compressfs,crypt", "-o"];
     let dir = dir.display();
     for (key, code, words) in [
-        (format!("file:{dir}/nowhere"), MISSING, ["nowhere", "No such file"]),
+        (format!("file:{dir}/nowhere"), MISSING, ["nowhere", "o such file"]),
         (format!("file:{dir}"), MISSING, ["key=file:", "directory"]),
         (format!("file:{dir}/empty"), USAGE, ["`key`", "64 hexadecimal digits"]),
-        ("fd:99".to_owned(), MISSING, ["key=fd:99", "No such file"]),
+        ("fd:99".to_owned(), MISSING, ["key=fd:99", "o such file"]),
         ("ask".to_owned(), MISSING, ["key=ask", "file:"]),
         ("0123456789abcdef".to_owned(), USAGE, ["`key`", "key=file:PATH"]),
     ] {
