@@ -1,7 +1,7 @@
 //! What the work on all files of a mount has in common.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hsci_extension::{Result, Store};
 use parking_lot::Mutex;
@@ -10,7 +10,11 @@ use crate::algorithm::Algorithm;
 use crate::cache::Cache;
 use crate::choice::Choices;
 use crate::form::Unfinished;
+use crate::journal;
 use crate::mark::Marks;
+
+/// How often it is asked how much space there is, at most, while files are written.
+const MIND_AFTER: Duration = Duration::from_secs(1);
 
 /// What the options of the mount say.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,8 @@ pub(crate) struct Compress {
     pub(crate) marks: Marks,
     /// Bytes of the disk that batches under way may still take.
     promised: Mutex<u64>,
+    /// When the reserve was last adjusted.
+    minded: Mutex<Option<Instant>>,
 }
 
 /// The most bytes that a batch may take; others may have them when this is dropped.
@@ -57,14 +63,33 @@ impl Compress {
         unfinished: Unfinished,
         marks: Marks,
     ) -> Self {
-        let (cache, promised) = (Cache::new(), Mutex::new(0));
-        Self { store, settings, choices, cache, unfinished, marks, promised }
+        let (cache, promised, minded) = (Cache::new(), Mutex::new(0), Mutex::new(None));
+        Self { store, settings, choices, cache, unfinished, marks, promised, minded }
+    }
+
+    /// Keeps space for the time when none is free; returns what is.
+    pub(crate) fn mind_reserve(&self) -> Result<u64> {
+        let free = self.store.free_space()?;
+        journal::adjust_reserve(&*self.store, free);
+        Ok(free)
+    }
+
+    /// The same, once in a while.
+    pub(crate) fn mind_reserve_sometimes(&self) {
+        if let Some(mut minded) = self.minded.try_lock()
+            && minded.is_none_or(|minded| minded.elapsed() > MIND_AFTER)
+        {
+            *minded = Some(Instant::now());
+            if let Err(error) = self.mind_reserve() {
+                log::debug!("reserve: {error}");
+            }
+        }
     }
 
     /// What a batch may take of the disk. Half of what is free is left to those who write meanwhile, and to
     /// other batches.
     pub(crate) fn budget(&self) -> Result<Budget<'_>> {
-        let free = self.store.free_space()?;
+        let free = self.mind_reserve()?;
         let mut promised = self.promised.lock();
         let bytes = free.saturating_sub(*promised) / 2;
         *promised += bytes;

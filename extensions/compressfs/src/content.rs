@@ -189,6 +189,7 @@ impl Content for Compress {
     }
 
     fn commit(&self, file: &mut File) -> Result<()> {
+        self.mind_reserve_sometimes();
         file.commit()
     }
 

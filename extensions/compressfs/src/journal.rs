@@ -13,6 +13,7 @@
 //! `docs/src/reference/format-bytes.md` has the bytes.
 
 mod record;
+mod reserve;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use hsci_extension::{Credentials, Errno, Error, LowerFile, Result, Store};
 use parking_lot::{Condvar, Mutex};
 
 pub(crate) use record::{Entry, Seen};
+pub(crate) use reserve::adjust as adjust_reserve;
 
 use crate::transfer::copy;
 
@@ -36,6 +38,8 @@ pub(crate) struct Writer {
     end: u64,
     /// Whether the file stays when the writer goes: it may count, or is removed already.
     stays: bool,
+    /// What it has taken of the reserve, to go after the file.
+    _taken: Option<reserve::Taken>,
 }
 
 impl Writer {
@@ -43,16 +47,20 @@ impl Writer {
     /// never written over.
     pub(crate) fn create(store: &Arc<dyn Store>) -> Result<Self> {
         loop {
-            let name = format!("{PREFIX}{:016x}", RandomState::new().hash_one(0));
+            let name = Self::new_name();
             match store.create(&name) {
                 Ok(file) => {
                     let store = Arc::clone(store);
-                    return Ok(Self { store, name, file, end: 0, stays: false });
+                    return Ok(Self { store, name, file, end: 0, stays: false, _taken: None });
                 }
                 Err(Error::Lower(Errno::EXIST)) => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn new_name() -> String {
+        format!("{PREFIX}{:016x}", RandomState::new().hash_one(0))
     }
 
     pub(crate) fn file(&self) -> &Arc<dyn LowerFile> {

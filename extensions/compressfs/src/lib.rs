@@ -115,6 +115,9 @@ impl Extension for CompressFs {
         let store = Arc::clone(&environment.store);
         let marks = Marks::load(&*store)?;
         let compress = Compress::new(store, settings, Arc::clone(&choices), unfinished, marks);
+        if !environment.read_only {
+            compress.mind_reserve_sometimes();
+        }
         let scan = match environment.options.flag("scan") {
             true => Scan::AtStart,
             false => Scan::OnRequest,

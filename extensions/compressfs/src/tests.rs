@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod faults;
 mod forms;
+mod full;
 mod grow;
 mod history;
 mod model;

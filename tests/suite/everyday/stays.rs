@@ -46,6 +46,11 @@ pub(crate) const TESTS: &[Test] = &[
         body: mapped,
     },
     Test {
+        name: "everyday::stays::a_full_store_can_be_made_smaller",
+        seconds: 120,
+        body: full_store,
+    },
+    Test {
         name: "everyday::stays::files_grow_as_far_as_below_and_no_further",
         seconds: 60,
         body: longest,
@@ -359,6 +364,50 @@ fn mapped(dir: &Path) {
             Run::new("python3").args(["-c", MAP_AND_COPY]).arg(&path).ok();
         }
     }
+}
+
+/// Bytes that no algorithm makes fewer.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+fn full_store(dir: &Path) {
+    let (image, lower) = (dir.join("image"), dir.join("disk"));
+    let _disk = machine::loop_file_system("ext4", 96 << 20, &image, &lower);
+    let (store, shown) = (lower.join("store"), dir.join("shown"));
+    for made in [&store, &shown] {
+        std::fs::create_dir_all(made).expect("a directory");
+    }
+    let mut mount = Mount::at(&store, &shown, "compressfs", "settle=1h,scan=no");
+    for number in 0..8 {
+        std::fs::write(mount.path(&format!("text{number}")), text(50_000)).expect("written");
+    }
+    let mut filler = File::create(mount.path("filler")).expect("a file");
+    let noise = noise(64 << 10);
+    while filler.write_all(&noise).is_ok() {}
+    while filler.write_all(&noise[..4096]).is_ok() {}
+    drop(filler);
+    let free = || {
+        let stat = rustix::fs::statvfs(&lower).expect("statvfs");
+        stat.f_bavail * stat.f_frsize
+    };
+    assert!(free() < 1 << 20, "{} bytes are free", free());
+    let _ = mount.hsci(["settle"]);
+    assert!(free() > 16 << 20, "{} bytes are free", free());
+    for number in 0..8 {
+        let name = format!("text{number}");
+        assert!(is_smaller(&mount, &name), "{name}");
+        assert!(std::fs::read(mount.path(&name)).expect("read") == text(50_000), "{name}");
+    }
+    mount.unmount();
+    mount.check();
 }
 
 fn longest(dir: &Path) {

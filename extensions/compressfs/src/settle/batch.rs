@@ -59,12 +59,16 @@ pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Sett
 /// Makes images.
 pub(super) fn make<'a>(compress: &Compress, plans: &'a [Plan<'a>]) -> Result<Made<'a>> {
     let given_up: Vec<AtomicBool> = plans.iter().map(|_| AtomicBool::new(false)).collect();
-    let budget = compress.budget()?;
+    let promised = compress.budget()?;
+    let (journal, budget) = match Writer::in_reserve(&compress.store, promised.bytes)? {
+        Some(reserved) => reserved,
+        None => (Writer::create(&compress.store)?, promised.bytes),
+    };
     let mut assembly = Assembly {
         plans,
         given_up: &given_up,
-        budget: budget.bytes,
-        journal: Writer::create(&compress.store)?,
+        budget,
+        journal,
         current: None,
         answers: vec![Settled::Busy; plans.len()],
         ready: Vec::new(),
