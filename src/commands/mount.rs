@@ -1,12 +1,15 @@
 //! `hsci mount`, and the supervisor that it starts.
 
+use std::path::Path;
+
+use hsci_host::control as channel;
 use hsci_host::supervisor::{self, KernelSide};
 use hsci_protocol::mount::{Job, MountRequest};
 use rustix::mount::MountFlags;
 
 use crate::cli::{DEFAULT_EXTENSION, Mount};
 use crate::mount_options::MountOptions;
-use crate::{Result, callers, extension_program, fence, option_values, ui};
+use crate::{Result, callers, control, extension_program, fence, option_values, ui};
 
 /// What the supervisors of mounts use of the kernel.
 pub(super) const KERNEL_SIDE: KernelSide =
@@ -40,7 +43,27 @@ pub(crate) fn run(args: &Mount) -> Result<()> {
         foreground: args.foreground || args.debug,
         debug: args.debug,
     };
-    supervisor::mount(&Job { request, program }, KERNEL_SIDE)
+    supervisor::mount(&Job { request, program }, KERNEL_SIDE)?;
+    if !args.foreground && !args.debug {
+        warn_of_notices(args.dir());
+    }
+    Ok(())
+}
+
+/// Prints what the extensions have to say of the store. The mount is made, whatever comes of this.
+fn warn_of_notices(dir: &Path) {
+    let Ok(mounted) = control::require_mount(dir) else { return };
+    for status in channel::statuses(&[mounted]) {
+        if let Some(last) = status.supervisor.and_then(|supervisor| supervisor.last_served) {
+            ui::warn(&format!(
+                "hsci: {}: last served {last}, and not unmounted there",
+                status.lower.display()
+            ));
+        }
+        for notice in status.worker.into_iter().flat_map(|worker| worker.notices) {
+            ui::warn(&format!("hsci: {notice}"));
+        }
+    }
 }
 
 /// Serves a mount until it ends.

@@ -102,6 +102,11 @@ fn add_supervisor(lines: &mut Lines, supervisor: &SupervisorStatus) {
     let since = UNIX_EPOCH + Duration::from_secs(supervisor.since);
     let age = SystemTime::now().duration_since(since).unwrap_or_default();
     lines.add("mounted", &format!("{} ago", HumanDuration(age)));
+    let before = supervisor.last_served.as_ref();
+    lines.add(
+        "before",
+        &before.map(|last| format!("served {last}, and not unmounted there")).unwrap_or_default(),
+    );
     if supervisor.workers > 1 {
         lines.add("workers", &format!("{} replaced so far", supervisor.workers - 1));
     }
@@ -118,6 +123,9 @@ fn add_worker(lines: &mut Lines, worker: &WorkerStatus, calls: Option<u64>) {
     lines.add("requests", &format!("{calls}{sum} dispatched"));
     let (inodes, open) = (worker.inodes, worker.descriptors);
     lines.add("inodes", &format!("{inodes} known, {open} descriptors open"));
+    for notice in &worker.notices {
+        lines.add("notice", notice);
+    }
     for refused in &worker.quarantined {
         let what = format!("{} of /{}", refused.operation, refused.path.display());
         let why = "several workers died of it; `hsci upgrade` tries again";

@@ -85,6 +85,11 @@ impl Mount {
         self.mounted = true;
     }
 
+    /// Somebody has mounted it again.
+    pub fn is_mounted(&mut self) {
+        self.mounted = true;
+    }
+
     /// Unmounts, as `hsci unmount` does. Waits for processes that have just let go.
     pub fn unmount(&mut self) {
         self.mounted = false;

@@ -8,7 +8,7 @@
 
 mod bits;
 pub(crate) mod fairness;
-mod forger;
+pub(crate) mod forger;
 mod journals;
 mod namespaces;
 mod places;

@@ -3,16 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use hsci_extension::{
-    Checked, Environment, Error, Finding, Ino, LowerFile, Result, Severity, check,
-};
+use hsci_extension::{Checked, Environment, Error, Finding, Ino, Result, Severity, check};
 
 use crate::choice::Choices;
 use crate::form::{self, Source, Stored, Unfinished};
 use crate::format::{self, Damage};
 use crate::mark::Marks;
-use crate::recovery;
 use crate::summary::Summary;
+use crate::{notices, recovery};
 
 /// Looks at every byte that carries a checksum, and reports what is wrong.
 pub(crate) fn verify(
@@ -102,7 +100,7 @@ pub(crate) fn look(
         return Ok(seen);
     }
     if awaited.is_some() {
-        seen.awaited = Some(awaited_text(&*lower)?);
+        seen.awaited = Some(notices::awaited(&*lower)?);
     }
     let found = match &awaited {
         Some(awaited) => Some(Stored::with_awaited(&lower, awaited)?),
@@ -148,15 +146,6 @@ fn verify_segments(stored: &Stored) -> Result<Vec<Damage>> {
         }
     }
     Ok(damages)
-}
-
-/// What a file with an image in a journal waits for.
-fn awaited_text(lower: &dyn LowerFile) -> Result<String> {
-    let way_out = match lower.is_fixed()? {
-        true => "it is immutable or append-only: `chattr -i -a` it, and mount the store",
-        false => "mount the store to be written, and its log says what keeps it",
-    };
-    Ok(format!("its last image is in a journal still: {way_out}"))
 }
 
 /// Damage is grave only if somebody still reads these bytes.

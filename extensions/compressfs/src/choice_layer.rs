@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
+use hsci_extension::content::NOTICES;
 use hsci_extension::{
     Call, ContentFs, Errno, Error, FileKind, Ino, Layer, Result, Stack, XattrFlags,
 };
@@ -13,6 +14,7 @@ use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, Choices, Origin};
 use crate::compress::Compress;
+use crate::notices::Notices;
 
 /// An algorithm, and whose choice it is.
 type Ruling = (Algorithm, Origin);
@@ -26,6 +28,7 @@ pub(crate) struct ChoiceLayer {
     pub(crate) choices: Arc<Choices>,
     /// What the option of the mount says.
     pub(crate) mount: Algorithm,
+    pub(crate) notices: Arc<Notices>,
 }
 
 fn is_private(name: &OsStr) -> bool {
@@ -194,6 +197,14 @@ impl Layer for ChoiceLayer {
             "choices" => {
                 let users = self.choices.visible_to(call.uid);
                 serde_json::to_vec(&GeneralChoices { mount: self.mount.to_string(), users })
+            }
+            NOTICES if call.anonymous => {
+                let mut notices = self.notices.list();
+                if let Ok(below) = self.lower().control_get(call, ino, NOTICES) {
+                    notices
+                        .extend(serde_json::from_slice::<Vec<String>>(&below).unwrap_or_default());
+                }
+                serde_json::to_vec(&notices)
             }
             _ => return self.lower().control_get(call, ino, name),
         };

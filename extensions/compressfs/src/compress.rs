@@ -12,6 +12,7 @@ use crate::choice::Choices;
 use crate::form::Unfinished;
 use crate::journal;
 use crate::mark::Marks;
+use crate::notices::Notices;
 
 /// How often it is asked how much space there is, at most, while files are written.
 const MIND_AFTER: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub(crate) struct Compress {
     /// Images that recovery could not install; they are served from their journals.
     pub(crate) unfinished: Unfinished,
     pub(crate) marks: Marks,
+    pub(crate) notices: Arc<Notices>,
     /// Bytes of the disk that batches under way may still take.
     promised: Mutex<u64>,
     /// When the reserve was last adjusted.
@@ -63,8 +65,9 @@ impl Compress {
         unfinished: Unfinished,
         marks: Marks,
     ) -> Self {
+        let notices = Arc::default();
         let (cache, promised, minded) = (Cache::new(), Mutex::new(0), Mutex::new(None));
-        Self { store, settings, choices, cache, unfinished, marks, promised, minded }
+        Self { store, settings, choices, cache, unfinished, marks, notices, promised, minded }
     }
 
     /// Keeps space for the time when none is free; returns what is.

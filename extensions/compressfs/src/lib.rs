@@ -16,6 +16,7 @@ mod form;
 mod format;
 mod journal;
 mod mark;
+mod notices;
 mod recovery;
 mod repair;
 mod ruled;
@@ -39,6 +40,8 @@ use crate::choice::Choices;
 use crate::choice_layer::ChoiceLayer;
 use crate::compress::{Compress, Settings};
 use crate::mark::Marks;
+use crate::notices::Notices;
+use crate::recovery::Recovered;
 
 /// The option, and what rules set for calls that write.
 const ALGORITHM: &str = "algorithm";
@@ -106,15 +109,20 @@ impl Extension for CompressFs {
     }
 
     fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
-        let unfinished = match environment.read_only {
-            true => recovery::look(&*environment.store)?,
+        let Recovered { unfinished, said } = match environment.read_only {
+            true => Recovered {
+                unfinished: recovery::look(&*environment.store)?,
+                ..Recovered::default()
+            },
             false => recovery::recover(&environment.store)?,
         };
         let choices = Arc::new(Choices::load(&environment.store)?);
         let settings = settings(environment)?;
         let store = Arc::clone(&environment.store);
         let marks = Marks::load(&*store)?;
-        let compress = Compress::new(store, settings, Arc::clone(&choices), unfinished, marks);
+        let mut compress = Compress::new(store, settings, Arc::clone(&choices), unfinished, marks);
+        let notices = Arc::new(Notices::after_recovery(said, &*environment.lower));
+        compress.notices = Arc::clone(&notices);
         if !environment.read_only {
             compress.mind_reserve_sometimes();
         }
@@ -123,7 +131,7 @@ impl Extension for CompressFs {
             false => Scan::OnRequest,
         };
         let below = ContentFs::with_scan(Arc::new(compress), environment, scan);
-        Ok(Arc::new(ChoiceLayer { below, choices, mount: settings.algorithm }))
+        Ok(Arc::new(ChoiceLayer { below, choices, mount: settings.algorithm, notices }))
     }
 
     fn check(

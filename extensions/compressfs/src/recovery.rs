@@ -1,5 +1,6 @@
 //! Brings the store into order at start: images that were committed go into their files.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store, protection};
@@ -9,16 +10,26 @@ use crate::form::{Awaited, Segments, Source, Stored, Unfinished};
 use crate::format;
 use crate::journal::{self, Entry, Found, Seen, Writer};
 use crate::mark;
+use crate::notices;
 use crate::summary;
 use crate::transfer::{copy, restore_times};
 
+/// How recovery ended.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    /// The images that could not be installed; a journal keeps them.
+    pub(crate) unfinished: Unfinished,
+    /// What is to be said of them, and of images that nobody needs any more.
+    pub(crate) said: HashMap<FileId, String>,
+}
+
 /// Carries out what committed journals say and removes all journals, and what else was never
-/// finished. Returns the images that could not be installed; a journal keeps them.
-pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Unfinished> {
+/// finished.
+pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Recovered> {
     let (committed, mut gone) = journal::find(&**store)?;
-    let mut unfinished = Unfinished::new();
+    let Recovered { mut unfinished, mut said } = Recovered::default();
     for found in &committed {
-        let left = install(&**store, found);
+        let left = install(&**store, found, &mut said);
         if left.is_empty() {
             gone.push(found.name.clone());
             continue;
@@ -46,7 +57,7 @@ pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Unfinished> {
     if !gone.is_empty() {
         store.sync_names()?;
     }
-    Ok(unfinished)
+    Ok(Recovered { unfinished, said })
 }
 
 /// The images that recovery would install, without touching anything.
@@ -82,7 +93,7 @@ fn awaited(found: &Found, entry: &Entry) -> Awaited {
 }
 
 /// Installs the images of a journal; returns the entries that are still needed.
-fn install(store: &dyn Store, found: &Found) -> Vec<Entry> {
+fn install(store: &dyn Store, found: &Found, said: &mut HashMap<FileId, String>) -> Vec<Entry> {
     let mut left = Vec::new();
     store.reopen(&ids(found), &mut |place, lower| {
         let entry = &found.entries[place];
@@ -91,10 +102,14 @@ fn install(store: &dyn Store, found: &Found) -> Vec<Entry> {
             Err(error) => Err(error.clone()),
         };
         match done {
-            Ok(()) => {}
-            Err(error) if is_gone(&error) => {}
+            Ok(true) => {}
+            Ok(false) => drop(said.insert(entry.file.clone(), notices::given_up())),
+            Err(error) if is_gone(&error) => {
+                log::info!("{}: the image of a file that was removed goes with it", found.name);
+            }
             Err(error) => {
-                log::error!("{}: an image stays in the journal: {error}", found.name);
+                let file = lower.as_deref().ok();
+                said.insert(entry.file.clone(), notices::waits(file, &error));
                 let seen = lower.and_then(|lower| Seen::of(&*lower)).ok();
                 left.push(Entry { seen, left: true, ..entry.clone() });
             }
@@ -119,12 +134,17 @@ fn shorten(store: &Arc<dyn Store>, found: &Found, left: &[Entry]) -> Result<Opti
     Writer::create(store)?.take_over(&*found.file, left).map(Some)
 }
 
-/// Installs one image; doing so twice is the same as once.
-fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFile>) -> Result<()> {
+/// Installs one image; doing so twice is the same as once. False if the file holds something else now, which
+/// it keeps.
+fn redo(
+    store: &dyn Store,
+    found: &Found,
+    entry: &Entry,
+    lower: &Arc<dyn LowerFile>,
+) -> Result<bool> {
     let journal = &*found.file;
     if !is_due(store, found, entry, lower)? {
-        log::warn!("{}: a file that others have changed since keeps what it holds", found.name);
-        return Ok(());
+        return Ok(false);
     }
     let awaited = awaited(found, entry);
     let continues = Segments::before(lower, &awaited)?;
@@ -153,7 +173,7 @@ fn redo(store: &dyn Store, found: &Found, entry: &Entry, lower: &Arc<dyn LowerFi
         false => lower.drop_privileges()?,
     }
     restore_times(&**lower, if is_unchanged { &entry.times } else { &before });
-    Ok(())
+    Ok(true)
 }
 
 /// False if a file is not what its image replaces any more: somebody has changed it without a mount.

@@ -19,6 +19,8 @@ use crate::choice::Choices;
 use crate::compress::{Compress, Settings};
 use crate::form::Unfinished;
 use crate::mark::Marks;
+use crate::notices::Notices;
+use crate::recovery::Recovered;
 use crate::{recovery, settle};
 
 /// Files that are whole are left to the next mount, be they compressed or not.
@@ -31,7 +33,12 @@ pub(crate) fn run(
     report: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Checked> {
-    let unfinished = recovery::recover(&environment.store)?;
+    let Recovered { unfinished, mut said } = recovery::recover(&environment.store)?;
+    // The others are named with their files.
+    said.retain(|file, _| !unfinished.contains_key(file));
+    for text in Notices::after_recovery(said, &*environment.lower).list() {
+        report(Finding::new(Severity::Notice, "journal", text));
+    }
     let (choices, lost) = Choices::repair(&environment.store)?;
     if let Some(lost) = lost {
         report(Finding::new(Severity::Lost, "choices", lost));

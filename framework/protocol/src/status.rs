@@ -47,6 +47,9 @@ pub struct SupervisorStatus {
     pub workers: u64,
     /// When it was mounted, in seconds since 1970.
     pub since: u64,
+    /// By whom, on another machine, the store was served before, if it was not unmounted there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_served: Option<String>,
     /// Where its supervisor and its workers log to.
     #[serde(with = "path::optional")]
     pub log: Option<PathBuf>,
@@ -116,6 +119,9 @@ pub struct WorkerStatus {
     /// What is not tried any more, because several workers died of it; until an upgrade.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// What those who mounted the store have to know, as its extensions say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
     /// How many requests of each kind have arrived.
     pub requests: BTreeMap<String, u64>,
     /// How long requests of each kind took.

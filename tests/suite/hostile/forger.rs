@@ -10,17 +10,17 @@ use hsci_tests::{Mount, Run};
 
 /// An entry as its author wants it.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) handle: Vec<u8>,
-    pub(super) base: u64,
-    pub(super) len: u64,
+pub(crate) struct Entry {
+    pub(crate) handle: Vec<u8>,
+    pub(crate) base: u64,
+    pub(crate) len: u64,
     /// Place in the file, and length of the log; version 3 only.
-    pub(super) at: u64,
-    pub(super) log_len: u64,
+    pub(crate) at: u64,
+    pub(crate) log_len: u64,
 }
 
 /// The lasting name of a file, as a host would write it.
-pub(super) fn handle(path: &Path) -> Vec<u8> {
+pub(crate) fn handle(path: &Path) -> Vec<u8> {
     let (parent, name) = (path.parent().expect("parent"), path.file_name().expect("name"));
     let tree = LowerTree::open(File::open(parent).expect("open").into()).expect("tree");
     let found = tree.lookup(&Call::internal(), Ino::ROOT, OsStr::new(name)).expect("lookup");
@@ -28,7 +28,7 @@ pub(super) fn handle(path: &Path) -> Vec<u8> {
 }
 
 /// A sound image, with content of the forger's choice.
-pub(super) fn image(dir: &Path) -> Vec<u8> {
+pub(crate) fn image(dir: &Path) -> Vec<u8> {
     let mut mount = Mount::new(dir, "forger", "compressfs", "settle=10m");
     let content = "the forger's words\n".repeat(5000);
     std::fs::write(mount.path("file"), content).expect("write");
@@ -39,7 +39,7 @@ pub(super) fn image(dir: &Path) -> Vec<u8> {
 }
 
 /// A journal of this version with images and entries, all checksums right.
-pub(super) fn journal(version: u32, epoch: u64, payload: &[u8], entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn journal(version: u32, epoch: u64, payload: &[u8], entries: &[Entry]) -> Vec<u8> {
     let mut record = Vec::new();
     if version > 1 {
         record.extend(epoch.to_le_bytes());
@@ -66,7 +66,7 @@ pub(super) fn journal(version: u32, epoch: u64, payload: &[u8], entries: &[Entry
 }
 
 /// The last bytes of a journal.
-pub(super) fn footer(version: u32, count: u32, offset: u64, record: &[u8]) -> Vec<u8> {
+pub(crate) fn footer(version: u32, count: u32, offset: u64, record: &[u8]) -> Vec<u8> {
     let mut footer = b"HSCIjrnl".to_vec();
     footer.extend(version.to_le_bytes());
     footer.extend(count.to_le_bytes());

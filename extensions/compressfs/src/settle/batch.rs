@@ -49,7 +49,7 @@ pub(super) struct Made<'a> {
 pub(super) fn settle(compress: &Compress, plans: &[Plan<'_>]) -> Result<Vec<Settled>> {
     let Made { journal, mut answers, ready } = make(compress, plans)?;
     let (numbers, ready): (Vec<usize>, Vec<Ready<'_>>) = ready.into_iter().unzip();
-    let installed = install::install(&*compress.store, journal, ready)?;
+    let installed = install::install(compress, journal, ready)?;
     for (number, answer) in numbers.into_iter().zip(installed) {
         answers[number] = answer;
     }

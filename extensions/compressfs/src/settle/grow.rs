@@ -56,7 +56,10 @@ fn seal(compress: &Compress, open: &Arc<OpenFile<Compress>>) -> Result<Settled> 
         file.take_mark()?;
         Arc::clone(&file.lower)
     };
-    install::copy_images(&journal, &entry, &lower)?;
+    if let Err(error) = install::copy_images(&journal, &entry, &lower) {
+        install::note_waiting(compress, open, &error);
+        return Err(error);
+    }
     {
         let mut file = open.write();
         if let Form::Stored(stored) = &mut file.form {

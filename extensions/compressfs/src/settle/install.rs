@@ -3,14 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use hsci_extension::{
-    Credentials, Error, LowerFile, OpenFile, Result, Settled, Store, Times, Whence,
-};
+use hsci_extension::{Credentials, Error, LowerFile, OpenFile, Result, Settled, Times, Whence};
 
 use super::plan::in_use;
 use crate::compress::Compress;
 use crate::form::{Awaited, Form, Pending, Segments};
 use crate::journal::{Batch, Entry, Writer};
+use crate::notices;
 use crate::transfer::{copy, restore_times};
 
 /// A finished image in the journal.
@@ -33,7 +32,7 @@ struct Member<'a> {
 /// Makes the images those of their files; one answer for each. An error means that all files
 /// are what they were.
 pub(super) fn install(
-    store: &dyn Store,
+    compress: &Compress,
     journal: Writer,
     ready: Vec<Ready<'_>>,
 ) -> Result<Vec<Settled>> {
@@ -68,7 +67,10 @@ pub(super) fn install(
         answers.push(match member {
             Ok(member) if stayed => {
                 let installed = settle_member(&journal, &member);
-                complete &= installed.is_ok();
+                if let Err(error) = &installed {
+                    complete = false;
+                    note_waiting(compress, member.open, error);
+                }
                 installed.map_or_else(Settled::Failed, |()| Settled::Changed)
             }
             Ok(_) | Err(Error::Busy) => Settled::Busy,
@@ -76,14 +78,20 @@ pub(super) fn install(
         });
     }
     if complete {
-        store.sync_all()?;
+        compress.store.sync_all()?;
         journal.remove()?;
         batch.finish();
     } else {
         // The files are served from the journal until recovery gets another chance.
-        log::error!("a journal stays in the store: not all of its images could be installed");
+        log::error!("a journal stays in the store");
     }
     Ok(answers)
+}
+
+/// A committed image cannot be brought into its file.
+pub(super) fn note_waiting(compress: &Compress, open: &OpenFile<Compress>, error: &Error) {
+    let lower = Arc::clone(&open.read().lower);
+    compress.notices.add(&open.path(), notices::waits(Some(&*lower), error));
 }
 
 fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Member<'a>> {

@@ -22,6 +22,10 @@ const MOST_COPY: u64 = 16 << 20;
 /// cannot be committed, a line for each.
 pub const UNCOMMITTED: &str = "uncommitted";
 
+/// What the host asks of after the start and for a status: the answer is a JSON array of texts, each about something that
+/// those who mount the store have to know, and what they can do about it.
+pub const NOTICES: &str = "notices";
+
 /// The attribute that holds a file's capabilities.
 const CAPABILITY: &str = "security.capability";
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hsci_extension::content::UNCOMMITTED;
+use hsci_extension::content::{NOTICES, UNCOMMITTED};
 use hsci_extension::{Call, Error, FileSystem, Ino};
 use hsci_protocol::control::{FromWorker, Question, ToWorker, WorkerAnswer};
 use hsci_protocol::line::{receive_buffered, send};
@@ -53,9 +53,16 @@ impl Knowledge {
             requests: self.requests.counts(),
             latencies: self.requests.latencies(),
             policy: self.policy.status(),
+            notices: notices(&*self.top),
             ..self.fixed.clone()
         }
     }
+}
+
+/// What the extensions of the stack have to say.
+fn notices(top: &dyn FileSystem) -> Vec<String> {
+    let said = top.control_get(&Call::internal(), Ino::ROOT, NOTICES).unwrap_or_default();
+    serde_json::from_slice(&said).unwrap_or_default()
 }
 
 /// Brings all that was acknowledged into the store; returns the files for which that fails, and why. No request
