@@ -88,6 +88,9 @@ const PAUSE_WHEN_FULL: Duration = Duration::from_millis(10);
 /// How many descriptors the cache may hold, whatever the limit of the process.
 const MOST_DESCRIPTORS: u64 = 4096;
 
+/// `OVERLAYFS_SUPER_MAGIC`.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
+
 /// Raises the soft limit of descriptors to the hard one; returns what holds then.
 fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
@@ -127,11 +130,14 @@ impl LowerTree {
         let device = device_of(&stat);
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
+        // Others have no mount of the lower directory to themselves.
+        let is_layered = rustix::process::geteuid().is_root()
+            && rustix::fs::fstatfs(&root).is_ok_and(|stat| stat.f_type == OVERLAY);
         let lifetime = lifetime::of(&root);
         let limit = raise_descriptor_limit().unwrap_or(u64::MAX);
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
-            inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle)),
+            inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle), is_layered),
             root,
             descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
             shares: Shares::new(limit),
@@ -329,15 +335,24 @@ impl LowerTree {
     }
 
     /// Opens a file whose mode denies its owner what the owner may do to a file that is already
-    /// open: the callers' permissions were checked when they opened it. Only hosts without
-    /// `CAP_DAC_OVERRIDE`, which serve their own user alone, get here.
+    /// open: the callers' permissions were checked when they opened it.
     fn reopen_as_owner(&self, inode: &Inode) -> Result<OwnedFd> {
+        self.with_owners_rights(inode, || self.reopen(inode, OFlags::RDWR))
+    }
+
+    /// Does to a file what its mode denies its owner. Only hosts without `CAP_DAC_OVERRIDE`, which serve their own
+    /// user alone, get here.
+    fn with_owners_rights<T>(
+        &self,
+        inode: &Inode,
+        attempt: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let path = self.path_of(inode)?;
         let mode = Mode::from_raw_mode(u32::from(attributes::stat_of(&path)?.stx_mode) & 0o7777);
         rustix::fs::chmod(&*proc_path(&path), mode | Mode::RUSR | Mode::WUSR)?;
-        let opened = self.reopen(inode, OFlags::RDWR);
+        let done = attempt();
         rustix::fs::chmod(&*proc_path(&path), mode)?;
-        opened
+        done
     }
 
     /// The handle of an inode, if it can be opened by it. Handles hold for one file system: that of

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use hsci_tests::command::ALICE;
 use hsci_tests::{Mount, Run, Test, machine};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
 
@@ -44,6 +45,26 @@ pub(crate) const TESTS: &[Test] = &[
         name: "everyday::stays::what_is_written_to_a_mapping_is_no_hole",
         seconds: 120,
         body: mapped,
+    },
+    Test {
+        name: "everyday::stays::files_that_even_their_owner_may_not_read_are_compressed_by_users_mounts",
+        seconds: 120,
+        body: mode_000,
+    },
+    Test {
+        name: "everyday::stays::paths_of_any_bytes_are_mounted_and_asked",
+        seconds: 120,
+        body: any_bytes,
+    },
+    Test {
+        name: "everyday::stays::several_file_systems_stacked_below_are_compressed",
+        seconds: 120,
+        body: stacked_below,
+    },
+    Test {
+        name: "everyday::stays::times_of_access_follow_the_options_below",
+        seconds: 180,
+        body: access_options,
     },
     Test {
         name: "everyday::stays::a_full_store_can_be_made_smaller",
@@ -196,6 +217,7 @@ fn fixed(dir: &Path) {
     };
     drop(file);
     let content = std::fs::read(mount.path("appended")).expect("read");
+    append_only_when_compressed(&mount, &chattr);
     chattr("-a", "appended");
     chattr("-i", "immutable");
     written.expect("appended");
@@ -206,6 +228,219 @@ fn fixed(dir: &Path) {
     assert!(is_smaller(&mount, "immutable") && is_smaller(&mount, "appended"), "free again");
     mount.unmount();
     mount.check();
+}
+
+/// What is compressed already cannot be appended to while it is append-only: the write fails, and nothing else does.
+fn append_only_when_compressed(mount: &Mount, chattr: &dyn Fn(&str, &str)) {
+    std::fs::write(mount.path("sealed"), text(5000)).expect("written");
+    mount.settle();
+    assert!(is_smaller(mount, "sealed"), "compressed");
+    chattr("+a", "sealed");
+    let append = || {
+        let file = OpenOptions::new().append(true).open(mount.path("sealed"));
+        file.and_then(|mut file| file.write_all(LINE)).map_err(|error| error.raw_os_error())
+    };
+    let refused = append();
+    let content = std::fs::read(mount.path("sealed"));
+    chattr("-a", "sealed");
+    // A host that has had it open since before goes on, as any program does.
+    let lines = match refused {
+        Ok(()) => 5001,
+        Err(errno) => {
+            assert_eq!(errno, Some(rustix::io::Errno::PERM.raw_os_error()));
+            5000
+        }
+    };
+    assert!(content.expect("read") == text(lines), "what failed has changed something");
+    append().expect("it can be appended to again");
+    assert!(std::fs::read(mount.path("sealed")).expect("read") == text(lines + 1));
+}
+
+fn mode_000(dir: &Path) {
+    machine::need_root();
+    machine::open_dev_fuse(dir);
+    let base = dir.join("alice");
+    std::fs::create_dir(&base).expect("a directory");
+    std::os::unix::fs::chown(&base, Some(ALICE), Some(ALICE)).expect("chown");
+    let script = r#"cd "$1"
+mkdir lower shown
+for name in old open; do seq 30000 > lower/$name; done
+chmod 000 lower/old
+"$2" mount -o settle=1h lower shown
+seq 30000 > shown/new
+chmod 000 shown/new
+"$2" settle shown
+stat -c '%A %s %n' shown/old shown/new
+for name in old new; do test "$(stat -c %b shown/$name)" -lt 200 || echo "$name: not compressed"; done
+cat shown/old 2>/dev/null && echo "no mode holds"
+chmod 600 shown/old shown/new
+cmp shown/old shown/open
+cmp shown/new shown/open
+chmod 000 shown/old
+"$2" unmount shown
+"$2" check lower
+stat -c '%A %n' lower/old"#;
+    let run = Run::as_user(ALICE, "bash").args(["-ec", script, "bash"]);
+    let done = run.arg(&base).arg(machine::hsci()).done();
+    let seen = &done.out;
+    assert_eq!(done.code, 0, "{seen} {}", done.err);
+    assert!(!seen.contains("not compressed") && !seen.contains("no mode holds"), "{seen}");
+    for line in
+        ["---------- 168894 shown/old", "---------- 168894 shown/new", "---------- lower/old"]
+    {
+        assert!(seen.contains(line), "{line} is missing: {seen}");
+    }
+}
+
+/// Names of directories and files that are not UTF-8.
+fn any_bytes(dir: &Path) {
+    use std::os::unix::ffi::OsStrExt;
+    let name = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+    let (lower, shown) = (dir.join(name(b"low\xff\n er")), dir.join(name(b"sho\xfe\x80wn")));
+    for made in [&lower, &shown] {
+        std::fs::create_dir(made).expect("a directory");
+    }
+    let mut mount = Mount::at(&lower, &shown, "compressfs", "settle=1h");
+    let file = shown.join(name(b"fi\xc3le"));
+    std::fs::write(&file, text(5000)).expect("written");
+    mount.settle();
+    let run = |arguments: &[&str], path: &Path| {
+        let done = Run::new(machine::hsci()).args(arguments.iter().copied()).arg(path).done();
+        assert_eq!(done.code, 0, "{arguments:?}: {}", done.err);
+        done.out
+    };
+    for arguments in [&["status"][..], &["status", "--json"], &["usage"], &["usage", "--json"]] {
+        run(arguments, &shown);
+    }
+    run(&["usage"], &file);
+    run(&["algorithm", "set", "lz4", "--for"], &file);
+    mount.remount();
+    assert!(std::fs::read(&file).expect("read") == text(5000));
+    mount.unmount();
+    mount.check();
+    let restored = dir.join(name(b"\xffout"));
+    Run::new(machine::hsci()).arg("export").arg(&lower).arg(&restored).ok();
+    assert!(std::fs::read(restored.join(name(b"fi\xc3le"))).expect("read") == text(5000));
+}
+
+/// An overlay over an overlay, with layers on ext4 and tmpfs.
+fn stacked_below(dir: &Path) {
+    machine::need_root();
+    let (image, disk, memory) = (dir.join("image"), dir.join("disk"), dir.join("memory"));
+    let _disk = machine::loop_file_system("ext4", 64 << 20, &image, &disk);
+    std::fs::create_dir(&memory).expect("a directory");
+    if Run::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&memory).done().code != 0 {
+        hsci_tests::skip("no tmpfs can be mounted");
+    }
+    let _memory = Unmounted(memory.clone());
+    for name in ["one", "two", "up", "work"] {
+        std::fs::create_dir_all(disk.join(name)).expect("a directory");
+        std::fs::create_dir_all(memory.join(name)).expect("a directory");
+    }
+    let over = |lower: String, above: &Path, at: &Path| {
+        std::fs::create_dir_all(at).expect("a directory");
+        let above = above.display();
+        let options = format!("lowerdir={lower},upperdir={above}/up,workdir={above}/work");
+        let done =
+            Run::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(at).done();
+        if done.code != 0 {
+            hsci_tests::skip(&format!("no overlay on that: {}", done.err.trim()));
+        }
+        Unmounted(at.to_owned())
+    };
+    std::fs::write(disk.join("one/from-disk"), text(5000)).expect("written");
+    std::fs::write(memory.join("two/from-memory"), text(5000)).expect("written");
+    let (first, second) = (dir.join("first"), dir.join("second"));
+    let lowers = format!("{}/one:{}/two", disk.display(), memory.display());
+    let _first = over(lowers, &disk, &first);
+    let _second = over(first.display().to_string(), &memory, &second);
+    for (number, store) in [&first, &second].into_iter().enumerate() {
+        let shown = dir.join(format!("shown{number}"));
+        std::fs::create_dir(&shown).expect("a directory");
+        let mut mount = Mount::at(store, &shown, "compressfs", "settle=1h");
+        std::fs::write(mount.path("new"), text(5000)).expect("written");
+        mount.settle();
+        for name in ["from-disk", "from-memory", "new"] {
+            assert!(is_smaller(&mount, name), "{}: {name}", store.display());
+        }
+        let mut file =
+            OpenOptions::new().append(true).open(mount.path("from-disk")).expect("opened");
+        file.write_all(LINE).expect("appended");
+        drop(file);
+        mount.remount();
+        assert!(std::fs::read(mount.path("from-disk")).expect("read") == text(5001), "{store:?}");
+        assert!(std::fs::read(mount.path("from-memory")).expect("read") == text(5000), "{store:?}");
+        mount.settle();
+        mount.unmount();
+        mount.check();
+        // The next one lies over this one, and is to find plain files.
+        for name in ["from-disk", "from-memory", "new"] {
+            std::fs::write(store.join(name), text(5000)).expect("written");
+        }
+        std::fs::remove_dir_all(store.join(".hsci")).expect("removed");
+    }
+}
+
+/// Reads that are not answered from the cache, by the option of the lower mount, and of the mount itself.
+fn access_options(dir: &Path) {
+    machine::need_root();
+    let (image, disk) = (dir.join("image"), dir.join("disk"));
+    let _disk = machine::loop_file_system("ext4", 64 << 20, &image, &disk);
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    let stamp = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        Timespec { tv_sec: since.as_secs() as i64, tv_nsec: 0 }
+    };
+    // With a time of access after that of change and an hour old, a read counts under `strictatime` only.
+    let cases = [
+        ("strictatime", "settle=1h", true),
+        ("relatime", "settle=1h", false),
+        ("noatime", "settle=1h", false),
+        ("strictatime", "settle=1h,noatime", false),
+    ];
+    for (number, (below, options, counts)) in cases.into_iter().enumerate() {
+        Run::new("mount").args(["-o", &format!("remount,{below}")]).arg(&disk).ok();
+        let (store, shown) = (disk.join(number.to_string()), dir.join(format!("shown{number}")));
+        for made in [&store, &shown] {
+            std::fs::create_dir(made).expect("a directory");
+        }
+        let mut mount = Mount::at(&store, &shown, "compressfs", options);
+        let path = mount.path("file");
+        std::fs::write(&path, text(5000)).expect("written");
+        mount.settle();
+        let times = Timestamps {
+            last_access: stamp(old),
+            last_modification: stamp(old - Duration::from_secs(3600)),
+        };
+        utimensat(CWD, &path, &times, AtFlags::empty()).expect("times");
+        mount.remount();
+        // `relatime` goes by the time of the change of attributes, too, which is now: what is read next counts, once.
+        let read_at = |wanted: Option<i64>| {
+            utimensat(CWD, &path, &times_of(wanted, &times), AtFlags::empty()).expect("times");
+            let mut content = Vec::new();
+            let mut file = File::open(&path).expect("opened");
+            std::io::Read::read_to_end(&mut file, &mut content).expect("read");
+            assert!(content == text(5000));
+        };
+        // A day ahead: later than any change, as after a read under `relatime`.
+        let ahead = stamp(SystemTime::now() + Duration::from_secs(24 * 3600)).tv_sec;
+        read_at(Some(ahead));
+        let found = || std::fs::metadata(store.join("file")).expect("stat").atime();
+        let begun = std::time::Instant::now();
+        while counts && found() == ahead && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !counts {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        assert_eq!(found() != ahead, counts, "{below} below, {options}");
+        mount.unmount();
+    }
+}
+
+fn times_of(access: Option<i64>, times: &Timestamps) -> Timestamps {
+    let last_access = access.map_or(times.last_access, |tv_sec| Timespec { tv_sec, tv_nsec: 0 });
+    Timestamps { last_access, last_modification: times.last_modification }
 }
 
 fn without_handles(dir: &Path) {
@@ -251,7 +486,7 @@ fn without_handles(dir: &Path) {
 }
 
 /// Something mounted, until it is dropped.
-struct Unmounted(std::path::PathBuf);
+pub(super) struct Unmounted(pub(super) std::path::PathBuf);
 
 impl Drop for Unmounted {
     fn drop(&mut self) {

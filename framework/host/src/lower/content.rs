@@ -220,7 +220,7 @@ impl LowerFile for TreeFile {
     }
 
     fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match xattrs::get(&self.tree.reach(&self.inode)?, OsStr::new(name)) {
+        match self.tree.with_attributes(&self.inode, |file| xattrs::get(file, OsStr::new(name))) {
             Ok(value) => Ok(Some(value)),
             Err(Error::NoAttribute | Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Ok(None),
             Err(error) => Err(error),
@@ -228,11 +228,14 @@ impl LowerFile for TreeFile {
     }
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
-        xattrs::set(&self.tree.reach(&self.inode)?, OsStr::new(name), value, XattrFlags::empty())
+        self.tree.with_attributes(&self.inode, |file| {
+            xattrs::set(file, OsStr::new(name), value, XattrFlags::empty())
+        })
     }
 
     fn remove_attribute(&self, name: &str) -> Result<()> {
-        match xattrs::remove(&self.tree.reach(&self.inode)?, OsStr::new(name)) {
+        match self.tree.with_attributes(&self.inode, |file| xattrs::remove(file, OsStr::new(name)))
+        {
             Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),
             other => other,
         }

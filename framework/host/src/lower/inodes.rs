@@ -129,6 +129,9 @@ pub(super) struct Inodes {
     known: DashMap<Ino, Arc<Inode>>,
     /// Device of the root: inodes on others get numbers that are ours.
     device: u64,
+    /// The root's is an overlay, whose files bear devices of its layers. Nothing else is reached from the host's own
+    /// mount of the lower directory.
+    is_layered: bool,
     foreign: DashMap<(u64, u64), Ino>,
     next_foreign: AtomicU64,
 }
@@ -138,11 +141,12 @@ pub(super) struct Inodes {
 const FOREIGN: u64 = 1 << 62;
 
 impl Inodes {
-    pub(super) fn new(root: Inode) -> Self {
+    pub(super) fn new(root: Inode, is_layered: bool) -> Self {
         let device = root.device;
         let known = DashMap::new();
         known.insert(Ino::ROOT, Arc::new(root));
-        Self { known, device, foreign: DashMap::new(), next_foreign: AtomicU64::new(FOREIGN) }
+        let (foreign, next_foreign) = (DashMap::new(), AtomicU64::new(FOREIGN));
+        Self { known, device, is_layered, foreign, next_foreign }
     }
 
     /// The number by which an inode of the lower file system is known above.
@@ -203,14 +207,14 @@ impl Inodes {
         Ok(())
     }
 
-    /// That of the root.
-    pub(super) fn device(&self) -> u64 {
-        self.device
+    /// True if a device is that of the root's file system, or of a layer of it.
+    pub(super) fn is_home(&self, device: u64) -> bool {
+        self.is_layered || device == self.device
     }
 
     /// True if it is on the file system of the root.
     pub(super) fn is_at_home(&self, inode: &Inode) -> bool {
-        inode.device == self.device
+        self.is_home(inode.device)
     }
 
     /// True if this very inode is in the table, not another one of the same number.

@@ -54,7 +54,7 @@ fn by_kernel_path(tree: &LowerTree, handle: &Handle) -> Result<Option<OwnedFd>, 
         return Err(Errno::STALE);
     }
     let is_regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
-    if !is_regular || device_of(&stat) != tree.inodes.device() {
+    if !is_regular || !tree.inodes.is_home(device_of(&stat)) {
         return Err(Errno::XDEV);
     }
     if !protection::stands("below-root") {

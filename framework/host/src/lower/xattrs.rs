@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use hsci_extension::{Call, Error, Ino, Result, XattrFlags};
 use rustix::io::Errno;
 
+use super::inodes::Inode;
 use super::privileges::{CAPABILITY, KEPT, discard};
 use super::{LowerTree, Reached, proc_path};
 use crate::sandbox::broker;
@@ -20,10 +21,10 @@ impl LowerTree {
             return Err(Error::NoAttribute);
         }
         let inode = self.inodes.get(ino)?;
-        let path = self.reach(&inode)?;
         if name != CAPABILITY {
-            return get(&path, name);
+            return self.with_attributes(&inode, |file| get(file, name));
         }
+        let path = self.reach(&inode)?;
         let kept = inode.kept_capability.lock();
         kept.as_ref().map_or_else(|| get(&path, name), |kept| Ok(kept.to_vec()))
     }
@@ -39,8 +40,8 @@ impl LowerTree {
             return Err(Error::Reserved(KEPT.to_owned()));
         }
         let inode = self.inodes.get(ino)?;
-        let path = self.reach(&inode)?;
         if name == CAPABILITY {
+            let path = self.reach(&inode)?;
             let mut kept = inode.kept_capability.lock();
             if kept.is_some() {
                 set(&path, OsStr::new(KEPT), value, XattrFlags::empty())?;
@@ -48,7 +49,7 @@ impl LowerTree {
                 return Ok(());
             }
         }
-        set(&path, name, value, flags)
+        self.with_attributes(&inode, |file| set(file, name, value, flags))
     }
 
     /// Those of the kernel's are for root to see.
@@ -94,12 +95,27 @@ impl LowerTree {
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
         let inode = self.inodes.get(ino)?;
-        let path = self.reach(&inode)?;
         if name == CAPABILITY && inode.kept_capability.lock().is_some() {
             self.drop_privileges_of(&inode)?;
-            return discard(remove(&path, name));
+            return discard(remove(&self.reach(&inode)?, name));
         }
-        remove(&path, name)
+        self.with_attributes(&inode, |file| remove(file, name))
+    }
+
+    /// Reads or changes an attribute. Whether the caller may was judged before; the mode of the file has no say in what
+    /// the host may.
+    pub(super) fn with_attributes<T>(
+        &self,
+        inode: &Inode,
+        attempt: impl Fn(&Reached) -> Result<T>,
+    ) -> Result<T> {
+        let file = self.reach(inode)?;
+        match attempt(&file) {
+            Err(Error::Lower(hsci_extension::Errno::ACCESS)) => {
+                self.with_owners_rights(inode, || attempt(&file))
+            }
+            done => done,
+        }
     }
 }
 
