@@ -60,7 +60,7 @@ impl Lock {
         let place = run_dir::own().map_err(|why| Failure::new(Exit::Impossible, why))?;
         let name = name_of(lower).map_err(|errno| unusable(&errno.into()).of(path))?;
         let named = Named { directory: place.as_fd(), name: &name, owners: Owners::Own };
-        let file = named.take(OFlags::RDONLY | OFlags::CREATE, path);
+        let file = named.take(OFlags::RDONLY | OFlags::CREATE, path, &|_| Ok(()));
         let file = file.map_err(|failure| failure.of(path))?;
         let file = file.expect("it is made where it is missing");
         Ok(Self { place, name, file })
@@ -80,15 +80,26 @@ impl Drop for Lock {
     }
 }
 
-/// Takes the lock of a store; nothing where there is none and none is to be made.
+/// A host that had the lock of a store, and has not given it back in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    /// By whom, and when.
+    pub(crate) text: String,
+    /// It was on another machine.
+    pub(crate) is_elsewhere: bool,
+}
+
+/// Takes the lock of a store; nothing where there is none and none is to be made. `admit` is asked about the host
+/// that had it last, before anything in it changes.
 pub(crate) fn take_store(
     private: &Private,
     read_only: bool,
     path: &Path,
+    admit: &dyn Fn(&Last) -> Result<(), Failure>,
 ) -> Result<Option<OwnedFd>, Failure> {
     let named = Named { directory: private.as_fd(), name: IN_STORE, owners: Owners::Own };
     // Some network file systems lock only what is open for writing.
-    named.take(if read_only { OFlags::RDONLY } else { OFlags::RDWR | OFlags::CREATE }, path)
+    named.take(if read_only { OFlags::RDONLY } else { OFlags::RDWR | OFlags::CREATE }, path, admit)
 }
 
 /// Both locks, for one who changes a store that nobody serves.
@@ -96,7 +107,7 @@ pub(crate) fn take_both(lower: &OwnedFd, path: &Path) -> Result<(Lock, Option<Ow
     let lock = Lock::take(lower, path)?;
     let owners = Owners::of(lower.as_fd()).unwrap_or(Owners::Own);
     let store = match Private::open(lower.as_fd(), owners) {
-        Ok(private) => take_store(&private, false, path)?,
+        Ok(private) => take_store(&private, false, path, &|_| Ok(()))?,
         Err(Refused::Errno(Errno::NOENT)) => None,
         Err(refused) => return Err(unusable(&refused).of(path)),
     };
@@ -148,11 +159,19 @@ enum Attempt {
 
 impl Named<'_> {
     /// For a host; waits while one that was unmounted finishes its work. Nothing if the file is missing.
-    fn take(&self, flags: OFlags, path: &Path) -> Result<Option<OwnedFd>, Failure> {
+    fn take(
+        &self,
+        flags: OFlags,
+        path: &Path,
+        admit: &dyn Fn(&Last) -> Result<(), Failure>,
+    ) -> Result<Option<OwnedFd>, Failure> {
         let mut tries = 0;
         loop {
             match self.attempt(flags, EXCLUSIVE) {
                 Ok(Attempt::Taken(file)) => {
+                    if let Some(last) = holder(&file).map(Last::from) {
+                        admit(&last)?;
+                    }
                     sign(&file);
                     return Ok(Some(file));
                 }
@@ -201,11 +220,19 @@ fn sign(file: &OwnedFd) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (pid, pid_namespace) = (std::process::id(), pid_namespace());
     let holder = Holder { pid, pid_namespace, machine: machine(), since };
-    let text = serde_json::to_vec(&holder).expect("numbers and a name are valid JSON");
+    write(file, &serde_json::to_vec(&holder).expect("numbers and a name are valid JSON"));
+}
+
+/// The host ends in order: nobody is named in its lock any more.
+pub(crate) fn release(file: &OwnedFd) {
+    write(file, b"");
+}
+
+fn write(file: &OwnedFd, text: &[u8]) {
     // What locks a file need not be open for writing.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let written = File::options().write(true).truncate(true).open(path);
-    if let Err(error) = written.and_then(|mut file| file.write_all(&text)) {
+    if let Err(error) = written.and_then(|mut file| file.write_all(text)) {
         log::debug!("a lock does not say who has it: {error}");
     }
 }
@@ -220,20 +247,33 @@ fn pid_namespace() -> Option<PathBuf> {
 
 /// Who serves a lower directory already, and since when.
 fn in_use(file: &OwnedFd) -> Failure {
-    let by = holder(file).map_or_else(String::new, |holder| {
+    let by =
+        holder(file).map_or_else(String::new, |holder| format!(" {}", Last::from(holder).text));
+    let text = format!("served already{by}; unmount that first, or end the process");
+    Failure::new(Exit::InUse, text)
+}
+
+impl From<Holder> for Last {
+    fn from(holder: Holder) -> Self {
         let since = UNIX_EPOCH + Duration::from_secs(holder.since);
         let age = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
-        let elsewhere = if holder.machine != machine() {
+        let age = match age {
+            ..300 => format!("{age} s"),
+            300..10_800 => format!("{} min", age / 60),
+            10_800..259_200 => format!("{} h", age / 3600),
+            _ => format!("{} days", age / 86_400),
+        };
+        let is_elsewhere = holder.machine != machine();
+        let elsewhere = if is_elsewhere {
             format!(" of the machine {}", holder.machine)
         } else if holder.pid_namespace.is_some() && holder.pid_namespace != pid_namespace() {
             " of a container".to_owned()
         } else {
             String::new()
         };
-        format!(" by process {}{elsewhere}, which began {age} s ago", holder.pid)
-    });
-    let text = format!("served already{by}; unmount that first, or end the process");
-    Failure::new(Exit::InUse, text)
+        let text = format!("by process {}{elsewhere}, which began {age} ago", holder.pid);
+        Self { text, is_elsewhere }
+    }
 }
 
 fn holder(file: &OwnedFd) -> Option<Holder> {
@@ -270,7 +310,7 @@ mod tests {
         let other = lower(&dir);
         flock(&other, EXCLUSIVE).expect("anybody can have this one");
         let private = private(&dir);
-        take_store(&private, false, dir.path()).expect("taken").expect("made");
+        take_store(&private, false, dir.path(), &|_| Ok(())).expect("taken").expect("made");
         assert!(!share(lower(&dir).as_fd(), dir.path()).expect("shared").is_empty());
     }
 
@@ -278,7 +318,8 @@ mod tests {
     fn one_host_or_many_readers_have_a_store_and_the_host_is_named() {
         let dir = tempfile::tempdir().expect("directory");
         let private = private(&dir);
-        let own = take_store(&private, false, dir.path()).expect("taken");
+        let free = |last: &Last| panic!("{last:?} has had it");
+        let own = take_store(&private, false, dir.path(), &free).expect("taken");
         let named = Named { directory: private.as_fd(), name: IN_STORE, owners: Owners::Own };
         assert!(matches!(named.attempt(OFlags::RDWR, EXCLUSIVE), Ok(Attempt::Held(_))));
         let refused = share(lower(&dir).as_fd(), dir.path()).expect_err("served");
@@ -290,7 +331,17 @@ mod tests {
         let two = share(lower(&dir).as_fd(), dir.path()).expect("shared");
         assert!(matches!(named.attempt(OFlags::RDWR, EXCLUSIVE), Ok(Attempt::Held(_))));
         drop((one, two));
-        take_store(&private, true, dir.path()).expect("taken").expect("there");
+        // The first has not given it back in order.
+        let asked = std::cell::Cell::new(false);
+        let admit = |last: &Last| {
+            asked.set(!last.is_elsewhere && last.text.contains(&format!("process {pid}")));
+            Ok(())
+        };
+        let own = take_store(&private, true, dir.path(), &admit).expect("taken").expect("there");
+        assert!(asked.get(), "who had it is known");
+        release(&own);
+        drop(own);
+        take_store(&private, false, dir.path(), &free).expect("taken").expect("there");
     }
 
     #[test]

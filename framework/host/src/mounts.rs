@@ -54,7 +54,7 @@ pub(crate) struct Line {
     pub(crate) dir: PathBuf,
     pub(crate) kind: String,
     /// Those of the mount and of the file system, as the table has them.
-    options: String,
+    pub(crate) options: String,
     lower: PathBuf,
     user: u32,
 }
@@ -132,7 +132,7 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let lower = unescape(rest.next()?);
-    let options = String::from_utf8_lossy(rest.next()?);
+    let options = String::from_utf8_lossy(rest.next()?).into_owned();
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id="));
     let user = user.and_then(|user| user.parse().ok()).unwrap_or(u32::MAX);
     let options = format!("{own},{options}");

@@ -16,6 +16,7 @@ mod orders;
 mod overlap;
 mod paths;
 mod policy;
+mod reach;
 mod serving;
 mod starting;
 mod store;

@@ -163,13 +163,16 @@ struct Unused {
     locks: Locks,
 }
 
+/// Where the store is, what is to read it, and with which options.
+type Asked<'a> = (&'a Path, &'a [Registration], Vec<MountOption>);
+
 impl Unused {
     /// Opens the store that standard input names, to read it.
     fn open(held: &[Registration]) -> Result<Self, Failure> {
         Self::open_with(
             held,
             |outside| files::apart_to_read(outside),
-            |outside, path| Ok(Locks::Shared { _locks: lock::share(outside.as_fd(), path)? }),
+            |outside, (path, ..)| Ok(Locks::Shared { _locks: lock::share(outside.as_fd(), path)? }),
         )
     }
 
@@ -178,7 +181,9 @@ impl Unused {
         Self::open_with(
             held,
             |outside| files::apart(outside),
-            |outside, path| {
+            |outside, (path, registrations, options)| {
+                // A newer store is refused before its lock says who has it.
+                as_recorded(outside, registrations, options).map_err(|failure| failure.of(path))?;
                 let (lower, store) = lock::take_both(outside, path)?;
                 Ok(Locks::Own { _lower: lower, _store: store })
             },
@@ -188,7 +193,7 @@ impl Unused {
     fn open_with(
         held: &[Registration],
         apart: fn(&OwnedFd) -> rustix::io::Result<OwnedFd>,
-        lock: fn(&OwnedFd, &Path) -> Result<Locks, Failure>,
+        lock: fn(&OwnedFd, Asked<'_>) -> Result<Locks, Failure>,
     ) -> Result<Self, Failure> {
         let usage = |why: &str| {
             Failure::new(Exit::Usage, format!("{why}; use `hsci check` or `hsci export`"))
@@ -200,7 +205,7 @@ impl Unused {
         let fail = |errno| crate::place::failure(&asked.lower, errno);
         let place = crate::place::open_dir(&asked.lower)?;
         let outside = place.read().map_err(fail)?;
-        let locks = lock(&outside, place.path())?;
+        let locks = lock(&outside, (place.path(), &registrations, asked.options.clone()))?;
         let root = apart(&outside).map_err(fail)?;
         Ok(Self { registrations, asked, root, locks })
     }

@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::lower::{LowerStore, LowerTree};
 
 /// The options of the host itself.
-pub(crate) const HOST_OPTIONS: [OptionSpec; 5] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 7] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -37,10 +37,22 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 5] = [
     ),
     PROFILE,
     OptionSpec::new(
+        "single-host",
+        "no other machine mounts the store, where the file system below gives no lock to tell",
+        OptionKind::Flag,
+        "no",
+    ),
+    OptionSpec::new(
         "start-deadline",
         "time after which an extension that has not started is given up; 0 for never",
         OptionKind::Time,
         "2m",
+    ),
+    OptionSpec::new(
+        "take-over",
+        "the machine that has served the store, and has not unmounted it, is gone",
+        OptionKind::Flag,
+        "no",
     ),
 ];
 

@@ -18,13 +18,14 @@ use super::fence::Fence;
 use super::listener::Listener;
 use super::paths::Places;
 use super::policy::PolicyLine;
+use super::reach::Reach;
 use super::serving::Serving;
 use super::starting::Starts;
 use super::traces::Traces;
 use super::worker::{Lasting, Locks, Program, Worker};
 use super::workers::Workers;
 use super::{KernelSide, internal, is_read_only, kernel, log_file, notify, paths, store, writers};
-use crate::lock::Lock;
+use crate::lock::{Last, Lock};
 use crate::lower::lifetime;
 use crate::place;
 use crate::program::HOST_OPTIONS;
@@ -66,12 +67,23 @@ impl Supervisor {
         if !options.flag("force") && !is_read_only(request) {
             writers::refuse(&outside, &request.lower)?;
         }
+        let reach = Reach::of(&outside)?;
+        if !is_read_only(request) {
+            reach.admit(request, options.flag("single-host"))?;
+        }
         let lifetime = lifetime::find(&outside);
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
         let lock = Lock::take(&lower, &request.lower)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
+        let elsewhere = Mutex::new(None);
+        let admit = |last: &Last| {
+            reach.succeed(last, request, options.flag("take-over"))?;
+            *elsewhere.lock() = last.is_elsewhere.then(|| last.text.clone());
+            Ok(())
+        };
         let (request, store_lock) =
-            store::claim(&lower, &Job { request: request.clone(), ..job.clone() })?;
+            store::claim(&lower, &Job { request: request.clone(), ..job.clone() }, &admit)?;
+        let last_served = elsewhere.into_inner();
         let request = &request;
         let takeover =
             takeover::create().map_err(|errno| internal("a file in memory", &errno.into()))?;
@@ -115,7 +127,7 @@ impl Supervisor {
             serving.begin(link, process, 1).map_err(|error| internal("the worker", &error))?;
             let (request, serving) = (request.clone(), serving.clone());
             let (device, fence, policy) = (mounted.device, Arc::clone(&fence), policy.clone());
-            let desk = Desk { request, device, since, log, serving, fence, policy };
+            let desk = Desk { request, device, since, last_served, log, serving, fence, policy };
             let listener = Listener::start(&mounted, desk.clone())?;
             let caught_up = desk.policy.catch_up(RENEWAL);
             caught_up.map_err(|why| Failure::new(Exit::Store, format!("the policy: {why}")))?;

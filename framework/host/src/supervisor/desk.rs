@@ -40,6 +40,8 @@ pub(super) struct Desk {
     pub(super) request: MountRequest,
     pub(super) device: Device,
     pub(super) since: u64,
+    /// The host on another machine that had the store before, and has not unmounted it.
+    pub(super) last_served: Option<String>,
     pub(super) log: Option<PathBuf>,
     pub(super) serving: Serving,
     pub(super) fence: Arc<Fence>,
@@ -89,6 +91,7 @@ impl Desk {
             supervisor_pid: std::process::id(),
             workers: self.serving.workers(),
             since: self.since,
+            last_served: self.last_served.clone(),
             log: self.log.clone(),
             fenced: fenced.is_ok(),
             fenced_reason: self.fence_reason(&fenced),

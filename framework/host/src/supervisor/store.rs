@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_read_only;
 use crate::failure::{Exit, Failure};
-use crate::lock;
+use crate::lock::{self, Last};
 use crate::place::{self, Owners, Private, Refused};
 
 const NAME: &str = "store";
@@ -184,13 +184,14 @@ fn spelt<'a>(option: &'a MountOption, known: &str) -> &'a str {
 /// Makes sure that the store in a directory, if it is to have one, belongs to the stack's extensions, and that
 /// these get the options that it was made with. The host's own part of it must be of the host's own making.
 ///
-/// Returns the request with these options, and the lock of the store.
+/// Returns the request with these options, and the lock of the store; `admit` is asked about who has had it before.
 pub(super) fn claim(
     lower: &OwnedFd,
     job: &Job,
+    admit: &dyn Fn(&Last) -> Result<(), Failure>,
 ) -> Result<(MountRequest, Option<OwnedFd>), Failure> {
     let keepers = keepers(&described(job)?);
-    let claimed = claim_for(keepers, lower, &job.request);
+    let claimed = claim_for(keepers, lower, &job.request, admit);
     let (options, lock) = claimed.map_err(|failure| failure.of(&job.request.lower))?;
     Ok((MountRequest { options, ..job.request.clone() }, lock))
 }
@@ -199,6 +200,7 @@ fn claim_for(
     keepers: Vec<Keeper>,
     lower: &OwnedFd,
     request: &MountRequest,
+    admit: &dyn Fn(&Last) -> Result<(), Failure>,
 ) -> Result<(Vec<MountOption>, Option<OwnedFd>), Failure> {
     let (given, read_only) = (request.options.clone(), is_read_only(request));
     let private = match Private::open(lower.as_fd(), Owners::Own) {
@@ -211,7 +213,11 @@ fn claim_for(
         Err(refused) => return Err(refused_in(refused, &request.lower)),
     };
     let Some(private) = private else { return Ok((given, None)) };
-    let lock = lock::take_store(&private, read_only, &request.lower)?;
+    // What is refused is not touched: a lock says who has it.
+    if let Some(found) = StoreFile::read_in(&private)? {
+        found.admit(&keepers, given.clone())?;
+    }
+    let lock = lock::take_store(&private, read_only, &request.lower, admit)?;
     let found = StoreFile::read_in(&private)?;
     let options = match &found {
         Some(found) => found.admit(&keepers, given)?,

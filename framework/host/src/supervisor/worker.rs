@@ -74,6 +74,13 @@ pub(super) struct Locks {
 }
 
 impl Locks {
+    /// The mount has ended in order.
+    pub(super) fn release(&self) {
+        if let Some(store) = &self.on_store {
+            crate::lock::release(store);
+        }
+    }
+
     /// Copies that a program inherits.
     fn copies(&self) -> rustix::io::Result<Vec<OwnedFd>> {
         let both = std::iter::once(self.on_directory.as_fd())

@@ -69,7 +69,10 @@ impl Workers {
             let ended = self.worker.wait();
             self.serving.over();
             self.lasting.fence.ended();
-            let Err(mut failure) = ended else { return Ok(()) };
+            let Err(mut failure) = ended else {
+                self.lasting.locks.release();
+                return Ok(());
+            };
             self.start.death = self.worker.death();
             loop {
                 if self.has_ended() {
@@ -106,6 +109,9 @@ impl Workers {
         self.start.workers += 1;
         let finished = Worker::start(&self.program, &mut self.lasting, &self.start, &self.starts)
             .and_then(Worker::finish);
+        if finished.is_ok() {
+            self.lasting.locks.release();
+        }
         finished.map_err(|why| {
             let text = format!(
                 "{}: it has ended, and what was written last may be missing: {why}",

@@ -1,0 +1,117 @@
+//! How far the lock of a store reaches, by the file system that it lies on.
+
+use std::os::fd::AsFd;
+
+use hsci_protocol::failure::{Exit, Failure};
+use hsci_protocol::mount::MountRequest;
+
+use crate::mounts;
+use crate::lock::Last;
+
+/// Who is kept off by a lock.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everybody: nobody else can have the file system mounted, or the lock is kept by its server.
+    All,
+    /// This machine alone, although others may reach the same files; the type of the file system.
+    Machine(String),
+}
+
+/// Types whose files others reach and whose locks are this machine's own.
+const WITHOUT_LOCKS: [&str; 15] = [
+    "9p",
+    "afs",
+    "davfs",
+    "fuse.curlftpfs",
+    "fuse.davfs",
+    "fuse.gcsfuse",
+    "fuse.goofys",
+    "fuse.mount-s3",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "fuse.vmhgfs-fuse",
+    "prl_fs",
+    "vboxsf",
+    "virtiofs",
+];
+
+/// Options with which file systems that have locks for all keep them for themselves.
+fn gives_none(kind: &str, options: &str) -> bool {
+    let has = |names: &[&str]| options.split(',').any(|option| names.contains(&option));
+    match kind {
+        "nfs" | "nfs4" => has(&["nolock", "local_lock=all", "local_lock=flock"]),
+        "cifs" | "smb3" => has(&["nobrl"]),
+        "lustre" => !has(&["flock"]),
+        kind => WITHOUT_LOCKS.contains(&kind),
+    }
+}
+
+impl Reach {
+    /// That of a lock below a directory.
+    pub(super) fn of(lower: impl AsFd) -> Result<Self, Failure> {
+        let id = mounts::mount_id(lower);
+        let line = mounts::lines()?.into_iter().find(|line| Some(line.id) == id);
+        Ok(match line {
+            Some(line) if gives_none(&line.kind, &line.options) => Self::Machine(line.kind),
+            _ => Self::All,
+        })
+    }
+
+    /// Refuses a store that another machine may be serving, unless it is said that none does.
+    pub(super) fn admit(&self, request: &MountRequest, is_alone: bool) -> Result<(), Failure> {
+        match self {
+            Self::Machine(kind) if !is_alone => {
+                let text = format!(
+                    "{kind} gives no lock that holds across machines, so a second host would not be kept off; use \
+                     `-o single-host` if no other machine mounts this"
+                );
+                Err(Failure::new(Exit::Impossible, text).of(&request.lower))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a store whose last host, on another machine, may be there still.
+    pub(super) fn succeed(
+        &self,
+        last: &Last,
+        request: &MountRequest,
+        takes_over: bool,
+    ) -> Result<(), Failure> {
+        if *self == Self::All || !last.is_elsewhere || takes_over {
+            return Ok(());
+        }
+        let text = format!(
+            "last served {}, and not unmounted there; if that is gone, take it over: \
+             hsci mount -o single-host,take-over {} {}",
+            last.text,
+            request.lower.display(),
+            request.dir.display()
+        );
+        Err(Failure::new(Exit::InUse, text).of(&request.lower))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gives_none;
+
+    #[test]
+    fn options_take_locks_away() {
+        for (kind, options, expected) in [
+            ("ext4", "rw", false),
+            ("fuse.glusterfs", "rw,user_id=0", false),
+            ("nfs4", "rw,vers=4.2,local_lock=none", false),
+            ("nfs", "rw,vers=3,local_lock=all", true),
+            ("nfs", "rw,nolock", true),
+            ("cifs", "rw,nobrl", true),
+            ("lustre", "rw", true),
+            ("lustre", "rw,flock", false),
+            ("virtiofs", "rw", true),
+            ("fuse.sshfs", "rw", true),
+        ] {
+            assert_eq!(gives_none(kind, options), expected, "{kind} {options}");
+        }
+    }
+}
