@@ -13,6 +13,7 @@ bench_needs=(
 test_needs=(
     "${lint_needs[@]}" mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs mount:mount setfattr:attr setfacl:acl
     gzip:gzip lz4:lz4 man:man-db tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils
+    bindfs:bindfs glusterd:glusterfs-server ip:iproute2
 )
 # Oldest Rust that builds the project.
 rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

@@ -24,6 +24,7 @@ mod licences;
 mod model;
 mod monitoring;
 mod mounting;
+mod older;
 mod pjdfstest;
 mod policies;
 mod power;
@@ -52,7 +53,10 @@ const AREAS: &[&[Test]] = &[
     data::TESTS,
     callers::TESTS,
     everyday::TESTS,
+    everyday::ends::TESTS,
     everyday::grows::TESTS,
+    everyday::journals::TESTS,
+    everyday::shared::TESTS,
     everyday::stays::TESTS,
     examples::TESTS,
     exerciser::TESTS,
@@ -63,6 +67,7 @@ const AREAS: &[&[Test]] = &[
     monitoring::TESTS,
     mounting::TESTS,
     pjdfstest::TESTS,
+    older::TESTS,
     policies::TESTS,
     remembering::TESTS,
     power::TESTS,

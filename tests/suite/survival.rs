@@ -50,7 +50,7 @@ fn worker(supervisor: Pid) -> Option<Pid> {
 fn kills(dir: &Path) {
     machine::need("sqlite3");
     let count = machine::amount("HSCI_KILLS", 100);
-    campaign(dir, "compressfs", "settle=200ms,chunk=64K,algorithm=zstd:1", count);
+    campaign(dir, "compressfs", "settle=200ms,chunk=64K,segment=128K,algorithm=zstd:1", count);
 }
 
 fn kills_nullfs(dir: &Path) {

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::mount::MountRequest;
 
-use crate::mounts;
 use crate::lock::Last;
+use crate::mounts;
 
 /// Who is kept off by a lock.
 #[derive(Debug, PartialEq, Eq)]
