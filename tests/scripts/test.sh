@@ -65,7 +65,8 @@ count() {
     fi
 }
 
-mounts() { awk '/ - fuse.hsci / { print $5 }' /proc/self/mountinfo | sort; }
+# Ours, and what a test has mounted.
+mounts() { awk '/ - fuse.hsci |\/hsci-/ { print $5 }' /proc/self/mountinfo | sort; }
 
 no_mount_is_left() {
     local left

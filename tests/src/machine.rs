@@ -61,12 +61,13 @@ pub fn need(program: &str) {
     }
 }
 
-/// Lets everybody open `/dev/fuse`, as on most machines. Only for a process with mounts of its own
-/// ([`crate::sys::own_mounts`]); `dir` is for the device node.
+/// Lets everybody open `/dev/fuse`, as on most machines, in this process and those that it starts: it has mounts of
+/// its own from now on. `dir` is for the device node.
 pub fn open_dev_fuse(dir: &Path) {
     if !Path::new("/dev/fuse").exists() {
         crate::skip("there is no /dev/fuse");
     }
+    crate::sys::own_mounts();
     let node = dir.join("fuse");
     let made = crate::Run::new("mknod").args(["-m", "666"]).arg(&node).args(["c", "10", "229"]);
     made.ok();

@@ -133,7 +133,6 @@ fn lower(dir: &Path) {
 
 fn not_writable(dir: &Path) {
     machine::need_root();
-    sys::own_mounts();
     machine::open_dev_fuse(dir);
     let place = Place::new(dir);
     let run = Run::as_user(ALICE, machine::hsci()).arg("mount").arg(&place.lower);
@@ -173,7 +172,6 @@ fn no_dev_fuse(dir: &Path) {
 
 fn no_fusermount3(dir: &Path) {
     machine::need_root();
-    sys::own_mounts();
     machine::open_dev_fuse(dir);
     let place = Place::new(dir);
     Run::new("chown").args(["-R", &ALICE.to_string()]).args([&place.lower, &place.point]).ok();

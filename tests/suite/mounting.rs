@@ -28,7 +28,6 @@ pub(crate) const TESTS: &[Test] = &[
 pub(crate) fn alice_in(dir: &Path) -> impl Fn(PathBuf) -> Run + '_ {
     machine::need_root();
     machine::need("fusermount3");
-    sys::own_mounts();
     machine::open_dev_fuse(dir);
     for name in ["lower", "mount", "run"] {
         fs::create_dir(dir.join(name)).expect("directory");

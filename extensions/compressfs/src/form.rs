@@ -37,6 +37,10 @@ pub(crate) fn lost_head() -> Error {
     Error::Damaged("header: it is lost".to_owned())
 }
 
+fn is_blank(head: &[u8]) -> bool {
+    !head.is_empty() && head.iter().all(|byte| *byte == 0)
+}
+
 /// Finds out how a file is stored.
 pub(crate) fn open(
     lower: &Arc<dyn LowerFile>,
@@ -60,7 +64,10 @@ pub(crate) fn open(
     };
     let form = match found {
         Ok(Some(stored)) => Form::Stored(Box::new(Stored { batch, ..stored })),
-        Ok(None) if Summary::tells_of_image(&**lower)? => Form::Unreadable(lost_head()),
+        // Asked where it costs no other file a call: a sector that a disk has lost reads as zeros.
+        Ok(None) if is_blank(&head) && Summary::tells_of_image(&**lower)? => {
+            Form::Unreadable(lost_head())
+        }
         Ok(None) => Form::Raw,
         Err(Error::Lower(errno)) => return Err(Error::Lower(errno)),
         Err(error) => Form::Unreadable(error),

@@ -86,7 +86,6 @@ fn is_there(point: &Path) -> bool {
 fn prepare(dir: &Path) {
     machine::need_root();
     machine::need("fusermount3");
-    hsci_tests::sys::own_mounts();
     machine::open_dev_fuse(dir);
     if !Path::new("/etc/fuse.conf").exists() {
         hsci_tests::skip("there is no /etc/fuse.conf");
