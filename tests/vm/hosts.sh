@@ -36,18 +36,23 @@ terminals() {
     python_refused terminal_of_a_rule no_terminal $mnt/b
 }
 
+# Without the guard, each question whether a file is a terminal is a request.
+without_a_guard() {
+    gets mount_without_a_guard "$hsci" mount --extension nullfs $store $mnt
+    gets no_terminal_without_a_guard python3 "$here/helper.py" no_terminal $mnt/a
+    [ "$(requests ioctl)" -ge 100 ]
+    verdict terminals_are_dispatched_without_a_guard $? "$(requests ioctl) requests"
+    gets unmount_without_a_guard "$hsci" unmount $mnt
+}
+
 test_hosts() {
     restore=true
     mkdir -p $store $mnt
     echo secret-a > $store/a
     echo secret-b > $store/b
     echo "deny ioctl \"$mnt/b\"" > $arena/hosts.policy
-    # Without the guard, each question whether a file is a terminal is a request.
-    gets mount_without_a_guard "$hsci" mount --extension nullfs $store $mnt
-    gets no_terminal_without_a_guard python3 "$here/helper.py" no_terminal $mnt/a
-    [ "$(requests ioctl)" -ge 100 ]
-    verdict terminals_are_dispatched_without_a_guard $? "$(requests ioctl) requests"
-    gets unmount_without_a_guard "$hsci" unmount $mnt
+    # Where no policy has been loaded before, that is where this list is the first.
+    [ $((passed + failed)) != 0 ] || without_a_guard
     "$hsci" policy load $arena/hosts.policy || exit 1
     gets mount_of_hosts "$hsci" mount --extension nullfs $store $mnt
     fork_that_fails
