@@ -225,7 +225,10 @@ fn sign(file: &OwnedFd) {
 
 /// The host ends in order: nobody is named in its lock any more.
 pub(crate) fn release(file: &OwnedFd) {
-    write(file, b"");
+    // Who has it open for writing may have no `/proc` any more.
+    if rustix::fs::ftruncate(file, 0).is_err() {
+        write(file, b"");
+    }
 }
 
 fn write(file: &OwnedFd, text: &[u8]) {

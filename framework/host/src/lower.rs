@@ -88,6 +88,9 @@ const PAUSE_WHEN_FULL: Duration = Duration::from_millis(10);
 /// How many descriptors the cache may hold, whatever the limit of the process.
 const MOST_DESCRIPTORS: u64 = 4096;
 
+/// Held while a mode is changed: what is given back after [`LowerTree::with_owners_rights`] is what the file had.
+static MODES: Mutex<()> = Mutex::new(());
+
 /// `OVERLAYFS_SUPER_MAGIC`.
 const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 
@@ -341,13 +344,14 @@ impl LowerTree {
     }
 
     /// Does to a file what its mode denies its owner. Only hosts without `CAP_DAC_OVERRIDE`, which serve their own
-    /// user alone, get here.
+    /// user alone, get here. A host that is killed meanwhile leaves the owner's rights added.
     fn with_owners_rights<T>(
         &self,
         inode: &Inode,
         attempt: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let path = self.path_of(inode)?;
+        let _changing = MODES.lock();
         let mode = Mode::from_raw_mode(u32::from(attributes::stat_of(&path)?.stx_mode) & 0o7777);
         rustix::fs::chmod(&*proc_path(&path), mode | Mode::RUSR | Mode::WUSR)?;
         let done = attempt();

@@ -40,6 +40,7 @@ impl LowerTree {
         }
         // After the owner: a change of owner clears set-user-id.
         if let Some(mode) = changes.mode {
+            let _changing = super::MODES.lock();
             reached.set_mode(mode)?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {

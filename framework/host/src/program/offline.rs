@@ -37,7 +37,15 @@ enum Locks {
     /// Hosts, but not those who read it as well.
     Shared { _locks: Vec<OwnedFd> },
     /// Everybody.
-    Own { _lower: Lock, _store: Option<OwnedFd> },
+    Own { _lower: Lock, store: Option<OwnedFd> },
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        if let Self::Own { store: Some(store), .. } = self {
+            lock::release(store);
+        }
+    }
 }
 
 /// Verifies a store and prints what is found; with `repair`, drops what is damaged.
@@ -185,7 +193,7 @@ impl Unused {
                 // A newer store is refused before its lock says who has it.
                 as_recorded(outside, registrations, options).map_err(|failure| failure.of(path))?;
                 let (lower, store) = lock::take_both(outside, path)?;
-                Ok(Locks::Own { _lower: lower, _store: store })
+                Ok(Locks::Own { _lower: lower, store })
             },
         )
     }

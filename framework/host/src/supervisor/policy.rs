@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 
 use super::KernelSide;
 use crate::failure::{Exit, Failure};
-use crate::mounts::{self, Device};
+use crate::mounts;
 use crate::policy::file::{self, Handed};
 use crate::policy::{self, Change, Taken};
 
@@ -114,8 +114,10 @@ impl PolicyLine {
     /// The mount is there. A failure means that nobody would judge the calls on it.
     pub(super) fn attach(&self) -> Result<(), Failure> {
         let mut state = self.state.lock();
-        let device = mounts::find_by_name(&state.dir);
-        state.device = device.map(Device::number);
+        let device = mounts::find_by_name(&state.dir).ok_or_else(|| {
+            Failure::new(Exit::Internal, "the mount has gone already").of(&state.dir)
+        })?;
+        state.device = Some(device.number());
         state.attach().map_err(|why| {
             let text = format!("{}: the guard cannot judge it: {why}", state.dir.display());
             Failure::new(Exit::Impossible, text)

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hsci_protocol::failure::{Exit, Failure};
-use rustix::fs::{FileType, fstat, makedev};
+use rustix::fs::{FileType, fstat};
 
 use crate::place;
 
@@ -56,8 +56,7 @@ fn find(device: u64, lower: &Path) -> Vec<Writer> {
     let writer = |process: fs::DirEntry| {
         let number: u32 = process.file_name().to_str()?.parse().ok()?;
         let process = process.path();
-        let file =
-            open_in(&process, device, lower).or_else(|| mapped_in(&process, device, lower))?;
+        let file = open_in(&process, device, lower).or_else(|| mapped_in(&process, lower))?;
         let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
         let (program, file) = (program.trim_end().to_owned(), file.strip_prefix(lower).ok()?);
         Some(Writer { process: number, program, file: file.to_owned() })
@@ -81,18 +80,16 @@ fn open_in(process: &Path, device: u64, lower: &Path) -> Option<PathBuf> {
     })
 }
 
-/// A shared mapping may be written to although its descriptor is closed.
-fn mapped_in(process: &Path, device: u64, lower: &Path) -> Option<PathBuf> {
+/// A shared mapping may be written to although its descriptor is closed. The device that stands there is another one
+/// than that of the file on btrfs and overlays, so the path has to do.
+fn mapped_in(process: &Path, lower: &Path) -> Option<PathBuf> {
     let maps = fs::read_to_string(process.join("maps")).ok()?;
     maps.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let rights = fields.nth(1)?;
-        let (major, minor) = fields.nth(1)?.split_once(':')?;
-        let number = |text| u32::from_str_radix(text, 16).ok();
-        let is_here = makedev(number(major)?, number(minor)?) == device;
         let is_written = rights.contains('w') && rights.ends_with('s');
         let path = &line[line.find('/')?..];
-        let is_meant = is_here && is_written && !path.ends_with(" (deleted)");
+        let is_meant = is_written && !path.ends_with(" (deleted)");
         (is_meant && Path::new(path).starts_with(lower)).then(|| path.into())
     })
 }
