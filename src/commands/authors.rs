@@ -111,9 +111,9 @@ fn meaning(option: &OptionDescription) -> String {
 /// Runs the conformance kit in a directory, which is left as it was.
 pub(crate) fn conformance(args: &Conformance) -> Result<()> {
     let dir = &args.dir;
-    place::look(dir)?;
-    let place = dir.join(format!("hsci-conformance-{}", std::process::id()));
-    let errno = |error: std::io::Error| control::of_path(&place, ui::errno(&error));
+    let found = place::look(dir)?;
+    let place = found.reach().join(format!("hsci-conformance-{}", std::process::id()));
+    let errno = |error: std::io::Error| control::of_path(dir, ui::errno(&error));
     std::fs::create_dir(&place).map_err(errno)?;
     let progress = ui::spinner("conformance");
     let failures = conformance::on_directory(&place);

@@ -3,6 +3,7 @@
 mod check;
 mod elsewhere;
 mod explain;
+mod failure;
 mod force;
 mod list;
 mod loaded;
@@ -31,7 +32,8 @@ use names::MachineNames;
 use source::Source;
 
 pub(super) use explain::user_id;
-pub(super) use force::{failure, put, unload};
+pub(super) use failure::failure;
+pub(super) use force::{put, unload};
 pub(super) use list::{calls, hits};
 pub(super) use loaded::{Label, Loaded};
 

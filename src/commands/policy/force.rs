@@ -14,30 +14,9 @@ use hsci_language::Policy;
 
 use super::loaded::{Loaded, of_file};
 use super::partial::Here;
-use super::{Reviewed, test};
+use super::{Reviewed, failure, test};
 use crate::cli::Enforcement;
 use crate::{Result, ui};
-
-/// Why the kernel cannot do it, and what works all the same.
-pub(crate) fn failure(error: &Error) -> Failure {
-    match error {
-        Error::NotRoot => Failure::new(
-            Exit::Impossible,
-            "only root may; `hsci policy check`, `explain` and `test` work without",
-        ),
-        Error::NotLoaded => {
-            Failure::new(Exit::Missing, "no policy is loaded; `hsci policy load FILE` loads one")
-        }
-        Error::OtherCommand | Error::OtherVersion => {
-            Failure::new(Exit::Impossible, error.to_string())
-        }
-        Error::TooLarge => Failure::new(Exit::No, error.to_string()),
-        Error::Types(_) | Error::Object(_) | Error::Program { .. } => {
-            Failure::new(Exit::Impossible, format!("{error}; `hsci doctor` tells what is missing"))
-        }
-        _ => Failure::new(Exit::Internal, error.to_string()),
-    }
-}
 
 /// Puts a policy in force: by the guard where the kernel takes it, and in all mounts.
 pub(crate) fn put(

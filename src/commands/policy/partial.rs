@@ -8,7 +8,7 @@ use hsci_kernel::{Error, guard};
 use hsci_language::policy::{Rule, Verdict};
 use hsci_language::{Operation, Operations, Policy};
 
-use super::force::failure;
+use super::failure;
 use super::source::Source;
 use crate::Result;
 
