@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::survival;
 
 pub(crate) const TESTS: &[Test] = &[
+    Test { name: "examples::each_has_at_most_250_lines", seconds: 60, body: short },
     Test { name: "examples::crypt_conforms", seconds: 120, body: crypt_conforms },
     Test { name: "examples::crypt_serves_clients_under_kills", seconds: 120, body: crypt },
     Test { name: "examples::crypt_below_compressfs", seconds: 120, body: crypt_below },
@@ -46,6 +47,15 @@ fn key(dir: &Path) -> String {
 
 fn hsci(arguments: &[&str], paths: &[&Path]) -> Done {
     Run::new(machine::hsci()).args(arguments).args(paths).done()
+}
+
+fn short(_: &Path) {
+    for entry in fs::read_dir(machine::project().join("examples")).expect("the examples") {
+        let source = entry.expect("an entry").path().join("src/lib.rs");
+        if let Ok(text) = fs::read_to_string(&source) {
+            assert!(text.lines().count() <= 250, "{}", source.display());
+        }
+    }
 }
 
 fn crypt_conforms(dir: &Path) {

@@ -201,9 +201,8 @@ impl Extension for Crypt {
     }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
-        let key = key(environment.options.text("key")).ok_or_else(|| {
-            Error::Invalid("option `key`: a key has 64 hexadecimal digits".to_owned())
-        })?;
+        let wrong = || Error::Invalid("option `key`: a key has 64 hexadecimal digits".to_owned());
+        let key = key(environment.options.text("key")).ok_or_else(wrong)?;
         let cipher = XChaCha20Poly1305::new(&key.into());
         let journal = Journal::open(environment, "journal")?;
         let crypt = Self { cipher, journal };

@@ -367,12 +367,10 @@ fn table(dir: &Path) {
 }
 
 /// What makes acknowledged data durable without the file being synced by its writer.
-const SYNCS: [(&str, &str); 3] = [
+const SYNCS: [(&str, &str); 2] = [
     ("sync", "sync"),
     // The kernel tells FUSE file systems nothing of a syncfs of their own.
     ("syncfs of the file system below", "sync -f \"$2\""),
-    // On ext4 the journal is committed with it; what the window has committed is data in the lower files by then.
-    ("fsync of another file", "echo other > \"$1/other\"; sync \"$1/other\"; sync -f \"$2\""),
 ];
 
 /// Past the window, `sync` by anyone saves every form.
