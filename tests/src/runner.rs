@@ -94,7 +94,7 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
             scope.spawn(|| {
                 while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let verdict = run(test);
-                    verdicts.lock().expect("no test panics here").push(verdict);
+                    verdicts.lock().expect("no test panics here").push((test.name, verdict));
                 }
             });
         }
@@ -103,13 +103,18 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
     let left = left_in_run();
     if !left.is_empty() {
         println!("left behind for all time: {}", left.join(", "));
-        verdicts.push(Verdict::Failed);
+        verdicts.push(("nothing is left behind", Verdict::Failed));
     }
-    let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    let of = |wanted| verdicts.iter().filter(move |(_, verdict)| *verdict == wanted);
+    let count = |wanted| of(wanted).count();
     let failed = count(Verdict::Failed);
     let (passed, skipped) = (count(Verdict::Passed), count(Verdict::Skipped));
     let word = if failed == 0 { "ok" } else { "FAILED" };
-    // The closing line of `cargo test`, which scripts know how to read.
+    if failed > 0 {
+        println!("\nfailures:");
+        of(Verdict::Failed).for_each(|(name, _)| println!("    {name}"));
+    }
+    // The closing lines of `cargo test`, which scripts know how to read.
     println!("\ntest result: {word}. {passed} passed; {failed} failed; {skipped} ignored");
     if failed == 0 && !verdicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
