@@ -4,7 +4,7 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 38] = [
+pub const ALL: [&str; 39] = [
     "apart",
     "attach",
     "callers",
@@ -21,6 +21,7 @@ pub const ALL: [&str; 38] = [
     "landlock",
     "links",
     "lock",
+    "memory",
     "modes",
     "moved",
     "namespace",

@@ -10,6 +10,7 @@ mod negotiate;
 mod operations;
 mod passthrough;
 mod pool;
+mod prune;
 mod replay;
 mod resume;
 mod rights;
@@ -105,11 +106,12 @@ pub(crate) fn begin(
     }
     let begun = takeover.offer();
     let more = device.try_clone()?;
+    let due = prune::start(device.try_clone()?, Arc::clone(&mounted.tree))?;
     let passthrough = match mounted.profile.data {
         true => Some(Passthrough::new(device.try_clone()?, Arc::clone(&mounted.tree))),
         false => None,
     };
-    let adapter = Adapter::new(mounted, passthrough);
+    let adapter = Adapter::new(mounted, passthrough, due);
     let pool = Arc::clone(&adapter.pool);
     let extra = adapter.extra();
     let asked = extra.clone();

@@ -2,6 +2,7 @@
 //! anything was mounted over it.
 
 mod access_time;
+mod accounts;
 mod attributes;
 mod content;
 mod credentials;
@@ -107,19 +108,21 @@ impl LowerTree {
     /// Serves the directory that `root` is open on. To be called before other threads start, for
     /// it changes the credentials of the process, and its limit of descriptors.
     pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
-        Self::open_with(root, None, true)
+        Self::open_with(root, None, true, u64::MAX)
     }
 
     /// As [`LowerTree::open`], for a mount that outlives the process: goes on from what the process
-    /// before has left, descriptors of unlinked files included.
+    /// before has left, descriptors of unlinked files included. The inodes that the kernel knows may take so much
+    /// `memory`.
     pub(crate) fn inherit(
         root: OwnedFd,
         takeover: Takeover,
         inherited: &Inherited,
         pins: HashMap<u64, OwnedFd>,
         keeps_access_times: bool,
+        memory: u64,
     ) -> Result<Arc<Self>> {
-        let tree = Self::open_with(root, Some(takeover), keeps_access_times)?;
+        let tree = Self::open_with(root, Some(takeover), keeps_access_times, memory)?;
         tree.take_over(inherited, pins);
         Ok(tree)
     }
@@ -128,6 +131,7 @@ impl LowerTree {
         root: OwnedFd,
         takeover: Option<Takeover>,
         keeps_access_times: bool,
+        memory: u64,
     ) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
@@ -140,7 +144,11 @@ impl LowerTree {
         let limit = raise_descriptor_limit().unwrap_or(u64::MAX);
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
-            inodes: Inodes::new(Inode::new(Ino::ROOT, device, stat.stx_ino, handle), is_layered),
+            inodes: Inodes::new(
+                Inode::new(Ino::ROOT, device, stat.stx_ino, handle),
+                is_layered,
+                memory,
+            ),
             root,
             descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
             shares: Shares::new(limit),

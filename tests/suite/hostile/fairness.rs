@@ -14,6 +14,11 @@ use super::{alice, alices};
 pub(super) const TESTS: &[Test] = &[
     Test { name: "fairness::others_keep_their_latency", seconds: 240, body: latency },
     Test { name: "fairness::descriptors_are_shared_by_users", seconds: 120, body: descriptors },
+    Test {
+        name: "fairness::files_that_a_user_has_seen_take_a_share_of_memory",
+        seconds: 180,
+        body: memory,
+    },
 ];
 
 /// How much slower another user may get.
@@ -180,4 +185,46 @@ fn descriptors(dir: &Path) {
     let _ = holder.wait();
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     alice(&format!("rm '{}'", place.join(format!("file{held}")).display()));
+}
+
+/// A host with little memory for files, and a user who looks at many.
+fn memory(dir: &Path) {
+    machine::need_root();
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    if !symbols.contains("fuse_try_prune_one_inode") {
+        hsci_tests::skip("this kernel gives names back under pressure alone");
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("mode");
+    const FILES: usize = 20_000;
+    // 4,096 of 8,192 are the share of each.
+    const MOST: u64 = 6_000;
+    let mount = Mount::new(dir, "mount", "nullfs", "memory=8M");
+    for (user, files) in [(ALICE, FILES), (BOB, 100)] {
+        let place = mount.lower().join(user.to_string());
+        fs::create_dir(&place).expect("directory");
+        for number in 0..files {
+            fs::write(place.join(format!("file{number}")), "text\n").expect("write");
+        }
+    }
+    let known = || mount.status()["inodes"].as_u64().expect("a number");
+    let look = |user: u32| {
+        let place = mount.path(&user.to_string());
+        let run = Run::as_user(user, "find").arg(place).args(["-type", "f", "-size", "1"]);
+        run.ok().lines().count()
+    };
+    assert_eq!(look(BOB), 100);
+    let held = mount.path(&format!("{ALICE}/file7"));
+    let hold = format!("exec 3< '{}'; read line <&3; exec sleep 120", held.display());
+    let mut holder = Run::as_user(ALICE, "bash").args(["-c", &hold]).start();
+    assert_eq!(look(ALICE), FILES, "she sees all of her files");
+    let begun = Instant::now();
+    while known() > MOST && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("{} files are known, of {} that were looked at", known(), FILES + 100);
+    assert!(known() <= MOST, "{}", known());
+    assert_eq!(look(ALICE), FILES, "and again");
+    assert_eq!(look(BOB), 100);
+    assert_eq!(fs::read(&held).expect("read"), b"text\n");
+    holder.kill().and_then(|()| holder.wait()).expect("killed");
 }

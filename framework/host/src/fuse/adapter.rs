@@ -29,6 +29,7 @@ use super::negotiate::{negotiate, offer};
 use super::operations::Operation;
 use super::passthrough::Passthrough;
 use super::pool::{Pool, Turn};
+use super::prune::Due;
 use super::replay::{unless_gone, unless_set, unless_unset};
 use super::seek::Seek;
 use super::xattr::{control_name, sized, terminated};
@@ -60,17 +61,39 @@ pub(super) struct Adapter {
     debug: bool,
     /// Tells the kernel something, once the connection has begun.
     pub(super) notifier: Arc<OnceLock<Notifier>>,
+    due: Due,
 }
 
 impl Adapter {
-    pub(super) fn new(mounted: Mounted, passthrough: Option<Passthrough>) -> Self {
+    pub(super) fn new(mounted: Mounted, passthrough: Option<Passthrough>, due: Due) -> Self {
         let Mounted { top, tree, profile, requests, takeover, death, debug } = mounted;
         let answers =
             Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
         let notifier = Arc::default();
         let (passthrough, is_extra) = (passthrough.map(Arc::new), false);
-        Self { top, tree, takeover, profile, answers, passthrough, pool, is_extra, debug, notifier }
+        Self {
+            top,
+            tree,
+            takeover,
+            profile,
+            answers,
+            passthrough,
+            pool,
+            is_extra,
+            debug,
+            notifier,
+            due,
+        }
+    }
+
+    /// Before the kernel is told of an inode once more.
+    pub(super) fn tell(&self, request: &Request, ino: Ino) {
+        let user = request.uid();
+        if self.tree.tell(ino, user) {
+            // Where many are due, this one's turn comes again.
+            let _ = self.due.try_send(user);
+        }
     }
 
     /// How long the kernel may rely on a name, of which a layer says `asked`.
@@ -81,10 +104,10 @@ impl Adapter {
         }
     }
 
-    fn entry(&self, entry: Result<Entry, Errno>, reply: ReplyEntry) {
+    fn entry(&self, request: &Request, entry: Result<Entry, Errno>, reply: ReplyEntry) {
         match entry {
             Ok(entry) => {
-                self.tree.tell(entry.ino);
+                self.tell(request, entry.ino);
                 let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
                 let ttl = self.name_ttl(entry.ttl);
                 reply.entry(&ttl, &attr, Generation(entry.generation));
@@ -227,7 +250,7 @@ impl Filesystem for Adapter {
         };
         ended(shown, failed);
         match entry {
-            Ok(Ok(entry)) => self.entry(Ok(entry), reply),
+            Ok(Ok(entry)) => self.entry(request, Ok(entry), reply),
             // Inode 0 with a time: the kernel remembers that there is no such name.
             Ok(Err(ttl)) => reply.entry(&self.name_ttl(ttl), &NO_ATTR, Generation(0)),
             Err(errno) => reply.error(errno),
@@ -311,7 +334,7 @@ impl Filesystem for Adapter {
             let made = self.top.mknod(&call, ino, name, mode, decode_device(rdev));
             self.unless_made(request, made, ino, name)
         });
-        self.entry(entry, reply);
+        self.entry(request, entry, reply);
     }
 
     fn mkdir(
@@ -329,7 +352,7 @@ impl Filesystem for Adapter {
             let made = self.top.mkdir(&call, ino, name, mode);
             self.unless_made(request, made, ino, name)
         });
-        self.entry(entry, reply);
+        self.entry(request, entry, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -361,7 +384,7 @@ impl Filesystem for Adapter {
             let made = self.top.symlink(&call, ino, name, target.as_os_str());
             self.unless_made(request, made, ino, name)
         });
-        self.entry(entry, reply);
+        self.entry(request, entry, reply);
     }
 
     fn rename(
@@ -396,7 +419,7 @@ impl Filesystem for Adapter {
             let made = self.top.link(&call, ino(number), ino(parent), name);
             self.unless_made(request, made, ino(parent), name)
         });
-        self.entry(entry, reply);
+        self.entry(request, entry, reply);
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -452,7 +475,7 @@ impl Filesystem for Adapter {
         });
         match created {
             Ok((entry, opened)) => {
-                self.tree.tell(entry.ino);
+                self.tell(request, entry.ino);
                 reply.created(
                     &self.name_ttl(entry.ttl),
                     &file_attr(INodeNo(entry.ino.0), &entry.attr),

@@ -41,7 +41,7 @@ impl Adapter {
             };
             // Before it is known whether the name fits: too many lookups are harmless.
             if let Some(entry) = &found {
-                self.tree.tell(entry.ino);
+                self.tell(request, entry.ino);
             }
             if reply.add(attr.ino, name.next, &name.name, &ttl, &attr, generation) {
                 if let Some(entry) = found {

@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
 use hsci_extension::{Errno, Ino, Result};
 use parking_lot::Mutex;
 
+use super::accounts::{Accounts, Surplus};
 use super::shares::Share;
 use crate::sys::handle::Handle;
 use crate::takeover::Notes;
@@ -27,6 +28,8 @@ pub(super) struct Inode {
     lookups: AtomicU64,
     /// Those of the lookups that are the kernel's, as far as it is written down for the next worker.
     told: AtomicU64,
+    /// The user who has made the kernel know it, and one more; zero before.
+    asker: AtomicU32,
     /// What an extension would have to know of the file if this worker died.
     pub(super) notes: Mutex<Notes>,
     /// The capabilities of the file, while the host changes its stored form.
@@ -57,6 +60,7 @@ impl Inode {
             name: Mutex::new(None),
             lookups: AtomicU64::new(0),
             told: AtomicU64::new(0),
+            asker: AtomicU32::new(0),
             notes: Mutex::default(),
             kept_capability: Mutex::default(),
             read_in: AtomicU64::new(0),
@@ -92,6 +96,11 @@ impl Inode {
     /// The kernel is told of it so many times more; true if it knew it before.
     pub(super) fn told(&self, times: u64) -> bool {
         self.told.fetch_add(times, Ordering::Relaxed) > 0
+    }
+
+    /// The user on whose account it is.
+    pub(super) fn asker(&self) -> Option<u32> {
+        self.asker.load(Ordering::Relaxed).checked_sub(1)
     }
 
     pub(super) fn untold(&self, times: u64) {
@@ -132,6 +141,7 @@ pub(super) struct Inodes {
     /// The root's is an overlay, whose files bear devices of its layers. Nothing else is reached from the host's own
     /// mount of the lower directory.
     is_layered: bool,
+    accounts: Accounts,
     foreign: DashMap<(u64, u64), Ino>,
     next_foreign: AtomicU64,
 }
@@ -141,12 +151,13 @@ pub(super) struct Inodes {
 const FOREIGN: u64 = 1 << 62;
 
 impl Inodes {
-    pub(super) fn new(root: Inode, is_layered: bool) -> Self {
+    pub(super) fn new(root: Inode, is_layered: bool, memory: u64) -> Self {
         let device = root.device;
         let known = DashMap::new();
         known.insert(Ino::ROOT, Arc::new(root));
         let (foreign, next_foreign) = (DashMap::new(), AtomicU64::new(FOREIGN));
-        Self { known, device, is_layered, foreign, next_foreign }
+        let accounts = Accounts::new(memory);
+        Self { known, device, is_layered, accounts, foreign, next_foreign }
     }
 
     /// The number by which an inode of the lower file system is known above.
@@ -259,11 +270,32 @@ impl Inodes {
             if inode.ino.0 & FOREIGN != 0 {
                 self.foreign.remove(&(inode.device, inode.number));
             }
+            if let Some(user) = inode.asker() {
+                self.accounts.remove(user);
+            }
             gone.push(ino);
             let Some((parent, _)) = inode.name.lock().take() else { break };
             (ino, lookups) = (parent, 1);
         }
         gone
+    }
+
+    /// Puts an inode on the account of who has made the kernel know it; true if that user is to give some back.
+    pub(super) fn charge(&self, inode: &Inode, user: u32) -> bool {
+        // No user has the highest number.
+        let asker = user.wrapping_add(1);
+        let before = inode.asker.compare_exchange(0, asker, Ordering::Relaxed, Ordering::Relaxed);
+        before.is_ok() && self.accounts.add(user)
+    }
+
+    /// What a user is to give back: each time others, for some may be in use.
+    pub(super) fn surplus_of(&self, user: u32) -> Vec<Ino> {
+        let Some(Surplus { after, count }) = self.accounts.surplus(user) else { return Vec::new() };
+        let known = self.known.iter();
+        let own = known.filter(|inode| inode.asker() == Some(user)).map(|inode| inode.ino);
+        let own: Vec<_> = own.collect();
+        let first = after % own.len().max(1);
+        own[first..].iter().chain(&own[..first]).take(count).copied().collect()
     }
 
     pub(super) fn count(&self) -> usize {

@@ -19,11 +19,11 @@ pub(crate) struct Takeover {
 }
 
 impl LowerTree {
-    /// Before the kernel is told of an inode once more. Inodes that an extension makes up are its own
-    /// business.
-    pub(crate) fn tell(&self, ino: Ino) {
+    /// Before the kernel is told of an inode once more, for a user; true if that user is to give some back. Inodes
+    /// that an extension makes up are its own business.
+    pub(crate) fn tell(&self, ino: Ino, user: u32) -> bool {
         let Some(inode) = self.takeover.as_ref().and_then(|_| self.inodes.find(ino)) else {
-            return;
+            return false;
         };
         self.log(|entries| {
             if inode.told(1) {
@@ -32,6 +32,12 @@ impl LowerTree {
                 add_inode(entries, &inode, 1);
             }
         });
+        self.inodes.charge(&inode, user)
+    }
+
+    /// Inodes of which the kernel is to forget what it does not use, for a user has made it know too many.
+    pub(crate) fn surplus_of(&self, user: u32) -> Vec<Ino> {
+        self.inodes.surplus_of(user)
     }
 
     /// The kernel has forgotten lookups of an inode. To be written down before anything is done about

@@ -115,6 +115,8 @@ fn end(dir: &Path, served: &Served) {
 struct Confined {
     sandbox: Sandbox,
     cores: usize,
+    /// The machine's, in bytes.
+    memory: u64,
     program: Option<PathBuf>,
 }
 
@@ -128,10 +130,12 @@ impl Confined {
         let needs: Vec<_> = stack.iter().map(|registration| (registration.needs)()).collect();
         // Files that are out of reach inside.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = rustix::system::sysinfo();
+        let memory = (machine.totalram as u64).saturating_mul(machine.mem_unit.into());
         let program = std::env::current_exe().ok();
         let sandbox = Sandbox::enter(&needs, lower, Work::Serve)
             .map_err(|why| Failure::new(Exit::Usage, why))?;
-        Ok(Self { sandbox, cores, program })
+        Ok(Self { sandbox, cores, memory, program })
     }
 }
 
@@ -208,7 +212,11 @@ fn prepare(
     let descriptors = DescriptorSender::new(descriptors, unlinked.keys().copied());
     let ways = Takeover { state: Arc::clone(&takeover), descriptors };
     let keeps_access_times = read_only || flags.contains(MountFlags::NOATIME);
-    let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times)
+    let memory = match options.size("memory") {
+        0 => confined.memory / 4,
+        given => given,
+    };
+    let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times, memory)
         .map_err(|error| stack::failure("the lower directory", &error))?;
     let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
     let data = options.has_data_profile();

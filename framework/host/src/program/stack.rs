@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::lower::{LowerStore, LowerTree};
 
 /// The options of the host itself.
-pub(crate) const HOST_OPTIONS: [OptionSpec; 7] = [
+pub(crate) const HOST_OPTIONS: [OptionSpec; 8] = [
     OptionSpec::new(
         "cache",
         "seconds for which the kernel relies on names and attributes without asking again",
@@ -34,6 +34,12 @@ pub(crate) const HOST_OPTIONS: [OptionSpec; 7] = [
         "mount although programs have files in the lower directory open for writing",
         OptionKind::Flag,
         "no",
+    ),
+    OptionSpec::new(
+        "memory",
+        "memory that the files which the kernel knows may take; 0 for a quarter of the machine's",
+        OptionKind::Size { min: 0, max: 1 << 44 },
+        "0",
     ),
     PROFILE,
     OptionSpec::new(
