@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
@@ -152,7 +153,8 @@ pub(crate) fn start_log() {
     builder.format(|line, record| {
         // Names in it are those of users, and who reads a log may have a terminal.
         let text = failure::printable(&record.args().to_string());
-        let (time, level, target) = (line.timestamp(), record.level(), record.target());
+        let time = humantime::format_rfc3339_seconds(SystemTime::now());
+        let (level, target) = (record.level(), record.target());
         writeln!(line, "[{time} {level:<5} {target}] {text}")
     });
     // A second call in one process changes nothing.
