@@ -118,7 +118,9 @@ pub fn check(layer: &dyn FileSystem) -> Vec<Failure> {
 /// As [`check`], with a call of `disturb` between the steps of each case.
 #[must_use]
 pub fn check_disturbed(layer: &dyn FileSystem, disturb: &(dyn Fn() + Sync)) -> Vec<Failure> {
-    run(|name| Layer::start(layer, name, disturb))
+    let mut failures = run(|name| Layer::start(layer, name, disturb));
+    failures.extend(callers::two_users(layer, disturb));
+    failures
 }
 
 /// Runs all cases in directories that are made below `path` and removed again, as the caller's own
@@ -144,6 +146,39 @@ mod tests {
         let tree = MemoryTree::new();
         assert_eq!(check(&*tree), []);
         assert_eq!(tree.known_inodes(), 0);
+    }
+
+    /// Finds for everybody what it lists for the owner alone.
+    struct Leaks(std::sync::Arc<MemoryTree>);
+
+    impl crate::Layer for Leaks {
+        fn lower(&self) -> &crate::Stack {
+            &*self.0
+        }
+
+        fn readdir(
+            &self,
+            call: &crate::Call,
+            ino: crate::Ino,
+            cookie: u64,
+            budget: usize,
+        ) -> Result<Vec<crate::DirEntry>> {
+            let mut listed = self.lower().readdir(call, ino, cookie, budget)?;
+            listed.retain(|entry| {
+                let name = entry.name.to_string_lossy();
+                call.uid == 0
+                    || !name.starts_with("private")
+                    || name.ends_with(&call.uid.to_string())
+            });
+            Ok(listed)
+        }
+    }
+
+    #[test]
+    fn names_that_another_user_finds_and_is_not_shown_are_a_failure() {
+        let failures = check(&Leaks(MemoryTree::new()));
+        assert_eq!(failures.len(), 1, "{failures:#?}");
+        assert!(failures[0].text.contains("private-1000 looked up by user 1001"), "{failures:#?}");
     }
 
     #[test]
