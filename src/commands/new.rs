@@ -136,8 +136,8 @@ fn manifest(name: &str, bundles: &[(&str, &str, &str, &str)], sources: Option<&P
     for (_, name, _, path) in bundles {
         text += &depend(name, path, "");
     }
-    // Most of what else builds would take is for variables in a debugger, of crates that nobody debugs.
-    let profile = "\n[profile.dev.package.\"*\"]\ndebug = \"line-tables-only\"\n";
+    // Much of what else builds would take is for debugging crates that nobody debugs.
+    let profile = "\n[profile.dev.package.\"*\"]\ndebug = false\n";
     text += "\n[dev-dependencies]\n";
     text + &depend("hsci-extension", "framework/extension", ", features = [\"testkit\"]") + profile
 }

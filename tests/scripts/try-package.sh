@@ -83,7 +83,7 @@ follow_tutorial() {
     inside HOME=/root CARGO_NET_OFFLINE=true CARGO_TERM_COLOR=never \
         PATH=/opt/rust/bin:/root/.cargo/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         bash /tmp/tutorial > "$root/tmp/tutorial.log" 2>&1 || { tail -40 "$root/tmp/tutorial.log" >&2; return 1; }
-    grep '^mounted after' "$root/tmp/tutorial.log"
+    grep -m 1 '^mounted after' "$root/tmp/tutorial.log"
     # The store has the bytes inverted.
     [ "$(od -An -tx1 "$root/root/shout/store/greeting" | tr -d ' ')" = 979a939390f5 ]
 }
