@@ -82,7 +82,7 @@ pub(crate) fn target(dir: &Path, extension: &str) -> String {
 }
 
 /// All that is stored below a path has this algorithm.
-fn is_all(path: &Path, algorithm: &str) {
+pub(crate) fn is_all(path: &Path, algorithm: &str) {
     let text = Run::new(machine::hsci()).args(["usage", "--json"]).arg(path).ok();
     let usage: Value = serde_json::from_str(&text).expect("JSON");
     let rows = usage["algorithms"].as_array().unwrap_or_else(|| panic!("no rows: {text}"));

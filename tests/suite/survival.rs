@@ -1,5 +1,6 @@
 //! What users notice when workers die: nothing.
 
+mod hangs;
 pub(crate) mod load;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,6 +20,16 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::an_extension_that_panics", seconds: 1500, body: panics },
     Test { name: "survival::an_extension_that_aborts", seconds: 1500, body: aborts },
     Test { name: "survival::an_extension_that_hangs", seconds: 1500, body: hangs },
+    Test {
+        name: "survival::a_call_that_always_hangs_ends_at_the_second_time",
+        seconds: 120,
+        body: hangs::end_at_the_second,
+    },
+    Test {
+        name: "survival::an_end_by_force_frees_a_caller_that_hangs",
+        seconds: 180,
+        body: hangs::end_by_force,
+    },
     Test { name: "survival::an_extension_that_exhausts_memory", seconds: 1500, body: exhausts },
     Test {
         name: "survival::an_extension_that_exhausts_its_group",
