@@ -19,6 +19,7 @@ use super::mount::KERNEL_SIDE;
 use super::policy::{self, Reviewed};
 use super::unmount;
 use crate::cli::{Down, Up};
+use crate::mount_options::MountOptions;
 use crate::{Result, extension_program, option_values, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
@@ -43,7 +44,10 @@ pub(crate) fn up(args: &Up) -> Result<()> {
                 continue;
             }
             match mount(target, &place) {
-                Ok(()) => ui::print(&format!("{dir}: mounted via {}\n", target.extension))?,
+                Ok(()) => {
+                    let extensions = target.extensions.join(", ");
+                    ui::print(&format!("{dir}: mounted via {extensions}\n"))?;
+                }
                 Err(failure) => failed.push(failure),
             }
         }
@@ -82,13 +86,14 @@ fn mounted() -> Result<BTreeSet<PathBuf>> {
 }
 
 fn mount(target: &Target, dir: &Path) -> Result<()> {
-    let extensions = vec![target.extension.clone()];
+    let extensions = target.extensions.clone();
     let (program, described) = extension_program::find_stack(&extensions)?;
+    let flags = MountOptions::parse(&[target.flags.join(",")])?.flags;
     let request = MountRequest {
         lower: dir.to_owned(),
         dir: dir.to_owned(),
         extensions,
-        flags: 0,
+        flags: flags.bits(),
         allowed: 0,
         options: option_values::resolve(target.options.clone(), &described)?,
         foreground: false,

@@ -336,7 +336,9 @@ fn up_and_down(dir: &Path) {
     .expect("written");
     fs::write(
         policies.join("20-logs.policy"),
-        format!("target logs = \"{base}/logs\" via nullfs\n"),
+        format!(
+            "target logs = \"{base}/logs\" via hide, compressfs(algorithm = lz4) with noexec\n"
+        ),
     )
     .expect("written");
     let hsci = |command: &str| Run::new(machine::hsci()).arg(command).arg(&policies).done();
@@ -344,6 +346,12 @@ fn up_and_down(dir: &Path) {
     for name in ["homes/one/mail", "homes/two/mail", "logs"] {
         assert!(told.contains(&format!("{base}/{name}: mounted via")), "{told}");
     }
+    assert!(told.contains("/logs: mounted via hide, compressfs\n"), "{told}");
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let logs = mounts.lines().find(|line| line.contains(&format!(" {base}/logs "))).expect("logs");
+    assert!(logs.contains("noexec"), "{logs}");
+    let get = Run::new(machine::hsci()).args(["algorithm", "get"]).arg(dir.join("logs")).ok();
+    assert!(get.contains("lz4"), "{get}");
     assert!(hsci("up").ok().contains("mounted already"));
     Run::new("mkdir").arg(dir.join("homes/one/mail/new")).done().fails(1, &["not permitted"]);
     fs::create_dir(dir.join("logs/new")).expect("no rule speaks of it");

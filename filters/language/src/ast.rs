@@ -17,9 +17,18 @@ pub(crate) struct Target {
     pub(crate) name: Word,
     /// The glob of its root.
     pub(crate) root: Word,
+    /// What serves it, the topmost first.
+    pub(crate) stack: Vec<Served>,
+    /// Flags of the mount.
+    pub(crate) flags: Vec<Word>,
+    pub(crate) span: Span,
+}
+
+/// An extension in a stack.
+#[derive(Debug)]
+pub(crate) struct Served {
     pub(crate) extension: Word,
     pub(crate) options: Vec<Setting>,
-    pub(crate) span: Span,
 }
 
 #[derive(Debug)]

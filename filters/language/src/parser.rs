@@ -4,7 +4,7 @@
 mod predicate;
 mod rule;
 
-use crate::ast::{Expect, Fact, List, Outcome, Setting, Statement, Target, Word};
+use crate::ast::{Expect, Fact, List, Outcome, Served, Setting, Statement, Target, Word};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lexer::{self, Kind, Token};
 use crate::span::{Span, Spanned};
@@ -164,21 +164,35 @@ impl<'a> Parser<'a> {
     }
 
     fn target(&mut self) -> Parsed<Target> {
-        const FORM: &str =
-            "a target is written `target NAME = \"GLOB\" via EXTENSION(KEY = VALUE)`";
+        const FORM: &str = "a target is written `target NAME = \"GLOB\" via EXTENSION(KEY = VALUE), EXTENSION with FLAG`";
         let start = self.take().span;
         let name = self.word("the name of the target", FORM)?;
         self.expect_sign("=", FORM)?;
         let root = self.text("the path of the target in quotes", FORM)?;
         self.expect_keyword("via", FORM)?;
-        let extension = self.word("the name of an extension", FORM)?;
+        let mut stack = vec![self.served(FORM)?];
+        while self.accept_sign(",") {
+            stack.push(self.served(FORM)?);
+        }
+        let mut flags = Vec::new();
+        if self.accept_word("with") {
+            flags.push(self.word("a flag of the mount", FORM)?);
+            while self.accept_sign(",") {
+                flags.push(self.word("a flag of the mount", FORM)?);
+            }
+        }
+        let span = start.to(self.last_span());
+        Ok(Target { name, root, stack, flags, span })
+    }
+
+    fn served(&mut self, form: &str) -> Parsed<Served> {
+        let extension = self.word("the name of an extension", form)?;
         let mut options = Vec::new();
         if self.accept_sign("(") && !self.accept_sign(")") {
             options = self.settings()?;
-            self.expect_sign(")", FORM)?;
+            self.expect_sign(")", form)?;
         }
-        let span = start.to(self.last_span());
-        Ok(Target { name, root, extension, options, span })
+        Ok(Served { extension, options })
     }
 
     fn list(&mut self) -> Parsed<List> {

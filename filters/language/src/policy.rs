@@ -31,13 +31,29 @@ pub struct Target {
     pub name: String,
     /// Where it may be: absolute, without `**`.
     pub root: Glob,
-    /// Which extension serves it.
-    pub extension: String,
-    /// Options of the extension.
+    /// Which extensions serve it, the topmost first; at least one.
+    pub extensions: Vec<String>,
+    /// Options of the extensions. No two of these have an option of one name.
     pub options: Vec<(String, String)>,
+    /// Flags of the mount, some of [`MOUNT_FLAGS`].
+    pub flags: Vec<&'static str>,
     /// The statement.
     pub span: Span,
 }
+
+/// Flags of mount(8) that a target may have.
+pub const MOUNT_FLAGS: &[&str] = &[
+    "ro",
+    "nosuid",
+    "nodev",
+    "noexec",
+    "noatime",
+    "nodiratime",
+    "relatime",
+    "strictatime",
+    "sync",
+    "dirsync",
+];
 
 /// What becomes of the calls that match.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,8 +24,11 @@ fn names() -> FixedNames {
         users: ids(&[("root", 0), ("alice", 1000), ("bob", 1001), ("carol", 1002)]),
         groups: ids(&[("root", 0), ("builders", 2000), ("staff", 2001)]),
         executables: ["/usr/bin/rsync", "/usr/bin/archiver"].map(str::to_owned).to_vec(),
-        extensions: [("compressfs".to_owned(), compressfs), ("nullfs".to_owned(), options(&[]))]
-            .into(),
+        extensions: [
+            ("compressfs".to_owned(), compressfs),
+            ("nullfs".to_owned(), options(&[("depth", &[])])),
+        ]
+        .into(),
     }
 }
 

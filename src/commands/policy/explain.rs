@@ -199,7 +199,7 @@ fn explain(policy: &Policy, source: &Source, call: &Call) -> Explanation {
         decided_by: judgement.decider.map(line),
         audited_by: judgement.auditor.map(line),
         target: target.map(|target| target.name.clone()),
-        extension: target.map(|target| target.extension.clone()),
+        extension: target.map(|target| target.extensions.join(",")),
         options: options.collect(),
         marks: marks.collect(),
         rules: rules.collect(),

@@ -38,10 +38,11 @@ pub(super) fn clients(dir: &Path, extension: &str, options: &str) {
 pub(super) fn clients_under_a_policy(dir: &Path, extension: &str, options: &str, user: u32) {
     let in_force = InForce::take(dir);
     in_force.load(&format!(
-        "target t = \"{}/mount\" via compressfs\n\
+        "target t = \"{}/mount\" via {}\n\
          in t: deny(EPERM) unlink on \"**/kept\"\n\
          in t: set algorithm = lz4 on \"**/*.list\"\n",
-        dir.display()
+        dir.display(),
+        extension.replace(',', ", ")
     ));
     let user = User::new(dir, user);
     let mut mount = user.mount(dir, extension, options);

@@ -99,9 +99,9 @@ impl Checker<'_> {
                     self.diagnostics.push(diagnostic.hint("begin the rule with `in TARGET:`"));
                     return None;
                 }
-                let extension = self.policy.targets.get(target?)?.extension.clone();
+                let extensions = self.policy.targets.get(target?)?.extensions.clone();
                 Some((
-                    Verdict::Set(self.settings(&extension, settings, OptionScope::Call)),
+                    Verdict::Set(self.settings(&extensions, settings, OptionScope::Call)),
                     Operations::all(),
                 ))
             }

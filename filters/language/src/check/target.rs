@@ -1,11 +1,11 @@
 //! Targets.
 
 use super::{Checker, repeated};
-use crate::ast::{self, Setting};
+use crate::ast::{self, Served, Setting};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::{Component, Glob, Pattern, Relation};
 use crate::names::{OptionFault, OptionScope};
-use crate::policy::Target;
+use crate::policy::{MOUNT_FLAGS, Target};
 
 impl Checker<'_> {
     pub(super) fn target(&mut self, target: &ast::Target) {
@@ -15,8 +15,30 @@ impl Checker<'_> {
             self.diagnostics.push(diagnostic);
             return;
         }
-        let extension = &target.extension;
-        if !self.names.extension(&extension.value) {
+        for (index, served) in target.stack.iter().enumerate() {
+            self.extension(&served.extension, &target.stack[..index]);
+        }
+        let options = self.target_options(&target.stack);
+        let flags = target.flags.iter().filter_map(|flag| self.mount_flag(flag)).collect();
+        let root = self.glob(&target.root).filter(|root| self.is_place(root, &target.root));
+        let Some(root) = root else {
+            self.broken_targets.insert(target.name.value.clone());
+            return;
+        };
+        let extensions = target.stack.iter().map(|one| one.extension.value.clone()).collect();
+        let (name, span) = (target.name.value.clone(), target.span);
+        self.policy.targets.push(Target { name, root, extensions, options, flags, span });
+    }
+
+    /// Checks the name of an extension that stands below others.
+    fn extension(&mut self, extension: &ast::Word, above: &[Served]) {
+        if let Some(first) = above.iter().find(|one| one.extension.value == extension.value) {
+            let title = format!("extension `{}` stands twice in the stack", extension.value);
+            let diagnostic = Diagnostic::new(Code::RepeatedName, extension.span, title)
+                .related(first.extension.span, "first here")
+                .hint("keep one of them");
+            self.diagnostics.push(diagnostic);
+        } else if !self.names.extension(&extension.value) {
             let known = self.names.extensions();
             let title = format!("there is no extension `{}`", extension.value);
             let otherwise = match known.as_slice() {
@@ -27,14 +49,36 @@ impl Checker<'_> {
                 .did_you_mean(&extension.value, known.iter().map(String::as_str), &otherwise);
             self.diagnostics.push(diagnostic);
         }
-        let options = self.settings(&extension.value, &target.options, OptionScope::Target);
-        let root = self.glob(&target.root).filter(|root| self.is_place(root, &target.root));
-        let Some(root) = root else {
-            self.broken_targets.insert(target.name.value.clone());
-            return;
-        };
-        let (name, extension) = (target.name.value.clone(), extension.value.clone());
-        self.policy.targets.push(Target { name, root, extension, options, span: target.span });
+    }
+
+    /// The options of a whole stack, where each goes to all that have one of its name.
+    fn target_options(&mut self, stack: &[Served]) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = Vec::new();
+        for (index, Served { extension, options }) in stack.iter().enumerate() {
+            let above = stack[..index].iter().flat_map(|one| &one.options);
+            let shared = above.filter_map(|first| {
+                let again = options.iter().find(|again| again.key.value == first.key.value)?;
+                Some((first, again))
+            });
+            for (first, again) in shared {
+                let title = format!("option `{}` is given twice in the stack", again.key.value);
+                let diagnostic = Diagnostic::new(Code::RepeatedOption, again.key.span, title)
+                    .related(first.key.span, "first here")
+                    .hint("keep one of them: it holds for all that have an option of this name");
+                self.diagnostics.push(diagnostic);
+            }
+            let one = std::slice::from_ref(&extension.value);
+            all.extend(self.settings(one, options, OptionScope::Target));
+        }
+        all
+    }
+
+    fn mount_flag(&mut self, written: &ast::Word) -> Option<&'static str> {
+        let found = MOUNT_FLAGS.iter().find(|flag| **flag == written.value).copied();
+        if found.is_none() {
+            self.unknown(Code::UnknownFlag, "flag of a mount", written, MOUNT_FLAGS);
+        }
+        found
     }
 
     /// True if a directory can be mounted where the glob says.
@@ -62,15 +106,33 @@ impl Checker<'_> {
         false
     }
 
-    /// Checks options for an extension; each key may stand once.
+    /// Asks the extensions of a stack for an option: the topmost that has it, or all, which have not.
+    fn option(
+        &self,
+        extensions: &[String],
+        Setting { key, value }: &Setting,
+        scope: OptionScope,
+    ) -> Result<(), OptionFault> {
+        let mut others = Vec::new();
+        for extension in extensions {
+            match self.names.option(extension, &key.value, &value.value, scope) {
+                Err(OptionFault::Unknown(known)) => others.extend(known),
+                answer => return answer,
+            }
+        }
+        Err(OptionFault::Unknown(others))
+    }
+
+    /// Checks options for the extensions of a stack; each key may stand once.
     pub(super) fn settings(
         &mut self,
-        extension: &str,
+        extensions: &[String],
         settings: &[Setting],
         scope: OptionScope,
     ) -> Vec<(String, String)> {
         let mut checked: Vec<(String, String)> = Vec::new();
-        for (index, Setting { key, value }) in settings.iter().enumerate() {
+        for (index, setting) in settings.iter().enumerate() {
+            let Setting { key, value } = setting;
             let first = settings[..index].iter().find(|earlier| earlier.key.value == key.value);
             let diagnostic = if let Some(first) = first {
                 let title = format!("option `{}` is given twice", key.value);
@@ -78,14 +140,14 @@ impl Checker<'_> {
                     .related(first.key.span, "first here")
                     .hint("keep one of them")
             } else {
-                match self.names.option(extension, &key.value, &value.value, scope) {
+                match self.option(extensions, setting, scope) {
                     Ok(()) => {
                         checked.push((key.value.clone(), value.value.clone()));
                         continue;
                     }
                     Err(OptionFault::Unknown(known)) => {
                         let title =
-                            format!("extension `{extension}` has no option `{}`", key.value);
+                            format!("extension {} has no option `{}`", or(extensions), key.value);
                         let otherwise = match known.as_slice() {
                             [] => "it takes none".to_owned(),
                             _ => format!("there are: {}", known.join(", ")),
@@ -98,6 +160,10 @@ impl Checker<'_> {
                         let title = format!("rules cannot set `{}`", key.value);
                         let hint = match free.as_slice() {
                             [] => {
+                                let extension = match extensions {
+                                    [extension] => extension,
+                                    _ => "EXTENSION",
+                                };
                                 format!(
                                     "give it to the target: `via {extension}({} = …)`",
                                     key.value
@@ -153,4 +219,9 @@ fn may_meet(one: &Glob, other: &Glob) -> bool {
     prefixes(one)
         .iter()
         .any(|one| others.iter().any(|other| one.starts_with(other) || other.starts_with(one)))
+}
+
+/// Names as in `a` or `b`.
+fn or(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }
