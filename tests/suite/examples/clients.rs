@@ -108,10 +108,10 @@ impl User {
                 let pid = Pid::from_raw(worker as i32).expect("a process");
                 kills += u32::from(kill_process(pid, Signal::KILL).is_ok());
             }
-            thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(100));
         };
         println!("{kills} workers killed under git, sqlite3 and rsync");
-        assert!(ended.success() && kills > 4, "{ended}, {kills} kills");
+        assert!(ended.success() && kills > 1, "{ended}, {kills} kills");
         self.finds_all(mount.dir());
     }
 }
