@@ -235,7 +235,7 @@ pub(crate) struct AlgorithmGet {
 )]
 pub(crate) struct AlgorithmSet {
     /// An algorithm, with a level where it has them; or `default`
-    #[arg(value_name = "ALGORITHM", allow_hyphen_values = true)]
+    #[arg(value_name = "ALGORITHM", allow_hyphen_values = true, add = completion::algorithms())]
     pub(crate) algorithm: String,
     /// The mount for which this is your own choice
     #[arg(value_name = "DIR", required_unless_present = "paths", conflicts_with = "paths", add = completion::mounts())]
@@ -280,7 +280,7 @@ pub(crate) struct Recompress {
     /// A file or directory inside a mount
     pub(crate) path: PathBuf,
     /// An algorithm, with a level where it has them; `default` takes choices back, and what is stored stays
-    #[arg(long, value_name = "ALGORITHM", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ALGORITHM", allow_hyphen_values = true, add = completion::algorithms())]
     pub(crate) algorithm: String,
 }
 

@@ -64,6 +64,13 @@ pub(crate) fn extensions() -> ArgValueCandidates {
     })
 }
 
+/// Algorithms of compressfs, and the word that takes a choice back. Levels are left out: for a shell, a word ends at `:`.
+pub(crate) fn algorithms() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        words(["zstd", "lz4", "deflate", "gzip", "none", "default"].into_iter())
+    })
+}
+
 /// Words that policies know.
 fn words(words: impl Iterator<Item = &'static str>) -> Vec<CompletionCandidate> {
     words.map(CompletionCandidate::new).collect()

@@ -53,7 +53,8 @@ cargo_in() {
 test_new() {
     local name=$1
     shift
-    rm -rf "${crates:?}/$name"
+    # What an earlier run has built stands beside the command, as if it were installed.
+    rm -rf "${crates:?}/$name" "$crates/build/debug/hsci-extension-$name"
     "$crates/build/debug/hsci" new "$name" --dir "$crates/$name" "$@"
     crates_patch >> "$crates/$name/Cargo.toml"
     PATH=$crates/build/debug:$PATH cargo_in "$crates/$name" test --quiet

@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "command::recompresses_all_and_then_nothing", seconds: 60, body: recompress },
     Test { name: "command::tells_of_extensions_and_runs_the_kit", seconds: 60, body: authors },
     Test { name: "command::has_pages_in_the_manual", seconds: 60, body: manual },
+    Test { name: "command::the_manual_says_what_help_says", seconds: 120, body: manual_and_help },
     Test { name: "command::options_of_extensions_are_on_their_pages", seconds: 60, body: options },
 ];
 
@@ -194,6 +195,8 @@ fn completion(dir: &Path) {
     assert_eq!(stacked, ["nullfs,compressfs"]);
     let operations = offered(&["policy", "explain", "--op", "un"]);
     assert_eq!(operations, ["unlink"]);
+    assert_eq!(offered(&["algorithm", "set", "zs"]), ["zstd"]);
+    assert_eq!(offered(&["recompress", root, "--algorithm", "de"]), ["deflate", "default"]);
     let commands = offered(&[""]);
     assert!(commands.contains(&"mount".to_owned()), "{commands:?}");
     for internal in ["supervise", "generate"] {
@@ -233,6 +236,58 @@ fn manual(dir: &Path) {
 }
 
 /// Every option with its default stands in the table of its extension's page.
+fn manual_and_help(dir: &Path) {
+    machine::need("man");
+    Run::new(machine::hsci()).arg("generate").arg(dir).ok();
+    let mut pages = 0;
+    for entry in fs::read_dir(dir.join("man/man1")).expect("pages") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(OsStr::to_str).expect("a name");
+        let verbs = name.split('-').skip(1);
+        let help = Run::new(machine::hsci()).args(verbs).arg("--help").ok();
+        let page = Run::new("man").arg("-l").arg(&path).env("MANWIDTH", "1000").ok();
+        let missing = missing_lines(&help, &page);
+        assert!(missing.is_empty(), "{name}: {missing:#?}");
+        pages += 1;
+    }
+    assert!(pages > 25, "{pages} pages");
+    let shorter = missing_lines("Options:\n  --one  One\n  --two  Two\n", "--one One");
+    assert_eq!(shorter, ["--two Two"]);
+}
+
+/// Lines of a help text that a page of the manual lacks. Usage, defaults and possible values are laid out otherwise.
+fn missing_lines(help: &str, page: &str) -> Vec<String> {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = plain(page);
+    let mut section = "";
+    let mut missing = Vec::new();
+    for line in help.lines() {
+        if !line.starts_with(' ') && (line.ends_with(':') || line.starts_with("Usage:")) {
+            section = line;
+            continue;
+        }
+        let text = match section {
+            _ if section.starts_with("Usage:") => "",
+            "Commands:" => line.trim().split_once("  ").map_or("", |(_, about)| about),
+            _ => line,
+        };
+        let text = ["[default:", "[possible values:"]
+            .iter()
+            .fold(text, |text, end| text.split(end).next().unwrap_or(text));
+        let text = plain(text).replace(">...", ">");
+        let text = text.strip_prefix("- ").unwrap_or(&text);
+        let is_there = if text.starts_with('<') && text.ends_with('>') {
+            text.split(' ').all(|argument| page.contains(argument))
+        } else {
+            page.contains(text)
+        };
+        if !is_there {
+            missing.push(text.to_owned());
+        }
+    }
+    missing
+}
+
 fn options(_: &Path) {
     let program = machine::programs().join("hsci-extension-compressfs");
     let described: Value =
