@@ -104,12 +104,12 @@ impl User {
             if let Some(ended) = work.try_wait().expect("it can be waited for") {
                 break ended;
             }
-            // One that answers, and lasts longer than those of which a mount is given up.
-            let worker = mount.status()["worker_pid"].as_i64();
-            thread::sleep(Duration::from_millis(150));
-            if let Some(pid) = worker.and_then(|worker| Pid::from_raw(worker as i32)) {
+            for worker in machine::workers(mount.lower()) {
+                let pid = Pid::from_raw(worker as i32).expect("a process");
                 kills += u32::from(kill_process(pid, Signal::KILL).is_ok());
             }
+            // A mount is given up if many workers in a row do not last.
+            thread::sleep(Duration::from_millis(300));
         };
         println!("{kills} workers killed under git, sqlite3 and rsync");
         assert!(ended.success() && kills > 1, "{ended}, {kills} kills");
