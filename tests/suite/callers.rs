@@ -14,9 +14,9 @@ use hsci_tests::command::{ALICE, BOB};
 use hsci_tests::{Mount, Run, Test, machine, skip};
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "callers::the_kernel_says_who_calls", seconds: 120, body: who },
-    Test { name: "callers::a_new_policy_classifies_anew", seconds: 120, body: swap },
-    Test { name: "callers::another_mount_s_requests_are_not_seen", seconds: 120, body: other },
+    Test { name: "callers::the_kernel_says_who_calls", seconds: 300, body: who },
+    Test { name: "callers::a_new_policy_classifies_anew", seconds: 300, body: swap },
+    Test { name: "callers::another_mount_s_requests_are_not_seen", seconds: 300, body: other },
 ];
 
 const MKDIR: u32 = 9;

@@ -10,7 +10,7 @@ use hsci_tests::{Run, Test, machine};
 use crate::policies::{InForce, open_mount, target};
 
 pub(crate) const TESTS: &[Test] =
-    &[Test { name: "monitoring::counters_are_what_happened", seconds: 120, body: counters }];
+    &[Test { name: "monitoring::counters_are_what_happened", seconds: 300, body: counters }];
 
 /// The numbers of the page by what stands before them. A real Prometheus reads the page, where one is.
 fn page(dir: &Path) -> HashMap<String, f64> {

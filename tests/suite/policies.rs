@@ -13,18 +13,18 @@ use rustix::mount::{UnmountFlags, unmount};
 use serde_json::Value;
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "policies::algorithms_by_user_and_by_program", seconds: 120, body: algorithms },
-    Test { name: "policies::calls_are_denied_and_reported", seconds: 120, body: judged },
+    Test { name: "policies::algorithms_by_user_and_by_program", seconds: 300, body: algorithms },
+    Test { name: "policies::calls_are_denied_and_reported", seconds: 300, body: judged },
     Test {
         name: "policies::opens_are_dispatched_where_rules_need_them",
-        seconds: 120,
+        seconds: 300,
         body: opens,
     },
-    Test { name: "policies::a_swap_under_load_judges_by_one_policy", seconds: 120, body: swap },
-    Test { name: "policies::a_replaced_worker_goes_on_judging", seconds: 120, body: replaced },
-    Test { name: "policies::up_and_down", seconds: 120, body: up_and_down },
-    Test { name: "policies::no_way_leads_around_rules", seconds: 120, body: attempts },
-    Test { name: "policies::what_cannot_be_enforced_is_said", seconds: 120, body: partial },
+    Test { name: "policies::a_swap_under_load_judges_by_one_policy", seconds: 300, body: swap },
+    Test { name: "policies::a_replaced_worker_goes_on_judging", seconds: 300, body: replaced },
+    Test { name: "policies::up_and_down", seconds: 300, body: up_and_down },
+    Test { name: "policies::no_way_leads_around_rules", seconds: 300, body: attempts },
+    Test { name: "policies::what_cannot_be_enforced_is_said", seconds: 300, body: partial },
 ];
 
 /// The policy of the machine: one test at a time has it.

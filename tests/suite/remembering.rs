@@ -12,16 +12,16 @@ use crate::policies::{InForce, open_mount, target};
 pub(crate) const TESTS: &[Test] = &[
     Test {
         name: "remembering::a_program_that_changes_ten_thousand_files_is_stopped",
-        seconds: 180,
+        seconds: 300,
         body: ransom,
     },
     Test {
         name: "remembering::who_read_a_secret_writes_nothing_where_others_read",
-        seconds: 120,
+        seconds: 300,
         body: secret,
     },
-    Test { name: "remembering::marks_survive_another_policy", seconds: 120, body: swap },
-    Test { name: "remembering::files_grow_to_their_limit", seconds: 120, body: grow },
+    Test { name: "remembering::marks_survive_another_policy", seconds: 300, body: swap },
+    Test { name: "remembering::files_grow_to_their_limit", seconds: 300, body: grow },
 ];
 
 const FILES: usize = 10_000;
