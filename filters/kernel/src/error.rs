@@ -50,6 +50,14 @@ pub enum Error {
     /// There is no guard to be changed.
     #[error("no policy is loaded")]
     NotLoaded,
+    /// What was unloaded or replaced has not ended yet.
+    #[error("{left} programs of the policy before are still in the kernel after {seconds} s")]
+    Lingering {
+        /// How many programs.
+        left: usize,
+        /// How long they had.
+        seconds: u64,
+    },
     /// Files of the kernel or of pins.
     #[error("{path}: {source}")]
     File {

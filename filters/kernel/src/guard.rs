@@ -3,10 +3,12 @@
 //! Programs and maps are pinned, so that a policy outlives whoever loaded it. A loaded policy is
 //! exchanged by one write: each call is judged by the old tables or by the new ones.
 
+mod end;
 mod hooks;
 mod orders;
 pub(crate) mod pins;
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
@@ -108,11 +110,14 @@ impl Guard {
                 return Ok((guard, Vec::new()));
             }
             let next = pins::next();
-            let (new, missing) = Self::create(&next, room, tables, options)?;
+            let (new, mut missing) = Self::create(&next, room, tables, options)?;
             new.take_fences(&guard)?;
             new.exchange(tables, words, generation)?;
+            let old = guard.own_programs()?;
             drop((guard, new));
             pins::replace(&next)?;
+            // Until then, calls are judged by both.
+            missing.extend(end::wait(&old).err().map(|error| error.to_string()));
             let guard = Self::open()?.ok_or(Error::NotLoaded)?;
             return Ok((guard, missing));
         }
@@ -317,11 +322,20 @@ impl Guard {
         pins::links(&self.dir)
     }
 
-    /// Ends it: nothing is judged any more. The programs themselves may end a moment later.
+    /// The kernel's numbers of its programs.
+    fn own_programs(&self) -> Result<HashSet<u32>, Error> {
+        let map: HashMap<MapData, u32, u32> = pins::typed(&self.dir, "OWN")?;
+        let own = map.keys().flatten().filter(|id| id & PROGRAM != 0);
+        Ok(own.map(|id| id & !PROGRAM).collect())
+    }
+
+    /// Ends it: nothing is judged any more, and no program of it answers.
     pub fn unload(self) -> Result<(), Error> {
+        let programs = self.own_programs()?;
         self.set_permissive(true);
         room::put_into_map(&mut pins::map(&self.dir, room::NAME)?, self.room(), Vec::new())?;
-        pins::remove(&self.dir)
+        pins::remove(&self.dir)?;
+        end::wait(&programs)
     }
 }
 

@@ -100,12 +100,14 @@ pub(crate) fn unload() -> Result<()> {
     if guard.is_none() && !was_there {
         return Err(failure(&Error::NotLoaded));
     }
-    if let Some(guard) = guard {
-        guard.unload().map_err(|error| failure(&error))?;
-    }
+    // Programs that take long to end do not keep the rest from its end.
+    let lingering = match guard.map(Guard::unload) {
+        Some(Err(error @ Error::Lingering { .. })) => Some(error),
+        ended => ended.transpose().map(|_| None).map_err(|error| failure(&error))?,
+    };
     memory::forget().map_err(|error| failure(&error))?;
     for line in renew(None, false)? {
         ui::print(&format!("{line}\n"))?;
     }
-    Ok(())
+    lingering.map_or(Ok(()), |error| Err(failure(&error)))
 }
