@@ -33,6 +33,9 @@ in_vm() {
     local out image status
     out=$(mktemp -d /var/tmp/hsci-vm.XXXXXX)
     image=$(compgen -G "$vm_kernel*" | sort -V | tail -1)
+    # The tool's own root is read again from the host with each use; it is read-only, so what was read stays.
+    sed -i 's/,access=any,msize=\([0-9]*\) \/dev\/root/,access=any,cache=loose,msize=\1 \/dev\/root/' \
+        target/tools/vm/lib/python3*/site-packages/virtme/mkinitramfs.py
     # The console is slow and cut short when the machine stops. The tool starts others by their names.
     PATH=$project/target/tools/vm/bin:$PATH timeout 2400 vng --disable-kvm -r "$image" "${vm_options[@]}" --memory 2G --user root \
         --rodir="$programs" --rodir="$project" --rwdir="$out" \
@@ -43,7 +46,7 @@ in_vm() {
     return "$status"
 }
 
-# What the machine reads through the host costs it much: the programs go there without debug information.
+# What the machine reads through the host costs it much: only the programs that the lists use go there, stripped.
 build_for_vm() {
     local built=${CARGO_TARGET_DIR:-$project/target}/checked program
     need_rust
@@ -51,8 +54,8 @@ build_for_vm() {
     programs=$built/vm
     rm -rf "$programs"
     mkdir "$programs"
-    for program in "$built"/hsci "$built"/hsci-extension-*; do
-        [[ $program == *.d ]] || objcopy --strip-debug "$program" "$programs/${program##*/}"
+    for program in hsci hsci-extension-nullfs; do
+        objcopy --strip-all "$built/$program" "$programs/$program"
     done
 }
 

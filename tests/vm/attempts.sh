@@ -19,8 +19,9 @@ failed=0
 control=
 # What puts back in order what attempts may have changed, where no policy keeps them from it.
 restore=true
-# As whom the helper runs.
+# As whom the helper acts.
 as=
+helper_out=/run/helper.out
 
 verdict() {
     if [ "$2" = 0 ]; then
@@ -61,12 +62,27 @@ refuses() {
     fi
 }
 
+# Starts the helper, and keeps its pipes where subshells have them, too.
+start_helper() {
+    coproc python3 -I -S "$here/helper.py" serve
+    exec {to_helper}>&"${COPROC[1]}" {from_helper}<&"${COPROC[0]}"
+}
+
+# Has the helper do something, as the user in `as`: FUNCTION [ARGUMENT]
+helper() {
+    local code
+    (IFS=$'\t' && echo "$helper_out	$as	$*") >&"$to_helper"
+    read -r code <&"$from_helper" || return 99
+    cat $helper_out
+    return "$code"
+}
+
 # The helper must be refused, not fail otherwise: NAME FUNCTION [PATH]
 python_refused() {
     local out code wanted=13
     [ -z "$control" ] || wanted=0
     $restore
-    out=$($as python3 "$here/helper.py" "$2" "${@:3}" 2>&1 < /dev/null)
+    out=$(helper "${@:2}")
     code=$?
     [ "$code" = "$wanted" ]
     verdict "$1${as:+, $as}" $? "exit code $code: $out"
@@ -78,6 +94,24 @@ gets() {
     shift
     out=$("$@" 2>&1 < /dev/null)
     verdict "$name" $? "$out"
+}
+
+# Ends the policy in force: no program of the guard answers any more once that is said. NAME
+unloads() {
+    gets "unload_$1" "$hsci" policy unload
+    gets "no_programs_after_unload_$1" no_programs
+}
+
+no_programs() {
+    local programs
+    programs=$(bpftool prog list) || return 1
+    [[ $programs != *" lsm "* ]] || { echo "$programs" | grep " lsm " && return 1; }
+}
+
+# The requests that the host of a mount has had, a line each: "KIND": COUNT,
+requests() {
+    # shellcheck disable=SC2154 # a mount of the lists
+    "$hsci" status --json "$mnt" | sed -n '/^  "requests": {/,/^  }/s/^    //p'
 }
 
 # Makes a file system on a file and mounts it: DIRECTORY PROGRAM SIZE
@@ -108,6 +142,7 @@ main() {
     mountpoint -q /sys/fs/bpf || mount -t bpf none /sys/fs/bpf
     chmod 755 /run
     mkdir -p $arena
+    start_helper
     [ $# -gt 0 ] || set -- ways marks rules stores hosts
     for list in "$@"; do
         control=

@@ -46,7 +46,7 @@ mark_attempts() {
         taints an_orphan "(setsid bash -c 'sleep 0.5; echo x > $market/orphan' 2> $arena/else/err &); sleep 2; [ -e $market/orphan ]"
         taints another_namespace "unshare -U -r -m -p -f bash -c 'echo x > $market/a'"
         refuses "read_by_a_link $whom" $whom bash -c "read -r line < $arena/link-to-key; echo x > $market/a"
-        refuses "after_without_a_name $whom" $whom python3 -c \
+        refuses "after_without_a_name $whom" $whom python3 -I -S -c \
             "import os; os.listdir('$arena/else'); open('$market/after', 'w')"
         as=$whom
         python_refused a_thread_reads_and_another_writes thread_reads "$hoard/key:$market/a"
@@ -84,7 +84,7 @@ test_marks() {
     wait $!
     gets a_mark_kept_by_another_policy [ ! -e $market/swapped ]
     gets nothing_undecidable bash -c "'$hsci' policy list | grep -q ' 0 undecidable'"
-    gets unload_marks "$hsci" policy unload
+    unloads marks
     gets no_pins_left [ ! -e /sys/fs/bpf/hsci ]
     [ -z "$quick" ] || return 0
     control=1

@@ -14,7 +14,7 @@ restore_vault() {
     echo secret-c > $arena/parent/inner/c
     echo public > $arena/other
     [ -e $vault/program ] || cp /bin/true $vault/program
-    [ -e "$vault/$(printf 'd%.0s' {1..50})" ] || python3 "$here/helper.py" dig $vault
+    [ -e "$vault/$(printf 'd%.0s' {1..50})" ] || helper dig $vault
 }
 
 prepare_vault() {
@@ -31,7 +31,7 @@ prepare_vault() {
     cp /bin/true "$vault/program"
     ln -s "$vault/a" $arena/link
     ln -s "$vault" $arena/link-to-vault
-    python3 "$here/helper.py" dig "$vault"
+    helper dig "$vault"
     ln "$vault/a" $arena/earlier-link
     exec 7< "$vault/a"
     for disk in ext4 btrfs; do
@@ -127,9 +127,9 @@ mount_attempts() {
 change_attempts() {
     refuses hard_link ln "$vault/a" $arena/taken
     refuses hard_link_inwards ln $arena/other "$vault/new"
-    refuses rename_out python3 "$here/helper.py" rename "$vault/a:$arena/taken"
-    refuses rename_of_the_vault python3 "$here/helper.py" rename "$vault:$arena/moved"
-    refuses rename_of_an_unruled_parent python3 "$here/helper.py" rename "$arena/parent:$arena/moved"
+    refuses rename_out helper rename "$vault/a:$arena/taken"
+    refuses rename_of_the_vault helper rename "$vault:$arena/moved"
+    refuses rename_of_an_unruled_parent helper rename "$arena/parent:$arena/moved"
     prevents content_after_rename_of_the_parent bash -c \
         "mv $arena/parent $arena/moved; cat $arena/parent/inner/c $arena/moved/inner/c"
     python_refused rename_by_io_uring uring_rename "$vault/sub/b:$arena/taken"
@@ -189,13 +189,13 @@ allowed() {
     refuses a_policy_with_errors_changes_nothing bash -c "echo nonsense > $arena/bad; '$hsci' policy load $arena/bad"
     prevents after_the_error cat "$vault/a"
     refuses more_file_systems_than_fit unshare -m bash -c \
-        "python3 $here/helper.py many_mounts 8300 && '$hsci' policy load $arena/p.policy"
+        "python3 -I -S $here/helper.py many_mounts 8300 && '$hsci' policy load $arena/p.policy"
     prevents after_that cat "$vault/a"
     gets load_after_that "$hsci" policy load $arena/p.policy
     gets permissive "$hsci" policy load --permissive $arena/p.policy
     gets permissive_lets_pass cat "$vault/a"
     gets list "$hsci" policy list
-    gets unload "$hsci" policy unload
+    unloads rules
     gets after_unloading cat "$vault/a"
     refuses nothing_to_unload "$hsci" policy unload
 }

@@ -19,7 +19,7 @@ restore_store() {
 
 # One field of what the mount says of itself.
 field() {
-    "$hsci" status --json $mnt | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
+    "$hsci" status --json $mnt | sed -n "s/^  \"$1\": \"\{0,1\}\([^\",]*\).*/\1/p"
 }
 
 says() {
@@ -101,7 +101,7 @@ stop() {
     kill -STOP "$process" && kill -CONT "$process"
 }
 
-attack() { python3 "$here/helper.py" "$1" "$(field "$2")"; }
+attack() { helper "$1" "$(field "$2")"; }
 
 host_attacks() {
     local who
@@ -121,8 +121,8 @@ host_attacks() {
 
 # What must work while the store is sealed. The mount is a mount like any other.
 sealed_mount() {
-    gets says_that_it_is_sealed says fenced True
-    refuses order_of_somebody_else python3 "$here/helper.py" unseal 8
+    gets says_that_it_is_sealed says fenced true
+    refuses order_of_somebody_else python3 -I -S "$here/helper.py" unseal 8
     prevents store_after_that_order cat $store/a
     gets mount_serves grep -q secret $mnt/a
     gets mount_serves_users as_user grep -q secret $mnt/sub/b
@@ -131,7 +131,7 @@ sealed_mount() {
     gets mount_reads_what_the_caches_lost bash -c \
         "sync; echo 3 > /proc/sys/vm/drop_caches; grep -q secret $mnt/sub/b"
     gets upgrade "$hsci" upgrade $mnt
-    gets seal_after_the_upgrade says fenced True
+    gets seal_after_the_upgrade says fenced true
     prevents store_after_the_upgrade cat $store/a
     refuses stop_after_the_upgrade stop worker_pid
     gets mount_after_the_upgrade grep -q secret $mnt/a
@@ -166,13 +166,13 @@ ended_by_the_kernel() {
     [ "$worker" != "$(field worker_pid)" ]
     verdict "another_worker_serves" $? "worker $worker still"
     prevents store_after_that cat $store/a
-    gets seal_after_that says fenced True
+    gets seal_after_that says fenced true
 }
 
 policies_come_and_go() {
     local before
     gets permissive "$hsci" policy load --permissive $arena/small.policy
-    gets permissive_is_told says fenced False
+    gets permissive_is_told says fenced false
     gets permissive_lets_pass cat $store/a
     gets in_force_again "$hsci" policy load $arena/small.policy
     prevents store_with_a_policy_again cat $store/a
@@ -180,13 +180,13 @@ policies_come_and_go() {
     gets larger_policy "$hsci" policy load $arena/large.policy
     [ "$before" != "$("$hsci" policy list --json | grep table_bytes)" ]
     verdict "larger_policy_takes_more_room" $? "$before"
-    gets seal_with_a_larger_policy says fenced True
+    gets seal_with_a_larger_policy says fenced true
     prevents store_with_a_larger_policy cat $store/a
     refuses host_with_a_larger_policy stop worker_pid
     gets unmount "$hsci" unmount $mnt
     gets store_after_the_unmount grep -q secret $store/a
     gets mount_with_a_policy "$hsci" mount --extension nullfs $store $mnt
-    gets seal_of_a_new_mount says fenced True
+    gets seal_of_a_new_mount says fenced true
     prevents store_of_a_new_mount cat $store/a
     gets mount_over_itself "$hsci" mount --extension nullfs $arena/evil
     refuses second_mount_of_a_store "$hsci" mount --extension nullfs $store $arena/before
@@ -195,12 +195,11 @@ policies_come_and_go() {
     sleep 2
     gets store_after_that grep -q secret $store/a
     gets unmount_over_itself "$hsci" unmount $arena/evil
-    gets unload "$hsci" policy unload
+    unloads stores
 }
 
 dispatched() {
-    "$hsci" status --json $mnt |
-        python3 -c 'import json, sys; print(sum(json.load(sys.stdin)["requests"].values()))'
+    requests | awk '{ sum += $2 } END { print sum + 0 }'
 }
 
 # The guard judges for the host, and counts what never reaches it.
@@ -227,7 +226,7 @@ target_under_the_guard() {
 test_stores() {
     restore=restore_store
     prepare_stores
-    gets mount_without_a_policy says fenced False
+    gets mount_without_a_policy says fenced false
     "$hsci" policy load $arena/small.policy || exit 1
     store_reads
     store_changes

@@ -22,15 +22,15 @@ key=$arena/top/deep/kept/key
 ways() {
     local whom
     for whom in "" as_user; do
-        refuses "rename_of_the_parent $whom" $whom python3 "$here/helper.py" rename "$arena/top/deep:$arena/top/d2"
+        as=$whom refuses "rename_of_the_parent $whom" helper rename "$arena/top/deep:$arena/top/d2"
         prevents "content_after_it $whom" $whom cat $arena/top/d2/kept/key $key
         refuses "open_that_creates $whom" $whom bash -c "echo x > $arena/shut/new"
         prevents "what_it_leaves $whom" bash -c "[ ! -e $arena/shut/new ] || echo secret"
     done
-    refuses rename_of_the_grandparent python3 "$here/helper.py" rename "$arena/top:$arena/top2"
-    refuses rename_into_another_directory python3 "$here/helper.py" rename "$arena/top:$arena/away/top"
-    refuses rename_of_the_parent_by_exchange python3 "$here/helper.py" exchange_names "$arena/top/deep:$arena/away"
-    refuses rename_of_the_parent_by_io_uring python3 "$here/helper.py" uring_rename "$arena/top/deep:$arena/top/d2"
+    refuses rename_of_the_grandparent helper rename "$arena/top:$arena/top2"
+    refuses rename_into_another_directory helper rename "$arena/top:$arena/away/top"
+    refuses rename_of_the_parent_by_exchange helper exchange_names "$arena/top/deep:$arena/away"
+    refuses rename_of_the_parent_by_io_uring helper uring_rename "$arena/top/deep:$arena/top/d2"
     refuses rename_onto_a_name_that_leads_on bash -c "mkdir $arena/top/free && mv -T $arena/top/free $arena/top/deep"
     prevents program_of_another_name cat $key
     prevents copy_of_the_program bash -c "cp $arena/bin/archiver $arena/copy-of-it; $arena/copy-of-it $key"
@@ -46,8 +46,8 @@ ways() {
         "mount --bind /bin/cat $arena/bin/archiver && $arena/bin/archiver $key"
     refuses exec_of_the_program $arena/shut/program
     refuses exec_by_the_loader /lib64/ld-linux-x86-64.so.2 $arena/shut/program
-    refuses mapped_for_execution python3 "$here/helper.py" map_to_execute $arena/shut/program
-    refuses made_executable_later python3 "$here/helper.py" protect_to_execute $arena/shut/program
+    refuses mapped_for_execution helper map_to_execute $arena/shut/program
+    refuses made_executable_later helper protect_to_execute $arena/shut/program
 }
 
 test_ways() {
@@ -56,5 +56,5 @@ test_ways() {
     ways
     gets the_program_that_may $arena/bin/archiver $key
     gets rename_that_leads_nowhere mv $arena/away/inner $arena/away/outer
-    gets unload_ways "$hsci" policy unload
+    unloads ways
 }
