@@ -47,7 +47,8 @@ test_hosts() {
     echo secret-a > $store/a
     echo secret-b > $store/b
     echo "deny ioctl \"$mnt/b\"" > $arena/hosts.policy
-    without_a_guard
+    # Where no policy has been loaded before, that is where this list is the first.
+    [ $((passed + failed)) != 0 ] || without_a_guard
     "$hsci" policy load $arena/hosts.policy || exit 1
     gets mount_of_hosts "$hsci" mount --extension nullfs $store $mnt
     fork_that_fails
