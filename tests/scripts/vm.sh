@@ -35,7 +35,7 @@ in_vm() {
     image=$(compgen -G "$vm_kernel*" | sort -V | tail -1)
     # The tool's own root is read again from the host with each use; it is read-only, so what was read stays.
     sed -i 's/,access=any,msize=\([0-9]*\) \/dev\/root/,access=any,cache=loose,msize=\1 \/dev\/root/' \
-        target/tools/vm/lib/python3*/site-packages/virtme/mkinitramfs.py
+        target/tools/vm/lib/python3*/site-packages/virtme/mkinitramfs.py || say "the machine's root is read anew each time"
     # The console is slow and cut short when the machine stops. The tool starts others by their names.
     PATH=$project/target/tools/vm/bin:$PATH timeout 2400 vng --disable-kvm -r "$image" "${vm_options[@]}" --memory 2G --user root \
         --rodir="$programs" --rodir="$project" --rwdir="$out" \
