@@ -6,7 +6,8 @@
 //! other machines. A lock goes with the last process that has it, supervisor or worker.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,6 +45,9 @@ struct Holder {
     machine: String,
     /// In seconds since 1970.
     since: u64,
+    /// Drawn by lot: no two hosts write the same, and none the same twice.
+    #[serde(default)]
+    term: u64,
 }
 
 /// The lock of a host on a lower directory.
@@ -219,8 +223,30 @@ fn name_of(lower: impl AsFd) -> Result<String, Errno> {
 fn sign(file: &OwnedFd) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (pid, pid_namespace) = (std::process::id(), pid_namespace());
-    let holder = Holder { pid, pid_namespace, machine: machine(), since };
+    let term = RandomState::new().build_hasher().finish();
+    let holder = Holder { pid, pid_namespace, machine: machine(), since, term };
     write(file, &serde_json::to_vec(&holder).expect("numbers and a name are valid JSON"));
+}
+
+/// What a lock says of who has it.
+pub(crate) fn signature(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    // Opened anew, for a file system that others reach may have what it has read before.
+    let opened = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let mut text = Vec::new();
+    opened.take(MAX_LEN).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Asks the file system, which may have lost a lock or given it away, whether this host has it as it had when it
+/// signed so. An error if another one has it or has had it: by whom. Nothing if there is no answer.
+pub(crate) fn confirm(file: &OwnedFd, signed: &[u8]) -> Option<Result<(), String>> {
+    match flock(file, EXCLUSIVE) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Some(Err(in_use_by(file))),
+        Err(_) => return None,
+    }
+    let found = signature(file).ok()?;
+    Some(if found == signed { Ok(()) } else { Err(in_use_by(file)) })
 }
 
 /// The host ends in order: nobody is named in its lock any more.
@@ -250,10 +276,12 @@ fn pid_namespace() -> Option<PathBuf> {
 
 /// Who serves a lower directory already, and since when.
 fn in_use(file: &OwnedFd) -> Failure {
-    let by =
-        holder(file).map_or_else(String::new, |holder| format!(" {}", Last::from(holder).text));
-    let text = format!("served already{by}; unmount that first, or end the process");
+    let text = format!("served already{}; unmount that first, or end the process", in_use_by(file));
     Failure::new(Exit::InUse, text)
+}
+
+fn in_use_by(file: &OwnedFd) -> String {
+    holder(file).map_or_else(String::new, |holder| format!(" {}", Last::from(holder).text))
 }
 
 impl From<Holder> for Last {
@@ -281,7 +309,8 @@ impl From<Holder> for Last {
 
 fn holder(file: &OwnedFd) -> Option<Holder> {
     let mut text = Vec::new();
-    let reader = File::from(file.try_clone().ok()?);
+    let mut reader = File::from(file.try_clone().ok()?);
+    reader.rewind().ok()?;
     reader.take(MAX_LEN).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }

@@ -20,6 +20,7 @@ mod reach;
 mod serving;
 mod starting;
 mod store;
+mod tenure;
 mod traces;
 mod worker;
 mod workers;

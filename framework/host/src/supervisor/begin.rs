@@ -21,6 +21,7 @@ use super::policy::PolicyLine;
 use super::reach::Reach;
 use super::serving::Serving;
 use super::starting::Starts;
+use super::tenure::Tenure;
 use super::traces::Traces;
 use super::worker::{Lasting, Locks, Program, Worker};
 use super::workers::Workers;
@@ -105,9 +106,12 @@ impl Supervisor {
             lifetime: (lifetime.machine, lifetime.mount),
             finish: false,
         };
+        let tenure = store_lock.as_ref().filter(|_| reach == Reach::Server).map(Tenure::of);
+        let tenure =
+            tenure.transpose().map_err(|error| internal("the lock of the store", &error))?;
         let mut lasting = Lasting {
             lower,
-            locks: Locks { on_directory: lock, on_store: store_lock },
+            locks: Locks { on_directory: lock, on_store: store_lock, tenure: tenure.clone() },
             takeover,
             descriptors,
             policy: policy.clone(),
@@ -125,9 +129,12 @@ impl Supervisor {
                 .ok_or_else(|| Failure::new(Exit::Internal, "the mount has gone already"))?;
             let process = worker.process().map_err(|error| internal("the worker", &error))?;
             serving.begin(link, process, 1).map_err(|error| internal("the worker", &error))?;
+            let began = tenure.as_ref().map_or(Ok(()), |tenure| tenure.begin(&serving));
+            began.map_err(|error| internal("a thread", &error))?;
             let (request, serving) = (request.clone(), serving.clone());
             let (device, fence, policy) = (mounted.device, Arc::clone(&fence), policy.clone());
-            let desk = Desk { request, device, since, last_served, log, serving, fence, policy };
+            let desk =
+                Desk { request, device, since, last_served, log, serving, tenure, fence, policy };
             let listener = Listener::start(&mounted, desk.clone())?;
             let caught_up = desk.policy.catch_up(RENEWAL);
             caught_up.map_err(|why| Failure::new(Exit::Store, format!("the policy: {why}")))?;

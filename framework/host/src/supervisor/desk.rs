@@ -16,6 +16,7 @@ use super::listener::Respond;
 use super::orders::UPGRADE_LIMIT;
 use super::policy::PolicyLine;
 use super::serving::Serving;
+use super::tenure::Tenure;
 use super::{internal, is_read_only, kernel, notify};
 use crate::control::force_end;
 use crate::mounts::Device;
@@ -44,6 +45,7 @@ pub(super) struct Desk {
     pub(super) last_served: Option<String>,
     pub(super) log: Option<PathBuf>,
     pub(super) serving: Serving,
+    pub(super) tenure: Option<Tenure>,
     pub(super) fence: Arc<Fence>,
     pub(super) policy: PolicyLine,
 }
@@ -98,7 +100,10 @@ impl Desk {
         };
         let (worker, silent) = match self.serving.status(STATUS) {
             Ok(worker) => (Some(worker), None),
-            Err(why) => (None, Some(why)),
+            Err(why) => {
+                let waits = self.tenure.as_ref().and_then(Tenure::why_not);
+                (None, Some(waits.unwrap_or(why)))
+            }
         };
         Status {
             dir: self.request.dir.clone(),

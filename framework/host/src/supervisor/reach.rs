@@ -11,8 +11,10 @@ use crate::mounts;
 /// Who is kept off by a lock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Everybody: nobody else can have the file system mounted, or the lock is kept by its server.
+    /// Everybody: no other machine can have the file system mounted.
     All,
+    /// Everybody, for a server keeps it; but that gives it away when it hears nothing of this machine for some time.
+    Server,
     /// This machine alone, although others may reach the same files; the type of the file system.
     Machine(String),
 }
@@ -36,6 +38,16 @@ const WITHOUT_LOCKS: [&str; 15] = [
     "virtiofs",
 ];
 
+/// Types whose servers keep locks for all; any file system in user space may be one.
+const WITH_SERVERS: [&str; 12] = [
+    "beegfs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "orangefs",
+    "pvfs2", "smb3",
+];
+
+fn has_server(kind: &str) -> bool {
+    WITH_SERVERS.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.")
+}
+
 /// Options with which file systems that have locks for all keep them for themselves.
 fn gives_none(kind: &str, options: &str) -> bool {
     let has = |names: &[&str]| options.split(',').any(|option| names.contains(&option));
@@ -54,6 +66,7 @@ impl Reach {
         let line = mounts::lines()?.into_iter().find(|line| Some(line.id) == id);
         Ok(match line {
             Some(line) if gives_none(&line.kind, &line.options) => Self::Machine(line.kind),
+            Some(line) if has_server(&line.kind) => Self::Server,
             _ => Self::All,
         })
     }
@@ -79,7 +92,7 @@ impl Reach {
         request: &MountRequest,
         takes_over: bool,
     ) -> Result<(), Failure> {
-        if *self == Self::All || !last.is_elsewhere || takes_over {
+        if !matches!(self, Self::Machine(_)) || !last.is_elsewhere || takes_over {
             return Ok(());
         }
         let text = format!(

@@ -35,6 +35,8 @@ struct State {
     ending: bool,
     /// It has ended.
     ended: bool,
+    /// The worker is stopped on purpose.
+    paused: bool,
 }
 
 impl Serving {
@@ -46,6 +48,7 @@ impl Serving {
             upgrade: false,
             ending: false,
             ended: false,
+            paused: false,
         };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
@@ -62,7 +65,8 @@ impl Serving {
         workers: u64,
     ) -> std::io::Result<()> {
         let (beating, victim) = (Arc::clone(&link), process.try_clone()?);
-        let beat = move || beat(&beating, &victim);
+        let serving = self.clone();
+        let beat = move || beat(&beating, &victim, &serving);
         std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beat)?;
         let mut state = self.state();
         (state.link, state.process, state.workers) = (Some(link), Some(process), workers);
@@ -151,6 +155,24 @@ impl Serving {
         state.kill();
     }
 
+    /// The present worker does nothing from now on, as far as the kernel can stop it.
+    pub(super) fn pause(&self) {
+        let mut state = self.state();
+        state.paused = true;
+        state.signal(Signal::STOP);
+    }
+
+    /// It goes on.
+    pub(super) fn resume(&self) {
+        let mut state = self.state();
+        state.paused = false;
+        state.signal(Signal::CONT);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.state().paused
+    }
+
     /// True if the mount has ended within `limit`.
     pub(super) fn has_ended_within(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
@@ -166,15 +188,19 @@ impl Serving {
 
 impl State {
     fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
         let Some(process) = &self.process else { return };
-        if let Err(errno) = pidfd_send_signal(process, Signal::KILL) {
+        if let Err(errno) = pidfd_send_signal(process, signal) {
             log::debug!("the worker has ended already: {errno}");
         }
     }
 }
 
 /// Ends a worker that is stopped, frozen or otherwise dead without having ended.
-fn beat(link: &Link, process: &OwnedFd) {
+fn beat(link: &Link, process: &OwnedFd, serving: &Serving) {
     loop {
         std::thread::sleep(BEAT);
         match link.ask(Question::Ping, BEAT_LIMIT) {
@@ -183,6 +209,7 @@ fn beat(link: &Link, process: &OwnedFd) {
             Err(Mute::Late) => match link.ask(Question::Ping, LAST_CHANCE) {
                 Ok(_) => {}
                 Err(Mute::Ended) => return,
+                Err(Mute::Late) if serving.is_paused() => {}
                 Err(Mute::Late) => {
                     log::error!(
                         "the worker has not answered for {BEAT_LIMIT:?}: another one takes over"

@@ -22,6 +22,7 @@ use super::link::Link;
 use super::log_file::Said;
 use super::policy::PolicyLine;
 use super::starting::{self, Starts};
+use super::tenure::Tenure;
 use crate::caller::filter_environment;
 use crate::lock::Lock;
 use crate::passing::send_descriptor;
@@ -71,14 +72,22 @@ impl Program {
 pub(super) struct Locks {
     pub(super) on_directory: Lock,
     pub(super) on_store: Option<OwnedFd>,
+    /// Where a server keeps the lock of the store, and may give it away.
+    pub(super) tenure: Option<Tenure>,
 }
 
 impl Locks {
     /// The mount has ended in order.
     pub(super) fn release(&self) {
-        if let Some(store) = &self.on_store {
+        if let Some(store) = self.on_store.as_ref().filter(|_| self.admit(&|| true).is_ok()) {
             crate::lock::release(store);
         }
+    }
+
+    /// Waits until the store is known to be this host's. An error says why it is not, also when the mount ends before
+    /// that is known.
+    pub(super) fn admit(&self, is_ending: &dyn Fn() -> bool) -> Result<(), String> {
+        self.tenure.as_ref().map_or(Ok(()), |tenure| tenure.wait(is_ending))
     }
 
     /// Copies that a program inherits.

@@ -75,6 +75,7 @@ impl Workers {
             };
             self.start.death = self.worker.death();
             loop {
+                self.wait_for_the_store()?;
                 if self.has_ended() {
                     return self.finish(&failure);
                 }
@@ -118,6 +119,15 @@ impl Workers {
                 self.dir.display()
             );
             Failure::new(Exit::Internal, text)
+        })
+    }
+
+    /// No worker touches a store that may be another host's.
+    fn wait_for_the_store(&self) -> Result<(), Failure> {
+        self.lasting.locks.admit(&|| self.has_ended()).map_err(|why| {
+            let text =
+                format!("{}: what was written last may be missing: {why}", self.dir.display());
+            Failure::new(Exit::InUse, text)
         })
     }
 
