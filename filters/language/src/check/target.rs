@@ -25,7 +25,13 @@ impl Checker<'_> {
             self.broken_targets.insert(target.name.value.clone());
             return;
         };
-        let extensions = target.stack.iter().map(|one| one.extension.value.clone()).collect();
+        let mut extensions = Vec::new();
+        for Served { extension, .. } in &target.stack {
+            // One that stands twice is an error already, and named once in others.
+            if !extensions.contains(&extension.value) {
+                extensions.push(extension.value.clone());
+            }
+        }
         let (name, span) = (target.name.value.clone(), target.span);
         self.policy.targets.push(Target { name, root, extensions, options, flags, span });
     }
