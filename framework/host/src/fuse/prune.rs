@@ -9,7 +9,7 @@ use rustix::io::write;
 
 use crate::lower::LowerTree;
 
-/// `FUSE_NOTIFY_PRUNE` (Linux 6.19, and 6.18 of its long life): the kernel drops what it does not use of some inodes.
+/// `FUSE_NOTIFY_PRUNE` (Linux 6.18): the kernel drops what it does not use of some inodes.
 const PRUNE: i32 = 9;
 /// `struct fuse_out_header` and `struct fuse_notify_prune_out`.
 const HEAD_LEN: usize = 16 + 16;

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use hsci_extension::protection;
 use parking_lot::Mutex;
 
-/// What an inode takes, with its name, its line in the takeover state, and what an extension keeps of it.
+/// What an inode counts as, on the safe side: with its name, its line in the takeover state, and what an extension keeps
+/// of it.
 const INODE_LEN: u64 = 1 << 10;
 
 /// How many inodes there may be, and who has made the kernel know them.

@@ -1,7 +1,7 @@
 //! Whether a store is this host's still, where other machines reach it and a server keeps its lock.
 //!
 //! A server that hears nothing of a machine for some time gives its locks to others, and when the machine comes back it may
-//! write again as if nothing had been (GlusterFS 11 does). So the lock is asked for over and over. A host that had no
+//! write again as if nothing had been (GlusterFS 10 does). So the lock is asked for over and over. A host that had no
 //! answer for [`LIMIT`], which is less than servers wait (GlusterFS 42 s, NFS 90 s), stops its worker until the lock is known
 //! to be this host's, and to have been nobody else's. Requests wait meanwhile; those that the file system had already get
 //! its answers. If another host has the store, or has had it, the mount is at its end.
