@@ -235,7 +235,7 @@ fn manual(dir: &Path) {
     assert!(text.contains("GRAMMAR") || text.contains("Grammar"), "{text}");
 }
 
-/// Every option with its default stands in the table of its extension's page.
+/// What a verb's help says, its page says.
 fn manual_and_help(dir: &Path) {
     machine::need("man");
     Run::new(machine::hsci()).arg("generate").arg(dir).ok();
@@ -291,6 +291,7 @@ fn missing_lines(help: &str, page: &str) -> Vec<String> {
     missing
 }
 
+/// Every option with its default stands in the table of its extension's page.
 fn options(_: &Path) {
     let program = machine::programs().join("hsci-extension-compressfs");
     let described: Value =

@@ -108,7 +108,7 @@ impl Reach {
 
 #[cfg(test)]
 mod tests {
-    use super::gives_none;
+    use super::{gives_none, has_server};
 
     #[test]
     fn options_take_locks_away() {
@@ -126,5 +126,11 @@ mod tests {
         ] {
             assert_eq!(gives_none(kind, options), expected, "{kind} {options}");
         }
+    }
+
+    #[test]
+    fn a_server_may_keep_the_locks_of_networks_and_of_programs() {
+        assert!(["nfs4", "ceph", "fuse.glusterfs", "fuse"].into_iter().all(has_server));
+        assert!(!["ext4", "btrfs", "overlay", "fuseblk"].into_iter().any(has_server));
     }
 }
