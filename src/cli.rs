@@ -6,12 +6,11 @@ mod policy;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
-use crate::completion;
+use crate::{completion, extension_program};
 
 pub(crate) use policy::{
     Down, Enforcement, Machine, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList,
@@ -20,10 +19,6 @@ pub(crate) use policy::{
 
 /// The extension that is used where none is named.
 pub(crate) const DEFAULT_EXTENSION: &str = "compressfs";
-
-/// The algorithms of compressfs, as messages name them.
-pub(crate) const ALGORITHMS: &str =
-    "zstd, zstd:-7 to zstd:22, lz4, deflate, deflate:1 to deflate:9 (or gzip), none";
 
 /// Extend a file system without touching the kernel
 ///
@@ -45,10 +40,6 @@ pub(crate) enum Command {
     Upgrade(Upgrade),
     Status(Status),
     Metrics(Metrics),
-    Algorithm(Algorithm),
-    Settle(Settle),
-    Recompress(Recompress),
-    Usage(Usage),
     Check(Check),
     Export(Export),
     Policy(Box<Policy>),
@@ -178,129 +169,6 @@ pub(crate) struct Status {
   hsci metrics
   hsci metrics > hsci.prom.new && mv hsci.prom.new hsci.prom   for the textfile collector")]
 pub(crate) struct Metrics {}
-
-/// Choose how files are compressed
-///
-/// What applies to a file is decided when it is compressed: a choice for the file, or for the
-/// nearest directory above it, or of the user who wrote it, or of the mount.
-///
-/// Algorithms: zstd, zstd:-7 to zstd:22, lz4, deflate:1 to deflate:9 (also gzip), none.
-#[derive(Debug, Args)]
-#[command(
-    subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
-)]
-pub(crate) struct Algorithm {
-    #[command(subcommand)]
-    pub(crate) command: AlgorithmCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AlgorithmCommand {
-    Get(AlgorithmGet),
-    Set(AlgorithmSet),
-    List(AlgorithmList),
-}
-
-/// Show what would be used for a file or directory, and who says so
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  hsci algorithm get ~/logs/app.log
-  hsci algorithm get --json ~/logs")]
-pub(crate) struct AlgorithmGet {
-    /// A file or directory inside a mount
-    pub(crate) path: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Set your own choice for a mount, or that of a file or directory
-///
-/// Without --for, the choice is yours alone: it applies to what you write on this mount, needs no
-/// privilege, and lasts. With --for it belongs to the file or directory, whoever writes there;
-/// only its owner can set it. `default` takes a choice back.
-///
-/// Scripts need not call this: `setfattr -n user.hsci.algorithm -v zstd:9 PATH` does what --for
-/// does.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "hsci algorithm set ALGORITHM DIR\n       hsci algorithm set ALGORITHM --for PATH...",
-    after_help = "Examples:
-  hsci algorithm set zstd:9 ~/logs               what I write on this mount
-  hsci algorithm set lz4 --for ~/logs/hot        whatever is written below hot
-  hsci algorithm set none --for ~/logs/a.bin     this file
-  hsci algorithm set default ~/logs              back to what the mount says"
-)]
-pub(crate) struct AlgorithmSet {
-    /// An algorithm, with a level where it has them; or `default`
-    #[arg(value_name = "ALGORITHM", allow_hyphen_values = true, add = completion::algorithms())]
-    pub(crate) algorithm: String,
-    /// The mount for which this is your own choice
-    #[arg(value_name = "DIR", required_unless_present = "paths", conflicts_with = "paths", add = completion::mounts())]
-    pub(crate) mount: Option<PathBuf>,
-    /// Set the choice of these files or directories instead of your own
-    #[arg(long = "for", value_name = "PATH", num_args = 1..)]
-    pub(crate) paths: Vec<PathBuf>,
-}
-
-/// List all choices that you can see on a mount or below a directory
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  hsci algorithm list ~/logs")]
-pub(crate) struct AlgorithmList {
-    /// A directory inside a mount
-    #[arg(add = completion::mounts())]
-    pub(crate) dir: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Compress now what waits, and return when it is done
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  hsci settle ~/logs")]
-pub(crate) struct Settle {
-    /// Where it is mounted
-    #[arg(add = completion::mounts())]
-    pub(crate) dir: PathBuf,
-}
-
-/// Store what is there with another algorithm
-///
-/// Sets the choice of a file or directory, takes back all choices below it, compresses what waits or is
-/// stored with another algorithm, and returns when it is done. A second run changes nothing. Small files and
-/// those that do not get smaller stay as they are.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  hsci recompress ~/logs/2024 --algorithm zstd:19")]
-pub(crate) struct Recompress {
-    /// A file or directory inside a mount
-    pub(crate) path: PathBuf,
-    /// An algorithm, with a level where it has them; `default` takes choices back, and what is stored stays
-    #[arg(long, value_name = "ALGORITHM", allow_hyphen_values = true, add = completion::algorithms())]
-    pub(crate) algorithm: String,
-}
-
-/// Show logical and stored sizes by algorithm
-///
-/// Walks files and directories of a mount without following symbolic links or entering other
-/// mounts, and counts a file with several names once. Needs no privilege. Stored bytes are those
-/// of the compressed data; what the file system below really uses is in the last line.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  hsci usage ~/logs
-  hsci usage --json ~/logs/2024 ~/logs/2025")]
-pub(crate) struct Usage {
-    /// Files and directories inside a mount
-    #[arg(value_name = "PATH", required = true)]
-    pub(crate) paths: Vec<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
 
 /// Verify a store that is not mounted
 ///
@@ -477,14 +345,22 @@ pub(crate) struct Generate {
     pub(crate) program: Option<PathBuf>,
 }
 
-/// The complete definition, with the texts that are computed.
+/// The definition of this program's own commands, with the texts that are computed.
 pub(crate) fn command() -> clap::Command {
-    let styles = Styles::styled()
-        .header(AnsiColor::Green.on_default().bold())
-        .usage(AnsiColor::Green.on_default().bold())
-        .literal(AnsiColor::Cyan.on_default().bold())
-        .placeholder(AnsiColor::Cyan.on_default());
-    Cli::command().styles(styles).after_help(exit_codes())
+    Cli::command().styles(hsci_command::styles()).after_help(exit_codes())
+}
+
+/// The same with the commands that installed extensions bring.
+pub(crate) fn with_verbs() -> clap::Command {
+    extension_program::verbs().into_iter().fold(command(), |command, (name, verb)| {
+        // Ours stay ours.
+        let is_ours = name == "help" || command.find_subcommand(&name).is_some();
+        if is_ours {
+            command
+        } else {
+            command.subcommand(clap::Command::new(name).about(verb.about))
+        }
+    })
 }
 
 fn exit_codes() -> String {

@@ -1,6 +1,5 @@
 //! One module for each command.
 
-mod algorithm;
 mod authors;
 mod doctor;
 mod generate;
@@ -9,14 +8,11 @@ mod mount;
 mod new;
 mod offline;
 mod policy;
-mod recompress;
-mod settle;
 mod status;
 mod trace;
 mod unmount;
 mod up;
 mod upgrade;
-mod usage;
 
 pub(crate) use mount::run as mount;
 
@@ -33,10 +29,6 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Upgrade(args) => upgrade::run(args),
         Command::Status(args) => status::run(args),
         Command::Metrics(_) => metrics::run(),
-        Command::Algorithm(args) => algorithm::run(args),
-        Command::Settle(args) => settle::run(args),
-        Command::Recompress(args) => recompress::run(args),
-        Command::Usage(args) => usage::run(args),
         Command::Check(args) => offline::check(args),
         Command::Export(args) => offline::export(args),
         Command::Policy(args) => policy::run(args),

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use hsci_extension::protection;
 use hsci_host::failure::{Exit, Failure};
@@ -93,11 +96,7 @@ fn find_in(name: &str, directories: &[PathBuf]) -> Result<PathBuf> {
 
 /// What a program says of the extensions that it holds; nothing if it does not say.
 pub(crate) fn describe(program: &Path) -> Vec<Description> {
-    let described = Command::new(program).arg("describe").stdin(Stdio::null()).output();
-    described
-        .ok()
-        .and_then(|output| serde_json::from_slice(&output.stdout).ok())
-        .unwrap_or_default()
+    ask(program, &["describe"]).unwrap_or_default()
 }
 
 /// What an extension finds wrong with the value of an option; nothing if it takes it, or does not say.
@@ -107,9 +106,55 @@ pub(crate) fn value_fault(extension: &str, option: &str, value: &str) -> Option<
 
 /// What an extension's program answers; nothing if it does not.
 pub(crate) fn answer<T: DeserializeOwned>(extension: &str, question: &[&str]) -> Option<T> {
-    let program = find(extension).ok()?;
-    let output = Command::new(program).args(question).stdin(Stdio::null()).output().ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+    ask(&find(extension).ok()?, question)
+}
+
+/// How long a program may take to answer a question about itself.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(10);
+const LONGEST_ANSWER: u64 = 1 << 20;
+
+fn ask<T: DeserializeOwned>(program: &Path, question: &[&str]) -> Option<T> {
+    let mut command = Command::new(program);
+    let (none, nobody) = (Stdio::null(), Stdio::null());
+    let asked = command.args(question).stdin(none).stderr(nobody).stdout(Stdio::piped()).spawn();
+    let mut child = asked.ok()?;
+    let mut pipe = child.stdout.take()?.take(LONGEST_ANSWER);
+    let (end, ended) = channel();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = pipe.read_to_end(&mut text);
+        let _ = end.send(text);
+    });
+    let text = ended.recv_timeout(TIME_TO_ANSWER);
+    // It has said everything, or too little in time.
+    let _ = child.kill();
+    let _ = child.wait();
+    serde_json::from_slice(&text.ok()?).ok()
+}
+
+/// A command that an extension brings.
+pub(crate) struct Verb {
+    /// What it does, one line.
+    pub(crate) about: String,
+    /// The program that carries it out.
+    pub(crate) program: PathBuf,
+}
+
+/// All such commands of the extensions that are installed, by their names.
+pub(crate) fn verbs() -> BTreeMap<String, Verb> {
+    let mut verbs = BTreeMap::new();
+    for (own, program) in installed() {
+        for described in describe(&program) {
+            for verb in described.verbs {
+                let found = Verb { about: verb.about, program: program.clone() };
+                // The extension's own program rather than one that holds it as well.
+                if described.name == own || !verbs.contains_key(&verb.name) {
+                    verbs.insert(verb.name, found);
+                }
+            }
+        }
+    }
+    verbs
 }
 
 /// Names of all extensions that have a program of their own.

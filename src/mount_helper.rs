@@ -30,8 +30,9 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Request { mount, .. } => commands::mount(&mount),
     });
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    crate::complain(NAME, &failure);
-    ExitCode::from(mount_code(failure.exit))
+    let code = mount_code(failure.exit);
+    let _ = crate::complain(NAME, failure);
+    ExitCode::from(code)
 }
 
 /// The exit code of mount(8): 1 wrong usage or permissions, 2 system error, 32 mount failure.

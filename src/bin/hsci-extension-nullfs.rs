@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use hsci_compressfs::CompressFs;
+use hsci_compressfs_commands::VERBS;
 use hsci_host::program::{extension, run};
 use hsci_nullfs::NullFs;
 
 fn main() -> ExitCode {
-    run(&[extension::<CompressFs>(), extension::<NullFs>()])
+    run(&[extension::<CompressFs>().with_verbs(VERBS), extension::<NullFs>()])
 }

@@ -3,13 +3,17 @@
 mod manual;
 mod roff;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Result as IoResult;
+use std::io::{Error as IoError, Result as IoResult};
+use std::process::Command;
 
 use hsci_host::failure::{Exit, Failure};
 
+use hsci_command::completion;
+
 use crate::cli::{self, Completions, Generate};
-use crate::{Result, completion, ui};
+use crate::{Result, extension_program, ui};
 
 /// The shells for which scripts are installed, and where each looks below a `share` directory.
 const SCRIPTS: [(&str, &str, &str); 3] = [
@@ -38,9 +42,16 @@ pub(crate) fn generate(args: &Generate) -> Result<()> {
 
 fn write_all(args: &Generate) -> IoResult<()> {
     let dir = args.share.as_path();
-    let mut command = cli::command();
+    let mut command = cli::with_verbs();
     command.build();
     manual::write(&command, &dir.join("man"))?;
+    let programs = extension_program::verbs().into_values().map(|verb| verb.program);
+    for program in programs.collect::<BTreeSet<_>>() {
+        let ended = Command::new(&program).arg("manual").arg(dir.join("man/man1")).status()?;
+        if !ended.success() {
+            return Err(IoError::other(format!("{}: {ended}", program.display())));
+        }
+    }
     for (shell, place, name) in SCRIPTS {
         let place = dir.join(place);
         fs::create_dir_all(&place)?;

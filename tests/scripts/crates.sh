@@ -4,7 +4,7 @@
 
 published=(
     hsci-extension hsci-protocol hsci-abi hsci-engine hsci-language hsci-kernel hsci-host
-    hsci-compressfs hsci-nullfs hsci-xor hsci
+    hsci-command hsci-compressfs hsci-compressfs-commands hsci-nullfs hsci-xor hsci
 )
 crates=$project/target/crates
 

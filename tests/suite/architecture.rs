@@ -25,7 +25,9 @@ const CRATES: &[(&str, &[&[&str]])] = &[
         "hsci-extension",
         &[&["fuser", "hsci-host", "hsci-engine", "hsci-language", "hsci"], EXTENSIONS, CODECS],
     ),
-    ("hsci-host", &[&["hsci"], EXTENSIONS, CODECS]),
+    ("hsci-host", &[&["hsci", "hsci-command"], EXTENSIONS, CODECS]),
+    ("hsci-command", &[&["hsci", "fuser", "hsci-compressfs-commands"], EXTENSIONS, CODECS]),
+    ("hsci-compressfs-commands", &[&["hsci", "fuser"], CODECS]),
     (
         "hsci-protocol",
         &[
@@ -116,7 +118,12 @@ const PARTS: &[Part] = &[
     // What a path leads to is found by the module of places, once: elsewhere only what root alone can change is
     // named, or a link in `/proc`.
     Part {
-        below: &["src", "framework/host/src"],
+        below: &[
+            "src",
+            "framework/command/src",
+            "framework/host/src",
+            "extensions/compressfs-commands/src",
+        ],
         except: &[
             "framework/host/src/control",
             "framework/host/src/place",
@@ -142,7 +149,14 @@ const PARTS: &[Part] = &[
     Part {
         below: &["src"],
         except: &["src/bin", "src/extensions"],
-        names: &["hsci_compressfs", "hsci_nullfs", "hsci_xor", "fuser", "unsafe"],
+        names: &[
+            "hsci_compressfs",
+            "hsci_compressfs_commands",
+            "hsci_nullfs",
+            "hsci_xor",
+            "fuser",
+            "unsafe",
+        ],
     },
 ];
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "command::completes_what_is_there", seconds: 60, body: completion },
     Test { name: "command::recompresses_all_and_then_nothing", seconds: 60, body: recompress },
     Test { name: "command::tells_of_extensions_and_runs_the_kit", seconds: 60, body: authors },
+    Test { name: "command::becomes_the_program_of_who_brings_it", seconds: 120, body: brought },
     Test { name: "command::has_pages_in_the_manual", seconds: 60, body: manual },
     Test { name: "command::the_manual_says_what_help_says", seconds: 120, body: manual_and_help },
     Test { name: "command::options_of_extensions_are_on_their_pages", seconds: 60, body: options },
@@ -199,9 +200,42 @@ fn completion(dir: &Path) {
     assert_eq!(offered(&["recompress", root, "--algorithm", "de"]), ["deflate", "default"]);
     let commands = offered(&[""]);
     assert!(commands.contains(&"mount".to_owned()), "{commands:?}");
+    for brought in ["algorithm", "settle", "usage"] {
+        assert!(commands.contains(&brought.to_owned()), "{commands:?}");
+    }
+    assert_eq!(offered(&["usage", "--js"]), ["--json"]);
+    assert_eq!(offered(&["settle", begun]), [root]);
+    assert_eq!(offered(&["algorithm", "g"]), ["get"]);
     for internal in ["supervise", "generate"] {
         assert!(!commands.contains(&internal.to_owned()), "{commands:?}");
     }
+}
+
+/// A program of an extension that brings a command, and one that does not answer.
+fn brought(dir: &Path) {
+    let program = |name: &str, script: &str| {
+        let path = dir.join(format!("hsci-extension-{name}"));
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
+    };
+    program(
+        "polite",
+        r#"case $1 in
+describe) echo '[{"name": "polite", "about": "", "format": 0, "options": [],
+    "verbs": [{"name": "greet", "about": "Say hello"}, {"name": "mount", "about": "Say other things"}]}]' ;;
+verb) shift; echo "$*"; exit 4 ;;
+esac"#,
+    );
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").expect("a path"));
+    let hsci = |words: &[&str]| Run::new(machine::hsci()).args(words).env("PATH", &path).done();
+    let greeted = hsci(&["greet", "--loud", "--", "you and  me"]);
+    assert_eq!((greeted.out.as_str(), greeted.code), ("-- greet --loud -- you and  me\n", 4));
+    assert_eq!(hsci(&["help", "greet"]).out, "-- greet --help\n");
+    assert!(hsci(&["--help"]).ok().contains("greet        Say hello"));
+    assert!(hsci(&["gret"]).err.contains("did you mean `greet`"));
+    assert!(hsci(&["mount", "--help"]).ok().starts_with("Mount a directory"), "ours stay ours");
+    program("silent", "exec sleep 600");
+    assert_eq!(hsci(&["greet"]).out, "-- greet\n", "one that is silent is left out");
 }
 
 /// What bash would offer for the last of the words after `hsci`.
@@ -219,6 +253,8 @@ fn manual(dir: &Path) {
         "man1/hsci.1",
         "man1/hsci-mount.1",
         "man1/hsci-policy-explain.1",
+        "man1/hsci-usage.1",
+        "man1/hsci-algorithm-set.1",
         "man5/hsci-compressfs.5",
         "man5/hsci-policy.5",
         "man8/mount.fuse.hsci.8",
@@ -226,6 +262,8 @@ fn manual(dir: &Path) {
         assert!(pages.contains(page), "{page} is not in {pages}");
     }
     assert!(!pages.contains("supervise"), "{pages}");
+    let usage = fs::read_to_string(dir.join("man/man1/hsci-usage.1")).expect("a page");
+    assert!(usage.contains("several names"), "written by the extension's program: {usage}");
     machine::need("man");
     let checked =
         "for page in man/*/*; do man --warnings -E UTF-8 -l -Tutf8 -Z \"$page\"; done > all";

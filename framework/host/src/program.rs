@@ -10,8 +10,9 @@ mod stack;
 
 pub(crate) use self::stack::HOST_OPTIONS;
 
+use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +22,7 @@ use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
     Checked, Declaration, Environment, Extension, FileSystem, Finding, Needs, Result as LayerResult,
 };
-use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
+use hsci_protocol::describe::{Description, OptionDescription, ValueKind, VerbDescription};
 use serde::Serialize;
 
 use crate::failure::{self, Exit, Failure};
@@ -40,6 +41,29 @@ pub struct Registration {
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
     repair: Check,
+    verbs: Verbs,
+}
+
+/// Commands that an extension brings: `hsci VERB`.
+#[derive(Clone, Copy)]
+pub struct Verbs {
+    /// Their names, and what each does, one line.
+    pub list: fn() -> Vec<(String, String)>,
+    /// Runs one: the arguments are `hsci`, its name, and what follows.
+    pub run: fn(Vec<OsString>) -> ExitCode,
+    /// Answers the question of a shell for completions, if the environment has one.
+    pub complete: fn(),
+    /// Writes pages of the manual into a directory.
+    pub manual: fn(&Path) -> std::io::Result<()>,
+}
+
+impl Verbs {
+    const NONE: Self =
+        Self { list: Vec::new, run: |_| ExitCode::FAILURE, complete: || {}, manual: |_| Ok(()) };
+
+    fn has(&self, name: &str) -> bool {
+        (self.list)().iter().any(|(verb, _)| verb == name)
+    }
 }
 
 type Check = fn(&Environment, &mut dyn FnMut(Finding), &mut dyn FnMut(u64)) -> LayerResult<Checked>;
@@ -58,6 +82,15 @@ pub fn extension<E: Extension>() -> Registration {
         start: E::start,
         check: E::check,
         repair: E::repair,
+        verbs: Verbs::NONE,
+    }
+}
+
+impl Registration {
+    /// The same with commands of its own.
+    #[must_use]
+    pub fn with_verbs(self, verbs: Verbs) -> Self {
+        Self { verbs, ..self }
     }
 }
 
@@ -81,6 +114,26 @@ enum Command {
         option: String,
         /// The value
         value: String,
+    },
+    /// Carry out a command that an extension brings: `hsci VERB ...`
+    #[command(disable_help_flag = true)]
+    Verb {
+        /// Its name, and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Answer a shell's question for completions of such a command
+    Complete {
+        /// Its name
+        verb: String,
+        /// The shell's words
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
+    /// Write pages of the manual of such commands
+    Manual {
+        /// Where to
+        directory: PathBuf,
     },
     /// Serve a mount, as its supervisor says
     Serve {
@@ -121,6 +174,11 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
             sandbox::become_nobody();
             accept(registrations, &extension, &option, &value)
         }
+        Command::Verb { arguments } => return run_verb(registrations, arguments),
+        Command::Complete { verb, .. } => {
+            with_verb(registrations, &verb).map(|found| (found.verbs.complete)())
+        }
+        Command::Manual { directory } => manual(registrations, &directory),
         Command::Serve { lower, control, locks } => {
             start_log();
             serve::run(registrations, lower, control, &locks)
@@ -139,6 +197,35 @@ pub fn run(registrations: &[Registration]) -> ExitCode {
             ExitCode::from(failure.exit.code())
         }
     }
+}
+
+fn with_verb<'a>(
+    registrations: &'a [Registration],
+    name: &str,
+) -> Result<&'a Registration, Failure> {
+    let found = registrations.iter().find(|registration| registration.verbs.has(name));
+    found.ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("no extension here has a command `{name}`"))
+    })
+}
+
+fn run_verb(registrations: &[Registration], mut arguments: Vec<OsString>) -> ExitCode {
+    let name = arguments[0].to_string_lossy().into_owned();
+    arguments.insert(0, "hsci".into());
+    match with_verb(registrations, &name) {
+        Ok(found) => (found.verbs.run)(arguments),
+        Err(failure) => {
+            warn(&failure.to_string());
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn manual(registrations: &[Registration], directory: &Path) -> Result<(), Failure> {
+    let mut pages = registrations.iter().map(|registration| registration.verbs.manual);
+    pages
+        .try_for_each(|write| write(directory))
+        .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", directory.display())))
 }
 
 /// Writes a line to standard error. Nobody can be told that nobody reads it.
@@ -202,7 +289,10 @@ impl Registration {
             contract: hsci_extension::VERSION,
             options: (self.options)().iter().map(describe).collect(),
             needs: sandbox::words(&(self.needs)()),
-            verbs: Vec::new(),
+            verbs: (self.verbs.list)()
+                .into_iter()
+                .map(|(name, about)| VerbDescription { name, about })
+                .collect(),
         }
     }
 }

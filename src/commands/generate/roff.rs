@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use hsci_command::manual::escaped;
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 /// The page `name(section)`.
@@ -26,23 +27,6 @@ pub(super) fn page(name: &str, section: &str, about: &str, source: &str, text: &
         }
     }
     page.text
-}
-
-/// A text in which nothing is a request of roff, as one line.
-pub(super) fn escaped(text: &str) -> String {
-    let mut line = String::from("\\&");
-    for character in text.chars() {
-        match character {
-            '\\' => line.push_str("\\e"),
-            '-' => line.push_str("\\-"),
-            '`' => line.push_str("\\`"),
-            '\'' => line.push_str("\\(aq"),
-            '^' => line.push_str("\\(ha"),
-            '~' => line.push_str("\\(ti"),
-            other => line.push(other),
-        }
-    }
-    line
 }
 
 struct Page {

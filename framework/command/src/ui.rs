@@ -14,12 +14,12 @@ use serde::{Serialize, Serializer};
 use crate::Result;
 
 /// Writes to standard output. A reader that has seen enough is no failure.
-pub(crate) fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     print_on(text).map(drop)
 }
 
 /// The same for output without end, which ends with its reader.
-pub(crate) fn print_on(text: &str) -> Result<ControlFlow<()>> {
+pub fn print_on(text: &str) -> Result<ControlFlow<()>> {
     let mut out = anstream::stdout().lock();
     match out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),
@@ -29,7 +29,7 @@ pub(crate) fn print_on(text: &str) -> Result<ControlFlow<()>> {
 }
 
 /// Writes a line to standard error. Nobody can be told that nobody reads it.
-pub(crate) fn warn(line: &str) {
+pub fn warn(line: &str) {
     let _ = writeln!(anstream::stderr(), "{}", harmless(line));
 }
 
@@ -61,35 +61,35 @@ fn style_len(text: &str) -> usize {
 }
 
 /// Writes a path in JSON, which has no bytes that are not UTF-8.
-pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// The number of an error; EIO where it has none.
-pub(crate) fn errno(error: &std::io::Error) -> Errno {
+pub fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Writes JSON to standard output.
-pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("our own types are valid JSON");
     print(&format!("{text}\n"))
 }
 
 /// A size for people: `1.25 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     BinaryBytes(bytes).to_string()
 }
 
 /// A number with what is counted: `1 file`, `2 files`.
-pub(crate) fn counted(count: impl Into<u64>, what: &str) -> String {
+pub fn counted(count: impl Into<u64>, what: &str) -> String {
     let count = count.into();
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }
 
 /// How many times smaller `stored` is than `logical`; a dash where nothing is stored.
-pub(crate) fn ratio(logical: u64, stored: u64) -> String {
+pub fn ratio(logical: u64, stored: u64) -> String {
     if stored == 0 {
         return "-".to_owned();
     }
@@ -98,7 +98,7 @@ pub(crate) fn ratio(logical: u64, stored: u64) -> String {
 
 /// Lines of cells as aligned text: the first column to the left, the others to the right, the
 /// first line as a heading.
-pub(crate) fn table(lines: &[Vec<String>]) -> String {
+pub fn table(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column| {
         let cells = lines.iter().filter_map(|line| line.get(column));
@@ -123,27 +123,27 @@ pub(crate) fn table(lines: &[Vec<String>]) -> String {
 }
 
 /// Bold on a terminal.
-pub(crate) fn bold(text: &str) -> String {
+pub fn bold(text: &str) -> String {
     let style = anstyle::Style::new().bold();
     format!("{style}{text}{style:#}")
 }
 
 /// Coloured on a terminal.
-pub(crate) fn coloured(text: &str, colour: anstyle::AnsiColor) -> String {
+pub fn coloured(text: &str, colour: anstyle::AnsiColor) -> String {
     let style = colour.on_default();
     format!("{style}{text}{style:#}")
 }
 
 /// True where somebody sees a bar.
-pub(crate) fn is_watched() -> bool {
+pub fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
 /// How many bytes are done of how many, once that is known; on standard error if that is a terminal.
-pub(crate) struct Bar(ProgressBar);
+pub struct Bar(ProgressBar);
 
 /// Begins a bar.
-pub(crate) fn bar(what: &'static str) -> Bar {
+pub fn bar(what: &'static str) -> Bar {
     let style = ProgressStyle::with_template("{spinner} {prefix}: {binary_bytes} [{elapsed}]");
     let bar = ProgressBar::no_length().with_style(style.expect("a valid template"));
     bar.set_prefix(what);
@@ -153,7 +153,7 @@ pub(crate) fn bar(what: &'static str) -> Bar {
 
 impl Bar {
     /// It is known from now on how many there are.
-    pub(crate) fn set_total(&self, bytes: u64) {
+    pub fn set_total(&self, bytes: u64) {
         const STYLE: &str =
             "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed}{to_go}]";
         if self.0.length() != Some(bytes) {
@@ -164,17 +164,17 @@ impl Bar {
     }
 
     /// So many are done.
-    pub(crate) fn set_position(&self, bytes: u64) {
+    pub fn set_position(&self, bytes: u64) {
         self.0.set_position(bytes);
     }
 
     /// So many more are done.
-    pub(crate) fn inc(&self, bytes: u64) {
+    pub fn inc(&self, bytes: u64) {
         self.0.inc(bytes);
     }
 
     /// Nothing of it is left to be seen.
-    pub(crate) fn finish_and_clear(&self) {
+    pub fn finish_and_clear(&self) {
         self.0.finish_and_clear();
     }
 }
@@ -189,7 +189,7 @@ fn to_go(state: &ProgressState, out: &mut dyn std::fmt::Write) {
 }
 
 /// A sign of life without a known end, on standard error if that is a terminal.
-pub(crate) fn spinner(what: &'static str) -> ProgressBar {
+pub fn spinner(what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} [{elapsed}]");
     let bar = ProgressBar::new_spinner().with_style(style.expect("a valid template"));
     bar.set_prefix(what);

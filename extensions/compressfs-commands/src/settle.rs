@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hsci_command::{Result, control, ui};
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place::{self, Place};
 use hsci_protocol::settle::SettleProgress;
 
 use crate::cli::Settle;
-use crate::{Result, control, ui};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 

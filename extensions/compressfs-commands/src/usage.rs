@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use hsci_command::walk::{Found, Walk};
+use hsci_command::{Result, control, ui};
 use hsci_host::failure::Failure;
 use hsci_protocol::compression::{AlgorithmUsage, FileUsage};
 use rustix::fs::FileType;
 use serde::Serialize;
 
 use crate::cli::Usage;
-use crate::walk::{Found, Walk};
-use crate::{Result, control, ui};
 
 /// The question put to the mount.
 const QUESTION: &str = "usage";

@@ -16,17 +16,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::control;
 
 /// Something met on a walk.
-pub(crate) struct Found<'a> {
+pub struct Found<'a> {
     /// Its path as its user would write it; it may be longer than system calls take.
-    pub(crate) path: &'a Path,
+    pub path: &'a Path,
     /// A path that system calls take, during the visit.
-    pub(crate) reach: &'a Path,
+    pub reach: &'a Path,
     /// Its type.
-    pub(crate) kind: FileType,
+    pub kind: FileType,
 }
 
 /// One walk over one or several trees.
-pub(crate) struct Walk<V, F> {
+pub struct Walk<V, F> {
     /// Called for everything that is met.
     visit: V,
     /// Called for what cannot be looked at.
@@ -36,13 +36,14 @@ pub(crate) struct Walk<V, F> {
 }
 
 impl<V: FnMut(&Found<'_>), F: FnMut(Failure)> Walk<V, F> {
-    pub(crate) fn new(visit: V, failed: F) -> Self {
+    /// A walk that calls these.
+    pub fn new(visit: V, failed: F) -> Self {
         raise_descriptor_limit();
         Self { visit, failed, seen: HashSet::new() }
     }
 
     /// Walks a tree. Its root may be a symbolic link, which is followed.
-    pub(crate) fn run(&mut self, root: &Path) {
+    pub fn run(&mut self, root: &Path) {
         let walked = place::look(root).and_then(|place| {
             let below = self.below(&place.reach(), root);
             below.map_err(|errno| control::of_path(root, errno))

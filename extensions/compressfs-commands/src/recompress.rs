@@ -3,16 +3,16 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use hsci_command::walk::{Found, Walk};
+use hsci_command::{Result, control, ui};
 use hsci_host::failure::Failure;
 use hsci_host::place;
 use rustix::fs::{getxattr, removexattr};
 use rustix::io::Errno;
 
-use super::algorithm::{ATTRIBUTE, set_for};
-use super::settle;
+use crate::algorithm::{ATTRIBUTE, set_for};
 use crate::cli::Recompress;
-use crate::walk::{Found, Walk};
-use crate::{Result, control, ui};
+use crate::settle;
 
 /// Has one algorithm rule for a file or a whole directory, and what is stored otherwise stored by it.
 pub(crate) fn run(args: &Recompress) -> Result<()> {

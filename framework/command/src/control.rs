@@ -22,27 +22,25 @@ const MAX_LEN: usize = 64 << 10;
 const USUAL_LEN: usize = 4 << 10;
 
 /// Asks the file system about what was found. Files are reached by descriptor: see [`place::look`].
-pub(crate) fn ask(reach: &Path, name: &str) -> Result<Vec<u8>, Errno> {
+pub fn ask(reach: &Path, name: &str) -> Result<Vec<u8>, Errno> {
     let name = format!("{CONTROL_PREFIX}{name}");
     with_room(|buffer| getxattr(reach, name.as_str(), buffer))
 }
 
 /// Gives an order.
-pub(crate) fn order(reach: &Path, name: &str, value: &str) -> Result<(), Errno> {
+pub fn order(reach: &Path, name: &str, value: &str) -> Result<(), Errno> {
     let name = format!("{CONTROL_PREFIX}{name}");
     setxattr(reach, name.as_str(), value.as_bytes(), XattrFlags::empty())
 }
 
 /// What a path leads to, in a mount of ours.
-pub(crate) fn look_in_mount(path: &Path) -> Result<Place> {
+pub fn look_in_mount(path: &Path) -> Result<Place> {
     require_mount(path)?;
     place::look(path)
 }
 
 /// Runs a call that fills a buffer, with a larger buffer where the usual one is too small.
-pub(crate) fn with_room(
-    read: impl Fn(&mut [u8]) -> Result<usize, Errno>,
-) -> Result<Vec<u8>, Errno> {
+pub fn with_room(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
     let mut value = vec![0; USUAL_LEN];
     let len = match read(&mut value) {
         Err(Errno::RANGE) => {
@@ -56,7 +54,7 @@ pub(crate) fn with_room(
 }
 
 /// Reads an answer that is JSON.
-pub(crate) fn parse<T: DeserializeOwned>(path: &Path, name: &str, answer: &[u8]) -> Result<T> {
+pub fn parse<T: DeserializeOwned>(path: &Path, name: &str, answer: &[u8]) -> Result<T> {
     serde_json::from_slice(answer).map_err(|error| {
         let path = path.display();
         Failure::new(
@@ -68,7 +66,7 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, name: &str, answer: &[u8])
 
 /// What a failed question or order about `path` means to its user. `wanted` says what an extension
 /// that does not know the question lacks.
-pub(crate) fn failure(path: &Path, wanted: &str, errno: Errno) -> Failure {
+pub fn failure(path: &Path, wanted: &str, errno: Errno) -> Failure {
     match errno {
         Errno::NODATA | Errno::OPNOTSUPP if is_mount(path) => Failure::new(
             Exit::Usage,
@@ -83,17 +81,17 @@ pub(crate) fn failure(path: &Path, wanted: &str, errno: Errno) -> Failure {
 }
 
 /// True if `path` lies in a mount of ours, as the kernel says.
-pub(crate) fn is_mount(path: &Path) -> bool {
+pub fn is_mount(path: &Path) -> bool {
     require_mount(path).is_ok()
 }
 
 /// The mount that a path lies in; refuses one that is missing or lies in no mount of ours.
-pub(crate) fn require_mount(path: &Path) -> Result<Mounted> {
+pub fn require_mount(path: &Path) -> Result<Mounted> {
     place::mount_containing(path)?.ok_or_else(|| not_mounted(path))
 }
 
 /// Asks the supervisor of a mount; nothing if it does not answer.
-pub(crate) fn ask_supervisor(mounted: &Mounted, command: Command) -> Option<Reply> {
+pub fn ask_supervisor(mounted: &Mounted, command: Command) -> Option<Reply> {
     Channel::open(mounted).and_then(|channel| channel.ask(command, ANSWER)).ok()
 }
 
@@ -101,7 +99,7 @@ pub(crate) fn ask_supervisor(mounted: &Mounted, command: Command) -> Option<Repl
 const ANSWER: Duration = Duration::from_secs(4);
 
 /// The failure of a path that lies in no mount of ours.
-pub(crate) fn not_mounted(path: &Path) -> Failure {
+pub fn not_mounted(path: &Path) -> Failure {
     let path = path.display();
     Failure::new(
         Exit::Missing,
@@ -112,13 +110,13 @@ pub(crate) fn not_mounted(path: &Path) -> Failure {
 }
 
 /// A path that means the same from anywhere.
-pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path)
         .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", path.display())))
 }
 
 /// The failure of a system call on a path.
-pub(crate) fn of_path(path: &Path, errno: Errno) -> Failure {
+pub fn of_path(path: &Path, errno: Errno) -> Failure {
     let (exit, text) = match errno {
         Errno::NOENT => (Exit::Missing, "no such file or directory".to_owned()),
         Errno::NOTDIR => (Exit::Missing, "not a directory".to_owned()),

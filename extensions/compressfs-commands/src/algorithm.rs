@@ -3,6 +3,11 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use hsci_command::walk::{Found, Walk};
+use hsci_command::{Result, control, ui};
+use hsci_compressfs::CompressFs;
+use hsci_extension::Extension as _;
+use hsci_extension::options::Options;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place;
 use hsci_protocol::compression::{Choice, ChoiceSource, GeneralChoices};
@@ -14,10 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::{
     ALGORITHMS, Algorithm, AlgorithmCommand, AlgorithmGet, AlgorithmList, AlgorithmSet,
-    DEFAULT_EXTENSION,
 };
-use crate::walk::{Found, Walk};
-use crate::{Result, control, extension_program, ui};
 
 /// The attribute that holds the choice of a file or directory.
 pub(super) const ATTRIBUTE: &str = "user.hsci.algorithm";
@@ -103,7 +105,7 @@ fn refused(path: &Path, algorithm: &str, errno: Errno) -> Failure {
 
 fn unknown(algorithm: &str) -> Failure {
     // The extension knows more than that it is none: which levels there are.
-    let fault = extension_program::value_fault(DEFAULT_EXTENSION, "algorithm", algorithm);
+    let fault = Options::check(&CompressFs::options(), [("algorithm", algorithm)]).err();
     let reason = fault.as_deref().and_then(|fault| fault.split_once("`: ")).map(|(_, why)| why);
     let text = match reason.filter(|_| algorithm.contains(':')) {
         Some(reason) => format!("algorithm `{algorithm}`: {reason}"),
