@@ -3,6 +3,7 @@
 
 mod policy;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
+use crate::verbs::{self, Verb};
 use crate::{completion, extension_program};
 
 pub(crate) use policy::{
@@ -352,7 +354,12 @@ pub(crate) fn command() -> clap::Command {
 
 /// The same with the commands that installed extensions bring.
 pub(crate) fn with_verbs() -> clap::Command {
-    extension_program::verbs().into_iter().fold(command(), |command, (name, verb)| {
+    complete(verbs::all(extension_program::installed()))
+}
+
+/// The same with the commands that some programs bring.
+pub(crate) fn complete(verbs: BTreeMap<String, Verb>) -> clap::Command {
+    verbs.into_iter().fold(command(), |command, (name, verb)| {
         // Ours stay ours.
         let is_ours = name == "help" || command.find_subcommand(&name).is_some();
         if is_ours {

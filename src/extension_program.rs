@@ -1,15 +1,14 @@
-//! Where the extensions' programs are.
+//! The extensions' programs: which there are, and what they say of themselves.
+
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use hsci_extension::protection;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::supervisor::check_contract;
 
@@ -17,40 +16,33 @@ use hsci_protocol::describe::Description;
 use serde::de::DeserializeOwned;
 
 use crate::Result;
+use places::{PREFIX, Search};
 
-/// The program of the extension NAME is called this and NAME.
-const PREFIX: &str = "hsci-extension-";
-
-/// The program of an extension: next to this program, or else on PATH.
+/// The program of an extension that the caller names: next to this program, or else on PATH.
 pub(crate) fn find(name: &str) -> Result<PathBuf> {
-    find_in(name, &directories())
+    find_in(name, &Search::named())
 }
 
 /// A program that holds all extensions of a stack, and what it says of them, in the stack's order.
 pub(crate) fn find_stack(stack: &[String]) -> Result<(PathBuf, Vec<Description>)> {
-    find_stack_in(stack, &directories())
+    find_stack_in(stack, &Search::named())
 }
 
-/// The same for the extensions that a store names. Whoever made the store chooses the names, so root
-/// looks only where root's programs are.
+/// The same for the extensions that a store names, which whoever made the store has chosen.
 pub(crate) fn find_for_store(stack: &[String]) -> Result<(PathBuf, Vec<Description>)> {
-    if !rustix::process::geteuid().is_root() || !protection::stands("store-programs") {
-        return find_stack(stack);
-    }
-    let directories = own_directory().into_iter().chain(SYSTEM.map(PathBuf::from));
-    find_stack_in(stack, &directories.collect::<Vec<_>>())
+    find_stack_in(stack, &Search::unnamed())
 }
 
 /// Programs that are called after an extension of the stack come first; others may hold them as well.
-fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, Vec<Description>)> {
+fn find_stack_in(stack: &[String], search: &Search) -> Result<(PathBuf, Vec<Description>)> {
     if let Some(twice) = stack.iter().enumerate().find(|(at, name)| stack[..*at].contains(name)) {
         // Both would keep what they need in one place of the store.
         let text = format!("extension `{}`: stands twice in the stack", twice.1);
         return Err(Failure::new(Exit::Usage, text));
     }
     let own: Vec<PathBuf> =
-        stack.iter().map(|name| find_in(name, directories)).filter_map(Result::ok).collect();
-    let others = || programs(directories).into_values();
+        stack.iter().map(|name| find_in(name, search)).filter_map(Result::ok).collect();
+    let others = || installed().into_values();
     let mut seen = BTreeSet::new();
     for program in own.iter().cloned().chain(std::iter::once_with(others).flatten()) {
         if !seen.insert(program.clone()) {
@@ -68,7 +60,7 @@ fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, 
     }
     // Whichever is not there says so itself; a program that does not answer is reported where it is started.
     for name in stack {
-        let program = find_in(name, directories)?;
+        let program = find_in(name, search)?;
         if let [_] = stack {
             return Ok((program, Vec::new()));
         }
@@ -81,17 +73,12 @@ fn find_stack_in(stack: &[String], directories: &[PathBuf]) -> Result<(PathBuf, 
     Err(Failure::new(Exit::Usage, text))
 }
 
-/// Where programs of the system are installed.
-const SYSTEM: [&str; 4] = ["/usr/local/lib/hsci", "/usr/local/bin", "/usr/lib/hsci", "/usr/bin"];
-
-fn find_in(name: &str, directories: &[PathBuf]) -> Result<PathBuf> {
-    if !is_valid(name) {
+fn find_in(name: &str, search: &Search) -> Result<PathBuf> {
+    if !places::is_valid(name) {
         let text = format!("extension `{name}`: a name has letters, digits, `-` and `_` only");
         return Err(Failure::new(Exit::Usage, text));
     }
-    let program = format!("{PREFIX}{name}");
-    let mut candidates = directories.iter().map(|directory| directory.join(&program));
-    candidates.find(|path| is_program(path)).ok_or_else(|| unknown(name))
+    search.program(name).ok_or_else(|| unknown(name))
 }
 
 /// What a program says of the extensions that it holds; nothing if it does not say.
@@ -132,73 +119,19 @@ fn ask<T: DeserializeOwned>(program: &Path, question: &[&str]) -> Option<T> {
     serde_json::from_slice(&text.ok()?).ok()
 }
 
-/// A command that an extension brings.
-pub(crate) struct Verb {
-    /// What it does, one line.
-    pub(crate) about: String,
-    /// The program that carries it out.
-    pub(crate) program: PathBuf,
-}
-
-/// All such commands of the extensions that are installed, by their names.
-pub(crate) fn verbs() -> BTreeMap<String, Verb> {
-    let mut verbs = BTreeMap::new();
-    for (own, program) in installed() {
-        for described in describe(&program) {
-            for verb in described.verbs {
-                let found = Verb { about: verb.about, program: program.clone() };
-                // The extension's own program rather than one that holds it as well.
-                if described.name == own || !verbs.contains_key(&verb.name) {
-                    verbs.insert(verb.name, found);
-                }
-            }
-        }
-    }
-    verbs
-}
-
-/// Names of all extensions that have a program of their own.
+/// Names of all extensions that have a program of their own. None of these is run.
 pub(crate) fn names() -> BTreeSet<String> {
-    programs(&directories()).into_keys().collect()
+    Search::named().programs().into_keys().collect()
 }
 
-/// All programs of extensions, by the names of these. Of several with one name, the first is found.
+/// The programs of extensions that can be asked although nobody has named one, by the names of these.
 pub(crate) fn installed() -> BTreeMap<String, PathBuf> {
-    programs(&directories())
+    Search::unnamed().programs()
 }
 
-fn programs(directories: &[PathBuf]) -> BTreeMap<String, PathBuf> {
-    let entries = directories.iter().rev().filter_map(|directory| directory.read_dir().ok());
-    entries
-        .flatten()
-        .filter_map(|entry| entry.ok())
-        .filter_map(|entry| {
-            let name = entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned();
-            (is_valid(&name) && is_program(&entry.path())).then(|| (name, entry.path()))
-        })
-        .collect()
-}
-
-fn is_valid(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    !name.is_empty() && name.bytes().all(is_plain)
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
-fn directories() -> Vec<PathBuf> {
-    let own = own_directory();
-    let path: OsString = std::env::var_os("PATH").unwrap_or_default();
-    // A relative entry would make the program depend on where the command is called.
-    own.into_iter()
-        .chain(std::env::split_paths(&path).filter(|entry| entry.is_absolute()))
-        .collect()
-}
-
-fn own_directory() -> Option<PathBuf> {
-    Some(std::env::current_exe().ok()?.parent()?.to_owned())
+/// Those beside this program, which are installed with it.
+pub(crate) fn shipped() -> BTreeMap<String, PathBuf> {
+    Search::beside().programs()
 }
 
 fn unknown(name: &str) -> Failure {

@@ -27,12 +27,7 @@ struct Installed {
 pub(crate) fn extensions(args: &Extensions) -> Result<()> {
     let mut installed = installed();
     if let Some(name) = &args.name {
-        let Some(one) = installed.remove(name) else {
-            // Says what there is.
-            let program = extension_program::find(name)?;
-            let text = format!("{}: it does not describe `{name}`", program.display());
-            return Err(Failure::new(Exit::Internal, text));
-        };
+        let one = installed.remove(name).map_or_else(|| named(name), Ok)?;
         return if args.json { ui::print_json(&one) } else { ui::print(&one.text()) };
     }
     if args.json {
@@ -42,7 +37,25 @@ pub(crate) fn extensions(args: &Extensions) -> Result<()> {
         let Description { name, about, .. } = &one.description;
         format!("{name:<14}{about}\n")
     };
-    ui::print(&installed.values().map(line).collect::<String>())
+    ui::print(&installed.values().map(line).collect::<String>())?;
+    // Root asks none of these unless it is named.
+    let unasked =
+        extension_program::names().into_iter().filter(|name| !installed.contains_key(name));
+    let line = |name| format!("{name:<14}(not asked: `hsci extensions {name}`)\n");
+    ui::print(&unasked.map(line).collect::<String>())
+}
+
+/// One that only its name leads to.
+fn named(name: &str) -> Result<Installed> {
+    let program = extension_program::find(name)?;
+    let mut held = extension_program::describe(&program).into_iter();
+    match held.find(|one| one.name == name) {
+        Some(description) => Ok(Installed { description, program }),
+        None => {
+            let text = format!("{}: it does not describe `{name}`", program.display());
+            Err(Failure::new(Exit::Internal, text))
+        }
+    }
 }
 
 /// All extensions in all programs. One that has a program of its own is shown from there.

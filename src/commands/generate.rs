@@ -13,7 +13,7 @@ use hsci_host::failure::{Exit, Failure};
 use hsci_command::completion;
 
 use crate::cli::{self, Completions, Generate};
-use crate::{Result, extension_program, ui};
+use crate::{Result, extension_program, ui, verbs};
 
 /// The shells for which scripts are installed, and where each looks below a `share` directory.
 const SCRIPTS: [(&str, &str, &str); 3] = [
@@ -42,10 +42,12 @@ pub(crate) fn generate(args: &Generate) -> Result<()> {
 
 fn write_all(args: &Generate) -> IoResult<()> {
     let dir = args.share.as_path();
-    let mut command = cli::with_verbs();
+    // Pages are of what is installed together.
+    let shipped = extension_program::shipped();
+    let mut command = cli::complete(verbs::all(shipped.clone()));
     command.build();
     manual::write(&command, &dir.join("man"))?;
-    let programs = extension_program::verbs().into_values().map(|verb| verb.program);
+    let programs = verbs::all(shipped).into_values().map(|verb| verb.program);
     for program in programs.collect::<BTreeSet<_>>() {
         let ended = Command::new(&program).arg("manual").arg(dir.join("man/man1")).status()?;
         if !ended.success() {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use hsci_tests::command::ALICE;
 use hsci_tests::{Mount, Run, Test, machine, mount};
 use serde_json::Value;
 
@@ -227,14 +228,15 @@ verb) shift; echo "$*"; exit 4 ;;
 esac"#,
     );
     let path = format!("{}:{}", dir.display(), std::env::var("PATH").expect("a path"));
-    let hsci = |words: &[&str]| Run::new(machine::hsci()).args(words).env("PATH", &path).done();
+    let hsci =
+        |words: &[&str]| Run::as_user(ALICE, machine::hsci()).args(words).env("PATH", &path).done();
     let greeted = hsci(&["greet", "--loud", "--", "you and  me"]);
     assert_eq!((greeted.out.as_str(), greeted.code), ("-- greet --loud -- you and  me\n", 4));
     assert_eq!(hsci(&["help", "greet"]).out, "-- greet --help\n");
     assert!(hsci(&["--help"]).ok().contains("greet        Say hello"));
     assert!(hsci(&["gret"]).err.contains("did you mean `greet`"));
     assert!(hsci(&["mount", "--help"]).ok().starts_with("Mount a directory"), "ours stay ours");
-    program("silent", "exec sleep 600");
+    program("a-silent-one", "exec sleep 600");
     assert_eq!(hsci(&["greet"]).out, "-- greet\n", "one that is silent is left out");
 }
 

@@ -4,7 +4,7 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 40] = [
     "apart",
     "attach",
     "callers",
@@ -28,6 +28,7 @@ pub const ALL: [&str; 39] = [
     "no-rights",
     "nobody",
     "one-name",
+    "others-programs",
     "overlap",
     "owners",
     "policy-files",

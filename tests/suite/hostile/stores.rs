@@ -13,6 +13,7 @@ use super::{Victim, alice, alices, ended, is_mounted, limited};
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "hostile::stores_of_others_neither_lead_nor_block", seconds: 900, body: prepared },
     Test { name: "hostile::a_store_names_no_program_on_the_path", seconds: 60, body: program },
+    Test { name: "hostile::root_runs_no_program_that_nobody_named", seconds: 120, body: unnamed },
     Test {
         name: "hostile::a_private_directory_moved_away_is_not_replaced",
         seconds: 120,
@@ -174,6 +175,42 @@ fn program(dir: &Path) {
         assert_ne!(done.code, 0, "{command}");
         assert!(!mark.exists(), "{command}: the program that a store names has run");
     }
+}
+
+/// Programs on root's PATH, of another user beside `hsci`, and one there that others can write, bring commands.
+fn unnamed(dir: &Path) {
+    machine::need_root();
+    let (bin, own, mark) = (dir.join("bin"), dir.join("own"), dir.join("it-ran"));
+    let program = |dir: &Path, name: &str, bits| {
+        let path = dir.join(format!("hsci-extension-{name}"));
+        fs::write(&path, format!("#!/bin/sh\ntouch '{}'\n", mark.display())).expect("write");
+        mode(&path, bits);
+        path
+    };
+    fs::create_dir(&bin).expect("directory");
+    fs::create_dir(&own).expect("directory");
+    Run::new("cp").arg(machine::hsci()).arg(&own).ok();
+    program(&bin, "passed-by", 0o755);
+    chown(program(&own, "alices", 0o755), Some(ALICE), None).expect("chown");
+    program(&own, "open-to-all", 0o757);
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let hsci = |words: &[&str]| Run::new(own.join("hsci")).args(words).env("PATH", &path);
+    let attempts: [&[&str]; 5] = [
+        &["greet"],
+        &["help", "greet"],
+        &["--help"],
+        &["extensions"],
+        &["mount", "-x", "no,such", "/a", "/b"],
+    ];
+    for words in attempts {
+        let _ = hsci(words).done();
+        assert!(!mark.exists(), "{words:?}: a program has run that nobody named");
+    }
+    let _ = hsci(&["--", "hsci", "greet", ""]).env("HSCI_COMPLETE", "bash").done();
+    assert!(!mark.exists(), "completion: a program has run that nobody named");
+    program(&own, "roots", 0o755);
+    let _ = hsci(&["greet"]).done();
+    assert!(mark.exists(), "root's own is asked");
 }
 
 /// Alice moves the real directory away while it is mounted, and puts one of hers there.
