@@ -15,8 +15,8 @@ use crate::verbs::{self, Verb};
 use crate::{completion, extension_program};
 
 pub(crate) use policy::{
-    Down, Enforcement, Machine, Policy, PolicyCheck, PolicyCommand, PolicyExplain, PolicyList,
-    PolicyTest, Trace, Up,
+    Down, Enforcement, Machine, Parameters, Policy, PolicyCheck, PolicyCommand, PolicyExplain,
+    PolicyList, PolicyTest, Trace, Up,
 };
 
 /// The extension that is used where none is named.

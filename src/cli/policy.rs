@@ -1,5 +1,6 @@
 //! `hsci policy`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,6 +19,26 @@ pub(crate) struct Enforcement {
     /// Go on although an expectation in the policy does not hold
     #[arg(long)]
     pub(crate) allow_unmet: bool,
+}
+
+/// Values that a policy's parameters take.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Parameters {
+    /// Give a parameter of the policy another value: `let NAME = ...` in it; may be repeated
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    given: Vec<(String, String)>,
+}
+
+impl Parameters {
+    /// The values by their names.
+    pub(crate) fn by_name(&self) -> BTreeMap<String, String> {
+        self.given.iter().cloned().collect()
+    }
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// The machine that a policy is written for, where it is not this one.
@@ -76,6 +97,8 @@ pub(crate) struct PolicyCheck {
     /// Say as well which lines this machine would not enforce: its kernel, or mounts of now; for root
     #[arg(long, conflicts_with = "machine")]
     pub(crate) here: bool,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -96,6 +119,8 @@ pub(crate) struct PolicyTest {
     /// Take all users, groups, executables, extensions and options for known: the policy is for another machine
     #[arg(long, value_name = "MACHINE")]
     pub(crate) machine: Option<Machine>,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
 }
 
 /// Show what becomes of a call, by which rule, and why not by another
@@ -151,6 +176,8 @@ pub(crate) struct PolicyExplain {
     /// As if all rates were exceeded
     #[arg(long)]
     pub(crate) rate_exceeded: bool,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -171,6 +198,8 @@ pub(crate) struct PolicyLoad {
     /// The policy: a file, or a directory whose *.policy files together are one
     pub(crate) file: PathBuf,
     #[command(flatten)]
+    pub(crate) parameters: Parameters,
+    #[command(flatten)]
     pub(crate) enforcement: Enforcement,
 }
 
@@ -187,6 +216,8 @@ pub(crate) struct Up {
     #[arg(default_value = POLICY_DIR)]
     pub(crate) policy: PathBuf,
     #[command(flatten)]
+    pub(crate) parameters: Parameters,
+    #[command(flatten)]
     pub(crate) enforcement: Enforcement,
 }
 
@@ -202,6 +233,8 @@ pub(crate) struct Down {
     /// Detach what is in use
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
 }
 
 /// End the policy that is in force

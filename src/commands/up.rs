@@ -24,7 +24,7 @@ use crate::{Result, extension_program, option_values, ui};
 
 /// Puts a policy in force, and mounts its targets over themselves.
 pub(crate) fn up(args: &Up) -> Result<()> {
-    let reviewed = Reviewed::to_enforce(&args.policy)?;
+    let reviewed = Reviewed::to_enforce(&args.policy, &args.parameters)?;
     let Some((policy, _)) = &reviewed.usable else {
         return Err(reviewed.failure(&args.policy));
     };
@@ -57,7 +57,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
 
 /// Unmounts the targets of a policy, and ends the policy in force.
 pub(crate) fn down(args: &Down) -> Result<()> {
-    let reviewed = Reviewed::to_enforce(&args.policy)?;
+    let reviewed = Reviewed::to_enforce(&args.policy, &args.parameters)?;
     let Some((policy, _)) = &reviewed.usable else {
         return Err(reviewed.failure(&args.policy));
     };

@@ -373,6 +373,27 @@ fn up_and_down(dir: &Path) {
     let found = &json[0]["diagnostics"][0];
     assert!(found["file"].as_str().is_some_and(|file| file.ends_with("30-more.policy")), "{json}");
     assert_eq!((&found["line"], &found["column"]), (&2.into(), &6.into()), "{json}");
+    // What others can write is included as little as it is loaded.
+    let common = dir.join("common");
+    fs::write(&common, "let kind = \"*.new\"\n").expect("written");
+    fs::write(
+        policies.join("30-more.policy"),
+        "include \"../common\"\nin mail: deny(EPERM) create-file on \"$kind\"\n",
+    )
+    .expect("written");
+    fs::set_permissions(&common, fs::Permissions::from_mode(0o666)).expect("chmod");
+    check(&[]).ok();
+    hsci("up").fails(1, &["errors"]);
+    fs::set_permissions(&common, fs::Permissions::from_mode(0o644)).expect("chmod");
+    hsci("up").ok();
+    let touch = |name: &str| Run::new("touch").arg(dir.join("homes/one/mail").join(name)).done();
+    touch("a.new").fails(1, &["not permitted"]);
+    touch("a.old").ok();
+    let up = Run::new(machine::hsci()).args(["up", "-p", "kind=*.old"]).arg(&policies);
+    up.done().ok();
+    touch("b.old").fails(1, &["not permitted"]);
+    touch("b.new").ok();
+    hsci("down").ok();
     // Users and programs of another machine are not looked for.
     fs::write(
         policies.join("30-more.policy"),

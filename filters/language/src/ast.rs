@@ -8,6 +8,8 @@ pub(crate) type Word = Spanned<String>;
 pub(crate) enum Statement {
     Target(Target),
     List(List),
+    Parameter(Parameter),
+    Include(Include),
     Rule(Rule),
     Expect(Expect),
 }
@@ -41,6 +43,21 @@ pub(crate) struct Setting {
 pub(crate) struct List {
     pub(crate) name: Word,
     pub(crate) values: Vec<Word>,
+}
+
+/// `let name = value`.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: Word,
+    /// As it was written, without quotes.
+    pub(crate) value: String,
+}
+
+/// `include "FILE"`.
+#[derive(Debug)]
+pub(crate) struct Include {
+    pub(crate) file: Word,
+    pub(crate) span: Span,
 }
 
 #[derive(Debug)]

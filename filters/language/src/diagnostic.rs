@@ -77,6 +77,10 @@ codes! {
     RepeatedName = Error, "repeated-name";
     EmptyList = Error, "empty-list";
     UnusedList = Warning, "unused-list";
+    UnusedParameter = Warning, "unused-parameter";
+    UnknownParameter = Error, "unknown-parameter";
+    BadInclude = Error, "bad-include";
+    RepeatedInclude = Warning, "repeated-include";
     BadNumber = Error, "bad-number";
     BadSize = Error, "bad-size";
     CommandIsPath = Error, "command-is-path";

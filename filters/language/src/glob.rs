@@ -230,6 +230,30 @@ impl fmt::Display for Glob {
     }
 }
 
+/// A path as a glob that matches it alone. Bytes that are no UTF-8, or could not stand in a text, are escaped.
+#[must_use]
+pub fn escape(path: &[u8]) -> String {
+    let mut glob = String::new();
+    for chunk in path.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' | '"' | '*' | '?' | '[' | ']' | '{' | '}' | ',' | '$' => {
+                    glob.push('\\');
+                    glob.push(character);
+                }
+                '\0'..=' ' | '\x7f' if character != ' ' => {
+                    glob.push_str(&format!("\\x{:02x}", character as u32));
+                }
+                _ => glob.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            glob.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    glob
+}
+
 /// The names of a path in the form `/name/name`.
 #[must_use]
 pub fn names(path: &[u8]) -> Vec<&[u8]> {
@@ -287,6 +311,13 @@ mod tests {
         assert!(matches("/\\*\\x41", "/*A"));
         assert!(!matches("/\\*", "/b"));
         assert!(matches("/\u{e9}", "/\u{e9}"));
+    }
+
+    #[test]
+    fn an_escaped_path_is_itself() {
+        for path in [&b"/a b/*?[x]{y,z}$h\\\"!-^"[..], b"/\xff\n\x01\xc3\xa9", b"/plain"] {
+            assert_eq!(glob(&escape(path)).literal().as_deref(), Some(path));
+        }
     }
 
     #[test]

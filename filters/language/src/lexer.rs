@@ -1,5 +1,7 @@
 //! Text to tokens.
 
+use std::ops::Range;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
 
@@ -10,7 +12,7 @@ pub(crate) enum Kind<'a> {
     Word(&'a str),
     /// What stands between quotes, with its escapes.
     Text(&'a str),
-    /// `$name`: a list.
+    /// `$name`: a list or a parameter.
     List(&'a str),
     /// A sign of one or two characters.
     Sign(&'static str),
@@ -32,9 +34,10 @@ pub(crate) fn is_word(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '.' | '+' | '-' | '@' | '%')
 }
 
-/// The tokens of a text, the last of which is [`Kind::End`], and what could not be read.
-pub(crate) fn tokens(text: &str) -> (Vec<Token<'_>>, Vec<Diagnostic>) {
-    let mut lexer = Lexer { text, at: 0, starts_line: true, diagnostics: Vec::new() };
+/// The tokens of a part of a text, the last of which is [`Kind::End`], and what could not be read.
+pub(crate) fn tokens(text: &str, part: Range<usize>) -> (Vec<Token<'_>>, Vec<Diagnostic>) {
+    let text = &text[..part.end];
+    let mut lexer = Lexer { text, at: part.start, starts_line: true, diagnostics: Vec::new() };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next() {
         tokens.push(token);
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     fn kinds(text: &str) -> Vec<Kind<'_>> {
-        tokens(text).0.into_iter().map(|token| token.kind).collect()
+        tokens(text, 0..text.len()).0.into_iter().map(|token| token.kind).collect()
     }
 
     #[test]
@@ -184,7 +187,8 @@ mod tests {
 
     #[test]
     fn a_forgotten_quote_costs_one_line() {
-        let (tokens, diagnostics) = tokens("deny open \"/x\nset");
+        let text = "deny open \"/x\nset";
+        let (tokens, diagnostics) = tokens(text, 0..text.len());
         assert_eq!(diagnostics.len(), 1);
         assert_eq!(tokens[3].kind, Kind::Word("set"));
         assert!(tokens[3].starts_line);

@@ -29,7 +29,7 @@ pub mod policy;
 mod span;
 
 pub use call::{Call, Facts, FileType, HOST_PID_NAMESPACE, Memory, OpenFlag, Subject};
-pub use check::{Checked, check};
+pub use check::{Checked, Inclusion, check, check_parts, inclusions};
 pub use diagnostic::{Code, Diagnostic, Severity, render_all};
 pub use errno::DenyErrno;
 pub use interpreter::{Judgement, judge};

@@ -26,6 +26,10 @@ pub trait Names {
     fn groups(&self) -> Vec<String>;
     /// Names of extensions.
     fn extensions(&self) -> Vec<String>;
+    /// Globs of all home directories, which `$home` stands for.
+    fn homes(&self) -> Vec<String> {
+        ["/home/*", "/root"].map(str::to_owned).to_vec()
+    }
 }
 
 /// What an option is given for.

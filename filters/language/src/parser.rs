@@ -4,40 +4,67 @@
 mod predicate;
 mod rule;
 
-use crate::ast::{Expect, Fact, List, Outcome, Served, Setting, Statement, Target, Word};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::ast::{
+    Expect, Fact, Include, List, Outcome, Parameter, Served, Setting, Statement, Target, Word,
+};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lexer::{self, Kind, Token};
 use crate::span::{Span, Spanned};
 
 /// Words that begin a statement.
-const STATEMENTS: &[&str] =
-    &["target", "list", "in", "after", "deny", "pass", "audit", "set", "mark", "unmark", "expect"];
+const STATEMENTS: &[&str] = &[
+    "target", "list", "let", "include", "in", "after", "deny", "pass", "audit", "set", "mark",
+    "unmark", "expect",
+];
+
+/// Values of parameters, by their names.
+pub(crate) type Values = BTreeMap<String, String>;
 
 /// Why a statement was given up. The diagnostic has been noted.
 struct Abandoned;
 
 type Parsed<T> = Result<T, Abandoned>;
 
-/// All statements that could be read, and what is wrong with the others.
-pub(crate) fn parse(text: &str) -> (Vec<Statement>, Vec<Diagnostic>) {
-    let (tokens, diagnostics) = lexer::tokens(text);
-    let mut parser = Parser { tokens, at: 0, depth: 0, diagnostics };
-    let mut statements = Vec::new();
-    while parser.peek().kind != Kind::End {
-        match parser.statement() {
-            Ok(statement) => statements.push(statement),
-            Err(Abandoned) => parser.skip_statement(),
+/// What was read.
+#[derive(Default)]
+pub(crate) struct Read {
+    /// All statements that could be read.
+    pub(crate) statements: Vec<Statement>,
+    /// What is wrong with the others.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The parameters that were used outside of globs and lists.
+    pub(crate) used: BTreeSet<String>,
+}
+
+/// Reads the parts of a text; a statement ends with its part at the latest. `$NAME` stands for the value of
+/// a parameter.
+pub(crate) fn parse(text: &str, parts: &[Range<usize>], parameters: &Values) -> Read {
+    let mut read = Read::default();
+    for part in parts {
+        let (tokens, diagnostics) = lexer::tokens(text, part.clone());
+        read.diagnostics.extend(diagnostics);
+        let mut parser = Parser { tokens, at: 0, depth: 0, parameters, read };
+        while parser.peek().kind != Kind::End {
+            match parser.statement() {
+                Ok(statement) => parser.read.statements.push(statement),
+                Err(Abandoned) => parser.skip_statement(),
+            }
         }
+        read = parser.read;
     }
-    (statements, parser.diagnostics)
+    read
 }
 
 struct Parser<'a> {
     tokens: Vec<Token<'a>>,
+    parameters: &'a Values,
+    read: Read,
     at: usize,
     /// How deep predicates are nested here.
     depth: usize,
-    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Parser<'a> {
@@ -77,7 +104,7 @@ impl<'a> Parser<'a> {
     }
 
     fn abandon<T>(&mut self, diagnostic: Diagnostic) -> Parsed<T> {
-        self.diagnostics.push(diagnostic);
+        self.read.diagnostics.push(diagnostic);
         Err(Abandoned)
     }
 
@@ -107,15 +134,30 @@ impl<'a> Parser<'a> {
     fn word(&mut self, wanted: &str, hint: &str) -> Parsed<Word> {
         match self.peek().kind {
             Kind::Word(word) => Ok(Spanned::new(word.to_owned(), self.take().span)),
-            _ => self.unexpected(wanted, hint),
+            _ => self.parameter_value(wanted, hint),
         }
     }
 
     fn text(&mut self, wanted: &str, hint: &str) -> Parsed<Word> {
         match self.peek().kind {
             Kind::Text(text) => Ok(Spanned::new(text.to_owned(), self.take().span)),
-            _ => self.unexpected(wanted, hint),
+            _ => self.parameter_value(wanted, hint),
         }
+    }
+
+    /// The value of a parameter, which stands where the parameter is used.
+    fn parameter_value(&mut self, wanted: &str, hint: &str) -> Parsed<Word> {
+        let Kind::List(name) = self.peek().kind else { return self.unexpected(wanted, hint) };
+        if let Some(value) = self.parameters.get(name) {
+            self.read.used.insert(name.to_owned());
+            return Ok(Spanned::new(value.clone(), self.take().span));
+        }
+        let title = format!("there is no parameter `{name}`");
+        let otherwise =
+            format!("make it: `let {name} = VALUE`; lists stand in globs and conditions");
+        let known = self.parameters.keys().map(String::as_str);
+        let diagnostic = Diagnostic::new(Code::UnknownParameter, self.peek().span, title);
+        self.abandon(diagnostic.did_you_mean(name, known, &otherwise))
     }
 
     /// Skips to the next line that begins a statement, and at least one token.
@@ -138,6 +180,8 @@ impl<'a> Parser<'a> {
         match word {
             "target" => self.target().map(Statement::Target),
             "list" => self.list().map(Statement::List),
+            "let" => self.parameter().map(Statement::Parameter),
+            "include" => self.include().map(Statement::Include),
             "expect" => self.expect().map(Statement::Expect),
             "redirect" => self.redirect(),
             _ if STATEMENTS.contains(&word) => self.rule().map(Statement::Rule),
@@ -214,6 +258,34 @@ impl<'a> Parser<'a> {
         Ok(List { name, values })
     }
 
+    fn parameter(&mut self) -> Parsed<Parameter> {
+        const FORM: &str = "a parameter is written `let NAME = VALUE`";
+        self.take();
+        let name = self.word("the name of the parameter", FORM)?;
+        self.expect_sign("=", FORM)?;
+        let next = self.peek();
+        let value = match next.kind {
+            Kind::Text(_) => self.text("a value", FORM)?,
+            Kind::Word(_) if !next.starts_line => self.value(FORM)?,
+            _ => return self.unexpected("a value", FORM),
+        };
+        self.end_of_line(FORM)?;
+        Ok(Parameter { name, value: value.value })
+    }
+
+    fn include(&mut self) -> Parsed<Include> {
+        const FORM: &str = "another file is included by `include \"FILE\"`";
+        let start = self.take().span;
+        let file = self.text("the path of a file in quotes", FORM)?;
+        let span = start.to(file.span);
+        self.end_of_line(FORM)?;
+        Ok(Include { file: Word { value: unescaped(&file.value), ..file }, span })
+    }
+
+    fn end_of_line(&mut self, hint: &str) -> Parsed<()> {
+        if self.peek().starts_line { Ok(()) } else { self.unexpected("the end of the line", hint) }
+    }
+
     fn settings(&mut self) -> Parsed<Vec<Setting>> {
         let mut settings = vec![self.setting()?];
         while self.accept_sign(",") {
@@ -232,9 +304,9 @@ impl<'a> Parser<'a> {
 
     /// A text, or words and colons without blanks between them: `zstd:9`.
     fn value(&mut self, form: &str) -> Parsed<Word> {
-        if let Kind::Text(text) = self.peek().kind {
-            let plain = text.replace("\\\"", "\"").replace("\\\\", "\\");
-            return Ok(Spanned::new(plain, self.take().span));
+        if let Kind::Text(_) | Kind::List(_) = self.peek().kind {
+            let text = self.text("a value", form)?;
+            return Ok(Word { value: unescaped(&text.value), ..text });
         }
         let mut value = self.word("a value", form)?;
         loop {
@@ -305,6 +377,11 @@ impl<'a> Parser<'a> {
         };
         Ok(Fact { name, value })
     }
+}
+
+/// What stands between quotes, where it is no glob.
+pub(crate) fn unescaped(text: &str) -> String {
+    text.replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
 fn statements_hint() -> String {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Reviewed;
 use super::partial::Here;
 use super::source::{Place, Source};
-use crate::cli::{Machine, PolicyCheck};
+use crate::cli::PolicyCheck;
 use crate::{Result, ui};
 
 /// What a check found in one file, as `--json` prints it.
@@ -37,8 +37,8 @@ struct Looked<'a> {
 }
 
 impl<'a> Looked<'a> {
-    fn at(file: &'a Path, machine: Option<Machine>, here: Option<&Here>) -> Result<Self> {
-        let reviewed = Reviewed::written_for(file, machine)?;
+    fn at(file: &'a Path, args: &PolicyCheck, here: Option<&Here>) -> Result<Self> {
+        let reviewed = Reviewed::new(file, &args.parameters, args.machine)?;
         let not_enforced = match (here, &reviewed.usable) {
             (Some(here), Some((policy, tables))) => {
                 Some(here.missing(&reviewed.source, policy, tables)?)
@@ -135,7 +135,7 @@ impl<'a> Entry<'a> {
 /// Checks policies, and prints what is wrong.
 pub(super) fn run(args: &PolicyCheck) -> Result<()> {
     let here = args.here.then(Here::look).transpose()?;
-    let looked = args.files.iter().map(|file| Looked::at(file, args.machine, here.as_ref()));
+    let looked = args.files.iter().map(|file| Looked::at(file, args, here.as_ref()));
     let looked: Vec<Looked<'_>> = looked.collect::<Result<_>>()?;
     let reports: Vec<_> = looked.iter().map(Report::new).collect();
     if args.json {

@@ -1,8 +1,8 @@
 //! `hsci policy explain`: what becomes of a call, and which rules say so.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use hsci_host::failure::{Exit, Failure};
 use hsci_language::interpreter::{holds, matches_path};
@@ -12,14 +12,38 @@ use hsci_language::{
     Call, Facts, FileType, HOST_PID_NAMESPACE, Judgement, Memory, OpenFlag, Operation, Subject,
     judge,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Reviewed;
 use super::loaded::Label;
 use super::names::{MachineNames, groups_of};
-use super::source::Source;
+use super::source::{Place, Source};
 use crate::cli::PolicyExplain;
 use crate::{Result, extension_program, ui};
+
+/// The line of a rule: a number in JSON, and for people with its file where there are several.
+struct Line {
+    number: usize,
+    shown: String,
+}
+
+impl Line {
+    fn new(place: &Place<'_>) -> Self {
+        Self { number: place.line, shown: place.to_string() }
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.number.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.shown)
+    }
+}
 
 /// What becomes of the call, as `--json` prints it. Lines are those of the policy.
 #[derive(Serialize)]
@@ -27,9 +51,9 @@ struct Explanation {
     /// Name of the error, if the call fails.
     denied: Option<String>,
     /// The line that decides whether it fails.
-    decided_by: Option<usize>,
+    decided_by: Option<Line>,
     /// The line for which it is reported.
-    audited_by: Option<usize>,
+    audited_by: Option<Line>,
     target: Option<String>,
     extension: Option<String>,
     options: Vec<Setting>,
@@ -41,7 +65,7 @@ struct Explanation {
 struct Setting {
     key: String,
     value: String,
-    line: usize,
+    line: Line,
 }
 
 /// A mark that the caller gets or loses.
@@ -49,13 +73,15 @@ struct Setting {
 struct Marking {
     name: String,
     is_set: bool,
-    line: usize,
+    line: Line,
 }
 
 /// One rule, and what came of it.
 #[derive(Serialize)]
 struct Consideration {
-    line: usize,
+    #[serde(serialize_with = "ui::lossy")]
+    file: PathBuf,
+    line: Line,
     /// True if it decides something in the result.
     decides: bool,
     /// Why it does, or does not.
@@ -66,7 +92,7 @@ struct Consideration {
 
 /// Explains a call.
 pub(super) fn run(args: &PolicyExplain) -> Result<()> {
-    let reviewed = Reviewed::new(&args.file)?;
+    let reviewed = Reviewed::new(&args.file, &args.parameters, None)?;
     let Some((policy, _)) = &reviewed.usable else { return Err(reviewed.failure(&args.file)) };
     let call = call(policy, args)?;
     let explanation = explain(policy, &reviewed.source, &call);
@@ -173,7 +199,7 @@ fn plain_path(path: &Path) -> Result<Vec<u8>> {
 
 fn explain(policy: &Policy, source: &Source, call: &Call) -> Explanation {
     let judgement = judge(policy, call);
-    let line = |rule: usize| source.line(policy.rules[rule].span);
+    let line = |rule: usize| Line::new(&source.place(policy.rules[rule].span));
     let options = judgement.options.iter().map(|(key, (value, rule))| Setting {
         key: key.clone(),
         value: value.clone(),
@@ -191,7 +217,9 @@ fn explain(policy: &Policy, source: &Source, call: &Call) -> Explanation {
         let statement = source.statement(rule.span);
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
         let label = Label::new(&rule.label);
-        Consideration { line: line(index), decides, reason, text: statement, label }
+        let place = source.place(rule.span);
+        let file = place.file.to_owned();
+        Consideration { file, line: Line::new(&place), decides, reason, text: statement, label }
     });
     let target = judgement.target.map(|target| &policy.targets[target]);
     Explanation {
@@ -246,8 +274,8 @@ impl Explanation {
             Some(errno) => format!("denied with {errno}"),
             None => "passes".to_owned(),
         };
-        match self.decided_by {
-            Some(line) => text += &format!(", by line {line}\n"),
+        match &self.decided_by {
+            Some(line) => text += &format!(", by {line}\n"),
             None => text += ": no rule says anything else\n",
         }
         if let (Some(target), Some(extension)) = (&self.target, &self.extension) {
@@ -255,19 +283,19 @@ impl Explanation {
             let _ = writeln!(text, "in target {target}, served by {extension}{unless}");
         }
         for Setting { key, value, line } in &self.options {
-            let _ = writeln!(text, "with {key} = {value}, by line {line}");
+            let _ = writeln!(text, "with {key} = {value}, by {line}");
         }
         for Marking { name, is_set, line } in &self.marks {
             let verb = if *is_set { "gets" } else { "loses" };
-            let _ = writeln!(text, "the caller {verb} the mark {name}, by line {line}");
+            let _ = writeln!(text, "the caller {verb} the mark {name}, by {line}");
         }
-        if let Some(line) = self.audited_by {
-            let _ = writeln!(text, "reported, by line {line}");
+        if let Some(line) = &self.audited_by {
+            let _ = writeln!(text, "reported, by {line}");
         }
         for (heading, decides) in [("decides", true), ("passed over", false)] {
             for rule in self.rules.iter().filter(|rule| rule.decides == decides) {
                 let Consideration { line, reason, text: statement, .. } = rule;
-                let _ = writeln!(text, "\nline {line}: {statement}\n  {heading}: {reason}");
+                let _ = writeln!(text, "\n{line}: {statement}\n  {heading}: {reason}");
             }
         }
         text

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use hsci_host::place;
+use hsci_language::glob;
 use hsci_language::names::{Names, OptionFault, OptionScope};
 use hsci_protocol::describe::{Description, OptionDescription};
 use nix::unistd::{Group, User, getgrouplist};
@@ -100,6 +101,11 @@ impl Names for MachineNames {
         first_fields("/etc/group")
     }
 
+    fn homes(&self) -> Vec<String> {
+        let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        homes(&text)
+    }
+
     fn extensions(&self) -> Vec<String> {
         extension_program::names().into_iter().collect()
     }
@@ -123,10 +129,45 @@ fn first_fields(path: &str) -> Vec<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// Users from this id on are people, as on most machines.
+const FIRST_PERSON: u32 = 1000;
+/// This one and those after it are nobody.
+const NOBODY: u32 = 65534;
+
+/// Globs of the home directories of root and of people, those of whom there is no account yet included.
+fn homes(accounts: &str) -> Vec<String> {
+    let home = |line: &str| -> Option<String> {
+        let mut fields = line.split(':').skip(2);
+        let (uid, home) = (fields.next()?.parse::<u32>().ok()?, fields.nth(2)?);
+        let home = home.trim_end_matches('/');
+        let is_meant = uid == 0 || (FIRST_PERSON..NOBODY).contains(&uid);
+        let below_home = home.strip_prefix("/home/").is_some_and(|name| !name.contains('/'));
+        (is_meant && home.starts_with('/') && !below_home).then(|| glob::escape(home.as_bytes()))
+    };
+    let mut homes = vec!["/home/*".to_owned()];
+    homes.extend(accounts.lines().filter_map(home));
+    homes.sort();
+    homes.dedup();
+    homes
+}
+
 /// The groups of a user, by number.
 pub(super) fn groups_of(uid: u32) -> Vec<u32> {
     let Ok(Some(user)) = User::from_uid(uid.into()) else { return Vec::new() };
     let name = CString::new(user.name).unwrap_or_default();
     let groups = getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
     groups.into_iter().map(nix::unistd::Gid::as_raw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_are_those_of_people_and_of_accounts_to_come() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nmail:x:8:8::/var/mail:/bin/false\n\
+                        a:x:1000:1000::/home/a:/bin/sh\nb:x:1001:1001::/srv/b*c/:/bin/sh\n\
+                        c:x:1002:1002::/:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n";
+        assert_eq!(homes(accounts), ["/home/*", "/root", "/srv/b\\*c"]);
+    }
 }

@@ -2,8 +2,8 @@
 
 use hsci_engine::Tables;
 use hsci_host::failure::{Exit, Failure};
+use hsci_language::Judgement;
 use hsci_language::policy::{Expectation, Policy};
-use hsci_language::{Judgement, Span};
 
 use super::Reviewed;
 use super::source::{Place, Source};
@@ -14,7 +14,7 @@ use crate::{Result, ui};
 pub(super) fn run(args: &PolicyTest) -> Result<()> {
     let (mut broken, mut total) = (0, 0);
     for file in &args.files {
-        let reviewed = Reviewed::written_for(file, args.machine)?;
+        let reviewed = Reviewed::new(file, &args.parameters, args.machine)?;
         let Some((policy, tables)) = &reviewed.usable else { return Err(reviewed.failure(file)) };
         let mut broken_here = 0;
         for expectation in &policy.expectations {
@@ -55,13 +55,12 @@ fn finding(
     expectation: &Expectation,
     judgement: &Judgement,
 ) -> String {
-    let line = |span: Span| source.line(span);
     let statement = source.statement(expectation.span);
     let mut found = match judgement.denied {
         Some(errno) => format!("deny({errno})"),
         None => "pass".to_owned(),
     };
-    let by = |rule: usize| format!(" (line {})", line(policy.rules[rule].span));
+    let by = |rule: usize| format!(" ({})", source.place(policy.rules[rule].span));
     found += &judgement.decider.map(by).unwrap_or_default();
     if let Some(rule) = judgement.auditor {
         found += &format!(", audit{}", by(rule));

@@ -4,7 +4,6 @@ use super::Checker;
 use crate::ast::{self, Fact, Word};
 use crate::call::{Call, Facts, Memory, Subject};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::glob::{self, Glob, Lists};
 use crate::operation::{Operation, Operations};
 use crate::policy::{Expectation, Outcome};
 
@@ -145,10 +144,8 @@ impl Checker<'_> {
 
     /// A text with a glob's escapes, and none of its wildcards.
     fn plain(&mut self, value: &Word) -> Option<Vec<u8>> {
-        let patterns = glob::parse(&value.value, &Lists::new()).ok();
-        let glob = patterns.map(|patterns| Glob { text: value.value.clone(), patterns });
-        let literal = glob.as_ref().and_then(|glob| Some((glob.literal()?, glob)));
-        let Some((literal, glob)) = literal else {
+        let glob = self.glob(value)?;
+        let Some(literal) = glob.literal() else {
             let title = format!("`{}` is to be one value, not a glob", value.value);
             let diagnostic = Diagnostic::new(Code::ExpectedPath, value.span, title);
             self.diagnostics.push(diagnostic.hint("a `*` in a name is written `\\*`, and so on"));

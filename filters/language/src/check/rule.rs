@@ -7,6 +7,7 @@ use crate::errno::DenyErrno;
 use crate::glob::Glob;
 use crate::names::OptionScope;
 use crate::operation::Operations;
+use crate::parser;
 use crate::policy::{Label, Predicate, Rule, SEVERITIES, Verdict};
 
 impl Checker<'_> {
@@ -47,7 +48,7 @@ impl Checker<'_> {
             }
             found
         });
-        let plain = |text: &Word| text.value.replace("\\\"", "\"").replace("\\\\", "\\");
+        let plain = |text: &Word| parser::unescaped(&text.value);
         let name = label.name.as_ref().map(|name| name.value.clone());
         Label { name, reason: label.reason.as_ref().map(plain), severity }
     }

@@ -135,7 +135,7 @@ impl Parser<'_> {
     }
 
     fn is_at_glob(&self) -> bool {
-        self.is_word("on") || matches!(self.peek().kind, Kind::Text(_))
+        self.is_word("on") || matches!(self.peek().kind, Kind::Text(_) | Kind::List(_))
     }
 
     /// A rule ends with the policy or where the next line begins a statement.
