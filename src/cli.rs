@@ -16,7 +16,7 @@ use crate::{completion, extension_program};
 
 pub(crate) use policy::{
     Down, Enforcement, Machine, Parameters, Policy, PolicyCheck, PolicyCommand, PolicyExplain,
-    PolicyList, PolicyTest, Trace, Up,
+    PolicyLearn, PolicyList, PolicyTest, Trace, Up,
 };
 
 /// The extension that is used where none is named.

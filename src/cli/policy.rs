@@ -74,6 +74,7 @@ pub(crate) enum PolicyCommand {
     Load(PolicyLoad),
     Unload(PolicyUnload),
     List(PolicyList),
+    Learn(PolicyLearn),
 }
 
 /// Say what is wrong with policies
@@ -252,6 +253,30 @@ pub(crate) struct PolicyList {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Write a policy that allows what was done in a directory, and nothing else
+///
+/// What was done is what the policy in force has reported. Load one that denies all in the directory with
+/// --permissive, which reports all and refuses nothing, and let happen what is to be allowed. The policy
+/// that is printed names users, programs, operations and paths, and has expectations; read and edit it before it
+/// is loaded.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hsci policy load --permissive all.policy    deny * in mail
+  hsci policy learn /srv/mail > mail.policy
+  hsci trace --json > trace                   more reports than a mount remembers
+  hsci policy learn /srv/mail --from trace")]
+pub(crate) struct PolicyLearn {
+    /// The directory: a mount, unless --from is given
+    #[arg(required_unless_present = "from")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Learn from reports that `hsci trace --json` has written to a file
+    #[arg(long, value_name = "TRACE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Write `*` where more than so many names were seen in one directory
+    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    pub(crate) names: usize,
 }
 
 /// Show reports of the policy that is in force, as they come

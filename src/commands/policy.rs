@@ -5,6 +5,7 @@ mod elsewhere;
 mod explain;
 mod failure;
 mod force;
+mod learn;
 mod list;
 mod loaded;
 mod names;
@@ -30,6 +31,7 @@ use source::Source;
 pub(super) use explain::user_id;
 pub(super) use failure::failure;
 pub(super) use force::{put, unload};
+pub(super) use learn::Seen;
 pub(super) use list::{calls, hits};
 pub(super) use loaded::{Label, Loaded};
 
@@ -45,6 +47,7 @@ pub(crate) fn run(args: &Policy) -> Result<()> {
         }
         PolicyCommand::Unload(_) => force::unload(),
         PolicyCommand::List(args) => list::run(args),
+        PolicyCommand::Learn(args) => learn::run(args),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod sources;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hsci_host::failure::{Exit, Failure};
@@ -12,7 +13,7 @@ use hsci_protocol::policy::Report;
 use serde::Serialize;
 
 use self::sources::Sources;
-use super::policy::{Label, Loaded, failure, user_id};
+use super::policy::{Label, Loaded, Seen, failure, user_id};
 use crate::cli::Trace;
 use crate::{Result, control, ui};
 
@@ -29,6 +30,9 @@ struct Line {
     inode: u64,
     process: u32,
     command: String,
+    /// The program, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
     user: u32,
     error: Option<String>,
     /// Place and text of the rule.
@@ -58,6 +62,7 @@ impl Line {
             inode: event.inode,
             process: event.process,
             command: text(&event.command),
+            executable: None,
             user: event.user,
             error: error.map(|error| error.name().to_owned()),
             rule: event.rule.map(|rule| loaded.rule(rule)),
@@ -74,6 +79,7 @@ impl Line {
             inode: report.inode,
             process: report.process,
             command: report.command,
+            executable: report.executable,
             user: report.user,
             error: report.error,
             rule: report.rule.map(|rule| loaded.rule(rule)),
@@ -103,6 +109,24 @@ impl Line {
             self.error.as_ref().map(|error| format!(" {error}")).unwrap_or_default(),
             self.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default(),
         )
+    }
+}
+
+/// What a mount remembers, and how many reports it has forgotten.
+pub(super) fn remembered(dir: &Path) -> Result<(Vec<Seen>, u64)> {
+    control::require_mount(dir)?;
+    let loaded = Loaded::read()?.ok_or_else(|| failure(&Error::NotLoaded))?;
+    let mut sources = Sources::open(Some(dir))?;
+    let mut seen = Vec::new();
+    loop {
+        let lines = sources.take(&loaded)?;
+        if lines.is_empty() {
+            return Ok((seen, sources.lost()));
+        }
+        seen.extend(lines.into_iter().map(|line| {
+            let Line { kind, operation, name, user, executable, .. } = line;
+            Seen { kind, operation, name, user, executable }
+        }));
     }
 }
 

@@ -20,6 +20,7 @@ mod exerciser;
 mod full_disk;
 mod fuzz;
 mod hostile;
+mod learning;
 mod licences;
 mod model;
 mod monitoring;
@@ -64,6 +65,7 @@ const AREAS: &[&[Test]] = &[
     fuzz::TESTS,
     licences::TESTS,
     model::TESTS,
+    learning::TESTS,
     monitoring::TESTS,
     mounting::TESTS,
     pjdfstest::TESTS,

@@ -100,7 +100,11 @@ impl Guard {
 
     /// Puts a policy in force, in place of the one that is loaded or as the first. Whatever is
     /// missing here is told, line by line.
-    pub fn load(tables: &Tables, options: Options) -> Result<(Self, Vec<String>), Error> {
+    pub fn load(
+        kernel: &Kernel,
+        tables: &Tables,
+        options: Options,
+    ) -> Result<(Self, Vec<String>), Error> {
         let (words, generation) = room::words(tables);
         let room = room::fitting(words.len())?;
         if let Some(guard) = Self::open()? {
@@ -110,7 +114,7 @@ impl Guard {
                 return Ok((guard, Vec::new()));
             }
             let next = pins::next();
-            let (new, mut missing) = Self::create(&next, room, tables, options)?;
+            let (new, mut missing) = Self::create(&next, kernel, (room, tables), options)?;
             new.take_fences(&guard)?;
             new.exchange(tables, words, generation)?;
             let old = guard.own_programs()?;
@@ -121,10 +125,8 @@ impl Guard {
             let guard = Self::open()?.ok_or(Error::NotLoaded)?;
             return Ok((guard, missing));
         }
-        // Where nothing can be loaded, nothing is mounted.
-        probe()?;
         pins::prepare()?;
-        let (guard, missing) = Self::create(Path::new(PINS), room, tables, options)?;
+        let (guard, missing) = Self::create(Path::new(PINS), kernel, (room, tables), options)?;
         let done = guard.exchange(tables, words, generation);
         if done.is_err() {
             pins::remove(Path::new(PINS))?;
@@ -135,12 +137,12 @@ impl Guard {
     /// Loads and pins everything below a directory; on failure nothing remains.
     fn create(
         dir: &Path,
-        room: usize,
-        tables: &Tables,
+        kernel: &Kernel,
+        fitting: (usize, &Tables),
         options: Options,
     ) -> Result<(Self, Vec<String>), Error> {
         pins::make(dir)?;
-        let created = Self::fill(dir, room, tables, options);
+        let created = Self::fill(dir, kernel, fitting, options);
         if created.is_err() {
             pins::remove(dir)?;
         }
@@ -149,14 +151,13 @@ impl Guard {
 
     fn fill(
         dir: &Path,
-        room: usize,
-        tables: &Tables,
+        Kernel { btf, .. }: &Kernel,
+        (room, tables): (usize, &Tables),
         options: Options,
     ) -> Result<(Self, Vec<String>), Error> {
-        let btf = Btf::from_sys_fs().map_err(Error::Types)?;
         let hits = tables.rules().max(1024).next_power_of_two();
         let mut loader = EbpfLoader::new();
-        loader.allow_unsupported_maps().btf(Some(&btf)).map_max_entries("HITS", hits);
+        loader.allow_unsupported_maps().btf(Some(btf)).map_max_entries("HITS", hits);
         // One memory for all, which outlives this guard.
         let memory = tables.remembers().then(Remembered::open).transpose()?;
         if memory.is_some() {
@@ -165,14 +166,14 @@ impl Guard {
         let mut ebpf = loader.load(OBJECTS[room]).map_err(Error::Object)?;
         let (mut missing, mut links, mut own) = (Vec::new(), Vec::new(), Vec::new());
         for one in hooks::ALL {
-            match hooks::attach(&mut ebpf, &btf, one) {
+            match hooks::attach(&mut ebpf, btf, one) {
                 Ok(link) => links.extend(link.map(|link| (one.program, link))),
                 Err(source) => {
                     let error = Error::Program { name: one.program, source };
                     if NEEDED.contains(&one.program) || !options.allow_partial {
                         return Err(error);
                     }
-                    missing.push(format!("not judged: {}: {error}", one.purpose));
+                    missing.push(not_judged(one, &error));
                 }
             }
             own.extend(ebpf.program(one.program).and_then(hooks::id).map(|id| id | PROGRAM));
@@ -339,11 +340,34 @@ impl Guard {
     }
 }
 
+/// A kernel that takes programs of the guard.
+#[derive(Debug)]
+pub struct Kernel {
+    btf: Btf,
+    missing: Vec<String>,
+}
+
+impl Kernel {
+    /// What a guard would not judge here, for the kernel has no place for it: a line each.
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+}
+
 /// Whether this kernel takes programs of the guard: one is loaded, and attached nowhere.
-pub fn probe() -> Result<(), Error> {
+pub fn probe() -> Result<Kernel, Error> {
     let btf = Btf::from_sys_fs().map_err(Error::Types)?;
     let mut ebpf = crate::load(OBJECTS[0])?;
-    hooks::probe(&mut ebpf, &btf)
+    hooks::probe(&mut ebpf, &btf)?;
+    let missing = hooks::missing(&btf).into_iter();
+    let missing =
+        missing.map(|(one, source)| not_judged(one, &Error::Program { name: one.program, source }));
+    Ok(Kernel { missing: missing.collect(), btf })
+}
+
+fn not_judged(one: &hooks::Guarding, why: &Error) -> String {
+    format!("not judged: {}: {why}", one.purpose)
 }
 
 /// Reports of the guard.

@@ -241,8 +241,11 @@ pub fn escape(path: &[u8]) -> String {
                     glob.push('\\');
                     glob.push(character);
                 }
-                '\0'..=' ' | '\x7f' if character != ' ' => {
-                    glob.push_str(&format!("\\x{:02x}", character as u32));
+                _ if character.is_control() => {
+                    let mut bytes = [0; 4];
+                    for byte in character.encode_utf8(&mut bytes).bytes() {
+                        glob.push_str(&format!("\\x{byte:02x}"));
+                    }
                 }
                 _ => glob.push(character),
             }
@@ -315,7 +318,7 @@ mod tests {
 
     #[test]
     fn an_escaped_path_is_itself() {
-        for path in [&b"/a b/*?[x]{y,z}$h\\\"!-^"[..], b"/\xff\n\x01\xc3\xa9", b"/plain"] {
+        for path in [&b"/a b/*?[x]{y,z}$h\\\"!-^"[..], b"/\xff\n\x01\xc2\x85\xc3\xa9", b"/plain"] {
             assert_eq!(glob(&escape(path)).literal().as_deref(), Some(path));
         }
     }

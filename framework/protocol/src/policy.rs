@@ -96,6 +96,9 @@ pub struct Report {
     pub process: u32,
     /// Under which command name, if it is there still.
     pub command: String,
+    /// Through which program, if it is one of the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
     /// As which user.
     pub user: u32,
     /// Index of the rule.

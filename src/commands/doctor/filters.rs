@@ -49,7 +49,7 @@ const JUDGED_BY_MOUNTS: &str = "policies are in force in mounts only, for the ca
 fn guard() -> Finding {
     const NAME: &str = "guard (BPF LSM)";
     let is_refused = || match hsci_kernel::guard::probe() {
-        Ok(()) | Err(hsci_kernel::Error::NotRoot) => None,
+        Ok(_) | Err(hsci_kernel::Error::NotRoot) => None,
         Err(error) => Some(error.to_string()),
     };
     match read("/sys/kernel/security/lsm") {

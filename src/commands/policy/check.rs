@@ -161,7 +161,7 @@ fn all_enforced(reports: &[Report<'_>], here: Option<&Here>) -> Result<()> {
     let lines = reports.iter().map(|report| report.not_enforced.unwrap_or_default().len());
     let lines: usize = lines.sum();
     let (1.., Some(here)) = (lines, here) else { return Ok(()) };
-    let why = here.refused.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let why = here.kernel.as_ref().err().map(|why| format!(" ({why})")).unwrap_or_default();
     let lines = ui::counted(lines as u64, "line");
     let text = format!("{lines} not enforced here{why}; `hsci policy load` wants --allow-partial");
     Err(Failure::new(Exit::Impossible, text))

@@ -39,9 +39,9 @@ pub(crate) fn put(
     }
     let here = Here::look()?;
     let mut missing = here.missing(source, policy, tables)?;
-    let guarded = here.refused.is_none();
+    let guarded = here.kernel.is_ok();
     if let (Some(first), false) = (missing.first(), allow_partial) {
-        let why = here.refused.map(|why| format!(" ({why})")).unwrap_or_default();
+        let why = here.kernel.err().map(|why| format!(" ({why})")).unwrap_or_default();
         let text = format!("{}: {first}{why}; use --allow-partial", file.display());
         return Err(Failure::new(Exit::Impossible, text));
     }
@@ -50,10 +50,12 @@ pub(crate) fn put(
         memory.renew(&tables.marks(), &known);
     }
     let mut place = "in mounts only".to_owned();
-    if guarded {
+    if let Ok(kernel) = &here.kernel {
         let options = Options { permissive, allow_partial };
-        let (guard, lines) = Guard::load(tables, options).map_err(|error| failure(&error))?;
-        missing.extend(lines);
+        let (guard, lines) =
+            Guard::load(kernel, tables, options).map_err(|error| failure(&error))?;
+        let known = missing.clone();
+        missing.extend(lines.into_iter().filter(|line| !known.contains(line)));
         place = format!("{} in the kernel", ui::size(guard.table_len() as u64));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -4,7 +4,9 @@ use hsci_engine::Tables;
 use hsci_host::control as channel;
 use hsci_host::mounts;
 use hsci_host::policy::{OPENING, UNSEEN, spoken};
+use hsci_kernel::guard::Kernel;
 use hsci_kernel::{Error, guard};
+use hsci_language::glob::Pattern;
 use hsci_language::policy::{Rule, Verdict};
 use hsci_language::{Operation, Operations, Policy};
 
@@ -14,17 +16,17 @@ use crate::Result;
 
 /// What this machine makes of policies.
 pub(super) struct Here {
-    /// Why the kernel takes no guard, where it takes none.
-    pub(super) refused: Option<String>,
+    /// What takes the guard, or why there is none.
+    pub(super) kernel: std::result::Result<Kernel, String>,
 }
 
 impl Here {
     /// Asks the kernel, which root alone may.
     pub(super) fn look() -> Result<Self> {
         match guard::probe() {
-            Ok(()) => Ok(Self { refused: None }),
+            Ok(kernel) => Ok(Self { kernel: Ok(kernel) }),
             Err(error @ (Error::Types(_) | Error::Object(_) | Error::Program { .. })) => {
-                Ok(Self { refused: Some(error.to_string()) })
+                Ok(Self { kernel: Err(error.to_string()) })
             }
             Err(error) => Err(failure(&error)),
         }
@@ -37,9 +39,9 @@ impl Here {
         policy: &Policy,
         tables: &Tables,
     ) -> Result<Vec<String>> {
-        match &self.refused {
-            None => Ok(beside_the_guard(source, policy)),
-            Some(_) => without_guard(source, policy, tables),
+        match &self.kernel {
+            Ok(kernel) => Ok([kernel.missing(), &beside_the_guard(source, policy)].concat()),
+            Err(_) => without_guard(source, policy, tables),
         }
     }
 }
@@ -70,7 +72,7 @@ fn without_guard(source: &Source, policy: &Policy, tables: &Tables) -> Result<Ve
     let unseen = Operations::of(UNSEEN);
     for rule in judging(policy) {
         let place = source.place(rule.span);
-        if rule.target.is_none() {
+        if !is_in_targets(policy, rule) {
             lines.push(format!("{place}: without a guard, only calls in targets are judged"));
         } else if is_unmark_by_exec(rule) {
             lines.push(format!("{place}: without a guard, executing a program takes no mark"));
@@ -90,6 +92,15 @@ fn without_guard(source: &Source, policy: &Policy, tables: &Tables) -> Result<Ve
         }
     }
     Ok(lines)
+}
+
+/// True if all paths that a rule speaks of lie in targets.
+fn is_in_targets(policy: &Policy, rule: &Rule) -> bool {
+    let roots = || policy.targets.iter().flat_map(|target| &target.root.patterns);
+    let is_below =
+        |pattern: &Pattern, root: &Pattern| pattern.components.starts_with(&root.components);
+    let mut patterns = rule.globs.iter().flat_map(|glob| &glob.patterns);
+    rule.target.is_some() || patterns.all(|one| roots().any(|root| is_below(one, root)))
 }
 
 fn is_unmark_by_exec(rule: &Rule) -> bool {

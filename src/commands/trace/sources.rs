@@ -28,6 +28,8 @@ struct Mount {
     /// Which worker has told so far, and how many reports.
     worker: u32,
     next: u64,
+    /// Reports that were forgotten before they were taken.
+    lost: u64,
 }
 
 impl Sources {
@@ -42,8 +44,10 @@ impl Sources {
             Some(dir) => vec![control::require_mount(dir)?],
             None => mounts::all()?,
         };
-        let mounts: Vec<_> =
-            mounts.into_iter().map(|mounted| Mount { mounted, worker: 0, next: 0 }).collect();
+        let mounts: Vec<_> = mounts
+            .into_iter()
+            .map(|mounted| Mount { mounted, worker: 0, next: 0, lost: 0 })
+            .collect();
         // Of all mounts those that may be asked; of one that was named, it or nothing.
         if dir.is_some() {
             mounts.iter().try_for_each(Mount::require)?;
@@ -61,6 +65,11 @@ impl Sources {
             lines.extend(reports.into_iter().map(|report| Line::of_mount(&dir, report, loaded)));
         }
         Ok(lines)
+    }
+
+    /// Reports that nobody has taken in time.
+    pub(super) fn lost(&self) -> u64 {
+        self.mounts.iter().map(|mount| mount.lost).sum()
     }
 
     /// Waits a moment for more.
@@ -84,6 +93,8 @@ impl Mount {
             (self.worker, self.next) = (remembered.worker, 0);
             remembered = self.ask();
         }
+        let first = remembered.reports.first().map_or(self.next, |first| first.number);
+        self.lost += first.saturating_sub(self.next);
         self.next = remembered.reports.last().map_or(self.next, |last| last.number + 1);
         remembered.reports
     }

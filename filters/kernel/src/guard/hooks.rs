@@ -3,6 +3,7 @@
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FExit, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf};
+use aya_obj::btf::BtfKind;
 
 use crate::Error;
 
@@ -88,6 +89,21 @@ pub(super) fn probe(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
     let program = ebpf.program_mut(NAME).ok_or(Error::Absent(NAME))?;
     let program: &mut Lsm = program.try_into().map_err(fail)?;
     program.load(NAME, btf).map_err(fail)
+}
+
+/// What is not judged because the kernel lacks its place: the same that attaching says.
+pub(super) fn missing(btf: &Btf) -> Vec<(&'static Guarding, ProgramError)> {
+    let absent = |one: &'static Guarding| {
+        let (name, kind) = match one.place {
+            Place::NewHook(_) => return None,
+            Place::Hook(hook) => (format!("bpf_lsm_{hook}"), BtfKind::Func),
+            Place::Event(tracepoint) => (format!("btf_trace_{tracepoint}"), BtfKind::Typedef),
+            Place::End(function) => (function.to_owned(), BtfKind::Func),
+        };
+        let error = btf.id_by_type_name_kind(&name, kind).err()?;
+        Some((one, ProgramError::Btf(error)))
+    };
+    ALL.iter().filter_map(absent).collect()
 }
 
 /// Loads a program and puts it to its place, unless it is for newer kernels.

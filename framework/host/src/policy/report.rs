@@ -27,7 +27,9 @@ pub(super) fn new(
 ) -> Report {
     let now = clock_gettime(ClockId::Boottime);
     let wanted = Wanted { command: true, ..Wanted::default() };
-    let command = broker::caller(call.pid, wanted).unwrap_or_default().command;
+    let caller = broker::caller(call.pid, Wanted { executable: true, ..wanted });
+    let caller = caller.or_else(|| broker::caller(call.pid, wanted)).unwrap_or_default();
+    let executable = String::from_utf8(caller.executable).ok().filter(|path| !path.is_empty());
     Report {
         number: 0,
         time: now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
@@ -36,7 +38,8 @@ pub(super) fn new(
         path: String::from_utf8_lossy(path).into_owned(),
         inode,
         process: call.pid,
-        command: String::from_utf8_lossy(&command).into_owned(),
+        command: String::from_utf8_lossy(&caller.command).into_owned(),
+        executable,
         user: call.uid,
         rule,
         error: errno.map(|errno| errno.name().to_owned()),
