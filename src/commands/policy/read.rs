@@ -136,9 +136,9 @@ impl Reader {
 
     /// Pipes and the like are not waited for.
     fn opened(&mut self, path: &Path) -> Result<(Id, String)> {
-        let is_file =
+        let is_regular =
             |place: &place::Place| place.stat().is_ok_and(|stat| stat.stx_mode >> 12 == 8);
-        if !is_file(&place::look(path)?) {
+        if !is_regular(&place::look(path)?) {
             let text = format!("{}: not a regular file", path.display());
             return Err(Failure::new(Exit::Missing, text));
         }
