@@ -171,6 +171,12 @@ pub(crate) struct PolicyExplain {
     /// How large it is, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) size: u64,
+    /// With which permission: setuid, executable, other-writable and so on; may be repeated
+    #[arg(long = "mode", value_name = "PERMISSION")]
+    pub(crate) modes: Vec<String>,
+    /// When, in UTC: 2026-12-31 or 2026-12-31T18:00; now if omitted
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
     /// With which mark from calls before; may be repeated
     #[arg(long = "marked", value_name = "MARK")]
     pub(crate) marks: Vec<String>,

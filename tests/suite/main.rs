@@ -29,6 +29,7 @@ mod older;
 mod pjdfstest;
 mod policies;
 mod power;
+mod predicates;
 mod remembering;
 mod requests;
 mod sandbox;
@@ -71,6 +72,7 @@ const AREAS: &[&[Test]] = &[
     pjdfstest::TESTS,
     older::TESTS,
     policies::TESTS,
+    predicates::TESTS,
     remembering::TESTS,
     power::TESTS,
     requests::TESTS,

@@ -47,7 +47,14 @@ deny read-data "$arena/**/*.key"
 deny(ENOENT) getattr "$arena/seen/*"
 deny write-data, truncate, chmod, chown, utimens, setxattr "$arena/other"
 audit open "$arena/other"
+deny read-data "$arena/timed" when since 2020-01-01 and time 00:00-24:00 and day {mon, tue, wed, thu, fri, sat, sun}
+deny read-data "$arena/expired" when until 2020-01-01
+deny read-data "$arena/{shared,own}" when mode other-writable
 EOF
+    for name in timed expired shared own; do
+        echo "secret-$name" > "$arena/$name"
+    done
+    chmod 666 $arena/shared
     touch $arena/seen/x
 }
 
@@ -67,6 +74,8 @@ read_attempts() {
     prevents tar tar -cO "$vault/a"
     prevents copy bash -c "cp $vault/a $arena/taken; cat $arena/taken"
     prevents copy_with_reflink bash -c "cp --reflink=auto $vault/a $arena/taken; cat $arena/taken"
+    prevents rule_of_a_time cat $arena/timed
+    prevents rule_of_a_permission cat $arena/shared
     prevents dd_direct dd if="$vault/a" iflag=direct status=none
     python_refused relative_to_a_directory relative "$vault/a"
     python_refused through_o_path o_path "$vault/a"
@@ -175,6 +184,8 @@ attacks_on_the_guard() {
 
 # What is not prevented, or must work.
 allowed() {
+    gets rule_that_has_expired cat $arena/expired
+    gets permission_that_is_not_there cat $arena/own
     gets the_trusted_program $arena/trusted-cat "$vault/a"
     gets other_files cat $arena/other
     gets block_device grep -q secret-disk "$(findmnt -no SOURCE $arena/ext4)"

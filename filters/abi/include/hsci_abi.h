@@ -34,6 +34,10 @@
 #define HSCI_CONDITION_FLAG 0x1u
 #define HSCI_CONDITION_OWNER_IS_CALLER 0x2u
 #define HSCI_CONDITION_SIZE_AT_LEAST 0x3u
+#define HSCI_CONDITION_MODE 0x4u
+#define HSCI_CONDITION_TIME_OF_DAY 0x5u
+#define HSCI_CONDITION_DAY 0x6u
+#define HSCI_CONDITION_SINCE 0x7u
 
 #define HSCI_TEXT_LEN 0x1000u
 #define HSCI_QUESTION_GROUPS 0x40u
@@ -296,10 +300,13 @@ struct hsci_subject {
 
 struct hsci_facts {
 	__u64 size;
+	__u64 time;
 	__u32 flags;
 	__u32 file_type;
 	__u32 owner;
 	__u32 are_known;
+	__u32 mode;
+	__u32 reserved;
 };
 
 struct hsci_verdict {

@@ -33,14 +33,20 @@ crate::record::declare! {
     ObjectFacts, "hsci_facts" {
         /// Size in bytes.
         size: u64,
+        /// Seconds since 1970; 0 for now.
+        time: u64,
         /// Open flags.
         flags: u32,
         /// Number of the file type.
         file_type: u32,
         /// User id.
         owner: u32,
-        /// 0 if type, owner and size are not known.
+        /// 0 if type, owner, size and permissions are not known.
         are_known: u32,
+        /// Permissions.
+        mode: u32,
+        /// So that nothing is unsaid between this and what follows.
+        reserved: u32,
     }
     /// What becomes of a call.
     RawVerdict, "hsci_verdict" {

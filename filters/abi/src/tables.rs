@@ -62,6 +62,15 @@ pub const CONDITION_OWNER_IS_CALLER: u32 = 2;
 /// The size is at least `low + (high << 32)`.
 pub const CONDITION_SIZE_AT_LEAST: u32 = 3;
 
+/// One of the bits of `argument` is among the object's permissions.
+pub const CONDITION_MODE: u32 = 4;
+/// The minute of the day is at least `low` and below `high`, or where `high` is less, either of them.
+pub const CONDITION_TIME_OF_DAY: u32 = 5;
+/// The day of the week is `argument`, Monday being 0.
+pub const CONDITION_DAY: u32 = 6;
+/// It is at least `low + (high << 32)` seconds after 1970 began.
+pub const CONDITION_SINCE: u32 = 7;
+
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident, $c_name:literal { $($(#[$field_doc:meta])* $field:ident,)* })*) => {
         crate::record::declare! {
@@ -351,4 +360,8 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("CONDITION_FLAG", CONDITION_FLAG as u64),
     ("CONDITION_OWNER_IS_CALLER", CONDITION_OWNER_IS_CALLER as u64),
     ("CONDITION_SIZE_AT_LEAST", CONDITION_SIZE_AT_LEAST as u64),
+    ("CONDITION_MODE", CONDITION_MODE as u64),
+    ("CONDITION_TIME_OF_DAY", CONDITION_TIME_OF_DAY as u64),
+    ("CONDITION_DAY", CONDITION_DAY as u64),
+    ("CONDITION_SINCE", CONDITION_SINCE as u64),
 ];

@@ -35,7 +35,9 @@ pub enum Limit {
     #[error("more than 64 groups are named")]
     Groups,
     /// Conditions on facts.
-    #[error("more than 32 different conditions on flags, sizes and owners are stated")]
+    #[error(
+        "more than 32 different conditions on flags, sizes, owners, permissions and times are stated"
+    )]
     Conditions,
     /// All tables.
     #[error("the tables become longer than 16 MiB")]

@@ -6,16 +6,17 @@
 //! which names a [`Row`], each of whose diagrams is walked from its root to a leaf: at most one node
 //! for each variable, however many rules there are.
 
-use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject};
+use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject, time};
 
 use hsci_abi::callers::Shared;
 use hsci_abi::memory::{self, Memory, Owner};
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, Cell, Condition, Decision, Edge, Effect, LEADS_ON,
-    LEAF, MarkRule, NONE, Node, OptionEntry, OptionSet, PROBES, PathClass, Rate, Roots, Row, State,
-    SubjectClass, Text, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
-    VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE,
-    VARIABLE_TYPE, VARIABLE_USER, hash,
+    CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE, CONDITION_OWNER_IS_CALLER, CONDITION_SINCE,
+    CONDITION_TIME_OF_DAY, Cell, Condition, Decision, Edge, Effect, LEADS_ON, LEAF, MarkRule, NONE,
+    Node, OptionEntry, OptionSet, PROBES, PathClass, Rate, Roots, Row, State, SubjectClass, Text,
+    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE, VARIABLE_TYPE,
+    VARIABLE_USER, hash,
 };
 
 /// A compiled policy. Every index in it is within bounds: [`crate::compile()`] makes it so, and
@@ -250,8 +251,14 @@ impl Tables {
         match condition.kind {
             CONDITION_FLAG => facts.flags >> condition.argument & 1 != 0,
             CONDITION_OWNER_IS_CALLER => facts.owner == subject.uid,
+            CONDITION_MODE => facts.mode & condition.argument != 0,
+            CONDITION_TIME_OF_DAY => {
+                time::is_between(time::minute(facts.time), condition.low, condition.high)
+            }
+            CONDITION_DAY => time::day(facts.time) == condition.argument,
+            CONDITION_SINCE => facts.time >= bits(condition.low, condition.high),
             // The only other kind there is: a size.
-            _ => facts.size >= u64::from(condition.low) | u64::from(condition.high) << 32,
+            _ => facts.size >= bits(condition.low, condition.high),
         }
     }
 

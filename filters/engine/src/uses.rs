@@ -4,9 +4,9 @@ use hsci_language::{Operation, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    LEAF, NONE, Node, PROBES, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION,
-    VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE,
-    VARIABLE_TYPE,
+    CONDITION_DAY, CONDITION_SINCE, CONDITION_TIME_OF_DAY, LEAF, NONE, Node, PROBES,
+    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE,
 };
 
 /// Which parts of a call some rule looks at. Everybody's user id is known.
@@ -22,8 +22,10 @@ pub struct Uses {
     pub cgroup: bool,
     /// The caller's pid namespace.
     pub pid_namespace: bool,
-    /// Type, owner or size of the object, or open flags.
+    /// Type, owner, size or permissions of the object, or open flags.
     pub facts: bool,
+    /// When the call is made.
+    pub time: bool,
     /// Marks and rates.
     pub memory: bool,
 }
@@ -49,12 +51,18 @@ impl Tables {
                 VARIABLE_CGROUP => uses.cgroup = true,
                 VARIABLE_PID_NAMESPACE => uses.pid_namespace = true,
                 VARIABLE_MARK.. => {}
+                VARIABLE_CONDITION.. if self.is_of_time(node.variable) => uses.time = true,
                 VARIABLE_OWNER | VARIABLE_TYPE | VARIABLE_CONDITION.. => uses.facts = true,
                 VARIABLE_GROUP.. => uses.groups = true,
                 _ => {}
             }
         }
         uses
+    }
+
+    fn is_of_time(&self, variable: u32) -> bool {
+        let condition = self.conditions[(variable - VARIABLE_CONDITION) as usize];
+        matches!(condition.kind, CONDITION_TIME_OF_DAY | CONDITION_DAY | CONDITION_SINCE)
     }
 
     /// What rules may say of paths that begin with the one that leads to `state`.

@@ -48,6 +48,16 @@ fn ten_thousand_directories() {
 }
 
 #[test]
+fn ten_thousand_rules_that_remember() {
+    let text = rules(|i| match i {
+        ..64 => format!("mark m{i} read-data on \"/srv/secret{i}/**\""),
+        64..95 => format!("deny unlink on \"/srv/many{i}/**\" when rate > {i} per 10s"),
+        _ => format!("deny open on \"/srv/projects/p{i:05}/**\" when marked m{}", i % 64),
+    });
+    fits(&text, &[("/srv/projects/p00100/a", 17), ("/srv/many70/a", 1), ("/srv/secret1", 1)]);
+}
+
+#[test]
 fn ten_thousand_users() {
     let text = rules(|i| format!("in t: set algorithm = lz4 when user {i}"));
     fits(&text, &[("/t/a", 0), ("/t/a", 9_999), ("/t/a", 10_000), ("/u", 1)]);

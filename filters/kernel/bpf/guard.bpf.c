@@ -198,8 +198,11 @@ static __always_inline bool begin(struct call *call)
 
 static __always_inline void take_facts(struct call *call, const struct inode *inode)
 {
+	__u32 mode = BPF_CORE_READ(inode, i_mode);
+
 	call->asked.facts.are_known = 1;
-	call->asked.facts.file_type = type_of(BPF_CORE_READ(inode, i_mode));
+	call->asked.facts.file_type = type_of(mode);
+	call->asked.facts.mode = mode & 07777;
 	call->asked.facts.owner = BPF_CORE_READ(inode, i_uid.val);
 	call->asked.facts.size = BPF_CORE_READ(inode, i_size);
 }

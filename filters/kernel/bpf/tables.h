@@ -198,6 +198,24 @@ struct hsci_walk {
 	__u32 status;
 };
 
+/* Whether a condition on the time holds; the clock is read where nobody says when the call is made. */
+static __always_inline bool hsci_is_time(const __u32 *condition, __u64 time)
+{
+	__u32 minute;
+
+	if (!time)
+		time = bpf_ktime_get_tai_ns() / 1000000000;
+	if (condition[0] == HSCI_CONDITION_SINCE)
+		return time >= (condition[2] | (__u64)condition[3] << 32);
+	/* The first day of all was a Thursday. */
+	if (condition[0] == HSCI_CONDITION_DAY)
+		return (time / 86400 + 3) % 7 == condition[1];
+	minute = time / 60 % 1440;
+	if (condition[2] < condition[3])
+		return minute >= condition[2] && minute < condition[3];
+	return minute >= condition[2] || minute < condition[3];
+}
+
 static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 {
 	const struct hsci_facts *facts = &walk->asked->facts;
@@ -221,8 +239,12 @@ static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 				4 * (variable - HSCI_VARIABLE_CONDITION), 4);
 	if (condition[0] == HSCI_CONDITION_FLAG)
 		return facts->flags >> (condition[1] & 31) & 1;
+	if (condition[0] >= HSCI_CONDITION_TIME_OF_DAY)
+		return hsci_is_time(condition, facts->time);
 	if (!facts->are_known)
 		walk->status = HSCI_UNKNOWN_FACT;
+	if (condition[0] == HSCI_CONDITION_MODE)
+		return facts->mode & condition[1];
 	if (condition[0] == HSCI_CONDITION_OWNER_IS_CALLER)
 		return facts->owner == walk->asked->subject.uid;
 	return facts->size >= (condition[2] | (__u64)condition[3] << 32);

@@ -26,7 +26,16 @@ impl Default for Question {
     fn default() -> Self {
         let text = TextRoom { bytes: [0; TEXT_ROOM] };
         Self(RawQuestion {
-            facts: ObjectFacts { size: 0, flags: 0, file_type: 0, owner: 0, are_known: 1 },
+            facts: ObjectFacts {
+                size: 0,
+                time: 0,
+                flags: 0,
+                file_type: 0,
+                owner: 0,
+                are_known: 1,
+                mode: 0,
+                reserved: 0,
+            },
             operation: 0,
             uid: 0,
             pid_namespace: 0,

@@ -37,10 +37,11 @@ fn evaluator() -> Option<Evaluator> {
 }
 
 fn question(call: &Call) -> Question {
-    let Facts { flags, file_type, owner, size } = call.facts;
+    let Facts { flags, file_type, owner, size, mode, time } = call.facts;
     let mut question = Question::default();
     (question.facts.flags, question.facts.owner, question.facts.size) = (flags, owner, size);
     question.facts.file_type = u32::from(file_type.number());
+    (question.facts.mode, question.facts.time) = (mode, time);
     (question.marks, question.over) = (call.memory.marks, call.memory.over);
     question.operation = u32::from(call.operation.number());
     question.uid = call.subject.uid;

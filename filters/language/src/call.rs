@@ -39,6 +39,9 @@ impl Default for Subject {
     }
 }
 
+/// Noon of Monday, the first of January 2024: when calls are made of which nothing else is said.
+pub const SOME_NOON: u64 = 1_704_110_400;
+
 /// What is known about the object and the way it is used, at the moment of the call. For an object
 /// that does not exist yet: the type it is about to get, the caller as owner, and size 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +54,17 @@ pub struct Facts {
     pub owner: u32,
     /// Its size in bytes.
     pub size: u64,
+    /// Its permissions, with set-user-id, set-group-id and sticky bit: `mode & 0o7777`; 0 of what is about to be made.
+    pub mode: u32,
+    /// When the call is made: seconds since 1970 in UTC.
+    pub time: u64,
 }
 
 impl Facts {
-    /// A regular file of `owner`, empty, used without open flags.
+    /// A regular file of `owner`, empty and without permissions, used without open flags, at [`SOME_NOON`].
     #[must_use]
     pub fn of_owner(owner: u32) -> Self {
-        Self { flags: 0, file_type: FileType::Regular, owner, size: 0 }
+        Self { flags: 0, file_type: FileType::Regular, owner, size: 0, mode: 0, time: SOME_NOON }
     }
 
     /// True if the flag is set.

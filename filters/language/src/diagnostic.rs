@@ -83,6 +83,9 @@ codes! {
     RepeatedInclude = Warning, "repeated-include";
     BadNumber = Error, "bad-number";
     BadSize = Error, "bad-size";
+    BadTime = Error, "bad-time";
+    UnknownDay = Error, "unknown-day";
+    UnknownMode = Error, "unknown-mode";
     CommandIsPath = Error, "command-is-path";
     CommandTooLong = Error, "command-too-long";
     RelativePath = Error, "relative-path";

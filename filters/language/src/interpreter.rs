@@ -7,6 +7,7 @@ use crate::call::Call;
 use crate::errno::DenyErrno;
 use crate::glob::{Glob, names};
 use crate::policy::{Atom, Policy, Predicate, Rule, Target, Verdict};
+use crate::time;
 
 /// What becomes of a call, and which rules say so (as indices of [`Policy::rules`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +126,10 @@ fn is_fact(atom: &Atom, call: &Call) -> bool {
         Atom::Owner(uid) => facts.owner == *uid,
         Atom::OwnerIsCaller => facts.owner == subject.uid,
         Atom::SizeAtLeast(size) => facts.size >= *size,
+        Atom::Mode(bits) => facts.mode & bits != 0,
+        Atom::TimeOfDay(from, to) => time::is_between(time::minute(facts.time), *from, *to),
+        Atom::Day(day) => time::day(facts.time) == *day,
+        Atom::Since(time) => facts.time >= *time,
         Atom::Marked(mark) => call.memory.marks >> mark & 1 != 0,
         Atom::Over(rate) => call.memory.over >> rate & 1 != 0,
     }

@@ -27,8 +27,9 @@ mod operation;
 mod parser;
 pub mod policy;
 mod span;
+pub mod time;
 
-pub use call::{Call, Facts, FileType, HOST_PID_NAMESPACE, Memory, OpenFlag, Subject};
+pub use call::{Call, Facts, FileType, HOST_PID_NAMESPACE, Memory, OpenFlag, SOME_NOON, Subject};
 pub use check::{Checked, Inclusion, check, check_parts, inclusions};
 pub use diagnostic::{Code, Diagnostic, Severity, render_all};
 pub use errno::DenyErrno;

@@ -373,7 +373,7 @@ impl<'a> Parser<'a> {
         let name = self.word("a fact about the call, such as `user alice`", form)?;
         let value = match self.peek().kind {
             Kind::Text(_) => self.text("a value", form)?,
-            _ => self.word("a value", form)?,
+            _ => self.value(form)?,
         };
         Ok(Fact { name, value })
     }

@@ -175,6 +175,14 @@ pub enum Atom {
     OwnerIsCaller,
     /// The size of the object is at least this many bytes.
     SizeAtLeast(u64),
+    /// One of these bits is among the permissions of the object.
+    Mode(u32),
+    /// The minute of the day lies between these two, the second of which is the first that does not.
+    TimeOfDay(u32, u32),
+    /// The day of the week is this, Monday being 0.
+    Day(u32),
+    /// It is this time, in seconds since 1970, or later.
+    Since(u64),
     /// The caller has the mark of this number.
     Marked(usize),
     /// The rate of this number is exceeded. Stands in the rule of that rate alone, and must hold there.

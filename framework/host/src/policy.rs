@@ -99,6 +99,15 @@ impl InForce {
         }
     }
 
+    /// The facts of a call that is made now.
+    fn facts_now(&self, facts: Facts) -> Facts {
+        if !self.uses.time {
+            return facts;
+        }
+        let now = clock_gettime(ClockId::Realtime);
+        Facts { time: u64::try_from(now.tv_sec).unwrap_or_default(), ..facts }
+    }
+
     fn hit(&self, rule: u32) {
         if let Some(hits) = self.hits.get(rule as usize) {
             hits.fetch_add(1, Ordering::Relaxed);
@@ -268,7 +277,8 @@ impl Policy {
             return refuse(policy, Errno::ACCESS).map(|()| None);
         };
         policy.counts.handed_over.fetch_add(caller.handed_over.into(), Ordering::Relaxed);
-        let asked = (operation, class, &object.facts);
+        let facts = policy.facts_now(object.facts);
+        let asked = (operation, class, &facts);
         let verdict = policy.verdict(&mut caller, asked, decides);
         let options = policy.options[verdict.options as usize].clone();
         let passes = |options| {

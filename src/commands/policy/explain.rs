@@ -4,13 +4,15 @@ use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use hsci_host::failure::{Exit, Failure};
 use hsci_language::interpreter::{holds, matches_path};
 use hsci_language::names::Names;
 use hsci_language::policy::{Policy, Rule};
 use hsci_language::{
     Call, Facts, FileType, HOST_PID_NAMESPACE, Judgement, Memory, OpenFlag, Operation, Subject,
-    judge,
+    judge, time,
 };
 use serde::{Serialize, Serializer};
 
@@ -142,6 +144,21 @@ fn call(policy: &Policy, args: &PolicyExplain) -> Result<Call> {
     facts.file_type =
         FileType::parse(&args.file_type).ok_or_else(|| unknown("type", &args.file_type, types))?;
     facts.size = args.size;
+    for name in &args.modes {
+        let modes = time::MODES.iter();
+        let known = modes.clone().map(|(name, _)| *name);
+        let found = modes.clone().find(|(known, _)| known == name);
+        facts.mode |= found.ok_or_else(|| unknown("permission", name, known))?.1;
+    }
+    facts.time = match &args.at {
+        None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        Some(at) => {
+            let form = "written 2026-12-31 or 2026-12-31T18:00";
+            let found =
+                time::moment(at).ok_or_else(|| usage(format!("time `{at}`: none; {form}")))?;
+            found.0
+        }
+    };
     for name in &args.flags {
         let flags = OpenFlag::ALL.iter().map(|flag| flag.name());
         let flag = OpenFlag::parse(name).ok_or_else(|| unknown("flag", name, flags))?;

@@ -7,9 +7,10 @@
 use std::fs;
 use std::path::Path;
 
-use hsci_tests::{Run, machine, sys};
+use hsci_tests::{Run, machine};
 
 use super::{BOOK, pages};
+use crate::policies::InForce;
 
 /// The command's page, whose transcripts are run by its own tests.
 const BY_TRYCMD: &str = "reference/command.md";
@@ -23,7 +24,8 @@ pub(super) fn are_what_happens(dir: &Path) {
     for program in ["gzip", "setpriv", "rsync", "zstdcat", "findmnt"] {
         machine::need(program);
     }
-    sys::own_mounts();
+    // Pages load policies, and mounts of other tests are not to be asked.
+    let _turn = InForce::take(dir);
     let book = machine::project().join(BOOK);
     let mut blocks = 0;
     for path in pages(&book) {

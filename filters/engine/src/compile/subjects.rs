@@ -12,10 +12,11 @@ use crate::automaton::{Dfa, Nfa};
 use crate::diagram::{Diagram, Diagrams, Join, leaf};
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, Condition, MAX_CONDITIONS,
-    MAX_GROUPS, State, VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE,
-    VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE,
-    VARIABLE_TYPE, VARIABLE_USER,
+    CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE, CONDITION_OWNER_IS_CALLER, CONDITION_SINCE,
+    CONDITION_SIZE_AT_LEAST, CONDITION_TIME_OF_DAY, Condition, MAX_CONDITIONS, MAX_GROUPS, State,
+    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE, VARIABLE_TYPE,
+    VARIABLE_USER,
 };
 
 /// Numbers, from 1, in the order in which they are named.
@@ -113,7 +114,13 @@ impl Subjects {
             Atom::Command(glob) => self.globs[1].add(glob),
             Atom::Cgroup(glob) => self.globs[2].add(glob),
             Atom::Type(_) | Atom::Marked(_) | Atom::Over(_) => {}
-            Atom::Flag(_) | Atom::OwnerIsCaller | Atom::SizeAtLeast(_) => {
+            Atom::Flag(_)
+            | Atom::OwnerIsCaller
+            | Atom::SizeAtLeast(_)
+            | Atom::Mode(_)
+            | Atom::TimeOfDay(..)
+            | Atom::Day(_)
+            | Atom::Since(_) => {
                 let condition = condition(atom);
                 if !self.conditions.contains(&condition) {
                     self.conditions.push(condition);
@@ -181,7 +188,13 @@ impl Subjects {
             Atom::Marked(mark) => (VARIABLE_MARK + *mark as u32, vec![1]),
             Atom::Over(rate) => (VARIABLE_RATE + *rate as u32, vec![1]),
             Atom::Type(file_type) => (VARIABLE_TYPE, vec![u32::from(file_type.number())]),
-            Atom::Flag(_) | Atom::OwnerIsCaller | Atom::SizeAtLeast(_) => {
+            Atom::Flag(_)
+            | Atom::OwnerIsCaller
+            | Atom::SizeAtLeast(_)
+            | Atom::Mode(_)
+            | Atom::TimeOfDay(..)
+            | Atom::Day(_)
+            | Atom::Since(_) => {
                 let wanted = condition(atom);
                 let index = self.conditions.iter().position(|known| *known == wanted);
                 let index = index.expect("collected before") as u32;
@@ -206,18 +219,27 @@ impl Subjects {
 }
 
 fn condition(atom: &Atom) -> Condition {
+    let long = |kind, number: u64| Condition {
+        kind,
+        argument: 0,
+        low: number as u32,
+        high: (number >> 32) as u32,
+    };
     match atom {
         Atom::Flag(flag) => Condition {
             kind: CONDITION_FLAG,
             argument: u32::from(flag.number()),
             ..Condition::default()
         },
-        Atom::SizeAtLeast(size) => Condition {
-            kind: CONDITION_SIZE_AT_LEAST,
-            low: *size as u32,
-            high: (*size >> 32) as u32,
-            ..Condition::default()
-        },
+        Atom::SizeAtLeast(size) => long(CONDITION_SIZE_AT_LEAST, *size),
+        Atom::Since(time) => long(CONDITION_SINCE, *time),
+        Atom::Mode(bits) => {
+            Condition { kind: CONDITION_MODE, argument: *bits, ..Condition::default() }
+        }
+        Atom::TimeOfDay(from, to) => {
+            Condition { kind: CONDITION_TIME_OF_DAY, argument: 0, low: *from, high: *to }
+        }
+        Atom::Day(day) => Condition { kind: CONDITION_DAY, argument: *day, ..Condition::default() },
         _ => Condition { kind: CONDITION_OWNER_IS_CALLER, ..Condition::default() },
     }
 }

@@ -4,7 +4,7 @@ use hsci_language::{DenyErrno, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SIZE_AT_LEAST, LEADS_ON, LEAF, MAX_MARKS,
+    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SINCE, LEADS_ON, LEAF, MAX_MARKS,
     MAX_RATES, NONE, Node, PROBES, VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP, VARIABLE_MARK,
     VARIABLE_RATE,
 };
@@ -159,7 +159,7 @@ impl Tables {
         holds(named, "marks")?;
         let is_condition = |condition: &hsci_abi::tables::Condition| match condition.kind {
             CONDITION_FLAG => condition.argument < 32,
-            kind => kind == CONDITION_OWNER_IS_CALLER || kind == CONDITION_SIZE_AT_LEAST,
+            kind => (CONDITION_OWNER_IS_CALLER..=CONDITION_SINCE).contains(&kind),
         };
         holds(self.conditions.iter().all(is_condition), "conditions")
     }

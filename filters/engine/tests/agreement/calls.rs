@@ -5,7 +5,9 @@ use hsci_language::policy::Rule;
 use hsci_language::{Call, Facts, FileType, Memory, Operation, Policy, Subject};
 
 use crate::Random;
-use crate::policies::{CGROUPS, COMMANDS, EXECUTABLES, GIDS, NAMES, NAMESPACES, SIZES, UIDS, glob};
+use crate::policies::{
+    CGROUPS, COMMANDS, EXECUTABLES, GIDS, NAMES, NAMESPACES, SIZES, TIMES, UIDS, glob,
+};
 
 pub(crate) fn call(random: &mut Random, policy: &Policy) -> Call {
     let rule = random.pick(&policy.rules);
@@ -32,10 +34,22 @@ pub(crate) fn call(random: &mut Random, policy: &Policy) -> Call {
         file_type: *random.pick(FileType::ALL),
         owner: if random.one_in(3) { subject.uid } else { *random.pick(UIDS) },
         size: if random.one_in(2) { size } else { size.saturating_sub(1) },
+        mode: random.below(0o10000) as u32,
+        time: time(random),
     };
     let bits = |random: &mut Random| random.below(1 << 16) as u32;
     let memory = Memory { marks: bits(random).into(), over: bits(random) };
     Call { operation, path, subject, facts, memory }
+}
+
+/// At a time that policies name, near it, or at any of the week or of the century.
+fn time(random: &mut Random) -> u64 {
+    let some = random.pick(TIMES).1 + 60 * random.below(7 * 24 * 60) as u64;
+    match random.below(3) {
+        0 => random.pick(TIMES).1 - random.below(2) as u64,
+        1 => some,
+        _ => 1 + random.below(4_000_000_000) as u64,
+    }
 }
 
 /// A path that a rule's pattern matches, or that is near one, or any.

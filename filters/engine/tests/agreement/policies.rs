@@ -11,6 +11,12 @@ pub(crate) const CGROUPS: &[&str] = &["/", "/a", "/a/b", "/b/x1/ab"];
 pub(crate) const NAMESPACES: &[u32] = &[0xEFFF_FFFC, 4_026_532_000, 4_026_532_001];
 pub(crate) const SIZES: &[u64] = &[0, 1, 4096, 1 << 20, 5 << 32];
 
+pub(crate) const TIMES: &[(&str, u64)] = &[
+    ("2024-02-29", 1_709_164_800),
+    ("2026-12-31T18:30", 1_798_741_800),
+    ("1999-01-01", 915_148_800),
+];
+
 const OPERATIONS: &[&str] = &[
     "open",
     "read",
@@ -148,7 +154,7 @@ fn predicate(random: &mut Random, depth: usize) -> String {
 }
 
 fn atom(random: &mut Random) -> String {
-    match random.below(12) {
+    match random.below(16) {
         0 => format!("user {}", random.pick(UIDS)),
         1 => format!("user {{{}, {}}}", random.pick(UIDS), random.pick(UIDS)),
         2 => format!("group {}", random.pick(GIDS)),
@@ -162,6 +168,15 @@ fn atom(random: &mut Random) -> String {
         8 => format!("type {}", random.pick(&["file", "directory", "{fifo, socket}"])),
         9 => format!("owner {}", random.pick(UIDS)),
         10 => "owner caller".to_owned(),
+        11 => format!("mode {}", random.pick(&["setuid", "executable", "other-writable"])),
+        12 => {
+            format!(
+                "time {}",
+                random.pick(&["08:00-18:00", "22:30-06:00", "00:00-24:00", "18:30-00:00"])
+            )
+        }
+        13 => format!("day {}", random.pick(&["mon", "thu", "{sat, sun}"])),
+        14 => format!("{} {}", random.pick(&["since", "until"]), random.pick(TIMES).0),
         _ => format!("size {} {}", random.pick(&["<", "<=", ">", ">="]), random.pick(SIZES)),
     }
 }

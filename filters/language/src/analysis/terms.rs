@@ -94,7 +94,9 @@ fn excludes(one: Literal<'_>, other: Literal<'_>) -> bool {
         | ((Atom::Owner(one), true), (Atom::Owner(other), true))
         | ((Atom::PidNamespace(one), true), (Atom::PidNamespace(other), true)) => one != other,
         ((Atom::Type(one), true), (Atom::Type(other), true)) => one != other,
-        ((Atom::SizeAtLeast(large), true), (Atom::SizeAtLeast(small), false)) => large >= small,
+        ((Atom::SizeAtLeast(large), true), (Atom::SizeAtLeast(small), false))
+        | ((Atom::Since(large), true), (Atom::Since(small), false)) => large >= small,
+        ((Atom::Day(one), true), (Atom::Day(other), true)) => one != other,
         _ => excludes_glob(one, other),
     }
 }

@@ -2,15 +2,15 @@
 
 use super::Checker;
 use crate::ast::{self, Fact, Word};
-use crate::call::{Call, Facts, Memory, Subject};
+use crate::call::{Call, Facts, Memory, SOME_NOON, Subject};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::operation::{Operation, Operations};
 use crate::policy::{Expectation, Outcome};
 
 const OUTCOMES: &[&str] = &["pass", "deny", "audit", "redirect", "set", "mark"];
 const FACTS: &[&str] = &[
-    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "marked",
-    "rate",
+    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "mode",
+    "marked", "rate", "at",
 ];
 
 impl Checker<'_> {
@@ -104,6 +104,7 @@ impl Checker<'_> {
         let mut memory = Memory::default();
         let mut subject = Subject::default();
         let (mut flags, mut file_type, mut owner, mut size) = (0, None, None, 0);
+        let (mut mode, mut time) = (0, SOME_NOON);
         let mut is_complete = true;
         for Fact { name, value } in written {
             let known = match name.value.as_str() {
@@ -118,6 +119,8 @@ impl Checker<'_> {
                 "type" => self.file_type(value).map(|known| file_type = Some(known)),
                 "owner" => self.user(value).map(|uid| owner = Some(uid)),
                 "size" => self.bytes(value).map(|bytes| size = bytes),
+                "mode" => self.mode(value).map(|bits| mode |= bits),
+                "at" => self.moment(value).map(|(begins, _)| time = begins),
                 "marked" => self.known_mark(value).map(|mark| memory.marks |= 1 << mark),
                 "rate" => self.exceeded(value).map(|()| memory.over = u32::MAX),
                 _ => self.unknown_fact(name),
@@ -125,7 +128,7 @@ impl Checker<'_> {
             is_complete &= known.is_some();
         }
         let mut facts = Facts::of_owner(owner.unwrap_or(subject.uid));
-        (facts.flags, facts.size) = (flags, size);
+        (facts.flags, facts.size, facts.mode, facts.time) = (flags, size, mode, time);
         facts.file_type = file_type.unwrap_or(facts.file_type);
         is_complete.then_some((subject, facts, memory))
     }

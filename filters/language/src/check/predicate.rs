@@ -7,13 +7,14 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::Glob;
 use crate::policy::{Atom, Predicate};
 use crate::span::Spanned;
+use crate::time;
 
 /// The longest command name that Linux keeps, in bytes.
 const MAX_COMMAND_LEN: usize = 15;
 
 pub(crate) const PREDICATES: &[&str] = &[
-    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "marked",
-    "rate",
+    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "mode",
+    "marked", "rate", "time", "day", "since", "until",
 ];
 
 impl Checker<'_> {
@@ -44,8 +45,12 @@ impl Checker<'_> {
         }
         let values: Vec<Word> = values.iter().flat_map(|value| self.values(value)).collect();
         let atoms: Vec<_> = values.iter().map(|value| self.atom(&name.value, value)).collect();
+        let predicate = |atom| match name.value.as_str() {
+            "until" => Predicate::Not(Box::new(Predicate::Atom(atom))),
+            _ => Predicate::Atom(atom),
+        };
         let mut atoms: Vec<Predicate> =
-            atoms.into_iter().map(|atom| atom.map(Predicate::Atom)).collect::<Option<_>>()?;
+            atoms.into_iter().map(|atom| atom.map(predicate)).collect::<Option<_>>()?;
         match atoms.len() {
             // Only a list that is missing or empty, which has been reported.
             0 => None,
@@ -91,6 +96,11 @@ impl Checker<'_> {
             "flag" => self.flag(value).map(Atom::Flag),
             "type" => self.file_type(value).map(Atom::Type),
             "marked" => self.known_mark(value).map(Atom::Marked),
+            "mode" => self.mode(value).map(Atom::Mode),
+            "time" => self.time_of_day(value),
+            "day" => self.day(value),
+            "since" => self.moment(value).map(|(begins, _)| Atom::Since(begins)),
+            "until" => self.moment(value).map(|(_, passed)| Atom::Since(passed)),
             _ => unreachable!("one of the known predicates"),
         }
     }
@@ -207,6 +217,45 @@ impl Checker<'_> {
         if found.is_none() {
             let known: Vec<_> = FileType::ALL.iter().map(|one| one.name()).collect();
             self.unknown(Code::UnknownType, "file type", value, &known);
+        }
+        found
+    }
+
+    /// Bits, of which one is enough.
+    pub(super) fn mode(&mut self, value: &Word) -> Option<u32> {
+        let found = time::MODES.iter().find(|(name, _)| *name == value.value);
+        if found.is_none() {
+            let known: Vec<_> = time::MODES.iter().map(|(name, _)| *name).collect();
+            self.unknown(Code::UnknownMode, "permission", value, &known);
+        }
+        found.map(|(_, bits)| *bits)
+    }
+
+    fn day(&mut self, value: &Word) -> Option<Atom> {
+        let found = time::DAYS.iter().position(|name| *name == value.value);
+        if found.is_none() {
+            self.unknown(Code::UnknownDay, "day", value, time::DAYS);
+        }
+        found.map(|day| Atom::Day(day as u32))
+    }
+
+    fn time_of_day(&mut self, value: &Word) -> Option<Atom> {
+        let found = time::range(&value.value);
+        if found.is_none() {
+            let title = format!("`{}` is no time of the day", value.value);
+            let hint = "it is written `time 08:00-18:00`, in UTC; it may go on past midnight";
+            self.diagnostics.push(Diagnostic::new(Code::BadTime, value.span, title).hint(hint));
+        }
+        found.map(|(from, to)| Atom::TimeOfDay(from, to))
+    }
+
+    /// When a moment begins, and when it has passed.
+    pub(super) fn moment(&mut self, value: &Word) -> Option<(u64, u64)> {
+        let found = time::moment(&value.value);
+        if found.is_none() {
+            let title = format!("`{}` is no time", value.value);
+            let hint = "it is written `2026-12-31` or `2026-12-31T18:00`, in UTC";
+            self.diagnostics.push(Diagnostic::new(Code::BadTime, value.span, title).hint(hint));
         }
         found
     }

@@ -134,10 +134,7 @@ impl Parser<'_> {
     fn one_value(&mut self) -> Parsed<Value> {
         let span = self.peek().span;
         match self.peek().kind {
-            Kind::Word(word) => {
-                self.take();
-                Ok(Value::Word(Spanned::new(word.to_owned(), span)))
-            }
+            Kind::Word(_) => self.value(HINT).map(Value::Word),
             Kind::Text(text) => {
                 self.take();
                 Ok(Value::Text(Spanned::new(text.to_owned(), span)))

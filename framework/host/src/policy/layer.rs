@@ -252,7 +252,8 @@ fn facts(attr: &Attr, flags: u32) -> Facts {
         FileKind::CharDevice => FileType::CharDevice,
         FileKind::BlockDevice => FileType::BlockDevice,
     };
-    Facts { flags, file_type, owner: attr.uid, size: attr.size }
+    let mode = attr.mode & 0o7777;
+    Facts { flags, file_type, size: attr.size, mode, ..Facts::of_owner(attr.uid) }
 }
 
 /// What is made by `mknod`, by the type in its mode.
