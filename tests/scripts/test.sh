@@ -16,7 +16,7 @@ run_unit_tests() {
 }
 
 run_shellcheck() {
-    shellcheck -x -a run .ci/run tests/scripts/{demo,try-package}.sh tests/vm/{attempts,cost}.sh packaging/debian/p*
+    shellcheck -x -a run .ci/run tests/scripts/{demo,prometheus,try-package}.sh tests/vm/{attempts,cost}.sh packaging/debian/p*
 }
 
 run_clippy() { cargo clippy --profile checked --locked --quiet --workspace --all-targets -- -D warnings; }
