@@ -43,6 +43,8 @@ impl Extension for Hostile {
             text("secret", "a file that is none of its business", "/etc/shadow"),
             text("handle", "a file handle on another file system, in hexadecimal", ""),
             text("victim", "a process of a user", "1"),
+            text("beside", "a file handle on this file system outside of the store", ""),
+            text("last", "what to try at the end of a check", ""),
         ]
     }
 
@@ -56,9 +58,20 @@ impl Extension for Hostile {
         report: &mut dyn FnMut(Finding),
         _: &mut dyn FnMut(u64),
     ) -> Result<Checked> {
-        for (name, outcome) in Layer::new(environment).attempts() {
+        let layer = Layer::new(environment);
+        for (name, outcome) in layer.attempts() {
             report(Finding::new(Severity::Notice, name, outcome));
         }
+        let last = environment.options.text("last");
+        let outcome = match last {
+            "" => return Ok(Checked::default()),
+            "hang" => loop {
+                std::thread::sleep(std::time::Duration::from_secs(1000));
+            },
+            "memory" => memory(),
+            name => layer.attempt(name).unwrap_or(Err(Errno::INVAL)),
+        };
+        report(Finding::new(Severity::Notice, last, format!("{outcome:?}")));
         Ok(Checked::default())
     }
 }
@@ -67,6 +80,7 @@ struct Layer {
     below: Arc<Stack>,
     secret: String,
     handle: String,
+    beside: String,
     victim: String,
 }
 
@@ -117,6 +131,7 @@ impl Layer {
             below: Arc::clone(&environment.lower),
             secret: options.text("secret").to_owned(),
             handle: options.text("handle").to_owned(),
+            beside: options.text("beside").to_owned(),
             victim: options.text("victim").to_owned(),
         }
     }
@@ -127,12 +142,23 @@ impl Layer {
         let made = self.below.mkdir(&Call::internal(), Ino::ROOT, OsStr::new("made"), 0o700);
         let mut told = vec![
             ("rights".to_owned(), rights.unwrap_or_default()),
+            ("user".to_owned(), geteuid().as_raw().to_string()),
             (
                 "change-store".to_owned(),
                 made.map_or_else(|error| format!("refused {error}"), |_| "DONE".to_owned()),
             ),
         ];
-        for name in ["read-secret", "climb", "write-root", "kernel-parameters", "is-dumpable"] {
+        for name in [
+            "read-secret",
+            "climb",
+            "beside",
+            "write-root",
+            "init-memory",
+            "parent-memory",
+            "parent-root",
+            "kernel-parameters",
+            "is-dumpable",
+        ] {
             let outcome = match self.attempt(name) {
                 Some(Err(errno)) => format!("refused {errno:?}"),
                 outcome => format!("DONE {outcome:?}"),
@@ -151,6 +177,9 @@ impl Layer {
             "climb" => each_descriptor(|descriptor| self.climb(descriptor)),
             "other-file-system" => each_descriptor(|descriptor| {
                 hostile::open_handle(descriptor, &self.handle).map(|()| "opened".to_owned())
+            }),
+            "beside" => each_descriptor(|descriptor| {
+                hostile::open_handle(descriptor, &self.beside).map(|()| "opened".to_owned())
             }),
             "init-memory" => read("/proc/1/mem"),
             "parent-memory" => read(&format!("/proc/{}/mem", std::os::unix::process::parent_id())),
@@ -176,6 +205,19 @@ impl Layer {
         let path = format!("{}{}", "../".repeat(64), self.secret.trim_start_matches('/'));
         openat(descriptor, path, OFlags::RDONLY, Mode::empty()).map(|_| "opened".to_owned())
     }
+}
+
+/// Twice as much as the machine has, of which nothing is used.
+fn memory() -> Outcome {
+    let machine = rustix::system::sysinfo();
+    let total = (machine.totalram as u64).saturating_mul(machine.mem_unit.into());
+    let mut pieces = Vec::new();
+    for _ in 0..=(2 * total) >> 28 {
+        let mut piece = Vec::<u8>::new();
+        piece.try_reserve_exact(1 << 28).map_err(|_| Errno::NOMEM)?;
+        pieces.push(piece);
+    }
+    Ok("had".to_owned())
 }
 
 fn read(path: &str) -> Outcome {

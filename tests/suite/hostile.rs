@@ -14,8 +14,10 @@ mod namespaces;
 mod places;
 pub(crate) mod protections;
 mod races;
+mod readers;
 mod servers;
 mod stores;
+mod words;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -32,8 +34,10 @@ pub(crate) const TESTS: &[&[Test]] = &[
     places::TESTS,
     protections::TESTS,
     races::TESTS,
+    readers::TESTS,
     servers::TESTS,
     stores::TESTS,
+    words::TESTS,
 ];
 
 /// What must not change.

@@ -142,8 +142,8 @@ pub trait LowerFile: Send + Sync {
         Ok(())
     }
 
-    /// True if the lower file system lets nobody change the bytes that are there: the file is immutable,
-    /// or can only be appended to.
+    /// True if nobody changes the bytes that are there without a caller who may: the file is immutable, can only be
+    /// appended to, or may have a name that is none of the store's.
     fn is_fixed(&self) -> Result<bool> {
         Ok(false)
     }

@@ -4,7 +4,7 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 40] = [
+pub const ALL: [&str; 44] = [
     "apart",
     "attach",
     "callers",
@@ -17,6 +17,7 @@ pub const ALL: [&str; 40] = [
     "flags",
     "forget-mode",
     "handles",
+    "hard-links",
     "inherited",
     "landlock",
     "links",
@@ -42,7 +43,10 @@ pub const ALL: [&str; 40] = [
     "system-calls",
     "unasked",
     "uncovered",
+    "unending",
+    "unprivileged",
     "users-servers",
+    "users-sockets",
     "way-up",
     "whole-images",
 ];

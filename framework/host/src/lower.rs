@@ -23,22 +23,25 @@ mod xattrs;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use hsci_extension::{Errno, Error, Ino, Lifetime, RESERVED_NAME, Result};
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, StatxFlags, statx};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
 use self::inodes::{Inode, Inodes};
 use self::shares::Shares;
+use crate::place::own_user;
 use crate::sys::handle::{Handle, handle_of};
 use crate::takeover::Inherited;
 
 pub(crate) use self::attributes::timespec_of;
+pub(crate) use self::content::anybody_links;
 pub(crate) use self::credentials::{is_member, keeps_set_id};
 pub(crate) use self::opens::Opens;
 pub use self::store::LowerStore;
@@ -65,6 +68,10 @@ pub struct LowerTree {
     keeps_access_times: bool,
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
+    /// Nothing can be written, times of access among it.
+    is_read_only: bool,
+    /// How often it was asked for names and contents, where no worker serves it.
+    asked: AtomicU64,
     /// Absent where no other worker will go on from here.
     takeover: Option<Takeover>,
 }
@@ -96,7 +103,7 @@ static MODES: Mutex<()> = Mutex::new(());
 const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 
 /// Raises the soft limit of descriptors to the hard one; returns what holds then.
-fn raise_descriptor_limit() -> Option<u64> {
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         Ok(()) => limit.maximum,
@@ -138,9 +145,13 @@ impl LowerTree {
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
         // Others have no mount of the lower directory to themselves.
-        let is_layered = rustix::process::geteuid().is_root()
-            && rustix::fs::fstatfs(&root).is_ok_and(|stat| stat.f_type == OVERLAY);
+        let is_layered =
+            own_user() == 0 && rustix::fs::fstatfs(&root).is_ok_and(|stat| stat.f_type == OVERLAY);
         let lifetime = lifetime::of(&root);
+        // Also where it is the mount that is read-only, which a worker's is not: it may become another.
+        let is_read_only = takeover.is_none()
+            && rustix::fs::fstatvfs(&root)
+                .is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY));
         let limit = raise_descriptor_limit().unwrap_or(u64::MAX);
         Ok(Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
@@ -154,11 +165,13 @@ impl LowerTree {
             shares: Shares::new(limit),
             credentials: Credentials::prepare(),
             by_handle,
+            is_read_only,
             lifetime,
             max_len: OnceLock::new(),
             leases_tell: OnceLock::new(),
             keeps_access_times,
             released: Mutex::new(None),
+            asked: AtomicU64::new(0),
             takeover,
         }))
     }
@@ -184,6 +197,17 @@ impl LowerTree {
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         (self.inodes.count(), self.descriptors.count())
+    }
+
+    /// How often names and contents were asked for: who reads a store and hangs, asks no more.
+    pub(crate) fn times_asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn count_question(&self) {
+        if self.takeover.is_none() {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn me(&self) -> Arc<Self> {
@@ -286,10 +310,41 @@ impl LowerTree {
         if let Some(handle) = self.usable_handle(inode) {
             return Ok(handle.open(self.root(), flags)?);
         }
-        // By name; another inode may have it by now.
-        let (parent, name) = inode.name().ok_or(Errno::STALE)?;
-        let parent = self.path(parent)?;
-        let opened = rustix::fs::openat(&*parent, &*name, flags, Mode::empty())?;
+        self.open_by_name(inode, &*self.open_parent(inode)?)
+    }
+
+    /// The directory of an inode that is opened by name. Those on the way to it that are not open are opened from above,
+    /// one after the other: there may be more of them than a stack holds.
+    fn open_parent(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
+        let mut way = Vec::new();
+        let (mut ino, _) = inode.name().ok_or(Errno::STALE)?;
+        let mut open = loop {
+            let directory = self.inodes.get(ino)?;
+            let is_at_hand = directory.pinned().is_some()
+                || self.descriptors.find(ino).is_some()
+                || self.usable_handle(&directory).is_some();
+            if ino == Ino::ROOT || is_at_hand {
+                break self.path_of(&directory)?;
+            }
+            // What is moved below may leave names that lead in a circle.
+            if way.len() > self.inodes.count() {
+                return Err(Errno::STALE.into());
+            }
+            (ino, _) = directory.name().ok_or(Errno::STALE)?;
+            way.push(directory);
+        };
+        while let Some(directory) = way.pop() {
+            open = Arc::new(self.open_by_name(&directory, &open)?);
+            self.remember(&directory, Access::Path, &open);
+        }
+        Ok(open)
+    }
+
+    /// Opens an inode by its name, which another one may have by now.
+    fn open_by_name(&self, inode: &Inode, parent: &OwnedFd) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (_, name) = inode.name().ok_or(Errno::STALE)?;
+        let opened = rustix::fs::openat(parent, &*name, flags, Mode::empty())?;
         let stat = statx(&opened, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
         let same = stat.stx_ino == inode.number
             && device_of(&stat) == inode.device
@@ -307,7 +362,7 @@ impl LowerTree {
         if !known && let Some(kept) = inode.kept() {
             return Ok(kept);
         }
-        let (opened, access) = match self.reopen_quietly(inode, OFlags::RDWR) {
+        let (opened, access) = match self.reopen_to_write(inode) {
             Err(Error::Lower(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY))
                 if access == Access::Read =>
             {
@@ -328,8 +383,18 @@ impl LowerTree {
         Ok(opened)
     }
 
+    fn reopen_to_write(&self, inode: &Inode) -> Result<OwnedFd> {
+        if self.is_read_only {
+            return Err(Errno::ROFS.into());
+        }
+        self.reopen_quietly(inode, OFlags::RDWR)
+    }
+
     /// Opens an inode so that reading leaves its time of access alone, as far as this process may.
     fn reopen_quietly(&self, inode: &Inode, flags: OFlags) -> Result<OwnedFd> {
+        if self.is_read_only {
+            return self.reopen(inode, flags);
+        }
         match self.reopen(inode, flags | OFlags::NOATIME) {
             Err(Error::Lower(Errno::PERM)) => self.reopen(inode, flags),
             opened => opened,

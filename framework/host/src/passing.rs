@@ -1,14 +1,19 @@
-//! Descriptors on a socket between processes of one mount.
+//! Messages with descriptors, on sockets between processes that work for one mount or command.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How many descriptors a message may come with.
+const MOST_FILES: usize = 2;
 
 /// Sends a descriptor, with a number that says what it is.
 pub(crate) fn send_descriptor(
@@ -40,4 +45,47 @@ pub(crate) fn receive_descriptor(from: &UnixStream) -> std::io::Result<(u64, Own
         }
     }
     Err(std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// One message: a line of JSON, bytes, and up to [`MOST_FILES`] descriptors.
+pub(crate) fn send(
+    socket: impl AsFd,
+    head: &impl Serialize,
+    bytes: &[u8],
+    files: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
+    let mut line = serde_json::to_vec(head).map_err(|_| rustix::io::Errno::INVAL)?;
+    line.push(b'\n');
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(files));
+    }
+    let parts = [IoSlice::new(&line), IoSlice::new(bytes)];
+    rustix::io::retry_on_intr(|| sendmsg(&socket, &parts, &mut ancillary, SendFlags::NOSIGNAL))
+        .map(drop)
+}
+
+/// The length of the next message, and the descriptors that came with it; 0 when the other end is gone.
+pub(crate) fn receive(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        let parts = &mut [IoSliceMut::new(buffer)];
+        recvmsg(&socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let files = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
+        _ => None,
+    });
+    Ok((received.bytes, files.flatten().collect()))
+}
+
+/// The line of JSON that a message begins with, and the bytes after it.
+pub(crate) fn parse<T: DeserializeOwned>(message: &[u8]) -> Option<(T, &[u8])> {
+    let end = message.iter().position(|byte| *byte == b'\n')?;
+    Some((serde_json::from_slice(&message[..end]).ok()?, &message[end + 1..]))
 }

@@ -14,13 +14,15 @@ pub(crate) use self::look::open_mount;
 pub use self::look::{find_mount, look, mount_containing, read};
 pub(crate) use self::path::failure;
 pub use self::path::{Place, open, open_dir, open_file, open_parent};
-pub(crate) use self::private::{Owners, Private, Refused, open_below, open_private};
+pub(crate) use self::private::{
+    Owners, Private, Refused, keep_own_user, open_below, open_private, own_user,
+};
 pub(crate) use self::server::{device_of, known};
 
 /// Stops where a test has asked for it, so that races are won on purpose: `HSCI_PAUSE=NAME:FILE` has
 /// this process make FILE when it comes to the point NAME, and go on when FILE is gone.
 #[cfg(debug_assertions)]
-pub(crate) fn pause(point: &str) {
+pub fn pause(point: &str) {
     let Ok(wanted) = std::env::var("HSCI_PAUSE") else { return };
     let Some((_, file)) = wanted.split_once(':').filter(|(name, _)| *name == point) else { return };
     if std::fs::write(file, point).is_err() {
@@ -33,4 +35,4 @@ pub(crate) fn pause(point: &str) {
 
 /// Optimised builds have no such points.
 #[cfg(not(debug_assertions))]
-pub(crate) fn pause(_: &str) {}
+pub fn pause(_: &str) {}

@@ -5,8 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use hsci_extension::protection;
 use rustix::fs::{Mode, OFlags, fstat};
 use rustix::process::geteuid;
+
+use crate::place;
 
 /// Root's directory.
 const ROOT: &str = "/run/hsci";
@@ -21,12 +24,17 @@ impl Directory {
         Path::new(&format!("/proc/self/fd/{}", self.0.as_raw_fd())).join(name)
     }
 
-    /// Opens a directory of a user's, in which nobody else can make names.
+    /// Opens a directory of a user's, in which nobody else can make names. That of another user is opened as other places
+    /// of users are: what is served there may not answer.
     pub(crate) fn open(path: &Path, user: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = path.display();
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| format!("{place}: {}", std::io::Error::from(errno)))?;
+        let directory = match user == geteuid().as_raw() || !protection::stands("users-sockets") {
+            true => rustix::fs::open(path, flags, Mode::empty()),
+            false => place::open_dir(path).map_err(|failure| failure.text)?.read(),
+        };
+        let directory =
+            directory.map_err(|errno| format!("{place}: {}", std::io::Error::from(errno)))?;
         let stat = fstat(&directory).map_err(|errno| format!("{place}: {errno}"))?;
         if stat.st_uid != user {
             return Err(format!("{place}: belongs to user {}, not to {user}", stat.st_uid));

@@ -11,6 +11,7 @@ pub(crate) mod callers;
 mod calls;
 mod capabilities;
 pub(crate) mod files;
+pub(crate) mod reader;
 
 use std::os::fd::OwnedFd;
 
@@ -37,20 +38,20 @@ pub(crate) struct Sandbox {
 pub(crate) enum Work {
     /// It serves the lower directory, or repairs what is stored there.
     Serve,
-    /// It reads the lower directory, and changes nothing anywhere.
-    Read,
-    /// It reads the lower directory, and makes files of any owner and mode in another one; with what gives rights,
-    /// if that is wanted.
-    Copy { privileged: bool },
+    /// It reads the lower directory, and changes nothing anywhere: as this user, in a user namespace, where there is one.
+    Read { user: Option<u32> },
+    /// It makes files of any owner and mode in the directory, and reads no store; with what gives rights, if that is
+    /// wanted.
+    Write { privileged: bool },
 }
 
 impl Work {
     fn capabilities(self) -> CapabilitySet {
         match self {
-            Self::Serve | Self::Copy { privileged: false } => capabilities::NEEDED,
-            Self::Read => CapabilitySet::DAC_READ_SEARCH,
+            Self::Serve | Self::Write { privileged: false } => capabilities::NEEDED,
+            Self::Read { .. } => CapabilitySet::DAC_READ_SEARCH,
             // Attributes `trusted.*` and `security.*`.
-            Self::Copy { privileged: true } => capabilities::NEEDED | CapabilitySet::SYS_ADMIN,
+            Self::Write { privileged: true } => capabilities::NEEDED | CapabilitySet::SYS_ADMIN,
         }
     }
 }
@@ -86,6 +87,8 @@ impl Sandbox {
     /// that works is worth more than none on a kernel that lacks something.
     pub(crate) fn enter(needs: &[Needs], lower: &OwnedFd, work: Work) -> Result<Self, String> {
         let needs = sum(needs);
+        // What is asked for later, when it cannot be looked for.
+        let _ = crate::lower::anybody_links();
         let capabilities = work.capabilities() | named(&needs)?;
         let mut kept = Vec::new();
         let mut step = |what: &str, outcome: Result<(), String>| {
@@ -100,18 +103,21 @@ impl Sandbox {
         if stands("core-dumps") {
             step("core dumps", setrlimit(Resource::Core, none).map_err(text));
         }
+        let is_root = geteuid().is_root();
         if !needs.files && !needs.programs && protection::stands("namespace") {
-            let is_root = geteuid().is_root();
             let left = if is_root { files::leave_all_others().map_err(text) } else { Ok(()) };
             step("the machine's files", left);
+        }
+        if let Work::Read { user } = work {
+            let left = user.map_or(Ok(()), reader::become_user).and_then(|()| reader::bound());
+            step("its user, or memory without bounds", left.map_err(text));
         }
         if stands("capabilities") {
             step("capabilities", capabilities::keep(capabilities).map_err(text));
         }
         // The list of system calls below would see to it as well.
         step("set-user-id programs", set_no_new_privs(true).map_err(text));
-        let stays = !matches!(work, Work::Copy { .. }) && !needs.files && !needs.programs;
-        if stays && !geteuid().is_root() && stands("landlock") {
+        if !is_root && !needs.files && !needs.programs && stands("landlock") {
             step("the user's other files", files::keep_below(lower));
         }
         let behavior = DumpableBehavior::NotDumpable;

@@ -9,11 +9,16 @@ use std::time::{Duration, Instant};
 use hsci_tests::command::{ALICE, BOB};
 use hsci_tests::{Mount, Run, Test, machine};
 
-use super::{alice, alices};
+use super::{alice, alices, limited};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "fairness::others_keep_their_latency", seconds: 240, body: latency },
     Test { name: "fairness::descriptors_are_shared_by_users", seconds: 120, body: descriptors },
+    Test {
+        name: "fairness::no_request_grows_with_the_length_that_a_file_claims",
+        seconds: 300,
+        body: huge,
+    },
     Test {
         name: "fairness::files_that_a_user_has_seen_take_a_share_of_memory",
         seconds: 180,
@@ -198,7 +203,7 @@ fn memory(dir: &Path) {
     const FILES: usize = 20_000;
     // 4,096 of 8,192 are the share of each.
     const MOST: u64 = 6_000;
-    let mount = Mount::new(dir, "mount", "nullfs", "memory=8M");
+    let mount = Mount::new(dir, "mount", "nullfs", "memory=5M");
     for (user, files) in [(ALICE, FILES), (BOB, 100)] {
         let place = mount.lower().join(user.to_string());
         fs::create_dir(&place).expect("directory");
@@ -227,4 +232,57 @@ fn memory(dir: &Path) {
     assert_eq!(look(BOB), 100);
     assert_eq!(fs::read(&held).expect("read"), b"text\n");
     holder.kill().and_then(|()| holder.wait()).expect("killed");
+}
+
+/// What is done to huge files that hold nearly nothing; where there is no space for it, or no way, it fails.
+const ON_HUGE: &[&str] = &[
+    "truncate -s 1T f; for at in 0 39 38; do printf 0123456789abcdef | dd of=f bs=1 seek=$((1 << at)) conv=notrunc; done; sync f",
+    "for turn in {1..20}; do truncate -s 1 g; truncate -s 1T g; done",
+    "yes | head -c 1M > sealed",
+    "fallocate -l 1T full; rm full",
+    "fallocate -n -l 1T full; rm full",
+    "fallocate -p -o 4096 -l 1T f",
+    "fallocate -z -n -l 1T g; truncate -s 0 g",
+    "fallocate -c -o 4096 -l 512G f",
+    "fallocate -i -o 4096 -l 512G f",
+    "fallocate -d g",
+    "cp --sparse=always f copy; sync copy",
+    "filefrag f",
+    "setfattr -n user.hsci.algorithm -v zstd:19 f",
+    "printf x | dd of=f bs=1 seek=$((1 << 37)) conv=notrunc; sync f",
+    "tail -c 100 f | wc -c",
+];
+
+/// The same where what was compressed becomes huge.
+const ON_SEALED: &[&str] = &[
+    "truncate -s 1T sealed; printf x | dd of=sealed bs=1 seek=$((1 << 39)) conv=notrunc; sync sealed",
+    "fallocate -p -o 4096 -l 1T sealed; truncate -s 5 sealed; truncate -s 1T sealed; sync sealed",
+    "tail -c 100 sealed | wc -c",
+];
+
+fn huge(dir: &Path) {
+    let disk = dir.join("disk");
+    let _disk = machine::loop_file_system("ext4", 96 << 20, &dir.join("image"), &disk);
+    let mut mount = Mount::new(&disk, "mount", "compressfs", "");
+    for place in [dir, &disk] {
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+    let place = alices(&mount.path("alice"));
+    let each = |lines: &[&str]| {
+        for line in lines {
+            let begun = Instant::now();
+            let run = Run::as_user(ALICE, "timeout").args(["-k", "5", "30", "bash", "-c", line]);
+            let done = run.dir(&place).done();
+            println!("{:.1} s: {line}", begun.elapsed().as_secs_f64());
+            assert!(![124, 137].contains(&done.code), "{line}: {}", done.err);
+        }
+        // The index of an image of a terabyte does not fit here: then the file stays as it is.
+        let settled = limited(["settle"], &[mount.dir()]);
+        assert!([0, 1].contains(&settled.code), "{settled:?}");
+        limited(["usage"], &[mount.dir()]).ok();
+    };
+    each(ON_HUGE);
+    each(ON_SEALED);
+    mount.unmount();
+    limited(["check"], &[mount.lower()]).ok();
 }

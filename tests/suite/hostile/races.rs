@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 120,
         body: swap,
     },
+    Test { name: "hostile::a_crate_is_made_where_it_was_sent", seconds: 120, body: crates },
     Test { name: "hostile::an_export_goes_where_it_was_sent", seconds: 120, body: export },
 ];
 
@@ -82,6 +83,20 @@ fn export(dir: &Path) {
         let there = home.join("away/copy/file");
         assert_eq!(fs::read(there).ok(), exported.then(|| b"content".to_vec()), "{what}");
     }
+}
+
+/// The directory that root has made for a crate is moved away before the crate is written.
+fn crates(dir: &Path) {
+    machine::need_root();
+    let victim = Victim::new(dir);
+    let outside = victim.path.parent().expect("directory").to_owned();
+    let home = alices(&dir.join("home"));
+    let (made, mark) = (home.join("made"), dir.join("mark"));
+    let stopped = Stopped::at("crate-made", &mark, &["new", "evil", "--dir"], &[&made]);
+    alice(&format!("cd '{}'; mv made away; ln -s '{}' made", home.display(), outside.display()));
+    assert!(!stopped.go_on(), "what was moved away is not what was asked for");
+    victim.check("a link to root's directory");
+    assert_eq!(fs::read_dir(&outside).expect("list").count(), 1, "it goes elsewhere");
 }
 
 fn swap(dir: &Path) {

@@ -26,11 +26,43 @@ pub(crate) const TESTS: &[Test] = &[
         body: silence,
     },
     Test {
+        name: "hostile::servers::sockets_of_users_are_not_waited_for",
+        seconds: 400,
+        body: sockets,
+    },
+    Test {
         name: "hostile::servers::programs_and_files_on_a_silent_server_stop_nobody",
         seconds: 180,
         body: users_of_it,
     },
 ];
+
+/// A mount of Alice's own, whose control socket root looks for where her server is, and is silent.
+fn sockets(dir: &Path) {
+    prepare(dir);
+    let victim = Victim::new(dir);
+    Run::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "none", "/run"]).ok();
+    let runtime = alices(Path::new("/run/user/1"));
+    let (lower, point) = (alices(&dir.join("lower")), alices(&dir.join("point")));
+    let alice = |words: &[&str]| {
+        let run = Run::as_user(ALICE, machine::hsci()).env("XDG_RUNTIME_DIR", &runtime);
+        run.env("HOME", dir).args(words)
+    };
+    alice(&["mount", "-x", "nullfs"]).arg(&lower).arg(&point).ok();
+    ends("her own socket", &["status"], &[&point]).ok();
+    let journal = journal(dir, &victim);
+    let server = Server::start(dir, &runtime.join("hsci"), &victim.path, &journal);
+    let before = server.questions();
+    ends("a server", &["status"], &[]);
+    assert_eq!(server.questions(), before, "it was asked something");
+    server.send(Signal::STOP);
+    for command in [&["status"][..], &["metrics"], &["policy", "list"]] {
+        ends("a silent server", command, &[]);
+    }
+    ends("a silent server", &["status"], &[&point]);
+    drop(server);
+    alice(&["unmount"]).arg(&point).ok();
+}
 
 /// A mount of Alice's.
 struct Server {

@@ -8,10 +8,15 @@ use hsci_tests::command::ALICE;
 use hsci_tests::{Mount, Run, Test, machine};
 
 use super::forger::{self, Entry};
-use super::{Victim, alice, alices, ended, is_mounted, limited};
+use super::{Victim, alice, alices, ended, facts, is_mounted, limited};
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "hostile::stores_of_others_neither_lead_nor_block", seconds: 900, body: prepared },
+    Test {
+        name: "hostile::a_file_with_a_name_elsewhere_stays_what_it_is",
+        seconds: 120,
+        body: linked,
+    },
     Test { name: "hostile::a_store_names_no_program_on_the_path", seconds: 60, body: program },
     Test { name: "hostile::root_runs_no_program_that_nobody_named", seconds: 120, body: unnamed },
     Test {
@@ -246,4 +251,28 @@ fn moved(dir: &Path) {
     assert!(is_mounted(&dir), "what is served stays");
     Run::new("umount").arg("-l").arg(&dir).ok();
     std::mem::forget(mount);
+}
+
+/// As on a machine where users may link to files of others, as kernels allow that nobody has told otherwise.
+fn linked(dir: &Path) {
+    machine::need_root();
+    hsci_tests::sys::own_mounts();
+    let zero = dir.join("zero");
+    fs::write(&zero, "0\n").expect("write");
+    let place = "/proc/sys/fs/protected_hardlinks";
+    Run::new("mount").arg("--bind").arg(&zero).arg(place).ok();
+    let victim = Victim::new(dir);
+    let (lower, point) = (alices(&dir.join("lower")), alices(&dir.join("mount")));
+    fs::hard_link(&victim.path, lower.join("linked")).expect("link");
+    let before = facts(&victim.path);
+    fs::write(lower.join("own"), "alice's own words\n".repeat(1000)).expect("write");
+    let mut mount = Mount::at(&lower, &point, "compressfs", "");
+    mount.settle();
+    let content = fs::read(mount.path("linked")).expect("read");
+    assert!(content == victim.content, "it is read through the mount");
+    mount.unmount();
+    assert_eq!(facts(&victim.path), before, "the victim is touched");
+    assert!(fs::read(&victim.path).expect("the victim") == victim.content, "it is compressed");
+    let stored = fs::read(lower.join("own")).expect("what is stored");
+    assert!(stored.len() < 5000, "other files are compressed");
 }

@@ -3,16 +3,16 @@
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command as Program, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use hsci_protocol::control::{Command, Reply, Request};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::status::{Status, SupervisorStatus};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -20,11 +20,15 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::{own_prefix, prefix, sweep};
 use crate::failure::{Exit, Failure};
 use crate::mounts::{Device, Mounted};
+use crate::place::open_below;
 use crate::run_dir;
 use crate::supervisor::last_words;
 
 /// Time for an answer that takes no work.
 const QUICK: Duration = Duration::from_secs(4);
+
+/// How many sockets of a mount are tried, for users can make any number of names.
+const MOST_NAMES: usize = 64;
 
 /// A connection to the supervisor of a mount.
 #[derive(Debug)]
@@ -74,18 +78,20 @@ impl Channel {
             let begins =
                 |name: &OsString, with: &str| name.as_encoded_bytes().starts_with(with.as_bytes());
             let names = entries.flatten().map(|entry| entry.file_name());
-            let mut names: Vec<_> = names.filter(|name| begins(name, &prefix)).collect();
+            let names = names.filter(|name| begins(name, &prefix)).take(MOST_NAMES);
             // A supervisor before, whose numbers were given again, may not have ended yet: the socket of this
             // very mount comes first, the newest of them. A bind mount shares the device alone.
             let this = own_prefix(mounted);
-            let made = |name: &OsString| {
-                std::fs::metadata(directory.path(name)).and_then(|meta| meta.modified())
-            };
-            names.sort_by_cached_key(|name| {
-                (!begins(name, &this), Reverse(made(name).unwrap_or(SystemTime::UNIX_EPOCH)))
+            let found = names.filter_map(|name| {
+                let socket = open_below(directory.as_fd(), &*name, OFlags::PATH).ok()?;
+                let stat = fstat(&socket).ok()?;
+                let made = (stat.st_mtime, stat.st_mtime_nsec);
+                Some((!begins(&name, &this), Reverse(made), socket))
             });
-            for name in names {
-                if let Some(channel) = Self::connect(&directory.path(name), mounted.user)? {
+            let mut found: Vec<_> = found.collect();
+            found.sort_by_key(|(is_other, made, _)| (*is_other, *made));
+            for (.., socket) in found {
+                if let Some(channel) = Self::connect(&socket, mounted.user)? {
                     return Ok(channel);
                 }
             }
@@ -94,7 +100,8 @@ impl Channel {
     }
 
     /// Nothing if nobody listens there, or somebody else than the user.
-    fn connect(path: &Path, user: u32) -> Result<Option<Self>, Silence> {
+    fn connect(found: &OwnedFd, user: u32) -> Result<Option<Self>, Silence> {
+        let path = format!("/proc/self/fd/{}", found.as_raw_fd());
         let broken = |errno: Errno| Silence::Broken(std::io::Error::from(errno).to_string());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);

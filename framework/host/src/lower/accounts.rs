@@ -3,25 +3,21 @@
 //! Users share what there is: each may have as many as are left for others. Who has more is asked to give some
 //! back: the kernel drops names that nobody uses, the least of harm, and forgets what they led to.
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dashmap::DashMap;
 use hsci_extension::protection;
-use parking_lot::Mutex;
 
-/// What an inode counts as, on the safe side: with its name, its line in the takeover state, and what an extension keeps
-/// of it.
-const INODE_LEN: u64 = 1 << 10;
+/// What an inode counts as, with what an extension keeps of it. A worker of compressfs that knows 100,000 files has used
+/// 425 bytes for each with names of 25 bytes, 490 where they are compressed, 550 with names of 245 bytes.
+const INODE_LEN: u64 = 640;
 
 /// How many inodes there may be, and who has made the kernel know them.
 pub(super) struct Accounts {
     room: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    total: usize,
-    by_user: HashMap<u32, Account>,
+    total: AtomicUsize,
+    /// Users do not wait for each other.
+    by_user: DashMap<u32, Account>,
 }
 
 #[derive(Default)]
@@ -44,15 +40,14 @@ impl Accounts {
     /// For so much memory.
     pub(super) fn new(memory: u64) -> Self {
         let room = usize::try_from(memory / INODE_LEN).unwrap_or(usize::MAX);
-        Self { room, taken: Mutex::default() }
+        Self { room, total: AtomicUsize::new(0), by_user: DashMap::new() }
     }
 
     /// One more of a user's; true if the user is to give some back. Root may have as many as it likes.
     pub(super) fn add(&self, user: u32) -> bool {
-        let mut taken = self.taken.lock();
-        taken.total += 1;
-        let left = self.room.saturating_sub(taken.total);
-        let account = taken.by_user.entry(user).or_default();
+        let total = self.total.fetch_add(1, Ordering::Relaxed) + 1;
+        let left = self.room.saturating_sub(total);
+        let mut account = self.by_user.entry(user).or_default();
         account.own += 1;
         if user == 0 || account.own <= left {
             account.next = 0;
@@ -73,21 +68,20 @@ impl Accounts {
 
     /// One less.
     pub(super) fn remove(&self, user: u32) {
-        let mut taken = self.taken.lock();
-        taken.total -= 1;
-        if let Some(account) = taken.by_user.get_mut(&user) {
+        self.total.fetch_sub(1, Ordering::Relaxed);
+        if let Some(mut account) = self.by_user.get_mut(&user) {
             account.own -= 1;
             account.next = account.next.min(account.own + self.step());
-            if account.own == 0 {
-                taken.by_user.remove(&user);
+            if account.own > 0 {
+                return;
             }
         }
+        self.by_user.remove_if(&user, |_, account| account.own == 0);
     }
 
     /// What a user is to give back at a time, if there is anything.
     pub(super) fn surplus(&self, user: u32) -> Option<Surplus> {
-        let mut taken = self.taken.lock();
-        let account = taken.by_user.get_mut(&user)?;
+        let mut account = self.by_user.get_mut(&user)?;
         let (after, count) = (account.asked, account.own / 4 + 1);
         account.asked = after.wrapping_add(count);
         Some(Surplus { after, count })

@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hsci_extension::{
     Credentials, Error, FileId, FileSystem, Ino, Lifetime, LowerFile, Result, Times, Whence,
-    XattrFlags,
+    XattrFlags, protection,
 };
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, StatxAttributes};
 use rustix::io::{Errno, pread, pwrite};
@@ -20,12 +20,24 @@ use super::opens::{OPENS, Opens};
 use super::xattrs;
 use crate::sys;
 
+/// Whether users may give a name to any file, also to one that they cannot write.
+static ANYBODY_LINKS: OnceLock<bool> = OnceLock::new();
+
+/// Looks at that. To be called while `/proc` can be read.
+pub(crate) fn anybody_links() -> bool {
+    *ANYBODY_LINKS.get_or_init(|| {
+        let protected = std::fs::read_to_string("/proc/sys/fs/protected_hardlinks");
+        protected.map_or(true, |value| value.trim() == "0")
+    })
+}
+
 /// How often is looked whether somebody has a file open, and the time between.
 const TURNS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(4);
 
 impl LowerTree {
     pub(super) fn content_of(&self, ino: Ino, access: Access) -> Result<Arc<OwnedFd>> {
+        self.count_question();
         match self.descriptors.get(ino, access) {
             Some(open) => Ok(open),
             None => self.content(&*self.inodes.get(ino)?, access),
@@ -71,10 +83,12 @@ impl LowerTree {
         Ok(Arc::new(self.reopen(inode, OFlags::WRONLY | OFlags::APPEND)?))
     }
 
-    /// True for what is immutable or can only be appended to.
+    /// True for what is immutable or can only be appended to, and for what may have a name that is none of the store's.
     fn is_fixed(&self, inode: &Inode) -> Result<bool> {
         let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-        Ok(stat_of(&*self.path_of(inode)?)?.stx_attributes.intersects(fixed))
+        let stat = stat_of(&*self.path_of(inode)?)?;
+        let is_others = stat.stx_nlink > 1 && anybody_links() && protection::stands("hard-links");
+        Ok(is_others || stat.stx_attributes.intersects(fixed))
     }
 
     /// A descriptor that reads and writes a file, for the kernel to serve it by.
@@ -166,6 +180,7 @@ impl Drop for TreeFile {
 
 impl TreeFile {
     fn open(&self, access: Access) -> Result<Arc<OwnedFd>> {
+        self.tree.count_question();
         self.tree.content(&self.inode, access)
     }
 }

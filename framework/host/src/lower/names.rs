@@ -19,6 +19,7 @@ impl LowerTree {
         if is_reserved(parent, name) {
             return Err(Errno::NOENT.into());
         }
+        self.count_question();
         let directory = self.path(parent)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let stat = statx(&*directory, name, flags, StatxFlags::BASIC_STATS)?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use hsci_extension::{Error, RESERVED_NAME, protection};
 use rustix::fs::{
@@ -16,6 +17,19 @@ use rustix::process::geteuid;
 pub(crate) struct Private {
     directory: OwnedFd,
     owners: Owners,
+}
+
+/// The user whose process this was before it gave that up to read a store.
+static OWN: OnceLock<u32> = OnceLock::new();
+
+/// From now on what belongs to the user of this process is what belongs to the one that it has now.
+pub(crate) fn keep_own_user() {
+    let _ = OWN.set(geteuid().as_raw());
+}
+
+/// The user to whom the host's own files belong.
+pub(crate) fn own_user() -> u32 {
+    OWN.get().copied().unwrap_or_else(|| geteuid().as_raw())
 }
 
 /// Whose private directories and files are used.
@@ -138,7 +152,7 @@ fn require_private(file: BorrowedFd<'_>, name: &str, owners: Owners) -> Result<(
 }
 
 fn require_own(stat: &Statx, name: &str, owners: Owners) -> Result<(), Refused> {
-    let own = geteuid().as_raw();
+    let own = own_user();
     let is_theirs = stat.stx_uid == own || owners == Owners::OrUser(stat.stx_uid);
     if !is_theirs && protection::stands("owners") {
         let whose = stat.stx_uid;

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hsci_extension::check::regular_files;
 use hsci_extension::options::Options;
-use hsci_extension::{Call, Finding, Ino, Kernel, Severity};
+use hsci_extension::{Call, Finding, Ino, Kernel, Needs, Severity, protection};
 use hsci_protocol::check::{self, CheckEvent, CheckFinding, Offline};
 use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::MountOption;
@@ -19,8 +20,12 @@ use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
 use crate::lock::{self, Lock};
-use crate::sandbox::{Sandbox, Work, files};
+use crate::lower::{LowerTree, raise_descriptor_limit};
+use crate::place::keep_own_user;
+use crate::sandbox::reader::{self, Reader, Side};
+use crate::sandbox::{Sandbox, Work, broker, files};
 use crate::supervisor::{self, StoreFile};
+use crate::sys::process::exit_now;
 
 /// A store, kept from hosts for as long as this is there.
 struct Store {
@@ -50,13 +55,20 @@ impl Drop for Locks {
 
 /// Verifies a store and prints what is found; with `repair`, drops what is damaged.
 pub(super) fn check(held: &[Registration], repair: bool) -> Result<(), Failure> {
-    let store = match repair {
-        true => Unused::open_to_change(held)?.enter(Work::Serve)?,
-        false => Unused::open(held)?.enter(Work::Read)?,
-    };
+    if repair {
+        return verify(Unused::open_to_change(held)?.enter(Work::Serve)?, true);
+    }
+    match Unused::open(held)?.split()? {
+        Part::Reader(unused, keeper) => verify(unused.enter_to_read(&keeper)?, false),
+        Part::Keeper(reader, _locks) => reader.wait(),
+    }
+}
+
+fn verify(store: Store, repair: bool) -> Result<(), Failure> {
     let Store { registrations, root, options, progress, _locks } = store;
     let kernel = kernel();
     let tree = stack::open(root)?;
+    watch(&tree, options.time("deadline"));
     let keepers = registrations.iter().filter(|registration| registration.format > 0).count();
     if progress {
         let mut stored = 0;
@@ -119,23 +131,89 @@ pub(super) fn export(
 ) -> Result<(), Failure> {
     let unused = Unused::open(held)?;
     let target = Target::open(dest)?;
-    let Store { registrations, root, options, progress, _locks } =
-        unused.enter(Work::Copy { privileged })?;
-    let stack = stack::build(&registrations, stack::open(root)?, &options, &kernel(), true)?;
+    let (ours, theirs) = reader::pair().map_err(not_read)?;
+    match unused.split()? {
+        Part::Reader(unused, keeper) => {
+            drop((target, ours));
+            if privileged {
+                broker::connect(theirs).map_err(not_read)?;
+            }
+            send_files(unused.enter_to_read(&keeper)?, path, keeper)
+        }
+        Part::Keeper(reader, _locks) => {
+            drop(theirs);
+            write_files(reader, &target, privileged.then_some(ours))
+        }
+    }
+}
+
+/// The reader's part of an export.
+fn send_files(store: Store, path: &Path, keeper: OwnedFd) -> Result<(), Failure> {
+    let Store { registrations, root, options, progress, _locks } = store;
+    let tree = stack::open(root)?;
+    watch(&tree, options.time("deadline"));
+    let stack = stack::build(&registrations, tree, &options, &kernel(), true)?;
     let from = resolve(&stack, path)?;
     if progress {
         print(&CheckEvent::Total(export::bytes_below(&*stack.top, from)));
     }
-    export::copy(
-        &*stack.top,
-        from,
-        &target,
-        (privileged, &mut |bytes| {
-            if progress {
-                print(&CheckEvent::Progress(bytes));
+    let progress = &mut |bytes| {
+        if progress {
+            print(&CheckEvent::Progress(bytes));
+        }
+    };
+    export::read(&*stack.top, from, (keeper, progress))
+}
+
+/// The keeper's part: it makes what the reader asks for, and has nothing of the store.
+fn write_files(
+    reader: Reader,
+    target: &Target<'_>,
+    attributes: Option<OwnedFd>,
+) -> Result<(), Failure> {
+    raise_descriptor_limit();
+    let privileged = attributes.is_some();
+    Sandbox::enter(&[], target.directory(), Work::Write { privileged })
+        .map_err(|why| Failure::new(Exit::Usage, why))?;
+    if let Some(socket) = attributes {
+        broker::serve_reader(socket).map_err(not_read)?;
+    }
+    let written = export::write(reader.socket(), target, privileged);
+    reader.wait()?;
+    written
+}
+
+fn not_read(error: impl Into<std::io::Error>) -> Failure {
+    let error: std::io::Error = error.into();
+    Failure::new(Exit::Internal, format!("the process that reads: {error}"))
+}
+
+/// Ends this process when it asks nothing of a store for so long, and has not ended.
+fn watch(tree: &Arc<LowerTree>, deadline: Duration) {
+    if deadline.is_zero() || !protection::stands("unending") {
+        return;
+    }
+    let tree = Arc::downgrade(tree);
+    let look = move || {
+        let mut asked = 0;
+        let mut since = Instant::now();
+        loop {
+            std::thread::sleep(deadline.min(Duration::from_secs(1)));
+            let Some(tree) = tree.upgrade() else { return };
+            if std::mem::replace(&mut asked, tree.times_asked()) != tree.times_asked() {
+                since = Instant::now();
+            } else if since.elapsed() > deadline {
+                super::warn(&format!(
+                    "an extension has read nothing for {deadline:?} and is ended; see `-o deadline`"
+                ));
+                exit_now(Exit::Store.code().into());
             }
-        }),
-    )
+        }
+    };
+    let started = std::thread::Builder::new().name("watchdog".to_owned()).spawn(look);
+    if let Err(error) = started {
+        log::warn!("nobody notices an extension that hangs: {error}");
+    }
 }
 
 fn kernel() -> Arc<dyn Kernel> {
@@ -174,7 +252,48 @@ struct Unused {
 /// Where the store is, what is to read it, and with which options.
 type Asked<'a> = (&'a Path, &'a [Registration], Vec<MountOption>);
 
+/// What one of two processes has to do.
+enum Part {
+    /// It reads the store; the socket leads to the other.
+    Reader(Unused, OwnedFd),
+    /// It keeps hosts from the store, and does what takes rights.
+    Keeper(Reader, Locks),
+}
+
 impl Unused {
+    /// Goes on as two processes, of which only one has the store, and only the other anything else.
+    fn split(self) -> Result<Part, Failure> {
+        keep_own_user();
+        Ok(match reader::split()? {
+            Side::Keeper(reader) => {
+                let admitted = reader.admit(&self.needs());
+                admitted.map_err(not_read)?;
+                Part::Keeper(reader, self.locks)
+            }
+            Side::Reader(keeper) => {
+                let Self { registrations, asked, root, locks } = self;
+                drop(locks);
+                let locks = Locks::Shared { _locks: Vec::new() };
+                Part::Reader(Self { registrations, asked, root, locks }, keeper)
+            }
+        })
+    }
+
+    /// Gives up all rights but to read the store, if the extensions need no more.
+    fn enter_to_read(self, keeper: &OwnedFd) -> Result<Store, Failure> {
+        let user = reader::enter_namespace(keeper, &self.needs());
+        if let Err(errno) = &user {
+            super::warn(&format!(
+                "the store is read as root, for want of a user namespace: {errno}"
+            ));
+        }
+        self.enter(Work::Read { user: user.ok().flatten() })
+    }
+
+    fn needs(&self) -> Vec<Needs> {
+        self.registrations.iter().map(|registration| (registration.needs)()).collect()
+    }
+
     /// Opens the store that standard input names, to read it.
     fn open(held: &[Registration]) -> Result<Self, Failure> {
         Self::open_with(
@@ -221,10 +340,9 @@ impl Unused {
     /// Gives up what the work on the store does not take, before a byte of it is read; then sees whether these
     /// extensions can read it, and with which options.
     fn enter(self, work: Work) -> Result<Store, Failure> {
+        let needs = self.needs();
         let Self { registrations, asked: Offline { lower, options, progress, .. }, root, locks } =
             self;
-        let needs: Vec<_> =
-            registrations.iter().map(|registration| (registration.needs)()).collect();
         Sandbox::enter(&needs, &root, work).map_err(|why| Failure::new(Exit::Usage, why))?;
         let options =
             as_recorded(&root, &registrations, options).map_err(|failure| failure.of(&lower))?;

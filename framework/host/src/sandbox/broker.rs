@@ -6,8 +6,6 @@
 //! looked up where a policy asks for more than their user and the kernel does not say, attributes
 //! where root sets them.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -16,20 +14,16 @@ use parking_lot::Mutex;
 use rustix::fs::XattrFlags;
 use rustix::io::{Errno, Result};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
-use serde::de::DeserializeOwned;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 
+use self::Answered::{All, Attributes};
 use super::backing;
 use super::callers::{Caller, Wanted, look_up};
+use crate::passing::{parse, receive, send};
 
 /// The largest value of an attribute, and a head.
 const MOST: usize = (64 << 10) + 1024;
-/// How many descriptors a question may come with.
-const MOST_FILES: usize = 2;
 /// How long an answer may take, and for how long nothing is asked after one has not come.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
 const TIME_OF_SILENCE: Duration = Duration::from_secs(10);
@@ -80,18 +74,40 @@ pub(crate) fn is_kernels(name: &[u8]) -> bool {
 pub(crate) fn open() -> std::io::Result<OwnedFd> {
     let kind = SocketType::SEQPACKET;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-    std::thread::Builder::new().name("broker".to_owned()).spawn(move || serve(&ours))?;
+    serve_on(ours, All)?;
     Ok(theirs)
 }
 
-fn serve(socket: &OwnedFd) {
+/// Which questions are answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    All,
+    /// What attributes a file has, for a process that copies it.
+    Attributes,
+}
+
+/// The keeper's side for a process that reads a store, which has the other end.
+pub(crate) fn serve_reader(socket: OwnedFd) -> std::io::Result<()> {
+    serve_on(socket, Attributes)
+}
+
+fn serve_on(socket: OwnedFd, answered: Answered) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("broker".to_owned());
+    thread.spawn(move || serve(&socket, answered)).map(drop)
+}
+
+fn serve(socket: &OwnedFd, answered: Answered) {
     let mut buffer = vec![0; MOST];
     while let Ok((len @ 1.., files)) = receive(socket, &mut buffer) {
         let Some(((number, question), value)) = parse::<(u64, Question)>(&buffer[..len]) else {
             log::warn!("a worker asks for something that is not known here");
             return;
         };
-        let outcome = answer(question, value, &files);
+        let is_read = matches!(question, Question::GetXattr { .. } | Question::ListXattrs);
+        let outcome = match answered == All || is_read {
+            true => answer(question, value, &files),
+            false => Err(Errno::PERM),
+        };
         let head =
             Head { number, outcome: outcome.as_ref().map(drop).map_err(|e| e.raw_os_error()) };
         if send(socket, &head, &outcome.unwrap_or_default(), &[]).is_err() {
@@ -244,45 +260,6 @@ impl Asking {
             }
         }
     }
-}
-
-/// One message: a line of JSON, bytes, and up to [`MOST_FILES`] descriptors.
-fn send(
-    socket: &OwnedFd,
-    head: &impl Serialize,
-    bytes: &[u8],
-    files: &[BorrowedFd<'_>],
-) -> Result<()> {
-    let mut line = serde_json::to_vec(head).map_err(|_| Errno::INVAL)?;
-    line.push(b'\n');
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !files.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(files));
-    }
-    let parts = [IoSlice::new(&line), IoSlice::new(bytes)];
-    rustix::io::retry_on_intr(|| sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL))
-        .map(drop)
-}
-
-/// The length of the next message, and the descriptors that came with it; 0 when the other end is gone.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        let parts = &mut [IoSliceMut::new(buffer)];
-        recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    let files = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(files) => Some(files),
-        _ => None,
-    });
-    Ok((received.bytes, files.flatten().collect()))
-}
-
-fn parse<T: DeserializeOwned>(message: &[u8]) -> Option<(T, &[u8])> {
-    let end = message.iter().position(|byte| *byte == b'\n')?;
-    Some((serde_json::from_slice(&message[..end]).ok()?, &message[end + 1..]))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use hsci_protocol::control::{Caller, Command, Reply, Request};
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::line::{receive, send};
 use parking_lot::Mutex;
+use rustix::process::geteuid;
 
 use super::internal;
 use crate::control::sweep;
@@ -21,6 +22,9 @@ use crate::run_dir::{self, Directory};
 const LIMIT: Duration = Duration::from_secs(5);
 /// One user may have so many connections at a time.
 const MOST_BY_USER: usize = 8;
+
+/// All users but root and who has mounted may have so many: one person may be many users, in a namespace.
+const MOST: usize = 256;
 
 /// What answers.
 pub(super) trait Respond: Send + Sync + 'static {
@@ -98,8 +102,14 @@ struct Turn {
 impl Turn {
     fn take(users: &Users, user: u32) -> Option<Self> {
         let mut counts = users.lock();
+        let trusted = [0, geteuid().as_raw()];
+        let others = counts.iter().filter(|(user, _)| !trusted.contains(user));
+        let is_full = others.map(|(_, count)| count).sum::<usize>() >= MOST;
         let count = counts.entry(user).or_default();
-        if *count == MOST_BY_USER {
+        if *count == MOST_BY_USER || (is_full && !trusted.contains(&user)) {
+            if *count == 0 {
+                counts.remove(&user);
+            }
             return None;
         }
         *count += 1;
@@ -140,4 +150,21 @@ fn serve(connection: &UnixStream, caller: Caller, desk: &impl Respond) -> std::i
         Failure::new(Exit::Impossible, text).into()
     };
     send(connection, &reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_users_leave_room_for_who_has_mounted() {
+        let users = Users::default();
+        let others = (1_000_000..).map_while(|user| Turn::take(&users, user));
+        assert_eq!(others.collect::<Vec<_>>().len(), MOST, "each has one");
+        assert!(users.lock().is_empty(), "and gives it back");
+        let held: Vec<_> = (1_000_000..).map_while(|user| Turn::take(&users, user)).collect();
+        assert!(Turn::take(&users, 2_000_000).is_none());
+        let own: Vec<_> = (0..10).map_while(|_| Turn::take(&users, 0)).collect();
+        assert_eq!((held.len(), own.len()), (MOST, MOST_BY_USER));
+    }
 }

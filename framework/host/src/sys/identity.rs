@@ -15,3 +15,12 @@ pub(crate) fn unshare_filesystem_attributes() -> rustix::io::Result<()> {
     // SAFETY: `CLONE_FS` shares no memory or descriptors and leaves them as they are.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
 }
+
+/// Moves this process, which must have one thread, to namespaces of its own: users, with all capabilities over them, and
+/// networks, messages and the machine's name, which are empty.
+pub(crate) fn own_user_namespace() -> rustix::io::Result<()> {
+    use rustix::thread::UnshareFlags as Flags;
+    let spaces = Flags::NEWUSER | Flags::NEWNET | Flags::NEWIPC | Flags::NEWUTS;
+    // SAFETY: the flags share no memory or descriptors and leave them as they are.
+    unsafe { rustix::thread::unshare_unsafe(spaces) }
+}

@@ -50,6 +50,17 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Makes a copy of this process, which must have one thread; returns its number, and nothing in the copy itself.
+pub(crate) fn fork() -> rustix::io::Result<Option<rustix::process::Pid>> {
+    // SAFETY: this is the only thread, the caller says, so the copy has all threads that the original has, and nothing that it
+    // needs is held by one that it lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(rustix::io::Errno::from_io_error(&std::io::Error::last_os_error())
+            .unwrap_or(rustix::io::Errno::AGAIN)),
+        child => Ok(rustix::process::Pid::from_raw(child)),
+    }
+}
+
 /// Ends this process at once, whatever its threads do.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: the call does not return, and runs nothing of this process any more.

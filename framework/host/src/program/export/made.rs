@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use hsci_extension::{Attr, FileKind};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags, chmod,
     chownat, fstat, linkat, mkdirat, mknodat, openat, openat2, symlinkat, utimensat,
@@ -12,8 +11,8 @@ use rustix::fs::{
 use rustix::io::{Errno, Result};
 use rustix::process::geteuid;
 
-use super::Spot;
-use crate::lower::timespec_of;
+use super::order::Kind;
+use super::write::Spot;
 
 /// A new directory that nobody else can enter.
 pub(super) fn directory(spot: &Spot<'_>) -> Result<OwnedFd> {
@@ -39,14 +38,15 @@ pub(super) fn symlink(spot: &Spot<'_>, target: &OsStr) -> Result<OwnedFd> {
     reopen(spot, FileType::Symlink)
 }
 
-pub(super) fn special(spot: &Spot<'_>, attr: &Attr) -> Result<OwnedFd> {
-    let kind = match attr.kind {
-        FileKind::Fifo => FileType::Fifo,
-        FileKind::Socket => FileType::Socket,
-        FileKind::CharDevice => FileType::CharacterDevice,
-        _ => FileType::BlockDevice,
+pub(super) fn special(spot: &Spot<'_>, kind: Kind) -> Result<OwnedFd> {
+    let (kind, device) = match kind {
+        Kind::Fifo => (FileType::Fifo, 0),
+        Kind::Socket => (FileType::Socket, 0),
+        Kind::CharDevice(device) => (FileType::CharacterDevice, device),
+        Kind::BlockDevice(device) => (FileType::BlockDevice, device),
+        Kind::Directory | Kind::File | Kind::Symlink => return Err(Errno::INVAL),
     };
-    mknodat(spot.directory, spot.name, kind, Mode::RUSR | Mode::WUSR, attr.rdev)?;
+    mknodat(spot.directory, spot.name, kind, Mode::RUSR | Mode::WUSR, device)?;
     reopen(spot, kind)
 }
 
@@ -77,8 +77,12 @@ pub(super) fn link(root: BorrowedFd<'_>, first: &Path, spot: &Spot<'_>) -> Resul
 }
 
 /// Gives it to whom the original belongs, if the caller may.
-pub(super) fn give(made: &OwnedFd, attr: &Attr) {
-    let (owner, group) = (Uid::from_raw(attr.uid), Gid::from_raw(attr.gid));
+pub(super) fn give(made: &OwnedFd, owner: u32, group: u32) {
+    // The highest number would change nothing.
+    if owner == u32::MAX || group == u32::MAX {
+        return;
+    }
+    let (owner, group) = (Uid::from_raw(owner), Gid::from_raw(group));
     let _ = chownat(made, "", Some(owner), Some(group), AtFlags::EMPTY_PATH);
 }
 
@@ -91,12 +95,8 @@ pub(super) fn set_xattr(made: &OwnedFd, name: &OsStr, value: &[u8]) {
     let _ = rustix::fs::setxattr(own_path(made), name, value, XattrFlags::empty());
 }
 
-pub(super) fn set_times(made: &OwnedFd, attr: &Attr) -> Result<()> {
-    let times = Timestamps {
-        last_access: timespec_of(attr.atime),
-        last_modification: timespec_of(attr.mtime),
-    };
-    utimensat(made, "", &times, AtFlags::EMPTY_PATH)
+pub(super) fn set_times(made: &OwnedFd, times: &Timestamps) -> Result<()> {
+    utimensat(made, "", times, AtFlags::EMPTY_PATH)
 }
 
 fn own_path(made: &OwnedFd) -> String {
