@@ -1,10 +1,15 @@
 //! `hsci new`: a crate of an extension, which builds, passes its tests and mounts as it is.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf, absolute};
 
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place;
+use rustix::fs::{Mode, OFlags, fstat, mkdirat, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::cli::{New, NewKind};
 use crate::extension_program;
@@ -58,12 +63,8 @@ pub(crate) fn run(args: &New) -> Result<()> {
             .replace("@ABOUT@", "Does what its author has in mind")
             .replace("@BUNDLED@", &bundled)
     };
-    let write = |name: &str, text: &str| {
-        let path = dir.join(name);
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(&path, text))
-            .map_err(|error| Failure::new(Exit::Internal, format!("{}: {error}", path.display())))
-    };
+    let made = Made::make(&dir)?;
+    let write = |name: &str, text: &str| made.write(name, text);
     write("Cargo.toml", &manifest(&args.name, &bundles, sources.as_deref()))?;
     write("src/lib.rs", &fill(library))?;
     FILES.iter().try_for_each(|(name, text)| write(name, &fill(text)))?;
@@ -71,6 +72,55 @@ pub(crate) fn run(args: &New) -> Result<()> {
         "made {0}; `cd {0} && cargo test` tests it, `cargo install --path .` installs it\n",
         dir.display()
     ))
+}
+
+/// A directory that was just made. Who may change the one around it does not lead what is written to another place.
+struct Made<'a> {
+    directory: OwnedFd,
+    shown: &'a Path,
+}
+
+impl<'a> Made<'a> {
+    fn make(dir: &'a Path) -> Result<Self> {
+        let fail = |error: std::io::Error| failed(dir, &error);
+        let (parent, name) = match place::open_parent(dir) {
+            Err(failure) if failure.exit == Exit::Missing => {
+                dir.parent().map_or(Ok(()), fs::create_dir_all).map_err(fail)?;
+                place::open_parent(dir)?
+            }
+            opened => opened?,
+        };
+        let make = || -> rustix::io::Result<_> {
+            mkdirat(&parent, &name, Mode::from_raw_mode(0o777))?;
+            place::pause("crate-made");
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let directory = openat(&parent, &name, flags, Mode::empty())?;
+            let is_own = fstat(&directory)?.st_uid == geteuid().as_raw();
+            if is_own { Ok(directory) } else { Err(Errno::EXIST) }
+        };
+        let directory = make().map_err(|errno| fail(errno.into()))?;
+        Ok(Self { directory, shown: dir })
+    }
+
+    /// Writes a file that is not there, at most one directory below.
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let write = || -> std::io::Result<()> {
+            if let Some((below, _)) = name.split_once('/')
+                && let Err(errno) = mkdirat(&self.directory, below, Mode::from_raw_mode(0o777))
+                && errno != Errno::EXIST
+            {
+                return Err(errno.into());
+            }
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let file = openat(&self.directory, name, flags, Mode::from_raw_mode(0o666))?;
+            fs::File::from(file).write_all(text.as_bytes())
+        };
+        write().map_err(|error| failed(&self.shown.join(name), &error))
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Internal, format!("{}: {error}", path.display()))
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -1,15 +1,15 @@
 //! `hsci check` and `hsci export`: what needs no mount. A program of the extensions that made the
 //! store does the work.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use hsci_host::failure::{Exit, Failure};
+use hsci_host::failure::{Exit, Failure, printable};
 use hsci_host::place;
 use hsci_host::supervisor::StoreFile;
 use hsci_protocol::check::{CheckEvent, CheckFinding, Checked, Offline, Severity};
-use hsci_protocol::line::send;
+use hsci_protocol::line::{receive_buffered, send};
 use serde::Serialize;
 
 use crate::cli::{Check, DEFAULT_EXTENSION, Export, Made};
@@ -80,8 +80,9 @@ impl Task {
             // One that has failed already says why.
             let _ = send(to.expect("it was asked for"), &self.store);
             let bar = ui::bar(what);
-            for line in BufReader::new(from.expect("it was asked for")).lines() {
-                match serde_json::from_str(&line?)? {
+            let mut events = BufReader::new(from.expect("it was asked for"));
+            while let Some(event) = receive_buffered(&mut events)? {
+                match event {
                     CheckEvent::Total(bytes) => bar.set_total(bytes),
                     CheckEvent::Progress(bytes) => bar.inc(bytes),
                     event => listen(event),
@@ -148,6 +149,7 @@ impl Report<'_> {
     fn text(&self) -> String {
         let mut text = String::new();
         for CheckFinding { severity, path, text: what } in &self.findings {
+            let (path, what) = (printable(path), printable(what));
             text += &format!("{}: {path}: {what}\n", severity.name());
         }
         let (verified, unverified) =

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hsci_host::control as channel;
-use hsci_host::failure::{Exit, Failure};
+use hsci_host::failure::{Exit, Failure, printable};
 use hsci_host::mounts;
 use hsci_protocol::policy::PolicyStatus;
 use hsci_protocol::status::{SandboxStatus, Status, SupervisorStatus, WorkerStatus};
@@ -71,13 +71,14 @@ struct Lines(String);
 impl Lines {
     fn add(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
-            let _ = writeln!(self.0, "  {name:<11} {value}");
+            // A name in it is not to begin a line of its own.
+            let _ = writeln!(self.0, "  {name:<11} {}", printable(value));
         }
     }
 }
 
 fn describe(status: &Status) -> String {
-    let mut lines = Lines(format!("{}\n", ui::bold(&status.dir.display().to_string())));
+    let mut lines = Lines(format!("{}\n", ui::bold(&printable(&status.dir.display().to_string()))));
     lines.add("lower", &status.lower.display().to_string());
     lines.add("silent", status.silent.as_deref().unwrap_or_default());
     if let Some(supervisor) = &status.supervisor {

@@ -8,7 +8,9 @@ use super::Finding;
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 pub(super) fn look() -> Vec<Finding> {
-    let asked = Command::new("cargo").arg("--version").stdin(Stdio::null()).output();
+    // Not where the caller stands: a file there may name another cargo for rustup to start.
+    let mut cargo = Command::new("cargo");
+    let asked = cargo.arg("--version").current_dir("/").stdin(Stdio::null()).output();
     let output = asked.ok().filter(|output| output.status.success());
     vec![judged(output.as_ref().map(|output| String::from_utf8_lossy(&output.stdout)).as_deref())]
 }
