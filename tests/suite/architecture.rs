@@ -10,6 +10,11 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "architecture::crates_know_only_who_they_may", seconds: 60, body: crates },
     Test { name: "architecture::sources_name_only_who_they_may", seconds: 60, body: sources },
     Test { name: "architecture::unsafe_code_stays_in_sys_modules", seconds: 60, body: unsafe_code },
+    Test {
+        name: "architecture::the_contract_names_no_crate_of_others",
+        seconds: 60,
+        body: contract,
+    },
     Test { name: "architecture::the_checker_sees_a_breach", seconds: 60, body: checker },
 ];
 
@@ -177,6 +182,29 @@ fn crates(_: &Path) {
         }
     }
     assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+/// What others build on names no crate but the contract's own and std's, so that it lasts as long as these do.
+fn contract(_: &Path) {
+    let list = machine::project().join("framework/extension/api.txt");
+    let list = std::fs::read_to_string(list).expect("the list of the contract");
+    assert!(list.lines().count() > 500, "the list is whole");
+    let foreign: Vec<_> =
+        list.lines().filter(|line| roots(line).any(|root| !OWN.contains(&root))).collect();
+    assert!(foreign.is_empty(), "the contract names others' types: {foreign:#?}");
+    assert_eq!(
+        roots("pub fn a::f(&self) -> <b::C as d::E>::F, Self::G").collect::<Vec<_>>(),
+        ["a", "b", "d"]
+    );
+}
+
+const OWN: &[&str] = &["alloc", "core", "hsci_extension", "std"];
+
+/// The crates that a line of the list names: what paths begin with, unless it is a type parameter.
+fn roots(line: &str) -> impl Iterator<Item = &str> {
+    let paths = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    let roots = paths.filter_map(|path| Some(path.split_once("::")?.0));
+    roots.filter(|root| root.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
 fn metadata() -> Value {

@@ -1,11 +1,10 @@
 //! Whether a file is worth a new image, and which one.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Whence};
-
-use parking_lot::RwLockReadGuard;
 
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, Origin};
@@ -289,7 +288,7 @@ impl Plan<'_> {
 
     /// The file, if it is still what the plan was made for. A writer who waits is about to change
     /// that, and at the end of the mount nothing new is begun.
-    pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, File>> {
+    pub(super) fn read(&self) -> Result<impl Deref<Target = File>> {
         // A file that grows is written all the time.
         if self.open.is_wanted() && (!self.grows || self.open.is_ending()) {
             return Err(Error::Busy);

@@ -1,11 +1,11 @@
 //! One file in use: its state behind the inode's lock.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::RwLock;
 
 use crate::content::Context;
 use crate::{Content, Environment, FileSystem, Ino, Result, Store};
@@ -136,21 +136,21 @@ impl<C: Content> OpenFile<C> {
         (written > 0).then(|| Duration::from_millis(now.saturating_sub(written)))
     }
 
-    pub(super) fn try_read(&self) -> Option<RwLockReadGuard<'_, C::File>> {
+    pub(super) fn try_read(&self) -> Option<impl Deref<Target = C::File>> {
         self.state.try_read()
     }
 
-    pub(super) fn try_write(&self) -> Option<RwLockWriteGuard<'_, C::File>> {
+    pub(super) fn try_write(&self) -> Option<impl DerefMut<Target = C::File>> {
         self.state.try_write()
     }
 
     /// The state, shared with other readers.
-    pub fn read(&self) -> RwLockReadGuard<'_, C::File> {
+    pub fn read(&self) -> impl Deref<Target = C::File> {
         self.state.read()
     }
 
     /// The state, for this thread alone.
-    pub fn write(&self) -> RwLockWriteGuard<'_, C::File> {
+    pub fn write(&self) -> impl DerefMut<Target = C::File> {
         if let Some(guard) = self.state.try_write() {
             return guard;
         }
