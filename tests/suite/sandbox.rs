@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "sandbox::attributes_of_the_kernel_work_for_root", seconds: 60, body: attributes },
     Test { name: "sandbox::what_is_mounted_below_is_not_served", seconds: 60, body: nested },
     Test { name: "sandbox::the_lower_file_system_stays_mounted", seconds: 60, body: pinned },
+    Test { name: "sandbox::a_mount_in_a_chroot_ends_after_a_restart", seconds: 180, body: chroot },
     Test { name: "sandbox::who_reads_a_store_can_only_read", seconds: 60, body: reading },
     Test { name: "sandbox::a_users_worker_reaches_the_store_alone", seconds: 60, body: users },
     Test { name: "sandbox::needs_are_shown", seconds: 60, body: needs },
@@ -22,6 +23,35 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// chown, dac_override, dac_read_search, fowner, fsetid, setgid, setuid, mknod, setfcap.
 const CAPABILITIES: u64 = 0xdf | 1 << 27 | 1 << 31;
+
+/// A root directory that is no mount: a worker that kept a table with its own mount in it would keep that alive.
+fn chroot(dir: &Path) {
+    machine::need_root();
+    let hsci = machine::hsci();
+    let programs = hsci.parent().expect("a directory");
+    let script = r#"
+        root=$1 programs=$2
+        mkdir -p "$root/store" "$root/files"
+        for dir in /usr /lib /lib64 /bin /etc /proc /dev /run "$programs"; do
+            [ -e "$dir" ] || continue
+            mkdir -p "$root${dir%/*}"
+            if [ -L "$dir" ]; then cp -P "$dir" "$root$dir"; continue; fi
+            mkdir -p "$root$dir" && mount --rbind "$dir" "$root$dir"
+        done
+        inside() { chroot "$root" "$@"; }
+        inside "$programs/hsci" mount /store /files
+        echo kept > "$root/files/file"
+        inside "$programs/hsci" upgrade /files >&2
+        inside "$programs/hsci" status --json /files
+        timeout 60 chroot "$root" "$programs/hsci" unmount /files >&2
+        ! grep -q "$root/files" /proc/self/mounts
+    "#;
+    let isolated = ["--mount", "--propagation", "private", "bash", "-eu", "-c", script, "chroot"];
+    let run = Run::new("unshare").args(isolated).arg(dir.join("root")).arg(programs);
+    let status: serde_json::Value = serde_json::from_str(&run.ok()).expect("a status");
+    assert_eq!(status["sandbox"]["kept"], serde_json::json!([]), "{status}");
+    assert_eq!(status["workers"], 2);
+}
 
 fn worker(mount: &Mount) -> u64 {
     mount.status()["worker_pid"].as_u64().expect("a process")

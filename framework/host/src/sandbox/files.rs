@@ -15,6 +15,7 @@ use rustix::mount::{
     mount_change, move_mount, open_tree, unmount,
 };
 use rustix::process::geteuid;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::sys::mounts::{own_mount_table, restrict};
 
@@ -70,7 +71,32 @@ fn mount_of(directory: BorrowedFd<'_>, more: MountAttrFlags) -> Result<OwnedFd> 
 /// list of its own descriptors. Descriptors of directories stay usable, with everything that can be
 /// reached from them.
 pub(super) fn leave_all_others() -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, "/", flags, Mode::empty())?;
+    let table = mount_table()?;
     own_mount_table()?;
+    let left = leave();
+    if left.is_err() {
+        // A copy of the table keeps mounts beyond their ends, that of this worker among them.
+        enter_mount_table(&table)?;
+        rustix::process::fchdir(&root)?;
+        rustix::process::chroot(".")?;
+    }
+    left
+}
+
+fn mount_table() -> Result<OwnedFd> {
+    openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Root and working directory are the table's from then on.
+fn enter_mount_table(table: &OwnedFd) -> Result<()> {
+    move_into_link_name_space(table.as_fd(), Some(LinkNameSpaceType::Mount))
+}
+
+fn leave() -> Result<()> {
+    // What follows wants a root that is one of a mount, as that of chroot(2) need not be.
+    enter_mount_table(&mount_table()?)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let empty = empty_file_system()?;
     let here = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
