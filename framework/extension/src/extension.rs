@@ -92,6 +92,11 @@ pub trait Kernel: Send + Sync {
     /// A name is gone, and those who watch or use the inode under it are to know.
     fn deleted(&self, parent: Ino, name: &OsStr, ino: Ino);
 
+    /// How many requests there were so far. Work in the background can tell by it whether anybody waits.
+    fn requests(&self) -> u64 {
+        0
+    }
+
     /// The supplementary groups of a caller, found out when asked for; empty if the caller is gone or is
     /// nobody in particular.
     fn groups(&self, call: &Call) -> Vec<u32> {

@@ -111,6 +111,7 @@ pub(crate) fn begin(
         true => Some(Passthrough::new(device.try_clone()?, Arc::clone(&mounted.tree))),
         false => None,
     };
+    let requests = Arc::clone(&mounted.requests);
     let adapter = Adapter::new(mounted, passthrough, due);
     let pool = Arc::clone(&adapter.pool);
     let extra = adapter.extra();
@@ -120,7 +121,7 @@ pub(crate) fn begin(
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
         None => Session::from_fd(adapter, device, SessionACL::All, config.clone())?,
     };
-    caches.connect(session.notifier());
+    caches.connect(session.notifier(), requests);
     let _ = asked.notifier.set(session.notifier());
     let start = move |loops| {
         let mut config = config.clone();

@@ -11,6 +11,7 @@ mod directories;
 mod filesystem;
 mod inodes;
 pub(crate) mod lifetime;
+mod listings;
 mod names;
 mod opens;
 mod privileges;

@@ -6,6 +6,7 @@
 mod lanes;
 mod order;
 mod queue;
+mod search;
 mod turns;
 mod walk;
 

@@ -558,6 +558,7 @@ impl Filesystem for Adapter {
                 Ok(read) => {
                     reply.data(&buffer[..read]);
                     self.tree.accessed(ino(number));
+                    self.outdate_listing(ino(number), offset);
                 }
                 Err(errno) => reply.error(errno),
             }

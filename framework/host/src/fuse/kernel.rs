@@ -1,12 +1,13 @@
 //! Telling the kernel that what it caches is out of date.
 
 use std::ffi::{OsStr, OsString};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 
 use fuser::{INodeNo, Notifier};
 use hsci_extension::{Call, Ino, Kernel};
 
+use super::operations::Requests;
 use crate::sandbox::broker;
 
 enum Notice {
@@ -20,10 +21,14 @@ enum Notice {
 /// hold an inode's lock while it waits for an answer, so a notice sent from within a request could
 /// wait for that very request.
 #[derive(Default)]
-pub(crate) struct KernelCaches(OnceLock<Sender<Notice>>);
+pub(crate) struct KernelCaches {
+    notices: OnceLock<Sender<Notice>>,
+    requests: OnceLock<Arc<Requests>>,
+}
 
 impl KernelCaches {
-    pub(super) fn connect(&self, notifier: Notifier) {
+    pub(super) fn connect(&self, notifier: Notifier, requests: Arc<Requests>) {
+        let _ = self.requests.set(requests);
         let (sender, notices) = channel();
         let send = move || {
             for notice in notices {
@@ -45,11 +50,11 @@ impl KernelCaches {
             log::warn!("cached sizes may be out of date: no thread to refresh them: {error}");
             return;
         }
-        let _ = self.0.set(sender);
+        let _ = self.notices.set(sender);
     }
 
     fn send(&self, notice: Notice) {
-        if let Some(sender) = self.0.get() {
+        if let Some(sender) = self.notices.get() {
             // It fails only when the mount has ended.
             let _ = sender.send(notice);
         }
@@ -59,6 +64,10 @@ impl KernelCaches {
 impl Kernel for KernelCaches {
     fn groups(&self, call: &Call) -> Vec<u32> {
         broker::groups(call.pid)
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.get().map_or(0, |requests| requests.total())
     }
 
     fn invalidate_attributes(&self, ino: Ino) {

@@ -22,6 +22,9 @@ impl Adapter {
         reply: &mut ReplyDirectoryPlus,
     ) -> Result<()> {
         let call = call(request);
+        if cookie == 0 {
+            self.tree.listed(directory);
+        }
         for name in self.top.readdir(&call, directory, cookie, BUDGET)? {
             let dots = name.name == "." || name.name == "..";
             let found =
@@ -52,6 +55,18 @@ impl Adapter {
             }
         }
         Ok(())
+    }
+
+    /// After an answer to a read, which outdates the file's time of access.
+    pub(super) fn outdate_listing(&self, file: Ino, offset: u64) {
+        if offset == 0
+            && let Some(directory) = self.tree.outdates_listing(file)
+            && let Some(notifier) = self.notifier.get()
+        {
+            // Not by the thread for notices: of a directory the kernel holds no lock that this waits for while
+            // it waits for an answer. It fails only if the kernel knows the directory no more.
+            let _ = notifier.inval_inode(INodeNo(directory.0), 0, 0);
+        }
     }
 }
 

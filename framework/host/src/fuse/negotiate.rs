@@ -22,13 +22,14 @@ pub(super) fn offer(config: &mut KernelConfig) -> Offer {
 pub(super) fn negotiate(config: &mut KernelConfig, data: bool) {
     // ATOMIC_O_TRUNC stays off: without OPEN requests it would lose truncations. Locks stay
     // with the kernel, for all users come through this mount. WRITEBACK_CACHE stays off: each
-    // close would then write, and the writer's identity would be lost.
+    // close would then write, and the writer's identity would be lost. READDIRPLUS_AUTO stays off:
+    // who walks a tree lists a directory whole before looking at files, and with it all names but
+    // those of the first answer would be looked up one by one.
     let wanted = [
         InitFlags::FUSE_ASYNC_READ,
         InitFlags::FUSE_BIG_WRITES,
         InitFlags::FUSE_MAX_PAGES,
         InitFlags::FUSE_DO_READDIRPLUS,
-        InitFlags::FUSE_READDIRPLUS_AUTO,
         InitFlags::FUSE_PARALLEL_DIROPS,
         InitFlags::FUSE_ASYNC_DIO,
         InitFlags::FUSE_HANDLE_KILLPRIV_V2,

@@ -95,6 +95,11 @@ impl Requests {
         counter.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
+    /// All that have arrived.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().map(|counter| counter.arrived.load(Ordering::Relaxed)).sum()
+    }
+
     /// The counts that are not zero, by name.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.by_name(|counter| Some(counter.arrived.load(Ordering::Relaxed)).filter(|of| *of > 0))

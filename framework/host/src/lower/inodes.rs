@@ -36,6 +36,8 @@ pub(super) struct Inode {
     pub(super) kept_capability: Mutex<Option<Box<[u8]>>>,
     /// The second, since some start, in which a caller's read was last counted.
     pub(super) read_in: AtomicU64,
+    /// Of a directory whose listing the kernel has: one more than the files in it that were read since. Otherwise zero.
+    pub(super) read_since_listed: AtomicU32,
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
     pin: Mutex<Option<Pin>>,
@@ -64,6 +66,7 @@ impl Inode {
             notes: Mutex::default(),
             kept_capability: Mutex::default(),
             read_in: AtomicU64::new(0),
+            read_since_listed: AtomicU32::new(0),
             pin: Mutex::new(None),
             own: Mutex::new(None),
         }
@@ -71,6 +74,11 @@ impl Inode {
 
     pub(super) fn name(&self) -> Option<(Ino, OsString)> {
         self.name.lock().as_ref().map(|(parent, name)| (*parent, name.to_os_string()))
+    }
+
+    /// The directory of the name by which it was last met.
+    pub(super) fn parent(&self) -> Option<Ino> {
+        self.name.lock().as_ref().map(|(parent, _)| *parent)
     }
 
     /// True if this is the name by which it was last met.

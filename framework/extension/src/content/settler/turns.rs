@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::lanes::{MOST_AT_ONCE, Turn};
 use super::order::Order;
 use super::queue::Waiting;
+use super::search::Search;
 use super::walk::Walk;
 use super::{BATCH_FILES, State, Worker};
 use crate::{Attr, Call, Content, Scan};
@@ -41,41 +42,33 @@ impl<C: Content> Worker<C> {
     }
 
     pub(super) fn run(self: &Arc<Self>, scan: Scan) {
-        let mut scan = (scan == Scan::AtStart).then(|| Walk::new(&self.open_files.shared));
-        let mut rested = Instant::now();
-        // When files of the search were handed out last.
-        let mut begun = None;
+        let search = || Search::new(Walk::new(&self.open_files.shared));
+        let mut scan = (scan == Scan::AtStart).then(search);
         loop {
-            match self.next(scan.is_some().then_some(rested), &mut begun, &mut rested) {
+            match self.next(scan.as_mut()) {
                 Task::Stop => return,
                 Task::Order(user, number) => self.begin_order(user, number),
                 Task::HandOut(files) => self.hand_out(files),
                 Task::Scan => {
-                    let files: Vec<_> = scan.iter_mut().flatten().take(BATCH_FILES).collect();
-                    match files.is_empty() {
-                        true => scan = None,
-                        false => begun = Some(Instant::now()),
+                    let requests = self.kernel.requests();
+                    let begin = |search: &mut Search| search.begin(Instant::now(), requests);
+                    let files = scan.as_mut().map(begin).unwrap_or_default();
+                    if files.is_empty() {
+                        scan = None;
                     }
                     self.hand_out(files.into_iter().map(Waiting::new).collect());
                 }
             }
             if scan.is_none() && std::mem::take(&mut self.state.lock().queue.overflowed) {
-                scan = Some(Walk::new(&self.open_files.shared));
+                scan = Some(search());
             }
             self.start_turns();
         }
     }
 
-    /// Waits for something to do. A search of the tree goes on when nothing else is done, at the given
-    /// time at the earliest: half of the time is left to others.
-    fn next(
-        &self,
-        scan: Option<Instant>,
-        begun: &mut Option<Instant>,
-        rested: &mut Instant,
-    ) -> Task {
+    /// Waits for something to do. A search of the tree goes on when nothing else is done.
+    fn next(&self, mut search: Option<&mut Search>) -> Task {
         let mut state = self.state.lock();
-        let mut scan = scan;
         loop {
             let now = Instant::now();
             if self.is_over(&state) {
@@ -90,12 +83,8 @@ impl<C: Content> Worker<C> {
                     return Task::HandOut(due);
                 }
             }
-            let is_idle = state.lanes.is_idle();
-            if is_idle && let Some(begun) = begun.take() {
-                *rested = now + begun.elapsed();
-                scan = scan.map(|_| *rested);
-            }
-            let scan = scan.filter(|_| is_idle);
+            let search = search.as_mut().filter(|_| state.lanes.is_idle());
+            let scan = search.map(|search| search.due(now, self.kernel.requests()));
             if scan.is_some_and(|scan| scan <= now) {
                 return Task::Scan;
             }
