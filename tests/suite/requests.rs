@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 60,
         body: compressfs_traced,
     },
+    Test { name: "requests::a_walk_asks_for_listings_alone", seconds: 60, body: walk },
     Test { name: "requests::system_calls_of_nullfs", seconds: 90, body: system_calls::nullfs },
     Test {
         name: "requests::system_calls_of_compressfs",
@@ -84,6 +85,11 @@ fn compressfs_traced(dir: &Path) {
 
 fn by_host(dir: &Path, extension: &str, options: &str) {
     let mount = Mount::new(dir, "mount", extension, options);
+    measure(&mount, &counted(&mount));
+}
+
+/// Counts requests of a mount in the host.
+fn counted(mount: &Mount) -> impl Fn(&dyn Fn()) -> Counts {
     let counts = || {
         let status = mount.status();
         let requests = status["requests"].as_object().expect("status counts requests").clone();
@@ -95,12 +101,42 @@ fn by_host(dir: &Path, extension: &str, options: &str) {
     // Asking takes requests as well: the same ones each time.
     let first = counts();
     let asking = difference(&first, &counts());
-    let count = |work: &dyn Fn()| {
+    move |work: &dyn Fn()| {
         let before = counts();
         work();
         difference(&asking, &difference(&before, &counts()))
-    };
-    measure(&mount, &count);
+    }
+}
+
+/// Files of one directory: more than one answer lists.
+const MANY: u64 = 1000;
+
+/// Looking at all files of a directory takes listings and no request for each file: at first, and after all were read,
+/// which makes their times of access out of date.
+fn walk(dir: &Path) {
+    for extension in ["nullfs", "compressfs"] {
+        let options = if extension == "compressfs" { "scan=no" } else { "" };
+        let first = Mount::new(dir, extension, extension, options);
+        fs::create_dir(first.path("dir")).expect("directory");
+        (0..MANY).for_each(|number| create(&first.path("dir"), number));
+        drop(first);
+        let mount = Mount::new(dir, extension, extension, options);
+        let (many, count) = (mount.path("dir"), counted(&mount));
+        let look = || {
+            let seen = fs::read_dir(&many).expect("list").map(|entry| {
+                let size = entry.and_then(|entry| entry.metadata()).expect("stat").size();
+                assert_eq!(size, PAGE as u64);
+            });
+            assert_eq!(seen.count() as u64, MANY);
+        };
+        let cold = count(&look);
+        let reads = count(&|| (0..MANY).for_each(|number| read(&many, number)));
+        assert!(reads["READ"] >= MANY, "not read from the host: {reads:?}");
+        let again = count(&look);
+        for counts in [cold, again] {
+            assert!(counts.values().sum::<u64>() < MANY / 10, "{extension}: {counts:?}");
+        }
+    }
 }
 
 fn by_kernel(dir: &Path, extension: &str, options: &str) {
