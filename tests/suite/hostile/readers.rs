@@ -40,6 +40,8 @@ fn prepare(dir: &Path) -> String {
     machine::need_root();
     let (store, secret) = (dir.join("store"), dir.join("secret"));
     fs::create_dir(&store).expect("directory");
+    // Its mode lets everybody change it.
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o777)).expect("mode");
     fs::write(store.join("tell"), "content").expect("write");
     fs::set_permissions(store.join("tell"), fs::Permissions::from_mode(0o000)).expect("mode");
     fs::write(&secret, "secret").expect("write");
