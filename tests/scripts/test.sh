@@ -9,7 +9,7 @@ again=()
 # The optimised build with its assertions kept.
 build_checked() { cargo build --profile checked --locked --quiet --workspace; }
 
-run_suite() { cargo test --profile checked --locked --quiet -p hsci-tests --test suite -- "$@"; }
+run_suite() { cargo test --profile checked --locked --quiet --workspace --test suite -- "$@"; }
 
 run_unit_tests() {
     cargo test --profile checked --locked --quiet --workspace --exclude hsci-tests --no-fail-fast -- "$@"
