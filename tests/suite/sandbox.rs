@@ -295,7 +295,12 @@ fn users(dir: &Path) {
     );
     let moved = alice("bash".as_ref()).args(["-ec", &line]).done();
     let status = alice(&machine::hsci()).args(["status", "--json"]).arg(&point).done();
+    let told_of: serde_json::Value = serde_json::from_str(&status.out).expect("a status");
+    // What a debugger may read as well.
+    let memory = format!("/proc/{}/environ", told_of["worker_pid"]);
+    let memory = alice("cat".as_ref()).arg(memory).done();
     alice(&machine::hsci()).arg("unmount").arg(&point).ok();
+    assert!(memory.code != 0 && memory.err.contains("Permission denied"), "{memory:?}");
     if status.out.contains("no Landlock") {
         hsci_tests::skip("this kernel has no Landlock");
     }

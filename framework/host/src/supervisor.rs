@@ -45,6 +45,7 @@ pub use self::fence::Guardian;
 pub use self::log_file::last_words;
 pub use self::orders::{remount, renew_policies, unmount, upgrade};
 pub use self::policy::{Callers, FindCallers, PlaceMount};
+pub(crate) use self::reach::has_judge;
 pub(crate) use self::store::keepers;
 pub use self::store::{Keeper, StoreFile, check_contract};
 

@@ -24,7 +24,7 @@ use crate::lower::{LowerTree, raise_descriptor_limit};
 use crate::place::keep_own_user;
 use crate::sandbox::reader::{self, Reader, Side};
 use crate::sandbox::{Sandbox, Work, broker, files};
-use crate::supervisor::{self, StoreFile};
+use crate::supervisor::{self, StoreFile, has_judge};
 use crate::sys::process::exit_now;
 
 /// A store, kept from hosts for as long as this is there.
@@ -247,6 +247,8 @@ struct Unused {
     asked: Offline,
     root: OwnedFd,
     locks: Locks,
+    /// Whom the store's files are shown to is not this kernel's to decide.
+    has_judge: bool,
 }
 
 /// Where the store is, what is to read it, and with which options.
@@ -271,10 +273,8 @@ impl Unused {
                 Part::Keeper(reader, self.locks)
             }
             Side::Reader(keeper) => {
-                let Self { registrations, asked, root, locks } = self;
-                drop(locks);
                 let locks = Locks::Shared { _locks: Vec::new() };
-                Part::Reader(Self { registrations, asked, root, locks }, keeper)
+                Part::Reader(Self { locks, ..self }, keeper)
             }
         })
     }
@@ -287,7 +287,9 @@ impl Unused {
                 "the store is read as root, for want of a user namespace: {errno}"
             ));
         }
-        self.enter(Work::Read { user: user.ok().flatten() })
+        // A server knows nothing of rights in a namespace, and shows root's files to root alone.
+        let user = user.ok().flatten().filter(|_| !self.has_judge);
+        self.enter(Work::Read { user })
     }
 
     fn needs(&self) -> Vec<Needs> {
@@ -334,15 +336,16 @@ impl Unused {
         let outside = place.read().map_err(fail)?;
         let locks = lock(&outside, (place.path(), &registrations, asked.options.clone()))?;
         let root = apart(&outside).map_err(fail)?;
-        Ok(Self { registrations, asked, root, locks })
+        let has_judge = has_judge(&outside);
+        Ok(Self { registrations, asked, root, locks, has_judge })
     }
 
     /// Gives up what the work on the store does not take, before a byte of it is read; then sees whether these
     /// extensions can read it, and with which options.
     fn enter(self, work: Work) -> Result<Store, Failure> {
         let needs = self.needs();
-        let Self { registrations, asked: Offline { lower, options, progress, .. }, root, locks } =
-            self;
+        let Self { registrations, asked, root, locks, .. } = self;
+        let Offline { lower, options, progress, .. } = asked;
         Sandbox::enter(&needs, &root, work).map_err(|why| Failure::new(Exit::Usage, why))?;
         let options =
             as_recorded(&root, &registrations, options).map_err(|failure| failure.of(&lower))?;

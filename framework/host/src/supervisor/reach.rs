@@ -48,6 +48,14 @@ fn has_server(kind: &str) -> bool {
     WITH_SERVERS.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.")
 }
 
+/// True if it may be a server that decides who reads the files below a directory, by the user who asks.
+pub(crate) fn has_judge(lower: impl AsFd) -> bool {
+    let id = mounts::mount_id(lower);
+    let line =
+        mounts::lines().ok().and_then(|lines| lines.into_iter().find(|line| Some(line.id) == id));
+    line.is_some_and(|line| has_server(&line.kind) || WITHOUT_LOCKS.contains(&line.kind.as_str()))
+}
+
 /// Options with which file systems that have locks for all keep them for themselves.
 fn gives_none(kind: &str, options: &str) -> bool {
     let has = |names: &[&str]| options.split(',').any(|option| names.contains(&option));
