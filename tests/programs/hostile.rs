@@ -148,22 +148,12 @@ impl Layer {
                 made.map_or_else(|error| format!("refused {error}"), |_| "DONE".to_owned()),
             ),
         ];
-        for name in [
-            "read-secret",
-            "climb",
-            "beside",
-            "write-root",
-            "init-memory",
-            "parent-memory",
-            "parent-root",
-            "kernel-parameters",
-            "is-dumpable",
-        ] {
+        for name in hostile::READERS_ATTEMPTS {
             let outcome = match self.attempt(name) {
                 Some(Err(errno)) => format!("refused {errno:?}"),
                 outcome => format!("DONE {outcome:?}"),
             };
-            told.push((name.to_owned(), outcome));
+            told.push(((*name).to_owned(), outcome));
         }
         told
     }

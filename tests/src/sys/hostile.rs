@@ -124,6 +124,19 @@ pub fn open_handle(mount: BorrowedFd<'_>, handle: &str) -> Result<(), Errno> {
     outcome(result).map(drop)
 }
 
+/// What the hostile extension attempts when it reads a store, beside changing that.
+pub const READERS_ATTEMPTS: &[&str] = &[
+    "read-secret",
+    "climb",
+    "beside",
+    "write-root",
+    "init-memory",
+    "parent-memory",
+    "parent-root",
+    "kernel-parameters",
+    "is-dumpable",
+];
+
 /// The handle of a file as [`open_handle`] takes it.
 ///
 /// # Panics

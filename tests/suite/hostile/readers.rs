@@ -21,20 +21,6 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "hostile::readers::their_memory_is_bounded", seconds: 120, body: memory },
 ];
 
-/// What every reader is refused.
-const REFUSED: &[&str] = &[
-    "change-store",
-    "read-secret",
-    "climb",
-    "beside",
-    "write-root",
-    "init-memory",
-    "parent-memory",
-    "parent-root",
-    "kernel-parameters",
-    "is-dumpable",
-];
-
 /// A store, and beside it a file of root's; the options that tell an extension of it.
 fn prepare(dir: &Path) -> String {
     machine::need_root();
@@ -74,7 +60,7 @@ fn has_none(told: &str) {
         let line = told.lines().find_map(|line| line.split_once(&format!("{name}: ")));
         line.unwrap_or_else(|| panic!("no {name}: {told}")).1.to_owned()
     };
-    for name in REFUSED {
+    for name in [&["change-store"], hostile::READERS_ATTEMPTS].concat() {
         assert!(line(name).starts_with("refused"), "{name}: {told}");
     }
     let user: u32 = line("user").parse().expect("a user");

@@ -113,18 +113,10 @@ impl Subjects {
             Atom::Executable(glob) => self.globs[0].add(glob),
             Atom::Command(glob) => self.globs[1].add(glob),
             Atom::Cgroup(glob) => self.globs[2].add(glob),
-            Atom::Type(_) | Atom::Marked(_) | Atom::Over(_) => {}
-            Atom::Flag(_)
-            | Atom::OwnerIsCaller
-            | Atom::SizeAtLeast(_)
-            | Atom::Mode(_)
-            | Atom::TimeOfDay(..)
-            | Atom::Day(_)
-            | Atom::Since(_) => {
-                let condition = condition(atom);
-                if !self.conditions.contains(&condition) {
-                    self.conditions.push(condition);
-                }
+            _ => {
+                let is_new = |condition: &Condition| !self.conditions.contains(condition);
+                let new = condition(atom).filter(is_new);
+                self.conditions.extend(new);
             }
         }
     }
@@ -188,14 +180,8 @@ impl Subjects {
             Atom::Marked(mark) => (VARIABLE_MARK + *mark as u32, vec![1]),
             Atom::Over(rate) => (VARIABLE_RATE + *rate as u32, vec![1]),
             Atom::Type(file_type) => (VARIABLE_TYPE, vec![u32::from(file_type.number())]),
-            Atom::Flag(_)
-            | Atom::OwnerIsCaller
-            | Atom::SizeAtLeast(_)
-            | Atom::Mode(_)
-            | Atom::TimeOfDay(..)
-            | Atom::Day(_)
-            | Atom::Since(_) => {
-                let wanted = condition(atom);
+            _ => {
+                let wanted = condition(atom).expect("all other atoms are conditions");
                 let index = self.conditions.iter().position(|known| *known == wanted);
                 let index = index.expect("collected before") as u32;
                 (VARIABLE_CONDITION + index, vec![1])
@@ -218,28 +204,27 @@ impl Subjects {
     }
 }
 
-fn condition(atom: &Atom) -> Condition {
-    let long = |kind, number: u64| Condition {
-        kind,
-        argument: 0,
-        low: number as u32,
-        high: (number >> 32) as u32,
-    };
+/// What an atom asks of facts; nothing if it asks of the subject, of its memory or of the type.
+fn condition(atom: &Atom) -> Option<Condition> {
+    let of = |kind, argument, low, high| Some(Condition { kind, argument, low, high });
+    let long = |kind, number: u64| of(kind, 0, number as u32, (number >> 32) as u32);
     match atom {
-        Atom::Flag(flag) => Condition {
-            kind: CONDITION_FLAG,
-            argument: u32::from(flag.number()),
-            ..Condition::default()
-        },
+        Atom::Flag(flag) => of(CONDITION_FLAG, u32::from(flag.number()), 0, 0),
+        Atom::OwnerIsCaller => of(CONDITION_OWNER_IS_CALLER, 0, 0, 0),
         Atom::SizeAtLeast(size) => long(CONDITION_SIZE_AT_LEAST, *size),
+        Atom::Mode(bits) => of(CONDITION_MODE, *bits, 0, 0),
+        Atom::TimeOfDay(from, to) => of(CONDITION_TIME_OF_DAY, 0, *from, *to),
+        Atom::Day(day) => of(CONDITION_DAY, *day, 0, 0),
         Atom::Since(time) => long(CONDITION_SINCE, *time),
-        Atom::Mode(bits) => {
-            Condition { kind: CONDITION_MODE, argument: *bits, ..Condition::default() }
-        }
-        Atom::TimeOfDay(from, to) => {
-            Condition { kind: CONDITION_TIME_OF_DAY, argument: 0, low: *from, high: *to }
-        }
-        Atom::Day(day) => Condition { kind: CONDITION_DAY, argument: *day, ..Condition::default() },
-        _ => Condition { kind: CONDITION_OWNER_IS_CALLER, ..Condition::default() },
+        Atom::User(_)
+        | Atom::Owner(_)
+        | Atom::Group(_)
+        | Atom::PidNamespace(_)
+        | Atom::Executable(_)
+        | Atom::Command(_)
+        | Atom::Cgroup(_)
+        | Atom::Marked(_)
+        | Atom::Over(_)
+        | Atom::Type(_) => None,
     }
 }

@@ -50,9 +50,7 @@ fn has_server(kind: &str) -> bool {
 
 /// True if it may be a server that decides who reads the files below a directory, by the user who asks.
 pub(crate) fn has_judge(lower: impl AsFd) -> bool {
-    let id = mounts::mount_id(lower);
-    let line =
-        mounts::lines().ok().and_then(|lines| lines.into_iter().find(|line| Some(line.id) == id));
+    let line = mount_of(lower).ok().flatten();
     line.is_some_and(|line| has_server(&line.kind) || WITHOUT_LOCKS.contains(&line.kind.as_str()))
 }
 
@@ -67,12 +65,16 @@ fn gives_none(kind: &str, options: &str) -> bool {
     }
 }
 
+/// The mount that a directory lies on, if it is in this mount table.
+fn mount_of(lower: impl AsFd) -> Result<Option<mounts::Line>, Failure> {
+    let id = mounts::mount_id(lower);
+    Ok(mounts::lines()?.into_iter().find(|line| Some(line.id) == id))
+}
+
 impl Reach {
     /// That of a lock below a directory.
     pub(super) fn of(lower: impl AsFd) -> Result<Self, Failure> {
-        let id = mounts::mount_id(lower);
-        let line = mounts::lines()?.into_iter().find(|line| Some(line.id) == id);
-        Ok(match line {
+        Ok(match mount_of(lower)? {
             Some(line) if gives_none(&line.kind, &line.options) => Self::Machine(line.kind),
             Some(line) if has_server(&line.kind) => Self::Server,
             _ => Self::All,
