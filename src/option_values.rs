@@ -118,7 +118,16 @@ mod tests {
         ];
         let (name, about) = ("crypt".to_owned(), String::new());
         let (verbs, needs) = (Vec::new(), Vec::new());
-        vec![Description { name, about, format: 1, contract: 1, options, needs, verbs }]
+        vec![Description {
+            name,
+            about,
+            format: 1,
+            contract: 1,
+            options,
+            needs,
+            verbs,
+            ..Description::default()
+        }]
     }
 
     fn one(name: &str, value: &str) -> Result<String> {

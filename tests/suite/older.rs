@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hsci_tests::{Mount, Run, Test, machine};
@@ -13,6 +13,16 @@ pub(crate) const TESTS: &[Test] = &[
         name: "older::a_store_of_an_earlier_format_is_read_and_brought_forward_by_writing",
         seconds: 120,
         body: earlier,
+    },
+    Test {
+        name: "older::a_store_of_an_earlier_format_is_brought_forward_by_a_mark",
+        seconds: 60,
+        body: marked,
+    },
+    Test {
+        name: "older::a_store_of_an_earlier_format_is_brought_forward_by_a_repair",
+        seconds: 60,
+        body: repaired,
     },
     Test {
         name: "older::a_store_of_a_later_format_is_refused_untouched",
@@ -102,6 +112,14 @@ fn earlier(dir: &Path) {
         for name in contents.keys() {
             assert!(now[&stored(name)] == before[&stored(name)], "{context}: {}", name.display());
         }
+        let of_store = |seen: &BTreeMap<PathBuf, _>| {
+            let names = seen.keys().filter(|name| {
+                name.strip_prefix(&store).is_ok_and(|name| name.starts_with(".hsci"))
+            });
+            names.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(of_store(&now), of_store(&before), "{context}");
+        assert!(format_of(&store).contains(&made), "{context}: nothing was written");
         // Written, settled, and mounted again.
         for (name, bytes) in &mut contents {
             let mut file = fs::File::options().append(true).open(shown.join(name)).expect("open");
@@ -111,6 +129,7 @@ fn earlier(dir: &Path) {
         }
         mount.remount();
         reads(&shown, &contents, &context);
+        assert!(format_of(&store).contains(&made), "{context}: its logs go on as they are");
         mount.settle();
         mount.remount();
         reads(&shown, &contents, &context);
@@ -123,6 +142,37 @@ fn earlier(dir: &Path) {
         mount.check();
         assert!(!format_of(&store).contains(&made), "{context}: older programs leave it alone now");
     }
+}
+
+/// Older programs would take a file that the kernel writes by itself for an image, if it begins like one; and a repair
+/// makes images, too.
+fn marked(dir: &Path) {
+    machine::need_root();
+    let store = unpacked(dir, 2);
+    let shown = dir.join("shown");
+    fs::create_dir(&shown).expect("a directory");
+    let mut mount = Mount::at(&store, &shown, "compressfs", "profile=data,settle=1h,scan=no");
+    assert!(format_of(&store).contains("\"format\":2"));
+    fs::write(mount.path("new"), b"left to the kernel\n").expect("written");
+    assert!(!format_of(&store).contains("\"format\":2"), "a file has got a mark");
+    mount.unmount();
+}
+
+fn repaired(dir: &Path) {
+    machine::need_root();
+    let store = unpacked(dir, 2);
+    let sealed = fs::File::options().write(true).open(store.join("zstd/sealed")).expect("open");
+    sealed.write_all_at(&[0xff; 16], 400).expect("damaged");
+    drop(sealed);
+    let repair = || Run::new(machine::hsci()).args(["check", "--repair"]).arg(&store).done();
+    let done = repair();
+    assert!(
+        done.out.contains("zstd/sealed: the seek table for other programs: made anew"),
+        "{} {}",
+        done.out,
+        done.err
+    );
+    assert!(!format_of(&store).contains("\"format\":2"), "it has an image of this format");
 }
 
 fn later(dir: &Path) {

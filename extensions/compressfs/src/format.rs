@@ -37,6 +37,8 @@ pub(crate) use self::verify::{Damage, require_whole, verify};
 
 use std::ops::RangeInclusive;
 
+/// Version of a store in which are images, journals or marks of this program.
+pub(crate) const STORE_VERSION: u32 = 3;
 /// Chunk lengths in bytes that an image may have; always powers of two.
 pub(crate) const CHUNK_LENS: RangeInclusive<u32> = 1 << 12..=1 << 20;
 /// The most chunks that an image may have, so that building one takes at most 48 MiB for its

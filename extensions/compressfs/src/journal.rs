@@ -24,6 +24,7 @@ use parking_lot::{Condvar, Mutex};
 pub(crate) use record::{Entry, Seen};
 pub(crate) use reserve::adjust as adjust_reserve;
 
+use crate::format::STORE_VERSION;
 use crate::transfer::copy;
 
 const PREFIX: &str = "journal-";
@@ -46,6 +47,7 @@ impl Writer {
     /// Starts an empty journal, under a name that none had before: one that is still needed is
     /// never written over.
     pub(crate) fn create(store: &Arc<dyn Store>) -> Result<Self> {
+        store.bring_forward(STORE_VERSION)?;
         loop {
             let name = Self::new_name();
             match store.create(&name) {

@@ -39,6 +39,7 @@ use crate::algorithm::Algorithm;
 use crate::choice::Choices;
 use crate::choice_layer::ChoiceLayer;
 use crate::compress::{Compress, Settings};
+use crate::format::STORE_VERSION;
 use crate::mark::Marks;
 use crate::notices::Notices;
 use crate::recovery::Recovered;
@@ -53,7 +54,8 @@ impl Extension for CompressFs {
     const NAME: &'static str = "compressfs";
     const ABOUT: &'static str =
         "compresses files that are not being written, each user as they like";
-    const FORMAT_VERSION: u32 = 3;
+    const FORMAT_VERSION: u32 = STORE_VERSION;
+    const BRINGS_FORWARD: bool = true;
 
     fn options() -> Vec<OptionSpec> {
         let check = |text: &str| text.parse::<Algorithm>().map(drop).map_err(|why| why.to_string());

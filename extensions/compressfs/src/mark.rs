@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_extension::{Errno, Error, LowerFile, Result, Store};
 
+use crate::format::STORE_VERSION;
+
 /// The extended attribute. `docs/src/reference/format-bytes.md` names it.
 const NAME: &str = "user.hsci.raw";
 /// The file in the store that says that there may be marks.
@@ -24,6 +26,7 @@ impl Marks {
     /// From now on files may have marks.
     fn begin(&self, store: &dyn Store) -> Result<()> {
         if !self.0.load(Ordering::Acquire) {
+            store.bring_forward(STORE_VERSION)?;
             match store.create(IN_USE) {
                 Ok(_) | Err(Error::Lower(Errno::EXIST)) => store.sync_names()?,
                 Err(error) => return Err(error),

@@ -210,6 +210,9 @@ pub trait Extension: 'static {
     /// Version of what it stores in the lower directory; a store of a newer one is refused. 0: it
     /// stores nothing of its own.
     const FORMAT_VERSION: u32;
+    /// A store of an older version becomes one of this version when it is mounted to be written. True: not before
+    /// the extension calls [`Store::bring_forward`].
+    const BRINGS_FORWARD: bool = false;
 
     /// The options it takes.
     #[must_use]

@@ -258,6 +258,14 @@ pub trait Store: Send + Sync {
     /// root leads to; ESTALE if it is gone, EXDEV if it lies elsewhere now.
     fn reopen(&self, ids: &[FileId], visit: &mut Reopened<'_>);
 
+    /// Makes a store of an older format one of this version, which programs of older ones leave alone; durable on return.
+    /// Before the first byte that those would not understand, if the extension
+    /// [brings stores forward](crate::Extension::BRINGS_FORWARD).
+    fn bring_forward(&self, version: u32) -> Result<()> {
+        let _ = version;
+        Ok(())
+    }
+
     /// Changes whenever writes that were not synced may have been lost: with each start of the
     /// machine, and where the lower file system is not known to be the same all the time.
     fn epoch(&self) -> u64;

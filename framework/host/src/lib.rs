@@ -15,6 +15,7 @@ pub mod policy;
 pub mod program;
 mod run_dir;
 mod sandbox;
+mod store_file;
 pub mod supervisor;
 mod sys;
 mod takeover;

@@ -69,6 +69,8 @@ pub struct LowerTree {
     keeps_access_times: bool,
     /// When the space of a deleted file last began to come back.
     released: Mutex<Option<Instant>>,
+    /// Held while what the store says of itself is changed.
+    store_file: Mutex<()>,
     /// Nothing can be written, times of access among it.
     is_read_only: bool,
     /// How often it was asked for names and contents, where no worker serves it.
@@ -172,6 +174,7 @@ impl LowerTree {
             leases_tell: OnceLock::new(),
             keeps_access_times,
             released: Mutex::new(None),
+            store_file: Mutex::new(()),
             asked: AtomicU64::new(0),
             takeover,
         }))

@@ -46,8 +46,8 @@ pub use self::log_file::last_words;
 pub use self::orders::{remount, renew_policies, unmount, upgrade};
 pub use self::policy::{Callers, FindCallers, PlaceMount};
 pub(crate) use self::reach::has_judge;
-pub(crate) use self::store::keepers;
-pub use self::store::{Keeper, StoreFile, check_contract};
+pub use self::store::check_contract;
+pub use crate::store_file::{Keeper, StoreFile};
 
 /// What supervisors are given of the kernel side.
 #[derive(Clone, Copy)]

@@ -11,6 +11,10 @@ pub struct Description {
     pub about: String,
     /// Version of what it stores; 0 if it stores nothing of its own.
     pub format: u32,
+    /// It says itself when a store of an older format is brought forward; otherwise that is when it is mounted to be
+    /// written.
+    #[serde(default)]
+    pub brings_forward: bool,
     /// Version of the contract that it was built for.
     #[serde(default)]
     pub contract: u32,

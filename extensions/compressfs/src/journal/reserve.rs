@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hsci_extension::{Credentials, Errno, Error, LowerFile, Result, Store};
 
 use super::Writer;
+use crate::format::STORE_VERSION;
 
 const NAME: &str = "reserve";
 /// What is kept at most, and at least; an image that does not fit has to wait.
@@ -91,6 +92,7 @@ impl Writer {
         if len <= free {
             return Ok(None);
         }
+        store.bring_forward(STORE_VERSION)?;
         let name = Self::new_name();
         match store.rename(NAME, &name) {
             // Another batch has it.

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hsci_extension::{Credentials, FileId, Ino, LowerFile, Reopened, Result, Store};
 use rustix::fs::{AtFlags, Dir, OFlags, StatxFlags, statx};
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use super::inodes::Inode;
 use super::{LowerTree, device_of, lifetime, search};
 use crate::place::{Owners, Private, Refused, open_private};
+use crate::store_file::StoreFile;
 use crate::sys::handle::{Handle, handle_of};
 
 /// The directory `.hsci/EXTENSION` of a lower directory.
@@ -19,6 +21,9 @@ pub struct LowerStore {
     directory: OwnedFd,
     owners: Owners,
     epoch: u64,
+    extension: String,
+    /// The format that the store is known to have at least, of this extension.
+    format: AtomicU32,
 }
 
 impl LowerStore {
@@ -32,7 +37,8 @@ impl LowerStore {
         };
         let directory = private.directory(extension, create)?;
         let epoch = epoch(&tree);
-        Ok(Self { tree, directory, owners, epoch })
+        let (extension, format) = (extension.to_owned(), AtomicU32::new(0));
+        Ok(Self { tree, directory, owners, epoch, extension, format })
     }
 
     /// Finds inodes again as [`Store::reopen`] finds files, and counts a lookup of each.
@@ -132,6 +138,16 @@ impl Store for LowerStore {
         search::find(&self.tree, &handles, &mut |place, found| {
             visit(place, found.and_then(|found| self.as_file(found)));
         });
+    }
+
+    fn bring_forward(&self, version: u32) -> Result<()> {
+        if self.format.load(Ordering::Acquire) < version {
+            let _turn = self.tree.store_file.lock();
+            self.tree.credentials.act_as(Credentials::HOST);
+            StoreFile::bring_forward(self.tree.root(), &self.extension, version)?;
+            self.format.fetch_max(version, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn epoch(&self) -> u64 {

@@ -24,7 +24,8 @@ use crate::lower::{LowerTree, raise_descriptor_limit};
 use crate::place::keep_own_user;
 use crate::sandbox::reader::{self, Reader, Side};
 use crate::sandbox::{Sandbox, Work, broker, files};
-use crate::supervisor::{self, StoreFile, has_judge};
+use crate::store_file::{StoreFile, keepers};
+use crate::supervisor::has_judge;
 use crate::sys::process::exit_now;
 
 /// A store, kept from hosts for as long as this is there.
@@ -362,7 +363,7 @@ fn as_recorded(
 ) -> Result<Vec<MountOption>, Failure> {
     let described: Vec<_> = registrations.iter().map(Registration::describe).collect();
     match StoreFile::read(root)? {
-        Some(found) => found.admit(&supervisor::keepers(&described), given),
+        Some(found) => found.admit(&keepers(&described), given),
         None => Ok(given),
     }
 }

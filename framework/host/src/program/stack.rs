@@ -208,6 +208,10 @@ impl Store for StoreAbove {
         });
     }
 
+    fn bring_forward(&self, version: u32) -> LayerResult<()> {
+        self.store.bring_forward(version)
+    }
+
     fn epoch(&self) -> u64 {
         self.store.epoch()
     }
