@@ -1,6 +1,7 @@
 //! What is done, in scenarios: steps that each contender takes on a new file system.
 
 mod files;
+mod logs;
 mod servers;
 mod space;
 mod tree;
@@ -89,6 +90,7 @@ pub(crate) fn scenarios(stage: &Stage<'_>) -> Result<Vec<Scenario>> {
         tree::repository(stage)?,
         files::small(stage),
         files::large(stage),
+        logs::all(stage),
     ];
     all.extend(stage.scale.builds.then(tree::build));
     all.extend(stage.scale.many.iter().map(|number| files::many(*number)));

@@ -76,7 +76,7 @@ fn costs(outcome: &Outcome) -> String {
         "switches of callers",
         "of the server",
         "peak memory, MiB",
-        "written below per byte",
+        "written below, per byte or in all",
         "requests",
     ];
     let mut text = String::from("\n");
@@ -100,9 +100,10 @@ fn cost(step: &Measured, samples: &[Sample]) -> String {
     let seconds = |figure: Option<f64>| figure.map_or("-".to_owned(), |it| format!("{it:.2}"));
     let whole = |figure: Option<f64>| figure.map_or("-".to_owned(), |it| format!("{it:.0}"));
     let server = |sample: &Sample| sample.server;
+    let below = median(&|sample| Some(sample.written_below as f64));
     let below = match step.writes {
-        0 => None,
-        writes => median(&|sample| Some(sample.written_below as f64 / writes as f64)),
+        0 => below.map_or("-".to_owned(), |below| format!("{:.1} MiB", below / f64::from(1 << 20))),
+        writes => seconds(below.map(|below| below / writes as f64)),
     };
     [
         seconds(median(&|sample| Some(sample.caller.cpu_seconds))),
@@ -110,7 +111,7 @@ fn cost(step: &Measured, samples: &[Sample]) -> String {
         whole(median(&|sample| Some(sample.caller.switches as f64))),
         whole(median(&|sample| Some(server(sample)?.switches as f64))),
         whole(median(&|sample| Some(sample.peak_kib? as f64 / 1024.0))),
-        seconds(below),
+        below,
         samples.iter().find_map(requests).unwrap_or("-".to_owned()),
     ]
     .join(" | ")

@@ -8,6 +8,7 @@ use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Whence};
 
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, Origin};
+use crate::codec;
 use crate::compress::Compress;
 use crate::form::{File, Form};
 use crate::format::MAX_CHUNKS;
@@ -32,6 +33,8 @@ const MIN_SPLIT: u64 = 1 << 20;
 /// Segments of fewer bytes, or of less than such a share of the file, are put together with those after them.
 const MIN_SEGMENT: u64 = 8 << 20;
 const MAX_SHARES: u64 = 64;
+/// What an image has of a chunk beside its frame: two records of its index, and an entry of the seek table.
+const RECORDS: u64 = 32;
 /// A log of more than this share of its image is compacted; a small image always is.
 const LOG_SHARE: u64 = 8;
 const SMALL_IMAGE: u64 = 64 << 20;
@@ -119,13 +122,16 @@ fn try_plan<'a>(
         file.summarize(tried);
         return Ok(None);
     }
+    // Damage may be anywhere.
+    let kept = kept(&file.form, len, algorithm, chunk_len).filter(|_| !file.renew);
+    if !file.renew && is_mostly_hole(&file.form, len, (algorithm, chunk_len), kept)? {
+        return Ok(None);
+    }
     if file.lower.is_open_elsewhere()? {
         return Err(in_use());
     }
     file.sealing.store(u64::MAX, Ordering::Relaxed);
     let changes = file.changes;
-    // Damage may be anywhere.
-    let kept = kept(&file.form, len, algorithm, chunk_len).filter(|_| !file.renew);
     let splits = matches!(&file.form, Form::Stored(stored) if len > stored.segments.len())
         && len >= MIN_SPLIT.min(compress.settings.segment);
     let (kept, chunk_len) =
@@ -181,6 +187,28 @@ fn kept(form: &Form, len: u64, algorithm: Algorithm, chunk_len: u32) -> Option<K
         end: segments.end_of(count),
         checksum: segments.checksum_of(count),
     })
+}
+
+/// True if the frames of what is a hole after the segments would take more than all that a new image replaces. Then the
+/// hole stays what it is in the log, a length, and costs nothing.
+fn is_mostly_hole(
+    form: &Form,
+    len: u64,
+    (algorithm, chunk_len): (Algorithm, u32),
+    kept: Option<Kept>,
+) -> Result<bool> {
+    let Form::Stored(stored) = form else { return Ok(false) };
+    let (segments, log) = (&stored.segments, &stored.log);
+    let written = log.slots.range(segments.chunks()..).count() as u64 * segments.chunk_len();
+    let hole = len.saturating_sub(segments.len()).saturating_sub(written);
+    let holes = hole / u64::from(chunk_len);
+    if holes == 0 {
+        return Ok(false);
+    }
+    let mut frame = Vec::new();
+    codec::encode_hole(algorithm.codec(), chunk_len as usize, &mut frame)?;
+    let replaced = segments.end() - kept.unwrap_or_default().end + log.stored_len();
+    Ok(holes.saturating_mul(frame.len() as u64 + RECORDS) > replaced)
 }
 
 /// A program that has the lower file open would go on with the bytes of the old form.
@@ -348,6 +376,10 @@ pub(super) fn plan_past<'a>(
     let kept = kept(&file.form, len, algorithm, usual);
     let chunk_len = if kept.is_some() { own_chunk_len(&file, usual) } else { usual };
     let end = past(len, chunk_len);
+    if is_mostly_hole(&file.form, end, (algorithm, chunk_len), kept)? {
+        file.growth.decline(len);
+        return Ok(None);
+    }
     file.sealing.store(end, Ordering::Relaxed);
     Ok(Some(Plan {
         open,

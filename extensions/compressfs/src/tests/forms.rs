@@ -64,6 +64,45 @@ fn bytes_that_look_like_an_image_are_the_users_own() {
     assert_eq!(rig::check(&disk).1, []);
 }
 
+/// However long a hole is that comes after what is sealed, nothing is written for it.
+#[test]
+fn a_file_that_is_made_huge_costs_what_it_holds() {
+    for algorithm in ["zstd:3", "lz4", "deflate:6"] {
+        let disk = Disk::default();
+        let file = disk.create("huge", 1000);
+        let rig = Rig::start(&disk, &[("algorithm", algorithm)]).expect("start");
+        let text = Random(1).bytes(300_000, true);
+        rig.write(file, 0, &text).expect("write");
+        rig.settle();
+        let sealed = disk.used();
+        for len in [1 << 30, 1 << 38, 1 << 40] {
+            rig.set_len(file, len).expect("longer");
+            rig.settle();
+            assert!(disk.used() <= sealed + 8, "{} pages of {sealed} for {len}", disk.used());
+            assert_eq!(rig.len(file).expect("length"), len);
+        }
+        // With some data at its end, and of another algorithm, likewise.
+        rig.write(file, (1 << 40) - 7, b"the end").expect("write");
+        rig.choose(1000, file, "zstd:5").expect("chosen");
+        rig.settle();
+        assert!(disk.used() <= sealed + 20, "{algorithm}: {} pages of {sealed}", disk.used());
+        let call = rig::user(0);
+        let data = rig.layer.lseek(&call, file, 1 << 20, hsci_extension::Whence::Data);
+        assert!(data.expect("data") > (1 << 40) - (2 << 20));
+        drop(rig);
+        let (checked, found) = rig::check(&disk);
+        assert_eq!((checked.files, found), (1, Vec::new()));
+        let rig = Rig::start(&disk, &[]).expect("start");
+        assert!(rig.read(file, 0, 300_000).expect("read") == text);
+        assert!(rig.read(file, (1 << 40) - 10, 10).expect("read") == b"\0\0\0the end");
+        // Short again, it is what any file is.
+        rig.set_len(file, 300_000).expect("shorter");
+        rig.settle();
+        assert_eq!(rig.form(file), "sealed");
+        assert!(rig.read_all(file).expect("read") == text);
+    }
+}
+
 #[test]
 fn a_gibibyte_of_hole_costs_next_to_nothing_and_stays_one() {
     let disk = Disk::default();
