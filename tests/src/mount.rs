@@ -99,6 +99,13 @@ impl Mount {
             if done.code != 5 {
                 break;
             }
+            // A namespace of another test may have been made while the mount was there.
+            if done.err.contains("mount namespace") {
+                while !machine::workers(&self.lower).is_empty() {
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+                return;
+            }
             std::thread::sleep(std::time::Duration::from_millis(100));
             done = unmount();
         }

@@ -20,6 +20,11 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 60,
         body: no_capability,
     },
+    Test {
+        name: "containers::an_unmount_names_who_has_a_mount_for_itself",
+        seconds: 90,
+        body: other_namespaces,
+    },
     Test { name: "containers::root_of_a_user_namespace_mounts", seconds: 60, body: user_namespace },
     Test {
         name: "containers::what_one_serves_is_locked_for_the_machine",
@@ -27,6 +32,53 @@ pub(crate) const TESTS: &[Test] = &[
         body: locked,
     },
 ];
+
+/// A mount that a namespace has for itself, and one that goes where the machine's goes.
+fn other_namespaces(dir: &Path) {
+    machine::need_root();
+    sys::own_mounts();
+    Run::shell("mount --bind . . && mount --make-rshared .").dir(dir).ok();
+    let mut mount = Mount::new(dir, "shown", "nullfs", "");
+    let lives_apart = |propagation: &str| {
+        let run = Run::new("unshare").args(["-m", "--propagation", propagation, "sleep", "600"]);
+        let child = run.start();
+        let place = format!("/proc/{}", child.id());
+        let is_asleep =
+            || fs::read_to_string(format!("{place}/comm")).is_ok_and(|name| name == "sleep\n");
+        while !is_asleep() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        (child, fs::read_to_string(format!("{place}/mountinfo")).expect("its mounts"))
+    };
+    let place = mount.dir().display().to_string();
+    let (mut follower, mounts) = lives_apart("slave");
+    assert!(mounts.contains(&place));
+    mount.unmount();
+    follower.kill().and_then(|()| follower.wait()).expect("killed");
+    mount.mount();
+    let (mut other, _) = lives_apart("private");
+    let done = Run::new(machine::hsci()).arg("unmount").arg(mount.dir()).done();
+    done.fails(5, &["unmounted here", "mount namespace of sleep", &place]);
+    // It goes on for the other, and ends with it.
+    let lower = mount.lower().to_owned();
+    assert_eq!(machine::workers(&lower).len(), 1);
+    let again = || {
+        Run::new(machine::hsci())
+            .args(["mount", "--extension", "nullfs"])
+            .arg(&lower)
+            .arg(&place)
+            .done()
+    };
+    again().fails(5, &["served already", "end the process"]);
+    other.kill().and_then(|()| other.wait()).expect("killed");
+    let began = Instant::now();
+    while again().code != 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the mount has not ended");
+        thread::sleep(Duration::from_millis(50));
+    }
+    mount.is_mounted();
+    mount.unmount();
+}
 
 /// Gives a shell in the directory of the test a root, a `/run` and mounts of its own, `data` and `later` among them. It
 /// goes on when told, by a file in `steps`.

@@ -66,6 +66,11 @@ pub fn all() -> Result<Vec<Mounted>, Failure> {
 }
 
 impl Line {
+    /// True if it is a mount of this program that shows such a lower directory.
+    pub(crate) fn is_from(&self, lower: &Path) -> bool {
+        self.kind == TYPE && self.lower == lower
+    }
+
     /// True if the mount or its file system has an option.
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.split(',').any(|one| one == option)
@@ -76,6 +81,11 @@ impl From<Line> for Mounted {
     fn from(Line { id, device, dir, lower, user, .. }: Line) -> Self {
         Self { id, device, dir, lower, user }
     }
+}
+
+/// All mounts that a process can see, given by its directory in /proc.
+pub(crate) fn lines_of(process: &Path) -> Vec<Line> {
+    std::fs::read(process.join("mountinfo")).map(|text| parse(&text)).unwrap_or_default()
 }
 
 /// All mounts that the calling process can see.

@@ -83,10 +83,12 @@ impl Failure {
         Self { exit, text: text.into() }
     }
 
-    /// The same failure of the thing at `path`.
+    /// The same failure of the thing at `path`, which is named once.
     #[must_use]
     pub fn of(self, path: &Path) -> Self {
-        Self { text: format!("{}: {}", path.display(), self.text), ..self }
+        let name = format!("{}: ", path.display());
+        let text = if self.text.starts_with(&name) { self.text } else { name + &self.text };
+        Self { text, ..self }
     }
 }
 

@@ -200,7 +200,9 @@ fn own_only(dir: &Path) {
     assert!(is_mounted(&point), "only the other was taken off");
 
     Run::new("mount").arg("--bind").args([&point, &elsewhere]).ok();
-    limited(["unmount"], &[&point]).fails(5, &["bind mount", &elsewhere.display().to_string()]);
+    let done = limited(["unmount"], &[&point]);
+    done.fails(5, &["bind mount", &elsewhere.display().to_string()]);
+    assert_eq!(done.err.matches(&format!("{}: ", point.display())).count(), 1, "{}", done.err);
     Run::new("umount").arg(&elsewhere).ok();
     limited(["unmount"], &[&point]).ok();
 

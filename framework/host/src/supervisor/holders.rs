@@ -1,9 +1,10 @@
-//! Who keeps a mount busy.
+//! Who keeps a mount busy, and who still has one that was taken off here.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::mounts::{self, Device};
+use crate::mounts::{self, Device, Mounted};
 use crate::place;
 
 /// More than these are not named.
@@ -13,17 +14,39 @@ const MOST: usize = 5;
 /// user may look: `make (4711), bash (4702)`. Empty if there is none to be seen.
 pub(super) fn describe(dir: &Path) -> String {
     let Some(mount) = mounts::find_by_name(dir).map(Device::number) else { return String::new() };
-    let Ok(processes) = fs::read_dir("/proc") else { return String::new() };
-    let named = processes.flatten().filter_map(|process| {
-        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let process = process.path();
-        if !uses(&process, mount) {
+    let using = processes().filter(|process| uses(process, mount));
+    using.filter_map(|process| name(&process)).take(MOST).collect::<Vec<_>>().join(", ")
+}
+
+/// The directories of all processes in /proc.
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let processes = entries.filter(move |entry| entry.file_name().to_str().is_some_and(is_number));
+    processes.map(|entry| entry.path())
+}
+
+/// `make (4711)`
+fn name(process: &Path) -> Option<String> {
+    let name = fs::read_to_string(process.join("comm")).ok()?;
+    Some(format!("{} ({})", name.trim_end(), process.file_name()?.display()))
+}
+
+/// A process in another mount namespace, to which the unmounting here has not come, with the place where it has the mount:
+/// `sh (4711) at /mnt`.
+pub(super) fn describe_other_namespace(mounted: &Mounted) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    processes().find_map(|process| {
+        // Of a process that this user may not look at, the namespace is not known.
+        let namespace = fs::read_link(process.join("ns/mnt")).ok();
+        if namespace.is_some() && !seen.insert(namespace) {
             return None;
         }
-        let name = fs::read_to_string(process.join("comm")).ok()?;
-        Some(format!("{} ({pid})", name.trim_end()))
-    });
-    named.take(MOST).collect::<Vec<_>>().join(", ")
+        let table = mounts::lines_of(&process).into_iter();
+        let mut found = table.filter(|line| line.device == mounted.device);
+        let found = found.find(|line| line.is_from(&mounted.lower))?;
+        Some(format!("{} at {}", name(&process)?, found.dir.display()))
+    })
 }
 
 /// Whether a process, given by its directory in /proc, uses something on a device.

@@ -1,14 +1,14 @@
 //! What commands order of mounts.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hsci_protocol::control::{Command, Reply};
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::status::Status;
 use rustix::process::Signal;
 
-use super::kernel;
+use super::{holders, kernel};
 use crate::control::{Channel, Silence, force_end, sweep};
 use crate::mounts::{self, Mounted};
 
@@ -18,6 +18,8 @@ const UNMOUNT: Duration = Duration::from_secs(60);
 const FORCE: Duration = Duration::from_secs(5);
 /// Time for bringing everything into the lower directory.
 const FINISH: Duration = Duration::from_secs(600);
+/// Time after which it is looked who else has what was unmounted here.
+const ELSEWHERE: Duration = Duration::from_secs(5);
 /// Time for another worker.
 const UPGRADE: Duration = Duration::from_secs(60);
 /// Time for another policy.
@@ -46,9 +48,19 @@ pub fn unmount(dir: &Path, force: bool) -> Result<Vec<String>, Failure> {
         Err(silence) => return Err(silence.failure(&mounted)),
     };
     let channel = channel.expect("it has answered");
-    if channel.wait_for_end(if force { 4 * FORCE } else { FINISH }) {
-        sweep();
-        return Ok(lost);
+    let end = Instant::now() + if force { 4 * FORCE } else { FINISH };
+    while Instant::now() < end {
+        if channel.wait_for_end(ELSEWHERE) {
+            sweep();
+            return Ok(lost);
+        }
+        if let Some(other) = holders::describe_other_namespace(&mounted) {
+            let text = format!(
+                "unmounted here; but the mount namespace of {other} still has it, and it is served until that process ends or \
+                 unmounts it"
+            );
+            return Err(Failure::new(Exit::InUse, text).of(dir));
+        }
     }
     let text = format!(
         "{}: unmounted, but its worker has not written everything yet; its log says more",
