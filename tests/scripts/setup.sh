@@ -12,10 +12,11 @@ bench_needs=(
     mksquashfs:squashfs-tools mkfs.erofs:erofs-utils dbench:dbench
 )
 test_needs=(
-    "${lint_needs[@]}" mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs mount:mount setfattr:attr setfacl:acl
+    "${lint_needs[@]}" mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs mount:mount setfattr:attr setfacl:acl
     gzip:gzip lz4:lz4 man:man-db tar:tar rsync:rsync sqlite3:sqlite3 pg_ctl:postgresql ar:binutils
-    bindfs:bindfs glusterd:glusterfs-server ip:iproute2
+    bindfs:bindfs glusterd:glusterfs-server ip:iproute2 python3:python3
 )
+torture_needs=(debootstrap:debootstrap /usr/lib/python3/dist-packages/lmdb:python3-lmdb)
 # Oldest Rust that builds the project.
 rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 

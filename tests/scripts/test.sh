@@ -16,7 +16,7 @@ run_unit_tests() {
 }
 
 run_shellcheck() {
-    shellcheck -x -a run .ci/run tests/scripts/{demo,prometheus,try-package}.sh tests/vm/{attempts,cost}.sh packaging/debian/p*
+    shellcheck -x -a run .ci/run tests/scripts/{below,demo,prometheus,try-package}.sh tests/vm/{attempts,cost}.sh packaging/debian/p*
 }
 
 run_clippy() { cargo clippy --profile checked --locked --quiet --workspace --all-targets -- -D warnings; }
@@ -79,6 +79,23 @@ sum_of() { awk '/^test result: / { p += $4; f += $6; s += $8 } END { print p+0, 
 # The names that stand below `failures:`.
 failures_in() {
     awk '/^failures:$/ { on = 1; next } on && /^    [a-z0-9_:]+$/ { print $1; next } /./ { on = 0 }' "$1" | sort -u
+}
+
+# A system of Debian's in a mount, on each file system below; the packages come over the network, once.
+test_debian() {
+    local work kind said
+    work=$(mktemp -d -p "$project/target" debian.XXXXXX)
+    as_root debootstrap --variant=minbase --include=iputils-ping,libcap2-bin --make-tarball="$work/debs.tgz" bookworm "$work/made" \
+        > "$work/debootstrap.log" 2>&1 || fail "debootstrap: $(tail -1 "$work/debootstrap.log")"
+    for kind in ext4 xfs btrfs tmpfs overlay glusterfs; do
+        mkdir "$work/$kind"
+        ln "$work/debs.tgz" "$work/$kind/"
+        said=$(as_root unshare -mnpf --mount-proc --kill-child --propagation private \
+            bash tests/scripts/below.sh debian "$project/target/checked/hsci" "$work/$kind" "$kind" 2>&1) || fail "$kind: $said"
+        say "$said"
+        as_root rm -rf "${work:?}/$kind"
+    done
+    as_root rm -rf "$work"
 }
 
 # Ours, and what a test has mounted.

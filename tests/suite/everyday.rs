@@ -1,5 +1,6 @@
 //! What a program was told is written stays written, whatever ends a mount.
 
+pub(crate) mod below;
 pub(crate) mod ends;
 pub(crate) mod grows;
 pub(crate) mod journals;

@@ -59,6 +59,7 @@ const AREAS: &[&[Test]] = &[
     everyday::grows::TESTS,
     everyday::journals::TESTS,
     everyday::shared::TESTS,
+    everyday::below::TESTS,
     everyday::stays::TESTS,
     examples::TESTS,
     exerciser::TESTS,

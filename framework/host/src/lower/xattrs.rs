@@ -149,6 +149,11 @@ pub(super) fn get(inode: &Reached, name: &OsStr) -> Result<Vec<u8>> {
 /// Sets an extended attribute.
 pub(super) fn set(inode: &Reached, name: &OsStr, value: &[u8], flags: XattrFlags) -> Result<()> {
     let Reached { descriptor, is_open } = inode;
+    if name == CAPABILITY && *is_open {
+        // A server of the file system below may write later what it was given before, and the kernel there would take
+        // the capability with that; it is done with all of it when a descriptor is closed.
+        drop(descriptor.try_clone());
+    }
     let flags = rustix::fs::XattrFlags::from_bits_retain(flags.bits());
     let set = match is_open {
         true => rustix::fs::fsetxattr(&**descriptor, name, value, flags),
