@@ -3,7 +3,6 @@
 
 mod policy;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hsci_host::failure::Exit;
 
-use crate::verbs::{self, Verb};
+use crate::verbs::{self, Verbs};
 use crate::{completion, extension_program};
 
 pub(crate) use policy::{
@@ -358,7 +357,7 @@ pub(crate) fn with_verbs() -> clap::Command {
 }
 
 /// The same with the commands that some programs bring.
-pub(crate) fn complete(verbs: BTreeMap<String, Verb>) -> clap::Command {
+pub(crate) fn complete(verbs: Verbs) -> clap::Command {
     verbs.into_iter().fold(command(), |command, (name, verb)| {
         // Ours stay ours.
         let is_ours = name == "help" || command.find_subcommand(&name).is_some();

@@ -33,8 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[OsString]) -> Result<()> {
-    verbs::run(arguments)?;
-    match hsci_command::parse::<cli::Cli>(cli::command(), cli::with_verbs, arguments)? {
+    let known = verbs::run(arguments)?;
+    let complete = || known.map_or_else(cli::with_verbs, cli::complete);
+    match hsci_command::parse::<cli::Cli>(cli::command(), complete, arguments)? {
         Some(cli) => commands::run(&cli.command),
         None => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use hsci_command::completion::VARIABLE;
@@ -11,17 +11,20 @@ use hsci_host::failure::{Exit, Failure};
 
 use crate::{Result, cli, extension_program};
 
-/// Goes on as the program of the extension that has the command, if it is none of ours.
-pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+/// Goes on as the program of the extension that has the command, if it is none of ours. If no extension has it either,
+/// returns what all of them bring.
+pub(crate) fn run(arguments: &[OsString]) -> Result<Option<Verbs>> {
     let words: Vec<_> = arguments.iter().skip(1).map(OsString::as_os_str).collect();
     let (name, rest) = match words.as_slice() {
         [help, name] if *help == "help" => (*name, vec![OsStr::new("--help")]),
         [help, name, below] if *help == "help" => (*name, vec![*below, OsStr::new("--help")]),
         [name, rest @ ..] => (*name, rest.to_vec()),
-        [] => return Ok(()),
+        [] => return Ok(None),
     };
-    let Some(Verb { name, program, .. }) = find(name) else { return Ok(()) };
-    let error = Command::new(&program).arg("verb").arg("--").arg(name).args(rest).exec();
+    let Some(name) = not_ours(name) else { return Ok(None) };
+    let mut known = find(name);
+    let Some(Verb { program, .. }) = known.remove(name) else { return Ok(Some(known)) };
+    let error = Command::new(&program).args(["verb", "--", name]).args(rest).exec();
     Err(Failure::new(Exit::Internal, format!("{}: {error}", program.display())))
 }
 
@@ -33,59 +36,60 @@ pub(crate) fn answer_shell(arguments: &[OsString]) {
     let asked: Vec<_> = arguments.iter().skip_while(|word| *word != "--").skip(1).collect();
     // The last word is the one to be completed: the name itself is ours to offer.
     let [_, name, _, ..] = asked.as_slice() else { return };
-    if let Some(Verb { name, program, .. }) = find(name) {
-        let _ = Command::new(program).args(["complete", &name, "--"]).args(asked).exec();
+    let Some(name) = not_ours(name) else { return };
+    if let Some(Verb { program, .. }) = find(name).remove(name) {
+        let _ = Command::new(program).args(["complete", name, "--"]).args(asked).exec();
     }
 }
 
+/// Commands that extensions bring, by their names.
+pub(crate) type Verbs = BTreeMap<String, Verb>;
+
 /// A command that an extension brings.
 pub(crate) struct Verb {
-    pub(crate) name: String,
     /// What it does, one line.
     pub(crate) about: String,
     /// The program that carries it out.
     pub(crate) program: PathBuf,
 }
 
-/// All such commands of some programs, by their names.
-pub(crate) fn all(programs: BTreeMap<String, PathBuf>) -> BTreeMap<String, Verb> {
-    let mut all = BTreeMap::new();
+/// All that some programs bring.
+pub(crate) fn all(programs: impl IntoIterator<Item = (String, PathBuf)>) -> Verbs {
+    ask(programs, None)
+}
+
+/// What installed programs bring: all of them, or those up to the one whose extension's own the command is. That of the
+/// usual extension is asked first.
+fn find(name: &str) -> Verbs {
+    let mut programs: Vec<_> = extension_program::installed().into_iter().collect();
+    programs.sort_by_key(|(own, _)| own != cli::DEFAULT_EXTENSION);
+    ask(programs, Some(name))
+}
+
+/// Asks one program after another what it brings. A command is its extension's own in the program that is called after
+/// that; others may hold the extension as well.
+fn ask(programs: impl IntoIterator<Item = (String, PathBuf)>, wanted: Option<&str>) -> Verbs {
+    let mut verbs = Verbs::new();
     for (own, program) in programs {
-        for (is_own, verb) in brought(&own, &program) {
-            if is_own || !all.contains_key(&verb.name) {
-                all.insert(verb.name.clone(), verb);
+        for described in extension_program::describe(&program) {
+            let is_own = described.name == own;
+            for brought in described.verbs {
+                if is_own || !verbs.contains_key(&brought.name) {
+                    let is_wanted = is_own && wanted == Some(brought.name.as_str());
+                    let verb = Verb { about: brought.about, program: program.clone() };
+                    verbs.insert(brought.name, verb);
+                    if is_wanted {
+                        return verbs;
+                    }
+                }
             }
         }
     }
-    all
+    verbs
 }
 
-/// What a program brings, and whether it is its extension's own rather than one that holds it as well.
-fn brought(own: &str, program: &Path) -> impl Iterator<Item = (bool, Verb)> {
-    extension_program::describe(program).into_iter().flat_map(move |described| {
-        let is_own = described.name == own;
-        described.verbs.into_iter().map(move |verb| {
-            (is_own, Verb { name: verb.name, about: verb.about, program: program.to_owned() })
-        })
-    })
-}
-
-/// The one of a name: programs are asked until its extension's own is found, that of the usual extension first.
-fn find(name: &OsStr) -> Option<Verb> {
-    let name = name.to_str().filter(|name| !name.starts_with('-') && *name != "help")?;
-    if cli::command().find_subcommand(name).is_some() {
-        return None;
-    }
-    let mut programs: Vec<_> = extension_program::installed().into_iter().collect();
-    programs.sort_by_key(|(own, _)| own != cli::DEFAULT_EXTENSION);
-    let mut held = None;
-    for (own, program) in programs {
-        let mut found = brought(&own, &program).filter(|(_, verb)| verb.name == name);
-        match found.next() {
-            Some((true, verb)) => return Some(verb),
-            Some((false, verb)) => held = held.or(Some(verb)),
-            None => {}
-        }
-    }
-    held
+/// A word that may be the name of a command that an extension brings.
+fn not_ours(word: &OsStr) -> Option<&str> {
+    let name = word.to_str().filter(|name| !name.starts_with('-') && *name != "help")?;
+    cli::command().find_subcommand(name).is_none().then_some(name)
 }

@@ -43,12 +43,12 @@ pub(crate) fn generate(args: &Generate) -> Result<()> {
 fn write_all(args: &Generate) -> IoResult<()> {
     let dir = args.share.as_path();
     // Pages are of what is installed together.
-    let shipped = extension_program::shipped();
-    let mut command = cli::complete(verbs::all(shipped.clone()));
+    let verbs = verbs::all(extension_program::shipped());
+    let programs: BTreeSet<_> = verbs.values().map(|verb| verb.program.clone()).collect();
+    let mut command = cli::complete(verbs);
     command.build();
     manual::write(&command, &dir.join("man"))?;
-    let programs = verbs::all(shipped).into_values().map(|verb| verb.program);
-    for program in programs.collect::<BTreeSet<_>>() {
+    for program in programs {
         let ended = Command::new(&program).arg("manual").arg(dir.join("man/man1")).status()?;
         if !ended.success() {
             return Err(IoError::other(format!("{}: {ended}", program.display())));

@@ -222,19 +222,25 @@ fn brought(dir: &Path) {
     program(
         "polite",
         r#"case $1 in
-describe) echo '[{"name": "polite", "about": "", "format": 0, "options": [],
+describe) echo >> asked; echo '[{"name": "polite", "about": "", "format": 0, "options": [],
     "verbs": [{"name": "greet", "about": "Say hello"}, {"name": "mount", "about": "Say other things"}]}]' ;;
 verb) shift; echo "$*"; exit 4 ;;
 esac"#,
     );
     let path = format!("{}:{}", dir.display(), std::env::var("PATH").expect("a path"));
-    let hsci =
-        |words: &[&str]| Run::as_user(ALICE, machine::hsci()).args(words).env("PATH", &path).done();
+    let asked = dir.join("asked");
+    fs::write(&asked, "").expect("written");
+    fs::set_permissions(&asked, fs::Permissions::from_mode(0o666)).expect("mode");
+    let hsci = |words: &[&str]| {
+        Run::as_user(ALICE, machine::hsci()).args(words).env("PATH", &path).dir(dir).done()
+    };
     let greeted = hsci(&["greet", "--loud", "--", "you and  me"]);
     assert_eq!((greeted.out.as_str(), greeted.code), ("-- greet --loud -- you and  me\n", 4));
     assert_eq!(hsci(&["help", "greet"]).out, "-- greet --help\n");
     assert!(hsci(&["--help"]).ok().contains("greet        Say hello"));
+    fs::write(&asked, "").expect("emptied");
     assert!(hsci(&["gret"]).err.contains("did you mean `greet`"));
+    assert_eq!(fs::read_to_string(&asked).expect("read").lines().count(), 1, "asked once");
     assert!(hsci(&["mount", "--help"]).ok().starts_with("Mount a directory"), "ours stay ours");
     program("a-silent-one", "exec sleep 600");
     assert_eq!(hsci(&["greet"]).out, "-- greet\n", "one that is silent is left out");
