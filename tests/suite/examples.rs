@@ -11,6 +11,7 @@ use hsci_extension::testkit::conformance;
 use hsci_tests::command::{ALICE, BOB, Done};
 use hsci_tests::{Mount, Run, Test, machine};
 use rustix::process::{Pid, Signal, kill_process};
+use walkdir::WalkDir;
 
 use self::clients::{clients, clients_under_a_policy};
 use crate::survival;
@@ -210,8 +211,13 @@ fn stacks(dir: &Path) {
     mount.settle();
     mount.unmount();
     let (lower, point) = (mount.lower().to_owned(), mount.dir().to_owned());
-    let mark = || fs::read_to_string(lower.join(".hsci/store")).expect("the mark");
-    let before = mark();
+    let stored = || -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = WalkDir::new(&lower).sort_by_file_name().into_iter();
+        let paths = entries.map(|entry| entry.expect("a readable tree").into_path());
+        let files = paths.filter(|path| path.is_file());
+        files.map(|path| (path.clone(), fs::read(path).expect("a stored file"))).collect()
+    };
+    let before = stored();
     for extension in ["compressfs", "nullfs", "hide"] {
         let refused = hsci(&["mount", "-x", extension], &[&lower, &point]);
         refused.fails(STORE, &["--extension compressfs,crypt"]);
@@ -222,12 +228,18 @@ fn stacks(dir: &Path) {
     }
     hsci(&["mount", "-x", "hide,compressfs"], &[&lower, &point])
         .fails(STORE, &["compressfs,crypt"]);
-    assert_eq!(mark(), before, "nothing changed in the store");
+    let other = dir.join("other-key");
+    fs::write(&other, KEY.replace('0', "1")).expect("another key");
+    let other = format!("key=file:{}", other.display());
+    let refused = hsci(&["mount", "-x", "compressfs,crypt", "-o", &other], &[&lower, &point]);
+    refused.fails(USAGE, &["extension `crypt`: option `key`: not the key of this store"]);
+    assert!(stored() == before, "nothing changed in the store, its lock included");
     for command in ["check", "export"] {
         let copy = dir.join("refused");
         let paths = [&*lower, &copy];
         let paths = if command == "check" { &paths[..1] } else { &paths };
-        hsci(&[command], paths).fails(USAGE, &["key"]);
+        let words = ["extension `crypt`: option `key`: 64 hexadecimal digits by file:PATH"];
+        hsci(&[command], paths).fails(USAGE, &words);
         assert!(!copy.exists());
     }
     let sum = hsci(&["check", "-o", &key], &[&lower]).ok();

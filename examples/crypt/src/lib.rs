@@ -201,7 +201,7 @@ impl Extension for Crypt {
     }
 
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
-        let wrong = || Error::Invalid("option `key`: a key has 64 hexadecimal digits".to_owned());
+        let wrong = || Error::Invalid("option `key`: 64 hexadecimal digits by file:PATH".into());
         let key = key(environment.options.text("key")).ok_or_else(wrong)?;
         let cipher = XChaCha20Poly1305::new(&key.into());
         let journal = Journal::open(environment, "journal")?;

@@ -112,7 +112,8 @@ fn verify(store: Store, repair: bool) -> Result<(), Failure> {
         if repair {
             below.top.shutdown();
         }
-        let checked = checked.map_err(|error| stack::failure("the check did not end", &error))?;
+        let place = || format!("extension `{}`", registration.name);
+        let checked = checked.map_err(|error| stack::failure(&place(), &error))?;
         sum = Some(sum.map_or(checked, |sum| sum.and(checked)));
     }
     let sum = sum.unwrap_or_default();

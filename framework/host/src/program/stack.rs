@@ -230,7 +230,11 @@ pub(super) fn failure(place: &str, error: &Error) -> Failure {
         Error::Busy => Exit::InUse,
         _ => Exit::Internal,
     };
-    Failure::new(exit, format!("{place}: {error}"))
+    match error {
+        // It says itself what is wrong with what.
+        Error::Invalid(text) => Failure::new(exit, format!("{place}: {text}")),
+        _ => Failure::new(exit, format!("{place}: {error}")),
+    }
 }
 
 /// The store where there is none: it has no files, and none can be made.

@@ -1,5 +1,6 @@
 //! Making a mount, and going on until it has ended.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,9 +77,10 @@ impl Supervisor {
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
         let lock = Lock::take(&lower, &request.lower)?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
-        let elsewhere = Mutex::new(None);
+        let (elsewhere, was_free) = (Mutex::new(None), Cell::new(true));
         let admit = |last: &Last| {
             reach.succeed(last, request, options.flag("take-over"))?;
+            was_free.set(false);
             *elsewhere.lock() = last.is_elsewhere.then(|| last.text.clone());
             Ok(())
         };
@@ -117,7 +119,11 @@ impl Supervisor {
             policy: policy.clone(),
             fence: Arc::clone(&fence),
         };
-        let mut worker = Worker::start(&program, &mut lasting, &start, &starts)?;
+        let started = Worker::start(&program, &mut lasting, &start, &starts);
+        if started.is_err() && was_free.get() {
+            lasting.locks.release();
+        }
+        let mut worker = started?;
         let device = kernel::mount(request, &dir)?;
         // It would keep the mount's directory, and what that lies on, in use.
         drop(dir);
