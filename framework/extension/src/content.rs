@@ -3,6 +3,7 @@
 mod committer;
 mod context;
 mod file;
+mod files;
 mod fs;
 mod open_file;
 mod open_files;

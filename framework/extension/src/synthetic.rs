@@ -4,27 +4,22 @@
 //! beside what is stored. The number of an inode follows from its path, so that the next worker, which
 //! makes the same tree, knows those that the kernel has. What is stored hides a synthetic file of the same name.
 
+mod nodes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::RwLock;
 
+use self::nodes::{AFTER, Node, Nodes, is_synthetic, names};
 use crate::{
     Attr, Call, DirEntry, Entry, Errno, Error, FallocateFlags, FileKind, Ino, Kernel, Layer,
     LowerFile, OpenFlags, Opened, RenameFlags, Result, SetAttr, Stack, StatFs, Whence, XattrFlags,
 };
-
-/// Tells synthetic inodes from stored ones: numbers of files, whatever file system they are on, are smaller.
-const SYNTHETIC: u64 = 1 << 62;
-/// Positions in a listing that follow all of those of stored names.
-const AFTER: u64 = 1 << 63;
 
 /// What is in a synthetic file. A function that returns all of it is one.
 pub trait Provider: Send + Sync + 'static {
@@ -61,24 +56,6 @@ impl<F: Fn() -> Vec<u8> + Send + Sync + 'static> Provider for F {
     }
 }
 
-/// A synthetic directory or file.
-#[derive(Clone)]
-struct Node {
-    parent: Ino,
-    name: OsString,
-    mode: u32,
-    made: SystemTime,
-    /// `None` for a directory.
-    provider: Option<Arc<dyn Provider>>,
-}
-
-#[derive(Default)]
-struct Nodes {
-    by_ino: HashMap<Ino, Node>,
-    /// What is in each directory that has something.
-    children: HashMap<Ino, BTreeMap<OsString, Ino>>,
-}
-
 /// A layer with a synthetic tree beside what is stored below. It may change while it is used.
 pub struct Tree {
     lower: Arc<Stack>,
@@ -86,68 +63,8 @@ pub struct Tree {
     nodes: RwLock<Nodes>,
 }
 
-fn is_synthetic(ino: Ino) -> bool {
-    ino.0 & (SYNTHETIC | AFTER) == SYNTHETIC
-}
-
 fn refuse(ino: Ino) -> Result<()> {
     if is_synthetic(ino) { Err(Errno::ROFS.into()) } else { Ok(()) }
-}
-
-/// The number of a name in a directory: FNV-1a, so that every worker gives it.
-fn number(parent: Ino, name: &OsStr) -> Ino {
-    let bytes = parent.0.to_le_bytes().into_iter().chain(name.as_bytes().iter().copied());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    Ino(hash & (SYNTHETIC - 1) | SYNTHETIC)
-}
-
-/// The names on the way to a path below the root, of which there is at least one.
-fn names(path: &Path) -> Result<Vec<&OsStr>> {
-    let names = path.components().map(|component| match component {
-        Component::Normal(name) => Ok(name),
-        _ => Err(Error::Invalid(format!("{}: not a path below the root", path.display()))),
-    });
-    let names = names.collect::<Result<Vec<_>>>()?;
-    if names.is_empty() { Err(Error::Invalid("an empty path".to_owned())) } else { Ok(names) }
-}
-
-impl Nodes {
-    fn child(&self, parent: Ino, name: &OsStr) -> Option<Ino> {
-        self.children.get(&parent)?.get(name).copied()
-    }
-
-    fn node(&self, ino: Ino) -> Result<&Node> {
-        self.by_ino.get(&ino).ok_or(Error::Lower(Errno::STALE))
-    }
-
-    fn find(&self, path: &Path) -> Result<Ino> {
-        names(path)?.into_iter().try_fold(Ino::ROOT, |parent, name| {
-            self.child(parent, name).ok_or(Error::Lower(Errno::NOENT))
-        })
-    }
-
-    /// Adds a name. Two names with one number, which nobody will see, are refused.
-    fn add(&mut self, node: Node) -> Result<Ino> {
-        let ino = number(node.parent, &node.name);
-        if self.by_ino.contains_key(&ino) {
-            return Err(Errno::EXIST.into());
-        }
-        self.children.entry(node.parent).or_default().insert(node.name.clone(), ino);
-        self.by_ino.insert(ino, node);
-        Ok(ino)
-    }
-
-    fn remove(&mut self, ino: Ino) -> Option<Node> {
-        let below = self.children.remove(&ino).unwrap_or_default();
-        below.into_values().for_each(|child| drop(self.remove(child)));
-        let node = self.by_ino.remove(&ino)?;
-        if let Some(siblings) = self.children.get_mut(&node.parent) {
-            siblings.remove(&node.name);
-        }
-        Some(node)
-    }
 }
 
 impl Tree {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fs::Files;
+use super::files::Files;
 use crate::{
     Call, Content, Credentials, FallocateFlags, FileId, Lifetime, LowerFile, OpenFile, Result,
     SetAttr, SetTime, Times, Whence,
