@@ -105,8 +105,11 @@ pub fn by_reading(
         match read {
             Ok(bytes) => checked.unverified_bytes += bytes,
             Err(error) => {
-                let place = path.to_string_lossy();
-                report(Finding::new(Severity::Damage, place, error.to_string()));
+                let text = match error {
+                    Error::Damaged(what) => what,
+                    other => other.to_string(),
+                };
+                report(Finding::new(Severity::Damage, path.to_string_lossy(), text));
             }
         }
     });
@@ -118,10 +121,7 @@ fn read_all(layer: &dyn FileSystem, ino: Ino, len: u64, buffer: &mut [u8]) -> Re
     let mut done = 0;
     loop {
         let read = layer.read(&Call::internal(), ino, done, buffer);
-        let read = read.map_err(|error| match error {
-            Error::Damaged(what) => Error::Damaged(format!("after {done} bytes: {what}")),
-            error => error,
-        })?;
+        let read = read.map_err(|error| error.at(done))?;
         done += read as u64;
         if read < buffer.len() {
             break;

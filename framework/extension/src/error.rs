@@ -93,11 +93,14 @@ impl Error {
         Self::Caused { errno, text: text.into(), source: Cause(Arc::from(source.into())) }
     }
 
-    /// Damage, with the position in the file at which it was met.
+    /// Damage, with the position in the file at which it was met, unless a position is known already.
     #[must_use]
     pub fn at(self, offset: u64) -> Self {
+        const AT: &str = "at byte ";
         match self {
-            Self::Damaged(reason) => Self::Damaged(format!("at byte {offset}: {reason}")),
+            Self::Damaged(reason) if !reason.starts_with(AT) => {
+                Self::Damaged(format!("{AT}{offset}: {reason}"))
+            }
             other => other,
         }
     }
@@ -155,5 +158,6 @@ mod tests {
         assert_eq!(error.source().expect("a source").to_string(), "connection refused");
         let damaged = Error::Damaged("no such frame".to_owned()).at(4096);
         assert_eq!(damaged.to_string(), "damaged: at byte 4096: no such frame");
+        assert_eq!(damaged.clone().at(0), damaged, "who has met it knows best");
     }
 }

@@ -118,7 +118,8 @@ impl Options {
             specs.iter().map(|spec| (spec.name, spec.default.to_owned())).collect();
         for (name, value) in given {
             let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
-                let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
+                // Each once, be it declared by several of a stack.
+                let known: Vec<_> = values.keys().copied().collect();
                 return Err(match known.as_slice() {
                     [] => format!("unknown option `{name}`: this extension takes none"),
                     _ => format!("unknown option `{name}`; there are: {}", known.join(", ")),
