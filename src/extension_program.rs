@@ -60,7 +60,7 @@ fn find_stack_in(stack: &[String], search: &Search) -> Result<(PathBuf, Vec<Desc
     }
     // Whichever is not there says so itself; a program that does not answer is reported where it is started.
     for name in stack {
-        let program = find_in(name, search)?;
+        let program = find_in(name, search).map_err(|failure| unnamed(name, stack, failure))?;
         if let [_] = stack {
             return Ok((program, Vec::new()));
         }
@@ -71,6 +71,17 @@ fn find_stack_in(stack: &[String], search: &Search) -> Result<(PathBuf, Vec<Desc
          `hsci new NAME --bundle compressfs` makes"
     );
     Err(Failure::new(Exit::Usage, text))
+}
+
+/// A program that would do if the caller named its extension.
+fn unnamed(name: &str, stack: &[String], failure: Failure) -> Failure {
+    let Some(program) = Search::named().program(name) else { return failure };
+    let text = format!(
+        "extension `{name}`: root runs no {} that only a store names; use --extension {}",
+        program.display(),
+        stack.join(",")
+    );
+    Failure::new(Exit::Usage, text)
 }
 
 fn find_in(name: &str, search: &Search) -> Result<PathBuf> {

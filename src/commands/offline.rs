@@ -201,12 +201,15 @@ pub(crate) fn check(args: &Check) -> Result<()> {
             let lower = lower.display();
             let what_next = match args.repair {
                 true => {
-                    "could not be repaired; overwrite these files, or restore them from a backup"
+                    " could not be repaired; overwrite these files, or restore them from a backup"
                 }
-                false => "can be dropped with --repair; `hsci export` saves what can be read",
+                false => {
+                    "; `hsci export` saves what can be read, --repair drops what the extension knows \
+                     to be damaged"
+                }
             };
             let damages = ui::counted(damages as u64, "place");
-            let text = format!("{lower}: damage in {damages} {what_next}");
+            let text = format!("{lower}: damage in {damages}{what_next}");
             Err(Failure::new(Exit::No, text))
         }
     }

@@ -179,6 +179,7 @@ fn program(dir: &Path) {
         let done = run.done();
         assert_ne!(done.code, 0, "{command}");
         assert!(!mark.exists(), "{command}: the program that a store names has run");
+        assert!(done.err.contains("use --extension evil"), "{}", done.err);
     }
 }
 
