@@ -60,6 +60,8 @@ mod tests {
     use std::fs::{File, exists};
     use std::os::unix::net::UnixListener;
 
+    use rustix::fs::{FlockOperation, flock};
+
     use super::*;
 
     #[test]
@@ -73,7 +75,7 @@ mod tests {
             File::create(at(name)).expect("made");
         }
         let held = File::open(at("held.lock")).expect("open");
-        held.lock().expect("a lock");
+        flock(&held, FlockOperation::LockExclusive).expect("a lock");
         let place = Directory::open(dir.path(), geteuid().as_raw()).expect("a place");
         sweep_in(&place, Duration::from_secs(60));
         assert!(is_there("dead.sock"), "it may be about to listen");
