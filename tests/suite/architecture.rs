@@ -9,6 +9,7 @@ use serde_json::Value;
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "architecture::crates_know_only_who_they_may", seconds: 60, body: crates },
     Test { name: "architecture::sources_name_only_who_they_may", seconds: 60, body: sources },
+    Test { name: "architecture::the_page_lists_every_part", seconds: 60, body: parts },
     Test { name: "architecture::unsafe_code_stays_in_sys_modules", seconds: 60, body: unsafe_code },
     Test {
         name: "architecture::the_contract_names_no_crate_of_others",
@@ -182,6 +183,37 @@ fn crates(_: &Path) {
         }
     }
     assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+/// Each crate lies in a folder of the table of parts, under its own name, and each folder is there.
+fn parts(_: &Path) {
+    let project = machine::project();
+    let page = std::fs::read_to_string(project.join("ARCHITECTURE.md")).expect("the page");
+    let rows: Vec<(&str, &str)> = page.lines().filter_map(row).collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    for (folder, _) in &rows {
+        let folder = folder.trim_end_matches("/*/");
+        assert!(project.join(folder).is_dir(), "{folder} is not there");
+    }
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
+        let folder = manifest.parent().and_then(|dir| dir.strip_prefix(project).ok());
+        let folder = folder.expect("a folder of the project");
+        let name = package["name"].as_str().expect("a name");
+        let is_its = |(listed, crate_name): &(&str, &str)| match listed.strip_suffix("/*/") {
+            Some(around) => folder.parent() == Some(Path::new(around)),
+            None => *crate_name == name && (name == "hsci" || folder == Path::new(listed)),
+        };
+        assert!(rows.iter().any(is_its), "{name} in {} is in no row", folder.display());
+    }
+}
+
+/// The folder of a row of the table of parts, and its crate.
+fn row(line: &str) -> Option<(&str, &str)> {
+    let mut cells = line.strip_prefix("| `")?.split('|');
+    let folder = cells.next()?.trim().strip_suffix('`')?;
+    Some((folder, cells.next()?.trim().trim_matches('`'))).filter(|_| folder.ends_with('/'))
 }
 
 /// What others build on names no crate but the contract's own and std's, so that it lasts as long as these do.

@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
         body: transcripts::are_what_happens,
     },
     Test { name: "book::policies_do_what_is_expected_of_them", seconds: 60, body: policies },
+    Test { name: "book::the_tutorial_shows_what_new_makes", seconds: 60, body: shown_code },
     Test { name: "book::the_checker_sees_a_broken_link", seconds: 60, body: checker },
 ];
 
@@ -70,6 +71,21 @@ fn policies(dir: &Path) {
         assert_ne!(opposite, block);
         policy("test", &opposite).fails(1, &["do not hold"]);
     }
+}
+
+/// What the tutorial shows of the new crate stands in it.
+fn shown_code(dir: &Path) {
+    let page = machine::project().join(BOOK).join("tutorial/extension.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let (_, after) = page.split_once("```rust,ignore\n").expect("code");
+    let (shown, _) = after.split_once("```").expect("an end");
+    let made = dir.join("shout");
+    Run::new(machine::hsci()).args(["new", "shout", "--dir"]).arg(&made).ok();
+    let made = fs::read_to_string(made.join("src/lib.rs")).expect("a library");
+    let parts: Vec<&str> = shown.trim_end().split("\n\n").collect();
+    assert!(parts.len() > 3, "{shown}");
+    let other: Vec<_> = parts.iter().filter(|part| !made.contains(**part)).collect();
+    assert!(other.is_empty(), "not in the crate: {other:#?}");
 }
 
 fn checker(dir: &Path) {
