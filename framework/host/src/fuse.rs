@@ -1,6 +1,7 @@
 //! The one module that knows `fuser`: requests of the kernel become calls of the layers.
 
 mod adapter;
+mod ahead;
 mod answer;
 mod convert;
 mod debug;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use fuser::{Config, Session, SessionACL};
 
 use self::adapter::Adapter;
+use self::ahead::Ahead;
 use self::passthrough::Passthrough;
 use self::pool::Pool;
 use crate::lower::LowerTree;
@@ -107,12 +109,13 @@ pub(crate) fn begin(
     let begun = takeover.offer();
     let more = device.try_clone()?;
     let due = prune::start(device.try_clone()?, Arc::clone(&mounted.tree))?;
+    let ahead = Ahead::start(Arc::clone(&mounted.tree))?;
     let passthrough = match mounted.profile.data {
         true => Some(Passthrough::new(device.try_clone()?, Arc::clone(&mounted.tree))),
         false => None,
     };
     let requests = Arc::clone(&mounted.requests);
-    let adapter = Adapter::new(mounted, passthrough, due);
+    let adapter = Adapter::new(mounted, passthrough, ahead, due);
     let pool = Arc::clone(&adapter.pool);
     let extra = adapter.extra();
     let asked = extra.clone();

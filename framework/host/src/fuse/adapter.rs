@@ -21,6 +21,7 @@ use hsci_extension::{
 
 use hsci_protocol::status::Quarantined;
 
+use super::ahead::Ahead;
 use super::answer::{Answers, path_of};
 use super::convert::{call, decode_device, file_attr, file_type, ino, set_time};
 use super::debug::{Shown, ended};
@@ -62,16 +63,22 @@ pub(super) struct Adapter {
     /// Tells the kernel something, once the connection has begun.
     pub(super) notifier: Arc<OnceLock<Notifier>>,
     due: Due,
+    pub(super) ahead: Arc<Ahead>,
 }
 
 impl Adapter {
-    pub(super) fn new(mounted: Mounted, passthrough: Option<Passthrough>, due: Due) -> Self {
+    pub(super) fn new(
+        mounted: Mounted,
+        passthrough: Option<Passthrough>,
+        ahead: Ahead,
+        due: Due,
+    ) -> Self {
         let Mounted { top, tree, profile, requests, takeover, death, debug } = mounted;
         let answers =
             Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
         let notifier = Arc::default();
-        let (passthrough, is_extra) = (passthrough.map(Arc::new), false);
+        let (passthrough, ahead) = (passthrough.map(Arc::new), Arc::new(ahead));
         Self {
             top,
             tree,
@@ -80,10 +87,11 @@ impl Adapter {
             answers,
             passthrough,
             pool,
-            is_extra,
+            is_extra: false,
             debug,
             notifier,
             due,
+            ahead,
         }
     }
 
@@ -558,7 +566,9 @@ impl Filesystem for Adapter {
                 Ok(read) => {
                     reply.data(&buffer[..read]);
                     self.tree.accessed(ino(number));
-                    self.outdate_listing(ino(number), offset);
+                    if offset == 0 {
+                        self.started_reading(request, ino(number));
+                    }
                 }
                 Err(errno) => reply.error(errno),
             }

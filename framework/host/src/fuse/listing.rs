@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use fuser::{Generation, INodeNo, ReplyDirectoryPlus, Request};
-use hsci_extension::{FileSystem as _, Ino, Result};
+use hsci_extension::{FileKind, FileSystem as _, Ino, Result};
 
 use super::adapter::Adapter;
 use super::convert::{call, file_attr, file_type};
@@ -25,12 +25,16 @@ impl Adapter {
         if cookie == 0 {
             self.tree.listed(directory);
         }
+        let mut files = Vec::new();
         for name in self.top.readdir(&call, directory, cookie, BUDGET)? {
             let dots = name.name == "." || name.name == "..";
             let found =
                 if dots { None } else { self.top.lookup(&call, directory, &name.name).ok() };
             let (attr, generation, ttl) = match &found {
                 Some(entry) => {
+                    if entry.attr.kind == FileKind::Regular && entry.attr.size > 0 {
+                        files.push(entry.ino);
+                    }
                     let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
                     (attr, Generation(entry.generation), self.name_ttl(entry.ttl))
                 }
@@ -54,13 +58,15 @@ impl Adapter {
                 break;
             }
         }
+        self.ahead.listed(directory, cookie == 0, &files, request.pid());
         Ok(())
     }
 
-    /// After an answer to a read, which outdates the file's time of access.
-    pub(super) fn outdate_listing(&self, file: Ino, offset: u64) {
-        if offset == 0
-            && let Some(directory) = self.tree.outdates_listing(file)
+    /// After an answer to a read from the start of a file, which outdates its time of access.
+    pub(super) fn started_reading(&self, request: &Request, file: Ino) {
+        let Some(directory) = self.tree.directory_of(file) else { return };
+        self.ahead.read(directory, file, request.pid());
+        if self.tree.outdates_listing(directory)
             && let Some(notifier) = self.notifier.get()
         {
             // Not by the thread for notices: of a directory the kernel holds no lock that this waits for while

@@ -1,0 +1,285 @@
+//! Reading ahead of who reads the files of a directory one after another.
+//!
+//! Programs that read trees (`grep -r`, `tar`, compilers) take the files of a directory in the order of its listing,
+//! and wait for the disk at each. So the listings that the kernel has just been given are kept for a while (made anew
+//! where the kernel has had one for longer), and where a process is seen to follow one, the next files are opened, and
+//! their first bytes asked for, before their turn comes. Who has followed one listing is expected to follow the next as
+//! well.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use hsci_extension::Ino;
+use parking_lot::Mutex;
+
+use crate::lower::LowerTree;
+
+/// Listings that are kept: a tree's way down, and a few readers.
+const LISTINGS: usize = 32;
+/// Files of one listing that are kept: who is further on is not followed.
+const LONGEST: usize = 4096;
+/// Files that are read ahead at first, and at most.
+const FEWEST: usize = 8;
+const MOST: usize = 64;
+/// Orders that wait; further ones are not worth it.
+const ORDERS: usize = 8;
+
+/// What the thread is to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Order {
+    /// These will be read soon, in this order.
+    Read(Vec<Ino>),
+    /// It is unknown what follows in this directory.
+    List(Ino),
+}
+
+/// What the loops of a mount see of its readers.
+pub(super) struct Ahead {
+    listings: Arc<Mutex<Listings>>,
+    orders: SyncSender<Order>,
+}
+
+#[derive(Default)]
+struct Listings {
+    /// The newest first.
+    kept: VecDeque<Listing>,
+    /// The process that was last seen to follow one.
+    follower: Option<u32>,
+    /// Where the start of a file was last read of which there is no listing, and by whom.
+    unlisted: Option<(Ino, u32)>,
+}
+
+/// The regular files of a directory in the order in which they were listed.
+struct Listing {
+    directory: Ino,
+    files: Vec<Ino>,
+    /// How far the reader is, and how far was read ahead.
+    read: usize,
+    ahead: usize,
+    /// How many files were read behind another one of this listing.
+    steps: usize,
+    /// The file that was read last, while the listing is being made.
+    waits_behind: Option<Ino>,
+}
+
+impl Ahead {
+    /// Begins a thread of its own, which ends with the last loop: the disk is waited for meanwhile.
+    pub(super) fn start(tree: Arc<LowerTree>) -> std::io::Result<Self> {
+        let (orders, ordered) = sync_channel(ORDERS);
+        let listings = Arc::default();
+        let shared = Arc::clone(&listings);
+        let run = move || follow(&tree, &shared, &ordered);
+        std::thread::Builder::new().name("ahead".to_owned()).spawn(run)?;
+        Ok(Self { listings, orders })
+    }
+
+    /// A part of a listing was given to a process, the first one if `from_start`.
+    pub(super) fn listed(&self, directory: Ino, from_start: bool, files: &[Ino], process: u32) {
+        let order = {
+            let mut listings = self.listings.lock();
+            let is_expected = listings.follower == Some(process);
+            let listing = listings.add(directory, from_start, files);
+            listing.filter(|_| is_expected && from_start).and_then(|listing| listing.next())
+        };
+        self.send(order);
+    }
+
+    /// The start of a file was read.
+    pub(super) fn read(&self, directory: Ino, file: Ino, process: u32) {
+        let order = self.listings.lock().step(directory, file, process);
+        self.send(order);
+    }
+
+    fn send(&self, order: Option<Order>) {
+        if let Some(order) = order {
+            let _ = self.orders.try_send(order);
+        }
+    }
+}
+
+impl Listings {
+    fn add(&mut self, directory: Ino, from_start: bool, files: &[Ino]) -> Option<&mut Listing> {
+        if from_start {
+            self.kept.retain(|listing| listing.directory != directory);
+            self.kept.truncate(LISTINGS - 1);
+            self.kept.push_front(Listing::new(directory));
+        }
+        let listing = self.of(directory)?;
+        let room = LONGEST.saturating_sub(listing.files.len()).min(files.len());
+        listing.files.extend_from_slice(&files[..room]);
+        Some(listing)
+    }
+
+    fn of(&mut self, directory: Ino) -> Option<&mut Listing> {
+        self.kept.iter_mut().find(|listing| listing.directory == directory)
+    }
+
+    fn step(&mut self, directory: Ino, file: Ino, process: u32) -> Option<Order> {
+        let is_expected = self.follower == Some(process);
+        let Some(listing) = self.of(directory) else {
+            let before = self.unlisted.replace((directory, process));
+            if !is_expected && before != Some((directory, process)) {
+                return None;
+            }
+            self.add(directory, true, &[])?.waits_behind = Some(file);
+            return Some(Order::List(directory));
+        };
+        if let Some(last) = &mut listing.waits_behind {
+            *last = file;
+            return None;
+        }
+        let has_followed = listing.go_to(file)?;
+        let order = (is_expected || has_followed).then(|| listing.next());
+        if has_followed {
+            self.follower = Some(process);
+        }
+        order?
+    }
+
+    /// The listing that was asked for.
+    fn fill(&mut self, directory: Ino, files: Vec<Ino>) -> Option<Order> {
+        let listing = self.of(directory)?;
+        let last = listing.waits_behind.take()?;
+        listing.files = files;
+        listing.go_to(last)?;
+        listing.next()
+    }
+}
+
+impl Listing {
+    fn new(directory: Ino) -> Self {
+        Self { directory, files: Vec::new(), read: 0, ahead: 0, steps: 0, waits_behind: None }
+    }
+
+    /// A step is to one of the next few files: others on the way may be known already, or not be wanted.
+    ///
+    /// True if there were steps, this one or before it.
+    fn go_to(&mut self, file: Ino) -> Option<bool> {
+        let near = self.files.iter().skip(self.read).take(MOST).position(|listed| *listed == file);
+        match near {
+            Some(by) => {
+                self.steps += usize::from(self.read > 0);
+                self.read += by + 1;
+            }
+            None => {
+                // Another order, or from the start: it has to be seen again.
+                self.steps = 0;
+                self.read = self.files.iter().position(|listed| *listed == file)? + 1;
+                self.ahead = self.read;
+            }
+        }
+        Some(self.steps > 0)
+    }
+
+    /// What to read ahead now: nothing as long as half of what was read ahead is still to come.
+    fn next(&mut self) -> Option<Order> {
+        let window = (FEWEST << self.steps.min(8)).min(MOST);
+        self.ahead = self.ahead.max(self.read);
+        let end = (self.read + window).min(self.files.len());
+        if self.ahead >= end || (self.ahead - self.read) * 2 > window {
+            return None;
+        }
+        let order = self.files[self.ahead..end].to_vec();
+        self.ahead = end;
+        Some(Order::Read(order))
+    }
+}
+
+fn follow(tree: &LowerTree, listings: &Mutex<Listings>, orders: &Receiver<Order>) {
+    let read = |files: Vec<Ino>| files.into_iter().for_each(|file| tree.read_ahead(file));
+    for order in orders {
+        match order {
+            Order::Read(files) => read(files),
+            Order::List(directory) => {
+                let files = tree.files_in(directory, LONGEST);
+                let order = listings.lock().fill(directory, files);
+                if let Some(Order::Read(files)) = order {
+                    read(files);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIRECTORY: Ino = Ino(2);
+
+    fn listings(files: u64) -> Listings {
+        let mut listings = Listings::default();
+        let files: Vec<_> = (100..100 + files).map(Ino).collect();
+        let (first, more) = files.split_at(files.len() / 2);
+        listings.add(DIRECTORY, true, first);
+        listings.add(DIRECTORY, false, more);
+        listings
+    }
+
+    fn numbers(order: Option<Order>) -> Vec<u64> {
+        match order {
+            Some(Order::Read(files)) => files.into_iter().map(|file| file.0).collect(),
+            Some(Order::List(_)) => panic!("a listing is asked for"),
+            None => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_reads_in_order_finds_everything_asked_for_once() {
+        let mut listings = listings(500);
+        let mut asked = Vec::new();
+        for file in 100..600 {
+            let order = numbers(listings.step(DIRECTORY, Ino(file), 7));
+            assert!(order.iter().all(|ahead| *ahead > file && *ahead <= file + MOST as u64));
+            asked.extend(order);
+        }
+        assert_eq!(asked, (102..600).collect::<Vec<_>>());
+        assert_eq!(listings.follower, Some(7));
+    }
+
+    #[test]
+    fn who_reads_here_and_there_has_nothing_read_ahead() {
+        let mut listings = listings(1000);
+        for file in [100, 700, 300, 900, 500] {
+            assert_eq!(listings.step(DIRECTORY, Ino(file), 7), None, "{file}");
+        }
+        assert_eq!(listings.follower, None);
+    }
+
+    #[test]
+    fn a_listing_is_made_where_the_kernel_has_had_one_for_longer() {
+        let mut listings = Listings::default();
+        assert_eq!(listings.step(DIRECTORY, Ino(101), 7), None);
+        assert_eq!(listings.step(Ino(3), Ino(101), 7), None);
+        assert_eq!(listings.step(Ino(3), Ino(102), 7), Some(Order::List(Ino(3))));
+        assert_eq!(listings.step(Ino(3), Ino(103), 7), None);
+        let files = (100..110).map(Ino).collect();
+        assert_eq!(numbers(listings.fill(Ino(3), files)), (104..110).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_has_followed_one_listing_is_expected_to_follow_the_next() {
+        let mut listings = listings(10);
+        for file in 100..102 {
+            listings.step(DIRECTORY, Ino(file), 7);
+        }
+        let next: Vec<_> = (900..910).map(Ino).collect();
+        listings.add(Ino(3), true, &next);
+        assert_eq!(numbers(listings.step(Ino(3), Ino(900), 8)), Vec::<u64>::new());
+        listings.add(Ino(3), true, &next);
+        assert_eq!(numbers(listings.step(Ino(3), Ino(900), 7)), (901..909).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut listings = Listings::default();
+        let files: Vec<_> = (0..3 * LONGEST as u64).map(Ino).collect();
+        for directory in 0..3 * LISTINGS as u64 {
+            listings.add(Ino(directory), true, &files);
+            listings.add(Ino(directory), false, &files);
+        }
+        assert_eq!(listings.kept.len(), LISTINGS);
+        assert!(listings.kept.iter().all(|listing| listing.files.len() == LONGEST));
+    }
+}
