@@ -4,6 +4,7 @@
 //! and reports those that it is handed. Each call is judged by one policy from start to end.
 
 mod caller;
+mod directories;
 pub mod file;
 mod layer;
 mod line;
@@ -11,6 +12,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsci_abi::memory::Memory;
 use hsci_abi::tables::{NONE, SubjectClass};
 use hsci_engine::{Spoken, Tables, Uses, Verdict};
-use hsci_extension::{Call, CallOptions, Errno, Error, Result};
+use hsci_extension::{Call, CallOptions, Entry, Errno, Error, FileSystem, Ino, Result};
 use hsci_language::{DenyErrno, Facts, Operation, Operations};
 use hsci_protocol::policy::{self as protocol, Hits, PolicyStatus, ReportKind};
 use parking_lot::RwLock;
 use rustix::time::{ClockId, clock_gettime};
 
 use self::caller::{Caller, KernelCallers};
+use self::directories::{Directories, Epoch};
 use self::file::{Handed, Head};
 use self::report::Reports;
 use crate::sys::shared::Shared;
@@ -68,6 +71,7 @@ pub(crate) struct InForce {
     spoken: Spoken,
     /// The state of the mount's root.
     root: u32,
+    directories: Directories,
     /// Options by the number of their set.
     options: Vec<Option<CallOptions>>,
     callers: Result<KernelCallers, String>,
@@ -91,6 +95,7 @@ impl InForce {
             uses: tables.uses(),
             spoken: tables.spoken_below(root),
             root,
+            directories: Directories::default(),
             options: options.collect(),
             callers,
             hits: (0..tables.rules()).map(|_| AtomicU64::new(0)).collect(),
@@ -201,13 +206,15 @@ pub(crate) struct Policy {
     /// The same for directories.
     sees_opendirs: bool,
     reports: Reports,
+    epoch: Epoch,
 }
 
 /// What a call is about.
-struct Object {
-    /// Its path from the root of the mount, which is empty itself.
-    path: Vec<u8>,
-    /// The automaton's state after it.
+struct Object<'a> {
+    tree: &'a dyn FileSystem,
+    /// Itself, or the directory that has its name.
+    at: (Ino, Option<&'a OsStr>),
+    /// The automaton's state after its path.
     state: u32,
     facts: Facts,
     /// Its inode; 0 if it is about to be made.
@@ -217,11 +224,19 @@ struct Object {
 impl Policy {
     pub(crate) fn new(sees_opens: bool, sees_opendirs: bool) -> Self {
         let reports = Reports::default();
-        Self { in_force: RwLock::default(), sees_opens, sees_opendirs, reports }
+        let epoch = Epoch::default();
+        Self { in_force: RwLock::default(), sees_opens, sees_opendirs, reports, epoch }
     }
 
     fn replace(&self, policy: Option<InForce>) {
         *self.in_force.write() = policy.map(Arc::new);
+    }
+
+    /// An object was met at a name.
+    fn meet(&self, at: (Ino, &OsStr), entry: &Entry) {
+        if let Some(policy) = self.in_force.read().as_ref() {
+            policy.directories.meet(&self.epoch, at, (entry.ino, entry.attr.kind));
+        }
     }
 
     /// The policy, if it speaks of any of the operations on this mount.
@@ -256,7 +271,7 @@ impl Policy {
         policy: &InForce,
         call: &Call,
         (operation, decides): (Operation, bool),
-        object: &Object,
+        object: &Object<'_>,
     ) -> Result<Option<CallOptions>> {
         // The guard does not see how long a file becomes.
         let decides = decides && (!policy.head.guarded || operation == Operation::Grow);
@@ -265,7 +280,8 @@ impl Policy {
             return Ok(None);
         }
         let report = |kind, rule, errno| {
-            let place = (object.path.as_slice(), object.inode);
+            let path = directories::path(object.tree, object.at);
+            let place = (path.as_slice(), object.inode);
             self.reports.add(report::new(kind, call, operation, place, rule, errno));
         };
         let Some(mut caller) = policy.caller(call, operation, class) else {

@@ -1,7 +1,6 @@
 //! The topmost layer: judges calls before an extension sees them.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use hsci_abi::numbers::open_flags;
@@ -29,11 +28,11 @@ impl Judged {
     }
 
     /// Judges a call on one object. Returns it as the layers below are to see it.
-    fn pass(
-        &self,
+    fn pass<'a>(
+        &'a self,
         call: &Call,
         operations: &[Operation],
-        object: impl FnOnce(&InForce) -> Result<Option<Object>>,
+        object: impl FnOnce(&InForce) -> Result<Option<Object<'a>>>,
     ) -> Result<Call> {
         let Some(policy) = self.about(call, Operations::of(operations)) else {
             return Ok(call.clone());
@@ -50,7 +49,7 @@ impl Judged {
         policy: &InForce,
         call: &Call,
         operations: &[Operation],
-        object: &Object,
+        object: &Object<'_>,
     ) -> Result<Call> {
         let mut options = None;
         for operation in operations {
@@ -150,32 +149,22 @@ impl Judged {
     }
 
     /// What lies at a name in a directory, or may soon; nothing if no path leads there.
-    fn place(
-        &self,
+    fn place<'a>(
+        &'a self,
         policy: &InForce,
         parent: Ino,
-        name: Option<&OsStr>,
+        name: Option<&'a OsStr>,
         inode: u64,
         facts: Facts,
-    ) -> Option<Object> {
-        let mut names: Vec<OsString> = name.map(OsStr::to_owned).into_iter().collect();
-        let mut at = parent;
-        while at != Ino::ROOT {
-            // An unlinked file has no path; its descriptors keep their rights.
-            let (above, name) = self.below.parent(at).ok()?;
-            names.push(name);
-            at = above;
-        }
-        let mut path = Vec::new();
-        for name in names.iter().rev() {
-            path.push(b'/');
-            path.extend_from_slice(name.as_bytes());
-        }
-        let state = policy.tables.step(policy.root, &path);
-        Some(Object { state, path, facts, inode })
+    ) -> Option<Object<'a>> {
+        let at = (parent, name);
+        let step = |state, bytes: &[u8]| policy.tables.step(state, bytes);
+        let (tree, epoch) = (&*self.below, &self.policy.epoch);
+        let state = policy.directories.state(tree, epoch, at, (policy.root, step)).ok()?;
+        Some(Object { tree, at, state, facts, inode })
     }
 
-    fn object(&self, policy: &InForce, ino: Ino, flags: u32) -> Result<Option<Object>> {
+    fn object(&self, policy: &InForce, ino: Ino, flags: u32) -> Result<Option<Object<'_>>> {
         let facts = match policy.uses.facts {
             true => facts(&self.below.getattr(&Call::internal(), ino)?, flags),
             false => Facts::of_owner(0),
@@ -184,7 +173,12 @@ impl Judged {
     }
 
     /// The object of a name that should be there. If it is not, the call itself says so.
-    fn child(&self, policy: &InForce, parent: Ino, name: &OsStr) -> Result<Option<Object>> {
+    fn child<'a>(
+        &'a self,
+        policy: &InForce,
+        parent: Ino,
+        name: &'a OsStr,
+    ) -> Result<Option<Object<'a>>> {
         let (facts, inode) = match self.below.lookup(&Call::internal(), parent, name) {
             Ok(entry) => {
                 self.below.forget(entry.ino, 1);
@@ -208,7 +202,7 @@ impl Judged {
         };
         self.judge(&policy, call, &[Operation::Link], &old)?;
         let call = self.judge(&policy, call, &[Operation::Link], &new)?;
-        let class = |object: &Object| policy.tables.class(object.state);
+        let class = |object: &Object<'_>| policy.tables.class(object.state);
         if class(&old) != class(&new) && !policy.head.permissive {
             return Err(Errno::XDEV.into());
         }
@@ -306,6 +300,12 @@ impl Layer for Judged {
         &*self.below
     }
 
+    fn lookup(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<Entry> {
+        let found = self.below.lookup(call, parent, name)?;
+        self.policy.meet((parent, name), &found);
+        Ok(found)
+    }
+
     fn getattr(&self, call: &Call, ino: Ino) -> Result<Attr> {
         let call = self.on(call, &[Operation::GetAttr], ino)?;
         self.below.getattr(&call, ino)
@@ -330,7 +330,9 @@ impl Layer for Judged {
 
     fn mkdir(&self, call: &Call, parent: Ino, name: &OsStr, mode: u32) -> Result<Entry> {
         let call = self.on_new(call, Operation::Mkdir, (parent, name), FileType::Directory)?;
-        self.below.mkdir(&call, parent, name, mode)
+        let made = self.below.mkdir(&call, parent, name, mode)?;
+        self.policy.meet((parent, name), &made);
+        Ok(made)
     }
 
     fn unlink(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<()> {
@@ -340,7 +342,9 @@ impl Layer for Judged {
 
     fn rmdir(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<()> {
         let call = self.on_name(call, Operation::Rmdir, parent, name)?;
-        self.below.rmdir(&call, parent, name)
+        let removed = self.below.rmdir(&call, parent, name);
+        self.policy.epoch.end();
+        removed
     }
 
     fn symlink(&self, call: &Call, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Entry> {
@@ -359,7 +363,9 @@ impl Layer for Judged {
             true => self.on_rename(&self.on_rename(call, to, from)?, from, to)?,
             false => self.on_rename(call, from, to)?,
         };
-        self.below.rename(&call, from, to, flags)
+        let renamed = self.below.rename(&call, from, to, flags);
+        self.policy.epoch.end();
+        renamed
     }
 
     fn link(&self, call: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {

@@ -1,7 +1,7 @@
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hsci_engine::compile;
 use hsci_extension::testkit::MemoryTree;
@@ -30,8 +30,8 @@ fn in_force(policy: Handed) -> InForce {
     InForce::new(policy, Path::new("/srv/t"), Err("no kernel here".to_owned()))
 }
 
-/// Keeps the options that calls came with.
-struct Listening(Arc<MemoryTree>, Mutex<Vec<Option<String>>>);
+/// Keeps the options that calls came with, and counts questions for what an inode lies in.
+struct Listening(Arc<MemoryTree>, Mutex<Vec<Option<String>>>, AtomicUsize);
 
 impl hsci_extension::Layer for Listening {
     fn lower(&self) -> &Stack {
@@ -41,6 +41,11 @@ impl hsci_extension::Layer for Listening {
     fn write(&self, call: &Call, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
         self.1.lock().push(call.option("algorithm").map(str::to_owned));
         self.0.write(call, ino, offset, data)
+    }
+
+    fn parent(&self, ino: Ino) -> Result<(Ino, OsString)> {
+        self.2.fetch_add(1, Ordering::Relaxed);
+        self.0.parent(ino)
     }
 }
 
@@ -60,7 +65,7 @@ fn by(user: u32) -> Call {
 impl Rig {
     /// Directories `a` and `b`, and a file `f` in each.
     fn new(policy: Handed, sees_opens: bool) -> Self {
-        let heard = Arc::new(Listening(MemoryTree::new(), Mutex::default()));
+        let heard = Arc::new(Listening(MemoryTree::new(), Mutex::default(), AtomicUsize::new(0)));
         let root = Call::internal();
         for dir in ["a", "b"] {
             let dir = heard.mkdir(&root, Ino::ROOT, OsStr::new(dir), 0o777).expect("directory");
@@ -267,6 +272,53 @@ fn a_policy_that_only_reports_refuses_nothing() {
         reports.reports.iter().map(|one| (one.kind.name(), one.path.as_str())).collect();
     assert_eq!(reported, [("would deny", "/a/f"), ("audited", "/b/d")]);
     assert!(rig.policy.reports(2).reports.is_empty());
+}
+
+#[test]
+fn a_call_far_down_asks_for_no_more_than_one_at_the_top() {
+    let rig = Rig::new(handed("in t: deny chmod on \"a/**\" unless user 1000", false), false);
+    let internal = Call::internal();
+    let mut at = rig.find("a");
+    let asked = |file| {
+        let before = rig.heard.2.load(Ordering::Relaxed);
+        let outcome = rig.top.setattr(&by(ALICE), file, &SetAttr::of_mode(0o600));
+        assert_eq!(errno(outcome), None);
+        rig.heard.2.load(Ordering::Relaxed) - before
+    };
+    for depth in 1..=12 {
+        let name = OsString::from(format!("d{depth}"));
+        at = rig.heard.mkdir(&internal, at, &name, 0o777).expect("a directory").ino;
+        let file = rig.heard.mknod(&internal, at, OsStr::new("f"), 0o100_666, 0).expect("a file");
+        // The file and its directory, and at first the one above; then the file alone.
+        assert_eq!(asked(file.ino), if depth == 1 { 3 } else { 2 }, "at depth {depth}");
+        assert_eq!(asked(file.ino), 1, "at depth {depth}");
+    }
+    let file = rig.heard.lookup(&internal, at, OsStr::new("f")).expect("the file").ino;
+    let outcome = rig.top.setattr(&by(BOB), file, &SetAttr::of_mode(0o600));
+    assert_eq!(errno(outcome), Some(Errno::ACCESS));
+}
+
+#[test]
+fn directories_are_known_by_their_names_of_now() {
+    let text = "in t: deny unlink on \"a/**\"";
+    let (root, f) = (Ino::ROOT, OsStr::new("f"));
+    let (a, c) = ((root, OsStr::new("a")), (root, OsStr::new("c")));
+    for by_others in [false, true] {
+        let rig = Rig::new(handed(text, false), false);
+        let dir = rig.find("a");
+        assert_eq!(errno(rig.top.unlink(&by(BOB), dir, f)), Some(Errno::ACCESS));
+        if by_others {
+            rig.heard.rename(&by(BOB), a, c, RenameFlags::empty()).expect("renamed");
+            rig.top.lookup(&by(BOB), root, OsStr::new("c")).expect("found");
+        } else {
+            rig.top.rename(&by(BOB), a, c, RenameFlags::empty()).expect("renamed");
+        }
+        rig.top.unlink(&by(BOB), dir, f).expect("no rule's any more");
+        // Nor is what comes to its place the other's.
+        let made = rig.top.mkdir(&by(BOB), root, OsStr::new("a"), 0o777).expect("a directory");
+        rig.heard.mknod(&by(BOB), made.ino, f, 0o100_666, 0).expect("a file");
+        assert_eq!(errno(rig.top.unlink(&by(BOB), made.ino, f)), Some(Errno::ACCESS));
+    }
 }
 
 /// A rename is judged at two paths. One policy denies the first, the other the second: only a
