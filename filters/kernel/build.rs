@@ -8,7 +8,7 @@ use std::process::Command;
 use hsci_abi::tables::ROOMS;
 
 /// Objects, each made from a source of the same name.
-const OBJECTS: &[&str] = &["callers", "evaluate", "guard", "processes", "remembering"];
+const OBJECTS: &[&str] = &["callers", "evaluate", "guard", "probe", "processes", "remembering"];
 
 /// The sources. The header that the user side shares is linked among them, so that a published crate has it.
 const SOURCES: &str = "bpf";

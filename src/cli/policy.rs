@@ -159,6 +159,18 @@ pub(crate) struct PolicyExplain {
     /// In which pid namespace, by its inode number; that of the host if omitted
     #[arg(long = "pidns", value_name = "INODE")]
     pub(crate) pid_namespace: Option<u32>,
+    /// In which user namespace, by its inode number; that of the host if omitted
+    #[arg(long = "userns", value_name = "INODE")]
+    pub(crate) user_namespace: Option<u32>,
+    /// With which capability over the machine: sys_admin, dac_override and so on; may be repeated
+    #[arg(long = "capability", value_name = "CAPABILITY")]
+    pub(crate) capabilities: Vec<String>,
+    /// Whose login it belongs to: a user, or none, as if omitted
+    #[arg(long, value_name = "USER")]
+    pub(crate) login: Option<String>,
+    /// With which executable among its ancestors; may be repeated
+    #[arg(long = "ancestor", value_name = "PATH")]
+    pub(crate) ancestors: Vec<PathBuf>,
     /// With which open flag; may be repeated
     #[arg(long = "flag", value_name = "FLAG", add = completion::open_flags())]
     pub(crate) flags: Vec<String>,

@@ -9,7 +9,7 @@ use hsci_abi::tables::SubjectClass;
 use hsci_engine::Tables;
 use hsci_kernel::Error;
 use hsci_kernel::callers::CallerTracer;
-use hsci_language::{Subject, names::FixedNames};
+use hsci_language::{NO_LOGIN, Subject, names::FixedNames};
 use hsci_tests::command::{ALICE, BOB};
 use hsci_tests::{Mount, Run, Test, machine, skip};
 
@@ -67,13 +67,16 @@ fn who(dir: &Path) {
     for copy in [&near, &far] {
         fs::copy(machine::find("mkdir").expect("mkdir"), copy).expect("a copy");
     }
+    let own = std::env::current_exe().expect("this program");
     let text = format!(
         "deny open \"/x\" when user {ALICE}\ndeny open \"/x\" when group 4242\n\
          deny open \"/x\" when group 4243\ndeny open \"/x\" when exe \"{}/[m]aker\"\n\
          deny open \"/x\" when exe \"{}/**/other maker\"\ndeny open \"/x\" when comm \"maker\"\n\
-         deny open \"/x\" when cgroup \"/**\"",
+         deny open \"/x\" when cgroup \"/**\"\n\
+         deny open \"/x\" when ancestor \"{}*\" and capability chown and login none and userns host",
         dir.display(),
-        dir.display()
+        dir.display(),
+        own.display()
     );
     let tables = tables(&text);
     let tracer = load(&tables);
@@ -93,6 +96,8 @@ fn who(dir: &Path) {
             executable: program.as_os_str().as_encoded_bytes().to_vec(),
             command: program.file_name().expect("a name").as_encoded_bytes().to_vec(),
             cgroup: cgroup.clone(),
+            login: own_login(),
+            ancestors: vec![own.as_os_str().as_encoded_bytes().to_vec()],
             ..Subject::default()
         });
         let found = makers(&tracer);
@@ -101,6 +106,11 @@ fn who(dir: &Path) {
     }
     assert_eq!(tracer.requests()[MKDIR as usize], 3);
     assert_eq!(tracer.unknown(), 0);
+}
+
+fn own_login() -> u32 {
+    let text = fs::read_to_string("/proc/self/loginuid");
+    text.map_or(NO_LOGIN, |login| login.trim().parse().expect("a number"))
 }
 
 /// The path of this process's cgroup in the unified hierarchy.

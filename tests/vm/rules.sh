@@ -50,8 +50,13 @@ audit open "$arena/other"
 deny read-data "$arena/timed" when since 2020-01-01 and time 00:00-24:00 and day {mon, tue, wed, thu, fri, sat, sun}
 deny read-data "$arena/expired" when until 2020-01-01
 deny read-data "$arena/{shared,own}" when mode other-writable
+deny read-data "$arena/kin" unless ancestor "$arena/[a]ncestor"
+deny read-data "$arena/capable" unless capability dac_override
+deny read-data "$arena/machine" unless userns host
+deny read-data "$arena/login" when login none
 EOF
-    for name in timed expired shared own; do
+    cp "$(readlink -f "$(command -v bash)")" $arena/ancestor
+    for name in timed expired shared own kin capable machine login; do
         echo "secret-$name" > "$arena/$name"
     done
     chmod 666 $arena/shared
@@ -76,6 +81,16 @@ read_attempts() {
     prevents copy_with_reflink bash -c "cp --reflink=auto $vault/a $arena/taken; cat $arena/taken"
     prevents rule_of_a_time cat $arena/timed
     prevents rule_of_a_permission cat $arena/shared
+    prevents rule_of_an_ancestor bash -c "cat $arena/kin; true"
+    prevents an_ancestor_of_another_namespace unshare -m bash -c \
+        "mount --bind /bin/bash $arena/ancestor && $arena/ancestor -c 'cat $arena/kin; true'"
+    prevents a_daemon_of_the_ancestor $arena/ancestor -c \
+        "(setsid -f bash -c 'sleep 0.5; cat $arena/kin > $arena/open/kin'); sleep 2; cat $arena/open/kin; rm -f $arena/open/kin"
+    prevents capability_of_nobody as_user cat $arena/capable
+    prevents capability_in_a_namespace unshare -U -r cat $arena/capable
+    prevents rule_of_a_user_namespace unshare -U -r cat $arena/machine
+    prevents a_user_namespace_of_a_user in_user_namespace cat $arena/machine
+    prevents rule_of_a_login cat $arena/login
     prevents dd_direct dd if="$vault/a" iflag=direct status=none
     python_refused relative_to_a_directory relative "$vault/a"
     python_refused through_o_path o_path "$vault/a"
@@ -186,6 +201,11 @@ attacks_on_the_guard() {
 allowed() {
     gets rule_that_has_expired cat $arena/expired
     gets permission_that_is_not_there cat $arena/own
+    gets an_ancestor $arena/ancestor -c "cat $arena/kin && true"
+    gets an_ancestor_further_up $arena/ancestor -c "bash -c 'cat $arena/kin && true' && true"
+    gets a_capability cat $arena/capable
+    gets the_user_namespace_of_the_machine as_user cat $arena/machine
+    gets a_login bash -c "echo 1000 > /proc/self/loginuid && exec cat $arena/login"
     gets the_trusted_program $arena/trusted-cat "$vault/a"
     gets other_files cat $arena/other
     gets block_device grep -q secret-disk "$(findmnt -no SOURCE $arena/ext4)"
@@ -205,6 +225,7 @@ allowed() {
     gets load_after_that "$hsci" policy load $arena/p.policy
     gets permissive "$hsci" policy load --permissive $arena/p.policy
     gets permissive_lets_pass cat "$vault/a"
+    gets verified_as_listed helper verified_as_listed "$here/verified"
     gets list "$hsci" policy list
     unloads rules
     gets after_unloading cat "$vault/a"

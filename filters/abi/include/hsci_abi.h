@@ -14,10 +14,14 @@
 #define HSCI_PROBES 0x8u
 #define HSCI_HASH_FACTOR 0x9e3779b1u
 #define HSCI_MAX_GROUPS 0x40u
+#define HSCI_FIRST_USER_NAMESPACE 0xeffffffdu
+#define HSCI_NO_LOGIN_INDEX 0xfffffffeu
+#define HSCI_MAX_ANCESTORS 0x20u
+#define HSCI_MAX_ANCESTRY 0x80u
 #define HSCI_MAX_CONDITIONS 0x20u
 #define HSCI_MAX_MARKS 0x40u
 #define HSCI_MAX_RATES 0x1fu
-#define HSCI_MAX_WALK 0xc6u
+#define HSCI_MAX_WALK 0xc8u
 #define HSCI_VARIABLE_USER 0x0u
 #define HSCI_VARIABLE_OWNER 0x1u
 #define HSCI_VARIABLE_EXECUTABLE 0x2u
@@ -25,11 +29,13 @@
 #define HSCI_VARIABLE_CGROUP 0x4u
 #define HSCI_VARIABLE_PID_NAMESPACE 0x5u
 #define HSCI_VARIABLE_TYPE 0x6u
-#define HSCI_VARIABLE_GROUP 0x7u
-#define HSCI_VARIABLE_CONDITION 0x47u
-#define HSCI_VARIABLE_MARK 0x67u
-#define HSCI_VARIABLE_RATE 0xa7u
-#define HSCI_VARIABLE_END 0xc6u
+#define HSCI_VARIABLE_LOGIN 0x7u
+#define HSCI_VARIABLE_USER_NAMESPACE 0x8u
+#define HSCI_VARIABLE_GROUP 0x9u
+#define HSCI_VARIABLE_CONDITION 0x49u
+#define HSCI_VARIABLE_MARK 0x69u
+#define HSCI_VARIABLE_RATE 0xa9u
+#define HSCI_VARIABLE_END 0xc8u
 #define HSCI_LINE_WORDS 0x20u
 #define HSCI_CONDITION_FLAG 0x1u
 #define HSCI_CONDITION_OWNER_IS_CALLER 0x2u
@@ -38,9 +44,12 @@
 #define HSCI_CONDITION_TIME_OF_DAY 0x5u
 #define HSCI_CONDITION_DAY 0x6u
 #define HSCI_CONDITION_SINCE 0x7u
+#define HSCI_CONDITION_CAPABILITY 0x8u
+#define HSCI_CONDITION_ANCESTOR 0x9u
 
 #define HSCI_TEXT_LEN 0x1000u
 #define HSCI_QUESTION_GROUPS 0x40u
+#define HSCI_QUESTION_ANCESTORS 0x4u
 #define HSCI_EVENT_GIVEN 0x0u
 #define HSCI_EVENT_CALL 0x1u
 #define HSCI_EVENT_FORK 0x2u
@@ -262,10 +271,11 @@ struct hsci_roots {
 	__u32 users_mask;
 	__u32 groups_base;
 	__u32 groups_mask;
-	__u32 pid_namespaces_base;
-	__u32 pid_namespaces_mask;
+	__u32 namespaces_base;
+	__u32 namespaces_mask;
 	__u32 rules;
 	__u32 remembers;
+	__u32 ancestors;
 };
 
 struct hsci_sections {
@@ -282,6 +292,7 @@ struct hsci_sections {
 	__u32 effects;
 	__u32 mark_rules;
 	__u32 rates;
+	__u32 ancestors;
 	__u32 generation;
 };
 
@@ -296,6 +307,12 @@ struct hsci_subject {
 	__u32 groups_high;
 	__u32 marks_low;
 	__u32 marks_high;
+	__u32 capabilities_low;
+	__u32 capabilities_high;
+	__u32 login;
+	__u32 user_namespace;
+	__u32 ancestors;
+	__u32 reserved;
 };
 
 struct hsci_facts {
@@ -342,11 +359,16 @@ struct hsci_question {
 	__u64 marks;
 	__u32 over;
 	__u32 is_init;
+	__u64 capabilities;
+	__u32 login;
+	__u32 user_namespace;
+	__u32 ancestor_ends[4];
 	__u32 gids[64];
 	struct hsci_text_room path;
 	struct hsci_text_room executable;
 	struct hsci_text_room command;
 	struct hsci_text_room cgroup;
+	struct hsci_text_room ancestors;
 };
 
 struct hsci_answer {

@@ -9,6 +9,8 @@ pub const TEXT_LEN: usize = 4096;
 pub const TEXT_ROOM: usize = TEXT_LEN + 256;
 /// Most groups in a question.
 pub const QUESTION_GROUPS: usize = 64;
+/// Most ancestors in a question.
+pub const QUESTION_ANCESTORS: usize = 4;
 
 /// A call by a process with the marks in the question.
 pub const EVENT_GIVEN: u32 = 0;
@@ -108,6 +110,14 @@ crate::record::declare! {
         over: u32,
         /// 1 if it is init.
         is_init: u32,
+        /// Effective capabilities of the caller, as bits.
+        capabilities: u64,
+        /// User id of its login.
+        login: u32,
+        /// Of the caller.
+        user_namespace: u32,
+        /// Where the path of each ancestor's executable ends in `ancestors`.
+        ancestor_ends: [u32; QUESTION_ANCESTORS],
         /// Of the caller.
         gids: [u32; QUESTION_GROUPS],
         /// The path.
@@ -118,6 +128,8 @@ crate::record::declare! {
         command: TextRoom,
         /// Of the caller.
         cgroup: TextRoom,
+        /// Paths of its ancestors' executables, one after the other.
+        ancestors: TextRoom,
     }
     /// An answer.
     RawAnswer, "hsci_answer" {
@@ -155,6 +167,7 @@ pub(crate) fn records() -> Vec<Described> {
 pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("TEXT_LEN", TEXT_LEN as u64),
     ("QUESTION_GROUPS", QUESTION_GROUPS as u64),
+    ("QUESTION_ANCESTORS", QUESTION_ANCESTORS as u64),
     ("EVENT_GIVEN", EVENT_GIVEN as u64),
     ("EVENT_CALL", EVENT_CALL as u64),
     ("EVENT_FORK", EVENT_FORK as u64),

@@ -17,6 +17,14 @@ pub const PROBES: u32 = 8;
 pub const HASH_FACTOR: u32 = 0x9E37_79B1;
 /// Groups that a policy may name: bits of a subject.
 pub const MAX_GROUPS: u32 = 64;
+/// The inode number of the first user namespace, on every Linux.
+pub const FIRST_USER_NAMESPACE: u32 = 0xEFFF_FFFD;
+/// In place of an index of a user: the caller belongs to no login.
+pub const NO_LOGIN_INDEX: u32 = u32::MAX - 1;
+/// Globs of ancestors' executables that a policy may name: bits of a subject.
+pub const MAX_ANCESTORS: usize = 32;
+/// A caller with more ancestors than this is not classified where a policy asks for them.
+pub const MAX_ANCESTRY: u32 = 128;
 /// Conditions on facts that a policy may state.
 pub const MAX_CONDITIONS: u32 = 32;
 /// Marks that a policy may use: bits of a process.
@@ -37,12 +45,16 @@ pub const VARIABLE_EXECUTABLE: u32 = 2;
 pub const VARIABLE_COMMAND: u32 = 3;
 /// Class of the caller's cgroup.
 pub const VARIABLE_CGROUP: u32 = 4;
-/// Index of the caller's pid namespace among the named ones.
+/// Index of the caller's pid namespace among the named namespaces.
 pub const VARIABLE_PID_NAMESPACE: u32 = 5;
 /// Type of the object.
 pub const VARIABLE_TYPE: u32 = 6;
+/// The user of the caller's login, as an index of named users, or [`NO_LOGIN_INDEX`].
+pub const VARIABLE_LOGIN: u32 = 7;
+/// Index of the caller's user namespace among the named namespaces.
+pub const VARIABLE_USER_NAMESPACE: u32 = 8;
 /// The first of [`MAX_GROUPS`] bits: the caller is in a group.
-pub const VARIABLE_GROUP: u32 = 7;
+pub const VARIABLE_GROUP: u32 = 9;
 /// The first of [`MAX_CONDITIONS`] bits: a condition holds.
 pub const VARIABLE_CONDITION: u32 = VARIABLE_GROUP + MAX_GROUPS;
 /// The first of [`MAX_MARKS`] bits: the caller has a mark.
@@ -70,6 +82,10 @@ pub const CONDITION_TIME_OF_DAY: u32 = 5;
 pub const CONDITION_DAY: u32 = 6;
 /// It is at least `low + (high << 32)` seconds after 1970 began.
 pub const CONDITION_SINCE: u32 = 7;
+/// The caller has the capability of number `argument`.
+pub const CONDITION_CAPABILITY: u32 = 8;
+/// The executable of one of the caller's ancestors matches the glob of bit `argument`.
+pub const CONDITION_ANCESTOR: u32 = 9;
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident, $c_name:literal { $($(#[$field_doc:meta])* $field:ident,)* })*) => {
@@ -257,14 +273,16 @@ words! {
         groups_base,
         /// Mask of that area.
         groups_mask,
-        /// Area of pid namespaces: indices of named ones, else 0.
-        pid_namespaces_base,
+        /// Area of namespaces: indices of named ones, else 0.
+        namespaces_base,
         /// Mask of that area.
-        pid_namespaces_mask,
+        namespaces_mask,
         /// Number of rules of the policy.
         rules,
         /// 1 if rules use marks or rates.
         remembers,
+        /// Number of entries in `ancestors`; 0 if no rule asks for ancestors.
+        ancestors,
     }
     /// Behind the roots, in tables as a kernel reads them: the first word of each section.
     Sections, "hsci_sections" {
@@ -294,6 +312,8 @@ words! {
         mark_rules,
         /// The rates, 8 words each.
         rates,
+        /// For each class of executables, the bits of the globs of ancestors that it matches: 1 word each.
+        ancestors,
         /// Distinguishes policies, so that what was found with another one is found anew. Never 0.
         generation,
     }
@@ -309,7 +329,7 @@ words! {
         command,
         /// Class of the cgroup.
         cgroup,
-        /// Index among the named pid namespaces.
+        /// Index among the named namespaces.
         pid_namespace,
         /// Bits of the first 32 named groups.
         groups_low,
@@ -319,6 +339,18 @@ words! {
         marks_low,
         /// The others.
         marks_high,
+        /// Capabilities 0 to 31.
+        capabilities_low,
+        /// The others.
+        capabilities_high,
+        /// Index of the login's user among the named users.
+        login,
+        /// Index among the named namespaces.
+        user_namespace,
+        /// Bits of the globs that executables of ancestors match.
+        ancestors,
+        /// 0.
+        reserved,
     }
 }
 
@@ -340,6 +372,10 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("PROBES", PROBES as u64),
     ("HASH_FACTOR", HASH_FACTOR as u64),
     ("MAX_GROUPS", MAX_GROUPS as u64),
+    ("FIRST_USER_NAMESPACE", FIRST_USER_NAMESPACE as u64),
+    ("NO_LOGIN_INDEX", NO_LOGIN_INDEX as u64),
+    ("MAX_ANCESTORS", MAX_ANCESTORS as u64),
+    ("MAX_ANCESTRY", MAX_ANCESTRY as u64),
     ("MAX_CONDITIONS", MAX_CONDITIONS as u64),
     ("MAX_MARKS", MAX_MARKS as u64),
     ("MAX_RATES", MAX_RATES as u64),
@@ -351,6 +387,8 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("VARIABLE_CGROUP", VARIABLE_CGROUP as u64),
     ("VARIABLE_PID_NAMESPACE", VARIABLE_PID_NAMESPACE as u64),
     ("VARIABLE_TYPE", VARIABLE_TYPE as u64),
+    ("VARIABLE_LOGIN", VARIABLE_LOGIN as u64),
+    ("VARIABLE_USER_NAMESPACE", VARIABLE_USER_NAMESPACE as u64),
     ("VARIABLE_GROUP", VARIABLE_GROUP as u64),
     ("VARIABLE_CONDITION", VARIABLE_CONDITION as u64),
     ("VARIABLE_MARK", VARIABLE_MARK as u64),
@@ -364,4 +402,6 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("CONDITION_TIME_OF_DAY", CONDITION_TIME_OF_DAY as u64),
     ("CONDITION_DAY", CONDITION_DAY as u64),
     ("CONDITION_SINCE", CONDITION_SINCE as u64),
+    ("CONDITION_CAPABILITY", CONDITION_CAPABILITY as u64),
+    ("CONDITION_ANCESTOR", CONDITION_ANCESTOR as u64),
 ];

@@ -34,9 +34,12 @@ pub enum Limit {
     /// Named groups.
     #[error("more than 64 groups are named")]
     Groups,
+    /// Named ancestors.
+    #[error("more than 32 different globs of ancestors are named")]
+    Ancestors,
     /// Conditions on facts.
     #[error(
-        "more than 32 different conditions on flags, sizes, owners, permissions and times are stated"
+        "more than 32 different conditions on flags, sizes, owners, permissions, times, capabilities and ancestors are stated"
     )]
     Conditions,
     /// All tables.

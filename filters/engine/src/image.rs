@@ -5,7 +5,7 @@
 //! length in bytes of each of the sections, u32 each
 //! the sections: roots, states, cells, path classes, row indices, rows, nodes, edges, decisions,
 //!               option sets, options, conditions, operations, texts, bytes of texts, effects,
-//!               rules of marks, rates, names of marks (indices of texts)
+//!               rules of marks, rates, names of marks (indices of texts), bits of ancestors
 //! ```
 //! Numbers have their least significant byte first. Nothing that is read is believed: whoever has
 //! [`Tables`] may use every index in them unchecked.
@@ -17,8 +17,8 @@ use crate::tables::Tables;
 use hsci_abi::tables::{Roots, Words};
 
 const MAGIC: &[u8; 8] = b"HSCITABL";
-const VERSION: u32 = 2;
-const SECTIONS: usize = 19;
+const VERSION: u32 = 3;
+const SECTIONS: usize = 20;
 const HEADER_LEN: usize = 16;
 
 /// Why bytes are no tables.
@@ -79,6 +79,7 @@ impl Tables {
             write(&self.mark_rules),
             write(&self.rates),
             write_numbers(&self.marks),
+            write_numbers(&self.ancestors),
         ]
     }
 
@@ -126,6 +127,7 @@ impl Tables {
             mark_rules: read(sections.take()?)?,
             rates: read(sections.take()?)?,
             marks: read_numbers(sections.take()?)?,
+            ancestors: read_numbers(sections.take()?)?,
         })
     }
 }

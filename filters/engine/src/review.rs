@@ -35,6 +35,7 @@ fn too_large(policy: &Policy, refusal: Refusal) -> Diagnostic {
     let title = format!("too large with this rule: {}", refusal.limit);
     Diagnostic::new(Code::TooLarge, span, title).hint(match refusal.limit {
         Limit::States => "`**` before a name multiplies: say where it is, or how deep",
+        Limit::Ancestors => "join them into fewer globs: `ancestor \"/usr/sbin/{a,b}\"`",
         Limit::Groups => "name users, or fewer groups",
         Limit::Conditions => "use the same sizes and flags in several rules",
         Limit::Diagrams | Limit::Image => {

@@ -6,17 +6,18 @@
 //! which names a [`Row`], each of whose diagrams is walked from its root to a leaf: at most one node
 //! for each variable, however many rules there are.
 
-use hsci_language::{Call, DenyErrno, Facts, Judgement, Operation, Subject, time};
+use hsci_language::{Call, DenyErrno, Facts, Judgement, NO_LOGIN, Operation, Subject, time};
 
 use hsci_abi::callers::Shared;
 use hsci_abi::memory::{self, Memory, Owner};
 use hsci_abi::tables::{
-    CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE, CONDITION_OWNER_IS_CALLER, CONDITION_SINCE,
-    CONDITION_TIME_OF_DAY, Cell, Condition, Decision, Edge, Effect, LEADS_ON, LEAF, MarkRule, NONE,
-    Node, OptionEntry, OptionSet, PROBES, PathClass, Rate, Roots, Row, State, SubjectClass, Text,
-    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE,
+    CONDITION_OWNER_IS_CALLER, CONDITION_SINCE, CONDITION_TIME_OF_DAY, Cell, Condition, Decision,
+    Edge, Effect, LEADS_ON, LEAF, MarkRule, NO_LOGIN_INDEX, NONE, Node, OptionEntry, OptionSet,
+    PROBES, PathClass, Rate, Roots, Row, State, SubjectClass, Text, VARIABLE_CGROUP,
+    VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_LOGIN,
     VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE, VARIABLE_TYPE,
-    VARIABLE_USER, hash,
+    VARIABLE_USER, VARIABLE_USER_NAMESPACE, hash,
 };
 
 /// A compiled policy. Every index in it is within bounds: [`crate::compile()`] makes it so, and
@@ -45,6 +46,8 @@ pub struct Tables {
     pub(crate) rates: Vec<Rate>,
     /// Names of marks by number: indices of `texts`, or [`NONE`].
     pub(crate) marks: Vec<u32>,
+    /// For each class of executables, the bits of the globs of ancestors that it matches.
+    pub(crate) ancestors: Vec<u32>,
 }
 
 /// What becomes of a call, as indices into the tables.
@@ -135,19 +138,29 @@ impl Tables {
             groups |= 1_u64.checked_shl(bit.wrapping_sub(1)).unwrap_or(0);
         }
         let cgroup: &[u8] = if subject.cgroup == b"/" { b"" } else { &subject.cgroup };
-        let namespace = subject.pid_namespace;
-        let (base, mask) = (roots.pid_namespaces_base, roots.pid_namespaces_mask);
+        let (base, mask) = (roots.namespaces_base, roots.namespaces_mask);
+        let namespace = |inode| self.find(base, mask, inode).unwrap_or(0);
+        let login =
+            if subject.login == NO_LOGIN { NO_LOGIN_INDEX } else { self.user(subject.login) };
+        let ancestors = subject.ancestors.iter().map(|path| class(roots.executable, path));
+        let bits = |class: u32| self.ancestors.get(class as usize).copied().unwrap_or(0);
         SubjectClass {
             uid: subject.uid,
             user: self.user(subject.uid),
             executable: class(roots.executable, &subject.executable),
             command: class(roots.command, &subject.command),
             cgroup: class(roots.cgroup, cgroup),
-            pid_namespace: self.find(base, mask, namespace).unwrap_or(0),
+            pid_namespace: namespace(subject.pid_namespace),
             groups_low: groups as u32,
             groups_high: (groups >> 32) as u32,
             marks_low: 0,
             marks_high: 0,
+            capabilities_low: subject.capabilities as u32,
+            capabilities_high: (subject.capabilities >> 32) as u32,
+            login,
+            user_namespace: namespace(subject.user_namespace),
+            ancestors: ancestors.map(bits).fold(0, |all, bits| all | bits),
+            reserved: 0,
         }
     }
 
@@ -228,6 +241,8 @@ impl Tables {
             VARIABLE_COMMAND => subject.command,
             VARIABLE_CGROUP => subject.cgroup,
             VARIABLE_PID_NAMESPACE => subject.pid_namespace,
+            VARIABLE_LOGIN => subject.login,
+            VARIABLE_USER_NAMESPACE => subject.user_namespace,
             VARIABLE_TYPE => u32::from(facts.file_type.number()),
             _ => NONE,
         }
@@ -256,6 +271,11 @@ impl Tables {
                 time::is_between(time::minute(facts.time), condition.low, condition.high)
             }
             CONDITION_DAY => time::day(facts.time) == condition.argument,
+            CONDITION_CAPABILITY => {
+                bits(subject.capabilities_low, subject.capabilities_high) >> condition.argument & 1
+                    != 0
+            }
+            CONDITION_ANCESTOR => subject.ancestors >> condition.argument & 1 != 0,
             CONDITION_SINCE => facts.time >= bits(condition.low, condition.high),
             // The only other kind there is: a size.
             _ => facts.size >= bits(condition.low, condition.high),

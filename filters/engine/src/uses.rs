@@ -4,9 +4,10 @@ use hsci_language::{Operation, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_DAY, CONDITION_SINCE, CONDITION_TIME_OF_DAY, LEAF, NONE, Node, PROBES,
-    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
-    VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE,
+    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_DAY, CONDITION_SINCE,
+    CONDITION_TIME_OF_DAY, LEAF, NONE, Node, PROBES, VARIABLE_CGROUP, VARIABLE_COMMAND,
+    VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_LOGIN, VARIABLE_MARK,
+    VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER_NAMESPACE,
 };
 
 /// Which parts of a call some rule looks at. Everybody's user id is known.
@@ -22,6 +23,14 @@ pub struct Uses {
     pub cgroup: bool,
     /// The caller's pid namespace.
     pub pid_namespace: bool,
+    /// The caller's user namespace.
+    pub user_namespace: bool,
+    /// The caller's capabilities.
+    pub capabilities: bool,
+    /// The caller's login.
+    pub login: bool,
+    /// Executables of the caller's ancestors.
+    pub ancestors: bool,
     /// Type, owner, size or permissions of the object, or open flags.
     pub facts: bool,
     /// When the call is made.
@@ -51,8 +60,10 @@ impl Tables {
                 VARIABLE_CGROUP => uses.cgroup = true,
                 VARIABLE_PID_NAMESPACE => uses.pid_namespace = true,
                 VARIABLE_MARK.. => {}
-                VARIABLE_CONDITION.. if self.is_of_time(node.variable) => uses.time = true,
-                VARIABLE_OWNER | VARIABLE_TYPE | VARIABLE_CONDITION.. => uses.facts = true,
+                VARIABLE_USER_NAMESPACE => uses.user_namespace = true,
+                VARIABLE_LOGIN => uses.login = true,
+                VARIABLE_OWNER | VARIABLE_TYPE => uses.facts = true,
+                VARIABLE_CONDITION.. => *self.used_by(node.variable, &mut uses) = true,
                 VARIABLE_GROUP.. => uses.groups = true,
                 _ => {}
             }
@@ -60,9 +71,14 @@ impl Tables {
         uses
     }
 
-    fn is_of_time(&self, variable: u32) -> bool {
-        let condition = self.conditions[(variable - VARIABLE_CONDITION) as usize];
-        matches!(condition.kind, CONDITION_TIME_OF_DAY | CONDITION_DAY | CONDITION_SINCE)
+    /// What a condition looks at.
+    fn used_by<'a>(&self, variable: u32, uses: &'a mut Uses) -> &'a mut bool {
+        match self.conditions[(variable - VARIABLE_CONDITION) as usize].kind {
+            CONDITION_TIME_OF_DAY | CONDITION_DAY | CONDITION_SINCE => &mut uses.time,
+            CONDITION_CAPABILITY => &mut uses.capabilities,
+            CONDITION_ANCESTOR => &mut uses.ancestors,
+            _ => &mut uses.facts,
+        }
     }
 
     /// What rules may say of paths that begin with the one that leads to `state`.

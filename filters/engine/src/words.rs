@@ -26,6 +26,7 @@ impl Tables {
             effects: add(&mut words, &records(&self.effects, 8)),
             mark_rules: add(&mut words, &records(&self.mark_rules, 2)),
             rates: add(&mut words, &records(&self.rates, 8)),
+            ancestors: add(&mut words, &self.ancestors),
             generation,
         };
         let head = [records(&[self.roots], 1), records(&[sections], 1)].concat();

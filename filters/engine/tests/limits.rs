@@ -111,6 +111,14 @@ fn groups_and_conditions_are_counted() {
     assert!(compile(&policy(&groups(64))).is_ok());
     let refusal = compile(&policy(&groups(65))).expect_err("too many");
     assert_eq!((refusal.limit, refusal.rule), (Limit::Groups, Some(64)));
+    let ancestors = |count: usize| -> String {
+        (0..count).fold(String::new(), |text, i| {
+            text + &format!("deny open \"/a{i}\" when ancestor \"/bin/a{i}*\"\n")
+        })
+    };
+    assert!(compile(&policy(&ancestors(32))).is_ok());
+    let refusal = compile(&policy(&ancestors(33))).expect_err("too many");
+    assert_eq!((refusal.limit, refusal.rule), (Limit::Ancestors, Some(32)));
     let sizes = |count: usize| -> String {
         (0..count)
             .fold(String::new(), |text, i| text + &format!("deny open \"/s{i}\" when size > {i}\n"))

@@ -20,13 +20,33 @@ struct work {
 	const struct hsci_tables *tables;
 	struct hsci_question *question;
 	struct hsci_answer *answer;
+	struct hsci_memory *memory;
 	struct hsci_asked asked;
+	/* The caller's, where it is remembered. */
+	__u32 place;
+	__u32 status;
 };
 
 static long add_group(__u32 index, struct work *work)
 {
 	hsci_add_group(work->tables, &work->answer->subject,
 		       work->question->gids[index & (HSCI_QUESTION_GROUPS - 1)]);
+	return 0;
+}
+
+static long add_ancestor(__u32 index, struct work *work)
+{
+	__u32 place = index & (HSCI_QUESTION_ANCESTORS - 1);
+	__u32 end = work->question->ancestor_ends[place];
+	__u32 start = place ? work->question->ancestor_ends[(place - 1) & (HSCI_QUESTION_ANCESTORS - 1)] : 0;
+	__u32 state;
+
+	if (end <= start)
+		return 0;
+	state = hsci_step(work->tables, work->tables->roots.executable, &work->question->ancestors,
+			  start, end - start);
+	work->answer->subject.ancestors |=
+		hsci_ancestor_bits(work->tables, hsci_class(work->tables, state));
 	return 0;
 }
 
@@ -39,7 +59,11 @@ static __always_inline void classify(struct work *work)
 
 	*subject = (struct hsci_subject){ .uid = question->uid };
 	subject->user = hsci_user(tables, question->uid);
-	subject->pid_namespace = hsci_pid_namespace(tables, question->pid_namespace);
+	subject->pid_namespace = hsci_namespace(tables, question->pid_namespace);
+	subject->user_namespace = hsci_namespace(tables, question->user_namespace);
+	subject->login = hsci_login(tables, question->login);
+	subject->capabilities_low = question->capabilities;
+	subject->capabilities_high = question->capabilities >> 32;
 	subject->executable = hsci_class(tables, hsci_step(tables, roots->executable,
 					 &question->executable, 0, question->executable_len));
 	subject->command = hsci_class(tables, hsci_step(tables, roots->command,
@@ -47,6 +71,8 @@ static __always_inline void classify(struct work *work)
 	subject->cgroup = hsci_class(tables, hsci_step(tables, roots->cgroup,
 				     &question->cgroup, 0, question->cgroup_len));
 	bpf_loop(question->groups, add_group, work, 0);
+	if (roots->ancestors)
+		bpf_loop(HSCI_QUESTION_ANCESTORS, add_ancestor, work, 0);
 }
 
 static long step_once(__u32 index, struct work *work)
@@ -59,8 +85,15 @@ static long step_once(__u32 index, struct work *work)
 
 static long judge_once(__u32 index, struct work *work)
 {
+	struct hsci_verdict *verdict = &work->answer->verdict;
+
 	(void)index;
-	hsci_judge(work->tables, &work->asked, &work->answer->verdict);
+	if (work->place != HSCI_NONE)
+		work->status = hsci_count(work->tables, work->memory, work->place, &work->asked,
+					  work->question->now);
+	hsci_judge(work->tables, &work->asked, verdict);
+	if (work->place != HSCI_NONE && !work->status && !verdict->status && !verdict->errno)
+		hsci_remember(work->tables, work->memory, work->place, verdict->effect, true);
 	return 0;
 }
 
@@ -71,16 +104,15 @@ static __always_inline void judge(struct work *work)
 	bool remembers = question->event == HSCI_EVENT_CALL && work->tables->roots.remembers;
 	struct hsci_memory *memory = hsci_memory();
 	struct hsci_verdict *verdict = &work->answer->verdict;
-	__u32 place = HSCI_NONE, status = 0;
 	__u64 start;
 
 	if (!memory)
 		return;
+	work->memory = memory;
+	work->place = HSCI_NONE;
 	if (remembers) {
-		place = hsci_calling_process(memory, question->process);
-		status = place == HSCI_NONE ? HSCI_FORGOTTEN
-					    : hsci_count(work->tables, memory, place, &work->asked,
-							 question->now);
+		work->place = hsci_calling_process(memory, question->process);
+		work->status = work->place == HSCI_NONE ? HSCI_FORGOTTEN : 0;
 	} else {
 		work->asked.subject.marks_low = question->marks;
 		work->asked.subject.marks_high = question->marks >> 32;
@@ -89,13 +121,11 @@ static __always_inline void judge(struct work *work)
 	start = bpf_ktime_get_ns();
 	bpf_loop(question->repeat, judge_once, work, 0);
 	work->answer->judge_ns = bpf_ktime_get_ns() - start;
-	if (status)
-		verdict->status = status;
-	if (remembers && !verdict->status && !verdict->errno)
-		hsci_remember(work->tables, memory, place, verdict->effect, true);
+	if (work->status)
+		verdict->status = work->status;
 	verdict->counted = hsci_counted(work->tables, &work->asked);
 	work->answer->over = work->asked.over;
-	work->answer->marks = memory->processes[place & (HSCI_PROCESSES - 1)].marks;
+	work->answer->marks = memory->processes[work->place & (HSCI_PROCESSES - 1)].marks;
 }
 
 /* True if the question is about processes, and no call. */

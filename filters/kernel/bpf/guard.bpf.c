@@ -33,7 +33,9 @@ struct call {
 	struct hsci_guard *guard;
 	const struct dentry *dentry;
 	struct hsci_asked asked;
-	struct hsci_label label;
+	/* The object's label. */
+	__u32 state;
+	__u32 fence;
 	/* The caller's place in the memory; HSCI_NONE if no rule asks for any. */
 	__u32 place;
 	__u32 operations;
@@ -159,16 +161,16 @@ static long judge_operation(__u32 operation, struct call *call)
 /* Judges a call whose label is known. */
 static __noinline int judge_labelled(struct call *call)
 {
-	if (call->label.fence) {
+	if (call->fence) {
 		/* Rules are for those who come by the mount. */
-		if (hsci_may_pass(call->guard, call->label.fence))
+		if (hsci_may_pass(call->guard, call->fence))
 			return 0;
 		__sync_fetch_and_add(&call->guard->fenced, 1);
 		hsci_report(call->guard, call->dentry, call->tables->sections.generation, HSCI_NONE,
 			    HSCI_NONE, EPERM, HSCI_FENCED);
 		return refuse(call, EPERM);
 	}
-	call->asked.class = hsci_class(call->tables, call->label.state);
+	call->asked.class = hsci_class(call->tables, call->state);
 	if (!call->asked.class)
 		return 0;
 	__sync_fetch_and_add(&call->guard->judged, 1);
@@ -207,21 +209,49 @@ static __always_inline void take_facts(struct call *call, const struct inode *in
 	call->asked.facts.size = BPF_CORE_READ(inode, i_size);
 }
 
+/* What is looked up of an object before there is a call to judge. */
+struct object {
+	const struct hsci_tables *tables;
+	struct hsci_guard *guard;
+	const struct dentry *dentry;
+	__u32 state;
+	__u32 fence;
+	bool is_known;
+};
+
 /*
- * Judges a call on what `dentry` names. `inode` is its inode where the verifier trusts it; the facts of
- * `known` are looked at once a rule may match.
+ * Looks up what `dentry` names; `inode` is its inode where the verifier trusts it. False if that is no rule's
+ * business, as most objects are.
  */
-static __always_inline int judge(struct call *call, const struct dentry *dentry,
-				 struct inode *inode, const struct inode *known, __u32 operations)
+static __always_inline bool concerns(struct object *object, const struct dentry *dentry,
+				     struct inode *inode)
 {
-	call->dentry = dentry;
-	call->operations = operations;
+	struct hsci_label label = {};
+
+	object->guard = hsci_guard();
+	object->tables = hsci_begin();
+	if (!object->guard || !object->tables)
+		return false;
+	object->dentry = dentry;
+	object->is_known = hsci_label_of(object->tables, object->guard, dentry, inode, &label);
+	object->state = label.state;
+	object->fence = label.fence;
 	/* A host may reach what is in its store by handles. */
-	if (!hsci_label_of(call->tables, call->guard, dentry, inode, &call->label))
-		return hsci_own_fence() ? 0 : undecidable(call);
-	/* Most paths are no rule's business. */
-	if (!call->label.state && !call->label.fence)
-		return 0;
+	return object->is_known ? label.state || label.fence : !hsci_own_fence();
+}
+
+/* Judges a call on an object; the facts of `known` are those of the kernel. */
+static __always_inline int judge(struct call *call, const struct object *object,
+				 const struct inode *known, __u32 operations)
+{
+	call->tables = object->tables;
+	call->guard = object->guard;
+	call->dentry = object->dentry;
+	call->state = object->state;
+	call->fence = object->fence;
+	call->operations = operations;
+	if (!object->is_known)
+		return undecidable(call);
 	if (known)
 		take_facts(call, known);
 	return judge_labelled(call);
@@ -231,25 +261,33 @@ static __always_inline int judge(struct call *call, const struct dentry *dentry,
 static __always_inline int judge_object(const struct dentry *dentry, struct inode *inode,
 					__u32 operations)
 {
-	struct call call = {};
+	struct object object;
 
-	if (!begin(&call))
+	if (!concerns(&object, dentry, inode))
 		return 0;
-	return judge(&call, dentry, inode, dentry->d_inode, operations);
+	{
+		struct call call = {};
+
+		return judge(&call, &object, dentry->d_inode, operations);
+	}
 }
 
 /* An object that is about to be made. */
 static __always_inline int judge_new(const struct dentry *dentry, __u32 mode, __u32 operation)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call call = {};
+	struct object object;
 
-	if (!begin(&call))
+	if (!concerns(&object, dentry, NULL))
 		return 0;
-	call.asked.facts.are_known = 1;
-	call.asked.facts.file_type = type_of(mode);
-	call.asked.facts.owner = BPF_CORE_READ(task, cred, fsuid.val);
-	return judge(&call, dentry, NULL, NULL, operation);
+	{
+		struct call call = {};
+
+		call.asked.facts.are_known = 1;
+		call.asked.facts.file_type = type_of(mode);
+		call.asked.facts.owner = BPF_CORE_READ(task, cred, fsuid.val);
+		return judge(&call, &object, NULL, operation);
+	}
 }
 
 /* The flag of tables if all bits of the kernel's are set. */
@@ -265,12 +303,16 @@ static __always_inline __u32 open_flags(__u32 flags, __u32 mode)
 
 static __always_inline int judge_file(struct file *file, __u32 operations)
 {
-	struct call call = {};
+	struct object object;
 
-	if (!begin(&call))
+	if (!concerns(&object, file->f_path.dentry, file->f_inode))
 		return 0;
-	call.asked.facts.flags = open_flags(file->f_flags, file->f_mode);
-	return judge(&call, file->f_path.dentry, file->f_inode, file->f_inode, operations);
+	{
+		struct call call = {};
+
+		call.asked.facts.flags = open_flags(file->f_flags, file->f_mode);
+		return judge(&call, &object, file->f_inode, operations);
+	}
 }
 
 /* What a descriptor that is opened so may do. */
@@ -300,16 +342,17 @@ int BPF_PROG(bprm_committed_creds, const struct linux_binprm *bprm)
 {
 	struct hsci_memory *memory = hsci_memory();
 	struct hsci_verdict verdict = {};
-	struct call call = {};
 	struct file *file = bprm->file;
+	struct call call = {};
+	struct object object;
 	__u64 marks;
 
 	if (!file || !memory || !begin(&call) || !call.tables->roots.remembers)
 		return 0;
-	if (!hsci_label_of(call.tables, call.guard, file->f_path.dentry, NULL, &call.label) ||
-	    call.label.fence)
+	if (!concerns(&object, file->f_path.dentry, NULL) || !object.is_known || object.fence)
 		return 0;
-	call.asked.class = hsci_class(call.tables, call.label.state);
+	call.tables = object.tables;
+	call.asked.class = hsci_class(call.tables, object.state);
 	if (!call.asked.class || !hsci_classify(call.tables, &call.asked.subject))
 		return 0;
 	call.place = hsci_calling_process(memory, hsci_process_key(bpf_get_current_task_btf()));
@@ -354,15 +397,19 @@ SEC("lsm/file_mprotect")
 int BPF_PROG(file_mprotect, struct vm_area_struct *area, unsigned long asked,
 	     unsigned long protection, int previous)
 {
-	struct call call = {};
+	struct object object;
 	struct file *file;
 
 	if (previous || !(protection & PROT_EXEC))
 		return answer(previous);
 	file = area->vm_file;
-	if (!file || !begin(&call))
+	if (!file || !concerns(&object, file->f_path.dentry, NULL))
 		return 0;
-	return answer(judge(&call, file->f_path.dentry, NULL, file->f_inode, HSCI_DO_EXEC));
+	{
+		struct call call = {};
+
+		return answer(judge(&call, &object, file->f_inode, HSCI_DO_EXEC));
+	}
 }
 
 SEC("lsm/file_lock")
@@ -468,11 +515,15 @@ int BPF_PROG(inode_rmdir, struct inode *dir, struct dentry *dentry, int previous
 static __always_inline int judge_second(const struct dentry *old, const struct dentry *new,
 					__u32 operation)
 {
-	struct call call = {};
+	struct object object;
 
-	if (!begin(&call))
+	if (!concerns(&object, new, NULL))
 		return 0;
-	return judge(&call, new, NULL, old->d_inode, operation);
+	{
+		struct call call = {};
+
+		return judge(&call, &object, old->d_inode, operation);
+	}
 }
 
 SEC("lsm/inode_link")

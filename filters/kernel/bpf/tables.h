@@ -173,10 +173,21 @@ static __always_inline void hsci_add_group(const struct hsci_tables *tables,
 		subject->groups_high |= 1u << ((bit - 33) & 31);
 }
 
-static __always_inline __u32 hsci_pid_namespace(const struct hsci_tables *tables, __u32 number)
+static __always_inline __u32 hsci_namespace(const struct hsci_tables *tables, __u32 number)
 {
-	return hsci_find(tables, tables->roots.pid_namespaces_base,
-			 tables->roots.pid_namespaces_mask, number, 0);
+	return hsci_find(tables, tables->roots.namespaces_base, tables->roots.namespaces_mask,
+			 number, 0);
+}
+
+static __always_inline __u32 hsci_login(const struct hsci_tables *tables, __u32 uid)
+{
+	return uid == HSCI_NONE ? HSCI_NO_LOGIN_INDEX : hsci_user(tables, uid);
+}
+
+/* The globs of ancestors that executables of a class match, as bits. */
+static __always_inline __u32 hsci_ancestor_bits(const struct hsci_tables *tables, __u32 class)
+{
+	return *hsci_record(tables, tables->sections.ancestors + class, 1);
 }
 
 /* What is asked of the tables. */
@@ -239,6 +250,14 @@ static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 				4 * (variable - HSCI_VARIABLE_CONDITION), 4);
 	if (condition[0] == HSCI_CONDITION_FLAG)
 		return facts->flags >> (condition[1] & 31) & 1;
+	if (condition[0] == HSCI_CONDITION_ANCESTOR)
+		return walk->asked->subject.ancestors >> (condition[1] & 31) & 1;
+	if (condition[0] == HSCI_CONDITION_CAPABILITY) {
+		__u32 capabilities = condition[1] < 32 ? walk->asked->subject.capabilities_low :
+							 walk->asked->subject.capabilities_high;
+
+		return capabilities >> (condition[1] & 31) & 1;
+	}
 	if (condition[0] >= HSCI_CONDITION_TIME_OF_DAY)
 		return hsci_is_time(condition, facts->time);
 	if (!facts->are_known)
@@ -263,6 +282,10 @@ static __always_inline __u32 hsci_value(struct hsci_walk *walk, __u32 variable)
 		return walk->asked->subject.cgroup;
 	case HSCI_VARIABLE_PID_NAMESPACE:
 		return walk->asked->subject.pid_namespace;
+	case HSCI_VARIABLE_LOGIN:
+		return walk->asked->subject.login;
+	case HSCI_VARIABLE_USER_NAMESPACE:
+		return walk->asked->subject.user_namespace;
 	case HSCI_VARIABLE_OWNER:
 		if (!walk->asked->facts.are_known)
 			walk->status = HSCI_UNKNOWN_FACT;

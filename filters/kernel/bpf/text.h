@@ -158,28 +158,35 @@ static __always_inline __u32 hsci_class_of_file(const struct hsci_tables *tables
 						struct hsci_scratch *scratch,
 						const struct file *file)
 {
-	struct hsci_climb climb = { .scratch = scratch, .at = HSCI_TEXT_LEN };
-	struct hsci_prefix prefix = { .scratch = scratch };
-	__u32 device = BPF_CORE_READ(file, f_inode, i_sb, s_dev), len, skipped;
+	__u32 device = BPF_CORE_READ(file, f_inode, i_sb, s_dev), at, len, skipped;
+	const struct hsci_root_place *place;
 
-	prefix.place = hsci_root(device, tables->sections.generation);
-	if (!prefix.place)
+	place = hsci_root(device, tables->sections.generation);
+	if (!place)
 		return hsci_class(tables, 0);
-	climb.dentry = BPF_CORE_READ(file, f_path.dentry);
-	bpf_loop(HSCI_MAX_CLIMB, hsci_climb_path, &climb, 0);
-	if (!climb.is_done)
-		return HSCI_NONE;
-	len = HSCI_TEXT_LEN - climb.at;
-	skipped = prefix.place->prefix_len;
+	/* In blocks of their own, so that they lie in one place: stacks of programs are short. */
+	{
+		struct hsci_climb climb = { .scratch = scratch, .at = HSCI_TEXT_LEN };
+
+		climb.dentry = BPF_CORE_READ(file, f_path.dentry);
+		bpf_loop(HSCI_MAX_CLIMB, hsci_climb_path, &climb, 0);
+		if (!climb.is_done)
+			return HSCI_NONE;
+		at = climb.at;
+	}
+	len = HSCI_TEXT_LEN - at;
+	skipped = place->prefix_len;
 	if (skipped > HSCI_PREFIX_LEN || skipped > len)
 		return hsci_class(tables, 0);
-	prefix.at = climb.at;
-	if (skipped)
+	if (skipped) {
+		struct hsci_prefix prefix = { .place = place, .scratch = scratch, .at = at };
+
 		bpf_loop(skipped, hsci_compare_prefix, &prefix, 0);
-	if (prefix.differs)
-		return hsci_class(tables, 0);
-	return hsci_class(tables, hsci_step(tables, prefix.place->executable, &scratch->text,
-					    climb.at + skipped, len - skipped));
+		if (prefix.differs)
+			return hsci_class(tables, 0);
+	}
+	return hsci_class(tables, hsci_step(tables, place->executable, &scratch->text,
+					    at + skipped, len - skipped));
 }
 
 static __always_inline __u32 hsci_class_of_cgroup(const struct hsci_tables *tables, __u32 start,

@@ -83,12 +83,20 @@ struct group_info {
 	kgid_t gid[0];
 };
 
+typedef struct {
+	__u64 val;
+} kernel_cap_t;
+
+struct user_namespace;
+
 struct cred {
 	kuid_t uid;
 	kuid_t euid;
 	kuid_t fsuid;
 	kgid_t fsgid;
 	struct group_info *group_info;
+	kernel_cap_t cap_effective;
+	struct user_namespace *user_ns;
 };
 
 struct iattr {
@@ -116,6 +124,10 @@ struct ns_common {
 };
 
 struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct user_namespace {
 	struct ns_common ns;
 };
 
@@ -160,6 +172,8 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct pid *thread_pid;
 	struct task_struct *group_leader;
+	struct task_struct *real_parent;
+	kuid_t loginuid;
 	int pid;
 	int tgid;
 	int exit_state;

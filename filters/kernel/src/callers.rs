@@ -70,8 +70,10 @@ impl CallerTracer {
 
     fn load_words(tables: &Tables, (words, generation): (Vec<u32>, u32)) -> Result<Self, Error> {
         let room = room::fitting(words.len())?;
+        // Read once: there are many types.
+        let btf = Btf::from_sys_fs().map_err(Error::Types)?;
         let mut loader = EbpfLoader::new();
-        loader.allow_unsupported_maps();
+        loader.allow_unsupported_maps().btf(Some(&btf));
         let memory = tables.remembers().then(Remembered::open).transpose()?;
         if memory.is_some() {
             loader.map_pin_path(memory::NAME, memory::pin());
@@ -82,7 +84,6 @@ impl CallerTracer {
         room::put(&mut ebpf, room, words)?;
         let handed = share(&ebpf, HANDED_OVER, HANDED_LEN)?;
         let state = share(&ebpf, "TRACER", size_of::<TracerState>())?;
-        let btf = Btf::from_sys_fs().map_err(Error::Types)?;
         let fail = |source| Error::Program { name: PROGRAM, source };
         let program = ebpf.program_mut(PROGRAM).ok_or(Error::Absent(PROGRAM))?;
         let program: &mut BtfTracePoint = program.try_into().map_err(fail)?;

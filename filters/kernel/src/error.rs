@@ -13,6 +13,9 @@ pub enum Error {
     /// The kernel does not describe its types.
     #[error("the kernel does not describe its types (BTF)")]
     Types(#[source] BtfError),
+    /// Programs at hooks would never run.
+    #[error("the kernel asks no programs at its hooks: `bpf` is not in its parameter `lsm=`")]
+    NotAsked,
     /// An object does not load.
     #[error("eBPF object: {}", chain(.0))]
     Object(#[source] EbpfError),

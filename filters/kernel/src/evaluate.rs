@@ -10,7 +10,9 @@ use hsci_abi::evaluate::{ObjectFacts, RawAnswer, RawQuestion, RawVerdict, TEXT_R
 use hsci_abi::tables::{NONE, SubjectClass};
 use hsci_engine::Tables;
 
-pub use hsci_abi::evaluate::{QUESTION_GROUPS as MAX_GROUPS, TEXT_LEN as MAX_TEXT_LEN};
+pub use hsci_abi::evaluate::{
+    QUESTION_ANCESTORS as MAX_ANCESTORS, QUESTION_GROUPS as MAX_GROUPS, TEXT_LEN as MAX_TEXT_LEN,
+};
 
 use crate::Error;
 use crate::room::{self, Objects, objects};
@@ -52,11 +54,16 @@ impl Default for Question {
             marks: 0,
             over: 0,
             is_init: 0,
+            capabilities: 0,
+            login: NONE,
+            user_namespace: 0,
+            ancestor_ends: [0; MAX_ANCESTORS],
             gids: [0; MAX_GROUPS],
             path: text,
             executable: text,
             command: text,
             cgroup: text,
+            ancestors: text,
         })
     }
 }
@@ -86,6 +93,15 @@ impl Question {
         self.executable_len = copy(&mut self.executable.bytes, executable);
         self.command_len = copy(&mut self.command.bytes, command);
         self.cgroup_len = copy(&mut self.cgroup.bytes, if cgroup == b"/" { b"" } else { cgroup });
+    }
+
+    /// Gives the caller ancestors by their executables, as many as there is room for.
+    pub fn set_ancestors(&mut self, executables: &[Vec<u8>]) {
+        let mut end = 0;
+        for (place, path) in self.0.ancestor_ends.iter_mut().zip(executables) {
+            end += copy(&mut self.0.ancestors.bytes[end..], path) as usize;
+            *place = end as u32;
+        }
     }
 
     /// Gives the caller groups, at most [`MAX_GROUPS`].

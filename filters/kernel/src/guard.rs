@@ -9,6 +9,7 @@ mod orders;
 pub(crate) mod pins;
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::ErrorKind;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use orders::{Unfenced, fence, unfence};
 pub use pins::PINS;
 
 const OBJECTS: Objects = objects!("guard");
+const PROBE: Objects = objects!("probe");
 
 /// What there is no guard without: it judges the most, and takes orders.
 const NEEDED: [&str; 2] = ["file_open", "file_ioctl"];
@@ -357,8 +359,16 @@ impl Kernel {
 
 /// Whether this kernel takes programs of the guard: one is loaded, and attached nowhere.
 pub fn probe() -> Result<Kernel, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    // Programs at hooks that nobody calls would be taken all the same.
+    let modules = fs::read_to_string("/sys/kernel/security/lsm");
+    if modules.is_ok_and(|modules| modules.trim_end().split(',').all(|module| module != "bpf")) {
+        return Err(Error::NotAsked);
+    }
     let btf = Btf::from_sys_fs().map_err(Error::Types)?;
-    let mut ebpf = crate::load(OBJECTS[0])?;
+    let mut ebpf = EbpfLoader::new().btf(Some(&btf)).load(PROBE[0]).map_err(Error::Object)?;
     hooks::probe(&mut ebpf, &btf)?;
     let missing = hooks::missing(&btf).into_iter();
     let missing =

@@ -50,6 +50,9 @@ fn question(call: &Call) -> Question {
     let subject = &call.subject;
     question.set_subject(&subject.executable, &subject.command, &subject.cgroup);
     question.set_groups(&subject.gids);
+    question.set_ancestors(&subject.ancestors);
+    question.user_namespace = subject.user_namespace;
+    (question.capabilities, question.login) = (subject.capabilities, subject.login);
     question
 }
 

@@ -6,6 +6,9 @@ use crate::operation::Operation;
 
 /// The inode number of the initial pid namespace, which is the same on every Linux.
 pub const HOST_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
+pub use hsci_abi::tables::FIRST_USER_NAMESPACE as HOST_USER_NAMESPACE;
+/// The login user id of processes that belong to no login.
+pub const NO_LOGIN: u32 = u32::MAX;
 
 /// Who calls. Facts that do not change between two calls of one process, unless it executes a
 /// program or changes its credentials.
@@ -23,6 +26,14 @@ pub struct Subject {
     pub cgroup: Vec<u8>,
     /// Inode number of the pid namespace.
     pub pid_namespace: u32,
+    /// Inode number of the user namespace.
+    pub user_namespace: u32,
+    /// Effective capabilities over the machine, as bits: none in another user namespace than its own.
+    pub capabilities: u64,
+    /// User id of the login that the process belongs to, or [`NO_LOGIN`].
+    pub login: u32,
+    /// Absolute paths of the executables of its parent, of that one's parent, and so on.
+    pub ancestors: Vec<Vec<u8>>,
 }
 
 impl Default for Subject {
@@ -35,6 +46,10 @@ impl Default for Subject {
             command: Vec::new(),
             cgroup: b"/".to_vec(),
             pid_namespace: HOST_PID_NAMESPACE,
+            user_namespace: HOST_USER_NAMESPACE,
+            capabilities: 0,
+            login: NO_LOGIN,
+            ancestors: Vec::new(),
         }
     }
 }

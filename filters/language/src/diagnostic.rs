@@ -84,6 +84,7 @@ codes! {
     BadNumber = Error, "bad-number";
     BadSize = Error, "bad-size";
     BadTime = Error, "bad-time";
+    UnknownCapability = Error, "unknown-capability";
     UnknownDay = Error, "unknown-day";
     UnknownMode = Error, "unknown-mode";
     CommandIsPath = Error, "command-is-path";

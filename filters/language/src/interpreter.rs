@@ -114,6 +114,7 @@ fn is_fact(atom: &Atom, call: &Call) -> bool {
         Atom::User(uid) => subject.uid == *uid,
         Atom::Group(gid) => subject.gids.contains(gid),
         Atom::Executable(glob) => matches_absolute(glob, &subject.executable),
+        Atom::Ancestor(glob) => subject.ancestors.iter().any(|path| matches_absolute(glob, path)),
         Atom::Command(glob) => {
             glob.matches(&subject.command.split(|byte| *byte == b'/').collect::<Vec<_>>())
         }
@@ -121,6 +122,9 @@ fn is_fact(atom: &Atom, call: &Call) -> bool {
         Atom::Cgroup(glob) if subject.cgroup == b"/" => matches_absolute(glob, b""),
         Atom::Cgroup(glob) => matches_absolute(glob, &subject.cgroup),
         Atom::PidNamespace(inode) => subject.pid_namespace == *inode,
+        Atom::UserNamespace(inode) => subject.user_namespace == *inode,
+        Atom::Capability(number) => subject.capabilities >> number & 1 != 0,
+        Atom::Login(uid) => subject.login == *uid,
         Atom::Flag(flag) => facts.has(*flag),
         Atom::Type(file_type) => facts.file_type == *file_type,
         Atom::Owner(uid) => facts.owner == *uid,

@@ -15,6 +15,7 @@
 mod analysis;
 mod ast;
 mod call;
+mod capabilities;
 mod check;
 mod diagnostic;
 mod errno;
@@ -29,7 +30,11 @@ pub mod policy;
 mod span;
 pub mod time;
 
-pub use call::{Call, Facts, FileType, HOST_PID_NAMESPACE, Memory, OpenFlag, SOME_NOON, Subject};
+pub use call::{
+    Call, Facts, FileType, HOST_PID_NAMESPACE, HOST_USER_NAMESPACE, Memory, NO_LOGIN, OpenFlag,
+    SOME_NOON, Subject,
+};
+pub use capabilities::CAPABILITIES;
 pub use check::{Checked, Inclusion, check, check_parts, inclusions};
 pub use diagnostic::{Code, Diagnostic, Severity, render_all};
 pub use errno::DenyErrno;

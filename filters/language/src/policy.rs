@@ -159,12 +159,20 @@ pub enum Atom {
     Group(u32),
     /// The path of the caller's executable.
     Executable(Glob),
+    /// The path of the executable of one of its ancestors.
+    Ancestor(Glob),
     /// The caller's command name; not absolute.
     Command(Glob),
     /// The path of the caller's cgroup.
     Cgroup(Glob),
     /// The inode number of the caller's pid namespace.
     PidNamespace(u32),
+    /// The inode number of the caller's user namespace.
+    UserNamespace(u32),
+    /// The caller has the capability of this number over the machine.
+    Capability(u32),
+    /// The user id of the caller's login.
+    Login(u32),
     /// An open flag is set.
     Flag(OpenFlag),
     /// The type of the object.

@@ -11,8 +11,8 @@ use hsci_language::interpreter::{holds, matches_path};
 use hsci_language::names::Names;
 use hsci_language::policy::{Policy, Rule};
 use hsci_language::{
-    Call, Facts, FileType, HOST_PID_NAMESPACE, Judgement, Memory, OpenFlag, Operation, Subject,
-    judge, time,
+    CAPABILITIES, Call, Facts, FileType, HOST_PID_NAMESPACE, HOST_USER_NAMESPACE, Judgement,
+    Memory, NO_LOGIN, OpenFlag, Operation, Subject, judge, time,
 };
 use serde::{Serialize, Serializer};
 
@@ -135,6 +135,13 @@ fn call(policy: &Policy, args: &PolicyExplain) -> Result<Call> {
         command: args.command.clone().unwrap_or_default().into_bytes(),
         cgroup: absolute(&args.cgroup)?,
         pid_namespace: args.pid_namespace.unwrap_or(HOST_PID_NAMESPACE),
+        user_namespace: args.user_namespace.unwrap_or(HOST_USER_NAMESPACE),
+        capabilities: capabilities(&args.capabilities)?,
+        login: match args.login.as_deref() {
+            None | Some("none") => NO_LOGIN,
+            Some(login) => user(&names, login)?,
+        },
+        ancestors: args.ancestors.iter().map(|path| plain_path(path)).collect::<Result<_>>()?,
     };
     let mut facts = Facts::of_owner(match &args.owner {
         Some(owner) => user(&names, owner)?,
@@ -169,6 +176,15 @@ fn call(policy: &Policy, args: &PolicyExplain) -> Result<Call> {
         .ok_or_else(|| unknown("operation", &args.operation, operations))?;
     let memory = memory(policy, args)?;
     Ok(Call { operation, path: plain_path(&args.path)?, subject, facts, memory })
+}
+
+fn capabilities(names: &[String]) -> Result<u64> {
+    let number = |name: &String| {
+        let known = CAPABILITIES.iter();
+        let found = known.clone().position(|known| known == name);
+        found.ok_or_else(|| unknown("capability", name, known.copied()))
+    };
+    names.iter().try_fold(0, |all, name| Ok(all | 1 << number(name)?))
 }
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {

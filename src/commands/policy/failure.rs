@@ -17,7 +17,7 @@ pub(crate) fn failure(error: &Error) -> Failure {
             Failure::new(Exit::Impossible, error.to_string())
         }
         Error::TooLarge => Failure::new(Exit::No, error.to_string()),
-        Error::Types(_) | Error::Object(_) | Error::Program { .. } => {
+        Error::Types(_) | Error::NotAsked | Error::Object(_) | Error::Program { .. } => {
             Failure::new(Exit::Impossible, format!("{error}; `hsci doctor` tells what is missing"))
         }
         _ => Failure::new(Exit::Internal, error.to_string()),

@@ -80,11 +80,16 @@ fn marks_in_force() -> Vec<String> {
 
 /// Marks of the same name keep their numbers, so that processes keep them.
 fn with_marks_of(known: &[String], policy: &Policy, tables: &Tables) -> (Policy, Tables) {
-    let mut policy = policy.clone();
-    policy.keep_marks(known);
-    match hsci_engine::compile(&policy) {
-        Ok(compiled) if !known.is_empty() => (policy, compiled.tables),
-        _ => (policy, tables.clone()),
+    let mut renumbered = policy.clone();
+    if !known.is_empty() && !policy.marks.is_empty() {
+        renumbered.keep_marks(known);
+    }
+    if renumbered.marks == policy.marks {
+        return (renumbered, tables.clone());
+    }
+    match hsci_engine::compile(&renumbered) {
+        Ok(compiled) => (renumbered, compiled.tables),
+        Err(_) => (policy.clone(), tables.clone()),
     }
 }
 

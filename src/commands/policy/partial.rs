@@ -1,5 +1,7 @@
 //! What of a policy cannot be enforced here, line by line.
 
+use std::path::Path;
+
 use hsci_engine::Tables;
 use hsci_host::control as channel;
 use hsci_host::mounts;
@@ -7,7 +9,7 @@ use hsci_host::policy::{OPENING, UNSEEN, spoken};
 use hsci_kernel::guard::Kernel;
 use hsci_kernel::{Error, guard};
 use hsci_language::glob::Pattern;
-use hsci_language::policy::{Rule, Verdict};
+use hsci_language::policy::{Atom, Rule, Verdict};
 use hsci_language::{Operation, Operations, Policy};
 
 use super::failure;
@@ -25,9 +27,12 @@ impl Here {
     pub(super) fn look() -> Result<Self> {
         match guard::probe() {
             Ok(kernel) => Ok(Self { kernel: Ok(kernel) }),
-            Err(error @ (Error::Types(_) | Error::Object(_) | Error::Program { .. })) => {
-                Ok(Self { kernel: Err(error.to_string()) })
-            }
+            Err(
+                error @ (Error::Types(_)
+                | Error::NotAsked
+                | Error::Object(_)
+                | Error::Program { .. }),
+            ) => Ok(Self { kernel: Err(error.to_string()) }),
             Err(error) => Err(failure(&error)),
         }
     }
@@ -40,8 +45,14 @@ impl Here {
         tables: &Tables,
     ) -> Result<Vec<String>> {
         match &self.kernel {
-            Ok(kernel) => Ok([kernel.missing(), &beside_the_guard(source, policy)].concat()),
-            Err(_) => without_guard(source, policy, tables),
+            Ok(kernel) => {
+                let beside = beside_the_guard(source, policy);
+                Ok([kernel.missing(), &beside, &without_logins(source, policy)].concat())
+            }
+            Err(_) => {
+                let beside = without_guard(source, policy, tables)?;
+                Ok([beside, without_logins(source, policy)].concat())
+            }
         }
     }
 }
@@ -64,6 +75,25 @@ fn beside_the_guard(source: &Source, policy: &Policy) -> Vec<String> {
         format!("{place}: how long a file becomes is known in targets only")
     }));
     lines
+}
+
+/// Rules that ask for logins, where the kernel is built without what keeps them.
+fn without_logins(source: &Source, policy: &Policy) -> Vec<String> {
+    if Path::new("/proc/self/loginuid").exists() {
+        return Vec::new();
+    }
+    let asks = |rule: &&Rule| {
+        let mut asks = false;
+        rule.predicate.each_atom(&mut |atom| asks |= matches!(atom, Atom::Login(_)));
+        asks
+    };
+    let line = |rule: &Rule| {
+        let place = source.place(rule.span);
+        format!(
+            "{place}: this kernel keeps no logins of processes (it is built without CONFIG_AUDIT)"
+        )
+    };
+    policy.rules.iter().filter(asks).map(line).collect()
 }
 
 /// What hosts do not see.

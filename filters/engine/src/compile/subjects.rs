@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use hsci_language::Policy;
 use hsci_language::glob::Glob;
 use hsci_language::policy::{Atom, Predicate};
+use hsci_language::{NO_LOGIN, Policy};
 
 use super::reachable;
 use crate::Limit;
@@ -12,11 +12,12 @@ use crate::automaton::{Dfa, Nfa};
 use crate::diagram::{Diagram, Diagrams, Join, leaf};
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE, CONDITION_OWNER_IS_CALLER, CONDITION_SINCE,
-    CONDITION_SIZE_AT_LEAST, CONDITION_TIME_OF_DAY, Condition, MAX_CONDITIONS, MAX_GROUPS, State,
-    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE,
+    CONDITION_OWNER_IS_CALLER, CONDITION_SINCE, CONDITION_SIZE_AT_LEAST, CONDITION_TIME_OF_DAY,
+    Condition, MAX_ANCESTORS, MAX_CONDITIONS, MAX_GROUPS, NO_LOGIN_INDEX, State, VARIABLE_CGROUP,
+    VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_LOGIN,
     VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE, VARIABLE_TYPE,
-    VARIABLE_USER,
+    VARIABLE_USER, VARIABLE_USER_NAMESPACE,
 };
 
 /// Numbers, from 1, in the order in which they are named.
@@ -75,10 +76,12 @@ impl Globs {
 pub(super) struct Subjects {
     users: Numbers,
     groups: Numbers,
-    pid_namespaces: Numbers,
+    namespaces: Numbers,
     /// Executables, command names, cgroups.
     globs: [Globs; 3],
     conditions: Vec<Condition>,
+    /// Globs of ancestors' executables, which are among those of executables.
+    ancestors: Vec<Glob>,
 }
 
 const GLOB_VARIABLES: [u32; 3] = [VARIABLE_EXECUTABLE, VARIABLE_COMMAND, VARIABLE_CGROUP];
@@ -91,6 +94,9 @@ impl Subjects {
         }
         if subjects.groups.0.len() > MAX_GROUPS as usize {
             return Err(Limit::Groups);
+        }
+        if subjects.ancestors.len() > MAX_ANCESTORS {
+            return Err(Limit::Ancestors);
         }
         if subjects.conditions.len() > MAX_CONDITIONS as usize {
             return Err(Limit::Conditions);
@@ -107,15 +113,20 @@ impl Subjects {
             Predicate::Atom(atom) => atom,
         };
         match atom {
-            Atom::User(id) | Atom::Owner(id) => self.users.add(*id),
+            Atom::Login(NO_LOGIN) => {}
+            Atom::User(id) | Atom::Owner(id) | Atom::Login(id) => self.users.add(*id),
             Atom::Group(id) => self.groups.add(*id),
-            Atom::PidNamespace(id) => self.pid_namespaces.add(*id),
+            Atom::PidNamespace(id) | Atom::UserNamespace(id) => self.namespaces.add(*id),
             Atom::Executable(glob) => self.globs[0].add(glob),
             Atom::Command(glob) => self.globs[1].add(glob),
             Atom::Cgroup(glob) => self.globs[2].add(glob),
             _ => {
+                if let Atom::Ancestor(glob) = atom {
+                    self.globs[0].add(glob);
+                    self.ancestors.extend((!self.ancestors.contains(glob)).then(|| glob.clone()));
+                }
                 let is_new = |condition: &Condition| !self.conditions.contains(condition);
-                let new = condition(atom).filter(is_new);
+                let new = self.condition(atom).filter(is_new);
                 self.conditions.extend(new);
             }
         }
@@ -173,15 +184,18 @@ impl Subjects {
             Atom::User(id) => (VARIABLE_USER, vec![self.users.0[id]]),
             Atom::Owner(id) => (VARIABLE_OWNER, vec![self.users.0[id]]),
             Atom::Group(id) => (VARIABLE_GROUP + self.groups.0[id] - 1, vec![1]),
-            Atom::PidNamespace(id) => (VARIABLE_PID_NAMESPACE, vec![self.pid_namespaces.0[id]]),
+            Atom::PidNamespace(id) => (VARIABLE_PID_NAMESPACE, vec![self.namespaces.0[id]]),
             Atom::Executable(glob) => of_glob(0, glob),
             Atom::Command(glob) => of_glob(1, glob),
             Atom::Cgroup(glob) => of_glob(2, glob),
+            Atom::UserNamespace(id) => (VARIABLE_USER_NAMESPACE, vec![self.namespaces.0[id]]),
+            Atom::Login(NO_LOGIN) => (VARIABLE_LOGIN, vec![NO_LOGIN_INDEX]),
+            Atom::Login(id) => (VARIABLE_LOGIN, vec![self.users.0[id]]),
             Atom::Marked(mark) => (VARIABLE_MARK + *mark as u32, vec![1]),
             Atom::Over(rate) => (VARIABLE_RATE + *rate as u32, vec![1]),
             Atom::Type(file_type) => (VARIABLE_TYPE, vec![u32::from(file_type.number())]),
             _ => {
-                let wanted = condition(atom).expect("all other atoms are conditions");
+                let wanted = self.condition(atom).expect("all other atoms are conditions");
                 let index = self.conditions.iter().position(|known| *known == wanted);
                 let index = index.expect("collected before") as u32;
                 (VARIABLE_CONDITION + index, vec![1])
@@ -198,33 +212,53 @@ impl Subjects {
             super::emit::area(&mut tables.edges, &self.users.pairs());
         (roots.groups_base, roots.groups_mask) =
             super::emit::area(&mut tables.edges, &self.groups.pairs());
-        (roots.pid_namespaces_base, roots.pid_namespaces_mask) =
-            super::emit::area(&mut tables.edges, &self.pid_namespaces.pairs());
+        (roots.namespaces_base, roots.namespaces_mask) =
+            super::emit::area(&mut tables.edges, &self.namespaces.pairs());
         tables.conditions.clone_from(&self.conditions);
+        tables.ancestors = self.ancestor_bits();
+        tables.roots.ancestors = tables.ancestors.len() as u32;
     }
-}
 
-/// What an atom asks of facts; nothing if it asks of the subject, of its memory or of the type.
-fn condition(atom: &Atom) -> Option<Condition> {
-    let of = |kind, argument, low, high| Some(Condition { kind, argument, low, high });
-    let long = |kind, number: u64| of(kind, 0, number as u32, (number >> 32) as u32);
-    match atom {
-        Atom::Flag(flag) => of(CONDITION_FLAG, u32::from(flag.number()), 0, 0),
-        Atom::OwnerIsCaller => of(CONDITION_OWNER_IS_CALLER, 0, 0, 0),
-        Atom::SizeAtLeast(size) => long(CONDITION_SIZE_AT_LEAST, *size),
-        Atom::Mode(bits) => of(CONDITION_MODE, *bits, 0, 0),
-        Atom::TimeOfDay(from, to) => of(CONDITION_TIME_OF_DAY, 0, *from, *to),
-        Atom::Day(day) => of(CONDITION_DAY, *day, 0, 0),
-        Atom::Since(time) => long(CONDITION_SINCE, *time),
-        Atom::User(_)
-        | Atom::Owner(_)
-        | Atom::Group(_)
-        | Atom::PidNamespace(_)
-        | Atom::Executable(_)
-        | Atom::Command(_)
-        | Atom::Cgroup(_)
-        | Atom::Marked(_)
-        | Atom::Over(_)
-        | Atom::Type(_) => None,
+    /// For each class of executables, the globs of ancestors that it matches.
+    fn ancestor_bits(&self) -> Vec<u32> {
+        let classes_of = |glob: &Glob| &self.globs[0].classes[self.globs[0].indices[glob] as usize];
+        let classes = self.globs[0].classes.iter().flatten().max().map_or(1, |most| most + 1);
+        let mut bits = vec![0; if self.ancestors.is_empty() { 0 } else { classes as usize }];
+        for (bit, glob) in self.ancestors.iter().enumerate() {
+            classes_of(glob).iter().for_each(|class| bits[*class as usize] |= 1 << bit);
+        }
+        bits
+    }
+
+    /// The condition that an atom states; nothing if it asks for the value of a variable.
+    fn condition(&self, atom: &Atom) -> Option<Condition> {
+        let of = |kind, argument, low, high| Some(Condition { kind, argument, low, high });
+        let long = |kind, number: u64| of(kind, 0, number as u32, (number >> 32) as u32);
+        match atom {
+            Atom::Flag(flag) => of(CONDITION_FLAG, u32::from(flag.number()), 0, 0),
+            Atom::OwnerIsCaller => of(CONDITION_OWNER_IS_CALLER, 0, 0, 0),
+            Atom::SizeAtLeast(size) => long(CONDITION_SIZE_AT_LEAST, *size),
+            Atom::Mode(bits) => of(CONDITION_MODE, *bits, 0, 0),
+            Atom::TimeOfDay(from, to) => of(CONDITION_TIME_OF_DAY, 0, *from, *to),
+            Atom::Day(day) => of(CONDITION_DAY, *day, 0, 0),
+            Atom::Since(time) => long(CONDITION_SINCE, *time),
+            Atom::Capability(number) => of(CONDITION_CAPABILITY, *number, 0, 0),
+            Atom::Ancestor(glob) => {
+                let bit = self.ancestors.iter().position(|known| known == glob)?;
+                of(CONDITION_ANCESTOR, bit as u32, 0, 0)
+            }
+            Atom::User(_)
+            | Atom::Owner(_)
+            | Atom::Group(_)
+            | Atom::PidNamespace(_)
+            | Atom::UserNamespace(_)
+            | Atom::Login(_)
+            | Atom::Executable(_)
+            | Atom::Command(_)
+            | Atom::Cgroup(_)
+            | Atom::Marked(_)
+            | Atom::Over(_)
+            | Atom::Type(_) => None,
+        }
     }
 }

@@ -4,9 +4,9 @@ use hsci_language::{DenyErrno, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, CONDITION_SINCE, LEADS_ON, LEAF, MAX_MARKS,
-    MAX_RATES, NONE, Node, PROBES, VARIABLE_CONDITION, VARIABLE_END, VARIABLE_GROUP, VARIABLE_MARK,
-    VARIABLE_RATE,
+    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, LEADS_ON,
+    LEAF, MAX_MARKS, MAX_RATES, NONE, Node, PROBES, VARIABLE_CONDITION, VARIABLE_END,
+    VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_RATE,
 };
 
 /// What leads nowhere.
@@ -32,6 +32,7 @@ impl Tables {
         let mut states =
             states.map(|s| is_state(s.fallback) && is_state(s.slash) && has_row(s.base));
         holds(states.all(|fits| fits), "states")?;
+        holds(self.roots.ancestors as usize == self.ancestors.len(), "ancestors")?;
         holds(self.cells.iter().all(|cell| cell.owner == NONE || is_state(cell.next)), "cells")?;
         let roots = &self.roots;
         let starts = [roots.path, roots.executable, roots.command, roots.cgroup];
@@ -72,7 +73,7 @@ impl Tables {
         let areas = [
             (roots.users_base, roots.users_mask),
             (roots.groups_base, roots.groups_mask),
-            (roots.pid_namespaces_base, roots.pid_namespaces_mask),
+            (roots.namespaces_base, roots.namespaces_mask),
         ];
         holds(areas.into_iter().all(|(base, mask)| self.is_area(base, mask)), "hash areas")
     }
@@ -158,8 +159,9 @@ impl Tables {
             self.marks.len() <= MAX_MARKS && marks.all(|name| *name == NONE || is_text(*name));
         holds(named, "marks")?;
         let is_condition = |condition: &hsci_abi::tables::Condition| match condition.kind {
-            CONDITION_FLAG => condition.argument < 32,
-            kind => (CONDITION_OWNER_IS_CALLER..=CONDITION_SINCE).contains(&kind),
+            CONDITION_FLAG | CONDITION_ANCESTOR => condition.argument < 32,
+            CONDITION_CAPABILITY => condition.argument < 64,
+            kind => (CONDITION_OWNER_IS_CALLER..CONDITION_CAPABILITY).contains(&kind),
         };
         holds(self.conditions.iter().all(is_condition), "conditions")
     }

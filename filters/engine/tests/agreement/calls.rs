@@ -2,7 +2,7 @@
 
 use hsci_language::glob::{Component, Pattern, Piece};
 use hsci_language::policy::Rule;
-use hsci_language::{Call, Facts, FileType, Memory, Operation, Policy, Subject};
+use hsci_language::{Call, Facts, FileType, Memory, NO_LOGIN, Operation, Policy, Subject};
 
 use crate::Random;
 use crate::policies::{
@@ -24,6 +24,12 @@ pub(crate) fn call(random: &mut Random, policy: &Policy) -> Call {
         command: random.pick(COMMANDS).as_bytes().to_vec(),
         cgroup: random.pick(CGROUPS).as_bytes().to_vec(),
         pid_namespace: *random.pick(NAMESPACES),
+        user_namespace: *random.pick(NAMESPACES),
+        capabilities: (random.below(1 << 20) as u64) << (20 * random.below(3)),
+        login: if random.one_in(3) { NO_LOGIN } else { *random.pick(UIDS) },
+        ancestors: (0..random.below(4))
+            .map(|_| random.pick(EXECUTABLES).as_bytes().to_vec())
+            .collect(),
     };
     if random.one_in(10) {
         subject = Subject::default();

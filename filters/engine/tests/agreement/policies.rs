@@ -154,7 +154,7 @@ fn predicate(random: &mut Random, depth: usize) -> String {
 }
 
 fn atom(random: &mut Random) -> String {
-    match random.below(16) {
+    match random.below(20) {
         0 => format!("user {}", random.pick(UIDS)),
         1 => format!("user {{{}, {}}}", random.pick(UIDS), random.pick(UIDS)),
         2 => format!("group {}", random.pick(GIDS)),
@@ -177,6 +177,13 @@ fn atom(random: &mut Random) -> String {
         }
         13 => format!("day {}", random.pick(&["mon", "thu", "{sat, sun}"])),
         14 => format!("{} {}", random.pick(&["since", "until"]), random.pick(TIMES).0),
+        15 => format!("login {}", random.pick(&["none", "0", "1000", "{1001, none}"])),
+        16 => format!("userns {}", random.pick(NAMESPACES)),
+        17 => format!(
+            "capability {}",
+            random.pick(&["chown", "sys_admin", "bpf", "{kill, checkpoint_restore}"])
+        ),
+        18 => format!("ancestor \"/{}\"", random.pick(&["bin/*", "**/ab*", "opt/a/*", "bin/[ab]"])),
         _ => format!("size {} {}", random.pick(&["<", "<=", ">", ">="]), random.pick(SIZES)),
     }
 }

@@ -13,7 +13,7 @@ const PAUSE: u64 = 1_000_000_000_000;
 /// Something that a process does.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Call { process: u32, now: u64, call: Call },
+    Call { process: u32, now: u64, call: Box<Call> },
     Fork { parent: u32, user: u32, child: u32 },
     Exit { process: u32 },
 }
@@ -47,7 +47,7 @@ impl Tree {
         self.now += *random.pick(&[0, 1, 40_000_000, 500_000_000]);
         let mut call = calls::call(random, policy);
         call.subject.uid = user;
-        Event::Call { process, now: self.now, call }
+        Event::Call { process, now: self.now, call: Box::new(call) }
     }
 
     fn fork(&mut self, random: &mut Random, by_init: bool) -> Event {

@@ -92,6 +92,8 @@ fn excludes(one: Literal<'_>, other: Literal<'_>) -> bool {
         ((one, true), (other, false)) if one == other => true,
         ((Atom::User(one), true), (Atom::User(other), true))
         | ((Atom::Owner(one), true), (Atom::Owner(other), true))
+        | ((Atom::Login(one), true), (Atom::Login(other), true))
+        | ((Atom::UserNamespace(one), true), (Atom::UserNamespace(other), true))
         | ((Atom::PidNamespace(one), true), (Atom::PidNamespace(other), true)) => one != other,
         ((Atom::Type(one), true), (Atom::Type(other), true)) => one != other,
         ((Atom::SizeAtLeast(large), true), (Atom::SizeAtLeast(small), false))

@@ -9,8 +9,24 @@ use crate::policy::{Expectation, Outcome};
 
 const OUTCOMES: &[&str] = &["pass", "deny", "audit", "redirect", "set", "mark"];
 const FACTS: &[&str] = &[
-    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "mode",
-    "marked", "rate", "at",
+    "user",
+    "group",
+    "login",
+    "exe",
+    "ancestor",
+    "comm",
+    "cgroup",
+    "pidns",
+    "userns",
+    "capability",
+    "flag",
+    "type",
+    "owner",
+    "size",
+    "mode",
+    "marked",
+    "rate",
+    "at",
 ];
 
 impl Checker<'_> {
@@ -110,11 +126,16 @@ impl Checker<'_> {
             let known = match name.value.as_str() {
                 "user" => self.user(value).map(|uid| subject.uid = uid),
                 "group" => self.group(value).map(|gid| subject.gids.push(gid)),
+                "login" => self.login(value).map(|uid| subject.login = uid),
+                "ancestor" => self.plain(value).map(|path| subject.ancestors.push(path)),
                 "exe" => self.plain(value).map(|path| subject.executable = path),
                 "comm" => self.plain(value).map(|name| subject.command = name),
                 "cgroup" => self.plain(value).map(|path| subject.cgroup = path),
                 "pidns" if value.value == "host" => Some(()),
                 "pidns" => self.number(value).map(|inode| subject.pid_namespace = inode),
+                "userns" if value.value == "host" => Some(()),
+                "userns" => self.number(value).map(|inode| subject.user_namespace = inode),
+                "capability" => self.capability(value).map(|bit| subject.capabilities |= 1 << bit),
                 "flag" => self.flag(value).map(|flag| flags |= 1 << flag.number()),
                 "type" => self.file_type(value).map(|known| file_type = Some(known)),
                 "owner" => self.user(value).map(|uid| owner = Some(uid)),

@@ -2,7 +2,8 @@
 
 use super::Checker;
 use crate::ast::{self, Value, Word};
-use crate::call::{FileType, HOST_PID_NAMESPACE, OpenFlag};
+use crate::call::{FileType, HOST_PID_NAMESPACE, HOST_USER_NAMESPACE, NO_LOGIN, OpenFlag};
+use crate::capabilities::CAPABILITIES;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::Glob;
 use crate::policy::{Atom, Predicate};
@@ -13,8 +14,27 @@ use crate::time;
 const MAX_COMMAND_LEN: usize = 15;
 
 pub(crate) const PREDICATES: &[&str] = &[
-    "user", "group", "exe", "comm", "cgroup", "pidns", "flag", "type", "owner", "size", "mode",
-    "marked", "rate", "time", "day", "since", "until",
+    "user",
+    "group",
+    "login",
+    "exe",
+    "ancestor",
+    "comm",
+    "cgroup",
+    "pidns",
+    "userns",
+    "capability",
+    "flag",
+    "type",
+    "owner",
+    "size",
+    "mode",
+    "marked",
+    "rate",
+    "time",
+    "day",
+    "since",
+    "until",
 ];
 
 impl Checker<'_> {
@@ -85,7 +105,9 @@ impl Checker<'_> {
             "group" => self.group(value).map(Atom::Group),
             "owner" if value.value == "caller" => Some(Atom::OwnerIsCaller),
             "owner" => self.user(value).map(Atom::Owner),
+            "login" => self.login(value).map(Atom::Login),
             "exe" => self.executable(value).map(Atom::Executable),
+            "ancestor" => self.executable(value).map(Atom::Ancestor),
             "comm" => self.command(value).map(Atom::Command),
             "cgroup" => {
                 let glob = self.glob(value)?;
@@ -93,6 +115,9 @@ impl Checker<'_> {
             }
             "pidns" if value.value == "host" => Some(Atom::PidNamespace(HOST_PID_NAMESPACE)),
             "pidns" => self.number(value).map(Atom::PidNamespace),
+            "userns" if value.value == "host" => Some(Atom::UserNamespace(HOST_USER_NAMESPACE)),
+            "userns" => self.number(value).map(Atom::UserNamespace),
+            "capability" => self.capability(value).map(Atom::Capability),
             "flag" => self.flag(value).map(Atom::Flag),
             "type" => self.file_type(value).map(Atom::Type),
             "marked" => self.known_mark(value).map(Atom::Marked),
@@ -123,6 +148,18 @@ impl Checker<'_> {
             self.diagnostics.push(diagnostic);
         }
         found
+    }
+
+    pub(super) fn login(&mut self, value: &Word) -> Option<u32> {
+        if value.value == "none" { Some(NO_LOGIN) } else { self.user(value) }
+    }
+
+    pub(super) fn capability(&mut self, value: &Word) -> Option<u32> {
+        let found = CAPABILITIES.iter().position(|name| *name == value.value);
+        if found.is_none() {
+            self.unknown(Code::UnknownCapability, "capability", value, CAPABILITIES);
+        }
+        found.map(|number| number as u32)
     }
 
     pub(super) fn group(&mut self, value: &Word) -> Option<u32> {

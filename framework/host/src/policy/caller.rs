@@ -5,7 +5,7 @@ use hsci_abi::memory::{Known, MEMORY_LEN, Memory};
 use hsci_abi::tables::SubjectClass;
 use hsci_engine::{Tables, Uses};
 use hsci_extension::Call;
-use hsci_language::Subject;
+use hsci_language::{HOST_USER_NAMESPACE, Subject};
 use rustix::fd::OwnedFd;
 
 use crate::sandbox::broker;
@@ -61,14 +61,36 @@ impl KernelCallers {
 pub(super) fn ask(tables: &Tables, uses: Uses, call: &Call) -> Option<Caller> {
     let mut subject = Subject { uid: call.uid, gids: vec![call.gid], ..Subject::default() };
     let Uses { groups, executable, command, cgroup, pid_namespace, .. } = uses;
-    let wanted = Wanted { groups, executable, command, cgroup, pid_namespace, ..Wanted::default() };
-    if groups || executable || command || cgroup || pid_namespace {
+    let Uses { capabilities, login, ancestors, .. } = uses;
+    // Capabilities are worth what the namespace is.
+    let user_namespace = uses.user_namespace || capabilities;
+    let wanted = Wanted {
+        groups,
+        executable,
+        command,
+        cgroup,
+        pid_namespace,
+        capabilities,
+        user_namespace,
+        login,
+        ancestors,
+        process: false,
+    };
+    let asks =
+        [groups, executable, command, cgroup, pid_namespace, user_namespace, login, ancestors];
+    if asks.contains(&true) {
         let caller = broker::caller(call.pid, wanted)?;
         subject.gids.extend(caller.groups);
         subject.executable = caller.executable;
         subject.command = caller.command;
         subject.cgroup = caller.cgroup;
         subject.pid_namespace = caller.pid_namespace;
+        subject.user_namespace = caller.user_namespace;
+        if caller.user_namespace == HOST_USER_NAMESPACE {
+            subject.capabilities = caller.capabilities;
+        }
+        subject.login = caller.login;
+        subject.ancestors = caller.ancestors;
     }
     let subject = tables.classify(&subject);
     Some(Caller { subject, process: None, handed_over: false })
@@ -94,6 +116,10 @@ mod tests {
             Uses { command: true, ..Uses::default() },
             Uses { cgroup: true, ..Uses::default() },
             Uses { pid_namespace: true, ..Uses::default() },
+            Uses { user_namespace: true, ..Uses::default() },
+            Uses { capabilities: true, ..Uses::default() },
+            Uses { login: true, ..Uses::default() },
+            Uses { ancestors: true, ..Uses::default() },
         ] {
             assert!(!is_known(uses), "{uses:?}");
         }

@@ -6,6 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use hsci_abi::tables::MAX_ANCESTRY;
+use hsci_language::NO_LOGIN;
 use rustix::fs::Statx;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,12 @@ pub(crate) struct Wanted {
     #[serde(default)]
     pub(crate) capabilities: bool,
     #[serde(default)]
+    pub(crate) user_namespace: bool,
+    #[serde(default)]
+    pub(crate) login: bool,
+    #[serde(default)]
+    pub(crate) ancestors: bool,
+    #[serde(default)]
     pub(crate) process: bool,
 }
 
@@ -37,6 +45,14 @@ pub(crate) struct Caller {
     /// The effective ones, as bits.
     #[serde(default)]
     pub(crate) capabilities: u64,
+    #[serde(default)]
+    pub(crate) user_namespace: u32,
+    /// User id of its login, or [`NO_LOGIN`].
+    #[serde(default)]
+    pub(crate) login: u32,
+    /// Paths of its ancestors' executables.
+    #[serde(default)]
+    pub(crate) ancestors: Vec<Vec<u8>>,
     /// Id of the thread's process, where it is the kernel's own number.
     #[serde(default)]
     pub(crate) process: u32,
@@ -68,7 +84,48 @@ pub(super) fn look_up(process: u32, wanted: Wanted) -> Option<Caller> {
     if wanted.capabilities {
         caller.capabilities = capabilities(&fs::read_to_string(place("status")?).ok()?)?;
     }
+    if wanted.user_namespace {
+        caller.user_namespace = fs::metadata(place("ns/user")?).ok()?.ino() as u32;
+    }
+    if wanted.login {
+        caller.login = login(&place("loginuid")?)?;
+    }
+    if wanted.ancestors {
+        // One who ends while it is asked hands its children on to another.
+        caller.ancestors = (0..TRIES).find_map(|_| ancestors(process))?;
+    }
     Some(caller)
+}
+
+/// A process is asked again this often for its ancestors.
+const TRIES: usize = 4;
+
+/// Where a kernel keeps no logins, nobody has one.
+fn login(file: &str) -> Option<u32> {
+    match fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().ok(),
+        Err(_) => (!Path::new("/proc/self/loginuid").exists()).then_some(NO_LOGIN),
+    }
+}
+
+fn ancestors(process: u32) -> Option<Vec<Vec<u8>>> {
+    parents(process)?.iter().map(|parent| executable(&format!("/proc/{parent}/exe"))).collect()
+}
+
+/// The process's parent, that one's parent, and so on.
+fn parents(process: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    let mut at = process;
+    while found.len() <= MAX_ANCESTRY as usize {
+        let status = fs::read_to_string(format!("/proc/{at}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        at = parent.trim().parse().ok()?;
+        if at == 0 {
+            return Some(found);
+        }
+        found.push(at);
+    }
+    None
 }
 
 /// Nothing in a pid namespace of our own.
@@ -122,6 +179,8 @@ mod tests {
         assert_eq!(groups("Uid:\t1\nGroups:\t4 24 \nNgid: 0\n"), Some(vec![4, 24]));
         assert_eq!(groups("Uid:\t1\n"), None);
         assert_eq!(capabilities("Uid:\t1\nCapEff:\t0000000000000011\n"), Some(0x11));
+        let parents = parents(std::process::id()).expect("parents");
+        assert_eq!(parents.first(), Some(&std::os::unix::process::parent_id()));
         assert_eq!(cgroup(b"1:cpu:/x\n0::/a/b\n"), Some(b"/a/b".to_vec()));
     }
 }
