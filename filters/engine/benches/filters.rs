@@ -12,19 +12,23 @@ use hsci_engine::{Tables, compile};
 use hsci_language::names::FixedNames;
 use hsci_language::{Facts, Operation, Subject, check};
 
-use rules::{COUNTS, policy, text};
+use rules::{COUNTS, policy, remembering, text};
 
-fn tables(count: usize) -> Tables {
-    compile(&policy(&text(count))).expect("it fits").tables
+fn tables(text: &str) -> Tables {
+    compile(&policy(text)).expect("it fits").tables
 }
 
 fn verdicts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("verdict");
     for count in COUNTS {
-        let tables = tables(count);
-        let subject = tables.classify(&Subject { uid: 1000, ..Subject::default() });
+        let (plain, memory) = (tables(&text(count)), tables(&remembering(count)));
         let facts = Facts::of_owner(1000);
-        for (name, path) in [("ruled", "/srv/projects/p00000/a"), ("unruled", "/usr/bin/env")] {
+        for (name, path, tables) in [
+            ("ruled", "/srv/projects/p00000/a", &plain),
+            ("unruled", "/usr/bin/env", &plain),
+            ("ruled_with_marks_and_rates", "/srv/projects/p00000/a", &memory),
+        ] {
+            let subject = tables.classify(&Subject { uid: 1000, ..Subject::default() });
             let class = tables.class(tables.step(tables.start(), path.as_bytes()));
             group.bench_function(BenchmarkId::new(name, count), |bench| {
                 bench.iter(|| {
@@ -45,7 +49,7 @@ fn paths(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("path");
     let deep = format!("/srv/projects/p00001{}/x.key", "/directory".repeat(400));
     for count in COUNTS {
-        let tables = tables(count);
+        let tables = tables(&text(count));
         for (name, path) in [("short", "/srv/projects/p00001/x.key"), ("4000_bytes", deep.as_str())]
         {
             group.bench_function(BenchmarkId::new(name, count), |bench| {
@@ -64,19 +68,21 @@ fn compiling(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("compile");
     group.sample_size(10);
     for count in COUNTS {
-        let text = text(count);
-        group.bench_function(BenchmarkId::new("check", count), |bench| {
-            bench.iter(|| check(black_box(&text), &FixedNames::default()));
-        });
-        let policy = policy(&text);
-        group.bench_function(BenchmarkId::new("compile", count), |bench| {
-            bench.iter(|| compile(black_box(&policy)));
-        });
-        let image = compile(&policy).expect("it fits").tables.image();
-        println!("{count} rules: {} bytes", image.len());
-        group.bench_function(BenchmarkId::new("read", count), |bench| {
-            bench.iter(|| Tables::read(black_box(&image)));
-        });
+        for (text, kind) in [(text(count), ""), (remembering(count), "_with_marks_and_rates")] {
+            let id = |name| BenchmarkId::new(format!("{name}{kind}"), count);
+            group.bench_function(id("check"), |bench| {
+                bench.iter(|| check(black_box(&text), &FixedNames::default()));
+            });
+            let policy = policy(&text);
+            group.bench_function(id("compile"), |bench| {
+                bench.iter(|| compile(black_box(&policy)));
+            });
+            let image = compile(&policy).expect("it fits").tables.image();
+            println!("{count} rules: {} bytes", image.len());
+            group.bench_function(id("read"), |bench| {
+                bench.iter(|| Tables::read(black_box(&image)));
+            });
+        }
     }
     group.finish();
 }

@@ -7,6 +7,7 @@ mod rules;
 
 use std::time::{Duration, Instant};
 
+use hsci_abi::evaluate::{EVENT_CALL, EVENT_GIVEN};
 use hsci_kernel::evaluate::{Answer, Evaluator, Question};
 use hsci_language::Operation;
 
@@ -27,35 +28,64 @@ fn main() {
         "rules    compile       load      bytes  judge ruled  unruled  path 26 bytes  4,027 bytes  (ns)"
     );
     for count in rules::COUNTS {
-        let policy = rules::policy(&rules::text(count));
-        let start = Instant::now();
-        let tables = hsci_engine::compile(&policy).expect("it fits").tables;
-        let compiled = start.elapsed();
-        let start = Instant::now();
-        evaluator.put(&tables).expect("the map takes the tables");
-        let loaded = start.elapsed();
-        let bytes = evaluator.table_len();
+        let head = put(&mut evaluator, count, &rules::text(count));
         let mut least = |path: &str, time: fn(&Answer) -> Duration, repeat| {
-            ns(&mut evaluator, path, time, repeat)
+            ns(&mut evaluator, &call(Operation::WriteData, path, EVENT_GIVEN), time, repeat)
         };
         let ruled = least("/srv/projects/p00000/a", Answer::judge_time, REPEAT);
         let unruled = least("/usr/bin/env", Answer::judge_time, REPEAT);
         let short = least("/srv/projects/p00001/x.key", Answer::step_time, REPEAT);
         let long = least(&deep, Answer::step_time, REPEAT / 100);
-        println!(
-            "{count:>6} {:>7.1} ms {:>7.1} ms {bytes:>10} {ruled:>12.1} {unruled:>8.1} {short:>14.1} {long:>12.0}",
-            compiled.as_secs_f64() * 1e3,
-            loaded.as_secs_f64() * 1e3,
-        );
+        println!("{head} {ruled:>12.1} {unruled:>8.1} {short:>14.1} {long:>12.0}");
+    }
+    println!(
+        "\nwith 64 marks and 16 rates\n\
+         rules    compile       load      bytes  judge ruled  known caller  sets a mark  is counted  (ns)"
+    );
+    for count in rules::COUNTS {
+        let head = put(&mut evaluator, count, &rules::remembering(count));
+        let mut judged = |operation, path, event| {
+            let question = call(operation, path, event);
+            ns(&mut evaluator, &question, Answer::judge_time, REPEAT)
+        };
+        let ruled = judged(Operation::WriteData, "/srv/projects/p00000/a", EVENT_GIVEN);
+        let known = judged(Operation::WriteData, "/srv/projects/p00000/a", EVENT_CALL);
+        let marks = judged(Operation::ReadData, "/srv/secret7/a", EVENT_CALL);
+        let counted = judged(Operation::Unlink, "/srv/many7/a", EVENT_CALL);
+        println!("{head} {ruled:>12.1} {known:>13.1} {marks:>12.1} {counted:>11.1}");
     }
 }
 
-/// Nanoseconds for one repetition.
-fn ns(evaluator: &mut Evaluator, path: &str, time: fn(&Answer) -> Duration, repeat: u32) -> f64 {
+/// Puts a policy in force; what that took.
+fn put(evaluator: &mut Evaluator, count: usize, text: &str) -> String {
+    let policy = rules::policy(text);
+    let start = Instant::now();
+    let tables = hsci_engine::compile(&policy).expect("it fits").tables;
+    let compiled = start.elapsed().as_secs_f64() * 1e3;
+    let start = Instant::now();
+    evaluator.put(&tables).expect("the map takes the tables");
+    let loaded = start.elapsed().as_secs_f64() * 1e3;
+    format!("{count:>6} {compiled:>7.1} ms {loaded:>7.1} ms {:>10}", evaluator.table_len())
+}
+
+fn call(operation: Operation, path: &str, event: u32) -> Question {
     let mut question = Question::default();
-    question.operation = u32::from(Operation::WriteData.number());
-    (question.uid, question.facts.owner, question.repeat) = (1000, 1000, repeat);
+    question.operation = u32::from(operation.number());
+    (question.uid, question.facts.owner) = (1000, 1000);
+    (question.event, question.process, question.now) = (event, 77, 1 << 40);
     question.set_path(path.as_bytes());
+    question
+}
+
+/// Nanoseconds for one repetition.
+fn ns(
+    evaluator: &mut Evaluator,
+    question: &Question,
+    time: fn(&Answer) -> Duration,
+    repeat: u32,
+) -> f64 {
+    let mut question = *question;
+    question.repeat = repeat;
     let runs = (0..RUNS).map(|_| {
         let answer = evaluator.ask(&question).expect("a run").expect("a policy");
         time(&answer).as_nanos() as f64 / f64::from(repeat)

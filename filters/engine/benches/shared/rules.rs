@@ -22,6 +22,23 @@ pub(crate) fn text(count: usize) -> String {
     text
 }
 
+/// The same, with 64 marks and 16 rates that nothing exceeds.
+pub(crate) fn remembering(count: usize) -> String {
+    let mut text = text(count);
+    for i in 0..64 {
+        let rules = format!(
+            "mark m{i} read-data on \"/srv/secret{i}/**\"\n\
+             deny write-data on \"/srv/public{i}/**\" when marked m{i}"
+        );
+        writeln!(text, "{rules}").expect("a text");
+    }
+    for i in 0..16 {
+        let rate = format!("deny unlink on \"/srv/many{i}/**\" when rate > 4000000000 per 1s");
+        writeln!(text, "{rate}").expect("a text");
+    }
+    text
+}
+
 pub(crate) fn policy(text: &str) -> Policy {
     check(text, &FixedNames::default()).policy.expect("no errors")
 }
