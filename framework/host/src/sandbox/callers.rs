@@ -104,7 +104,7 @@ const TRIES: usize = 4;
 fn login(file: &str) -> Option<u32> {
     match fs::read_to_string(file) {
         Ok(text) => text.trim().parse().ok(),
-        Err(_) => (!Path::new("/proc/self/loginuid").exists()).then_some(NO_LOGIN),
+        Err(_) => fs::metadata("/proc/self/loginuid").is_err().then_some(NO_LOGIN),
     }
 }
 
