@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "bad_input::longest_names_and_paths", seconds: 60, body: longest },
     Test { name: "bad_input::extension_of_a_newer_contract", seconds: 60, body: newer_contract },
     Test { name: "bad_input::secret_that_cannot_be_read", seconds: 60, body: unreadable_secret },
+    Test { name: "bad_input::what_is_no_file_keeps_nobody_waiting", seconds: 120, body: no_file },
     Test { name: "bad_input::name_that_is_taken", seconds: 60, body: taken_name },
     Test { name: "bad_input::worker_that_cannot_start", seconds: 60, body: broken_program },
 ];
@@ -350,4 +351,40 @@ fn taken_name(dir: &Path) {
     new("mount").fails(MISSING, &["mount", "exists already", "--dir"]);
     place.refuses(&["--extension", "xor,xor"], USAGE, &["`xor`", "twice"]);
     assert_eq!(fs::read_dir(&place.lower).expect("list").count(), 1, "nothing is made in it");
+}
+
+/// A FIFO that nobody writes to, a socket, and devices, where programs are given the names of files.
+fn no_file(dir: &Path) {
+    let place = Place::new(dir);
+    let (fifo, socket) = (dir.join("fifo"), dir.join("socket"));
+    Run::new("mkfifo").arg(&fifo).ok();
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let including = dir.join("including.policy");
+    fs::write(&including, format!("include \"{}\"\n", fifo.display())).expect("a policy");
+    for path in [fifo.as_path(), &socket, Path::new("/dev/zero"), Path::new("/dev/tty")] {
+        let named = path.display().to_string();
+        let key = format!("key=file:{named}");
+        let (lower, point) = (place.lower.display(), place.point.display());
+        let (lower, point) = (lower.to_string(), point.to_string());
+        for arguments in [
+            &["policy", "check", &named][..],
+            &["policy", "explain", "--op", "open", "--user", "0", &named, "/etc/passwd"],
+            &["policy", "learn", &named],
+            &["policy", "load", &named],
+            &["up", &named],
+            &["mount", "--extension", "crypt", "-o", &key, &lower, &point],
+        ] {
+            let done = Run::new("timeout").arg("20").arg(machine::hsci()).args(arguments).done();
+            assert!(
+                [USAGE, IMPOSSIBLE, MISSING].contains(&done.code),
+                "{arguments:?}: {} {}",
+                done.code,
+                done.err
+            );
+            assert!(done.err.contains(&named), "{arguments:?}: {} {}", done.code, done.err);
+        }
+    }
+    let run = Run::new("timeout").arg("20").arg(machine::hsci()).args(["policy", "check"]);
+    assert_ne!(run.arg(&including).done().code, 124, "what is included is opened in the same way");
+    place.is_untouched();
 }

@@ -2,7 +2,6 @@
 
 mod rules;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use hsci_host::control as channel;
@@ -103,7 +102,7 @@ impl Reports {
 }
 
 fn of_file(path: &Path) -> Result<Vec<Seen>> {
-    let text = fs::read_to_string(path)
+    let text = std::io::read_to_string(place::read(path)?)
         .map_err(|error| Failure::new(Exit::Missing, format!("{}: {error}", path.display())))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let read = lines.map(|(index, line)| {

@@ -8,11 +8,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat, readlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::path::{MAX_LINKS, Place, failure, parts};
+use super::path::{MAX_LINKS, Place, failure, missing, parts};
 use super::server;
 use crate::failure::Failure;
 use crate::mounts::{self, Mounted};
@@ -20,6 +20,8 @@ use crate::mounts::{self, Mounted};
 const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// The magic of `/proc`, whose links lead where their texts do not.
 const PROC: i64 = 0x9fa0;
+/// The magic of pipes without a name.
+const PIPES: i64 = 0x5049_5045;
 
 /// Finds what a path leads to: what may lie there is anybody's word, but no other user's server is asked for it.
 pub fn look(path: &Path) -> Result<Place, Failure> {
@@ -29,9 +31,22 @@ pub fn look(path: &Path) -> Result<Place, Failure> {
     Ok(Place::seen(found, name))
 }
 
-/// Opens a file of anybody's for reading.
+/// Opens a file of anybody's for reading: a regular one, or a pipe of the caller's own. Whoever has made a FIFO
+/// decides when it is answered, and a device does more than to be read.
 pub fn read(path: &Path) -> Result<File, Failure> {
     let place = look(path)?;
+    let stat = rustix::fs::stat(place.reach()).map_err(|errno| failure(path, errno))?;
+    let is_readable = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => true,
+        FileType::Directory => return Err(missing(path, "is a directory")),
+        FileType::Fifo => {
+            rustix::fs::statfs(place.reach()).is_ok_and(|system| system.f_type == PIPES)
+        }
+        _ => false,
+    };
+    if !is_readable {
+        return Err(missing(path, "not a regular file"));
+    }
     let file = openat(CWD, place.reach(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     Ok(file.map_err(|errno| failure(path, errno))?.into())
 }

@@ -283,7 +283,7 @@ fn stat(descriptor: BorrowedFd<'_>) -> Result<Statx, Errno> {
     statx(descriptor, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 
-fn missing(path: &Path, what: &str) -> Failure {
+pub(super) fn missing(path: &Path, what: &str) -> Failure {
     Failure::new(Exit::Missing, format!("{}: {what}", path.display()))
 }
 
