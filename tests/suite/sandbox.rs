@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "sandbox::the_lower_file_system_stays_mounted", seconds: 60, body: pinned },
     Test { name: "sandbox::a_mount_in_a_chroot_ends_after_a_restart", seconds: 180, body: chroot },
     Test { name: "sandbox::who_reads_a_store_can_only_read", seconds: 60, body: reading },
+    Test { name: "sandbox::who_reads_a_journal_has_no_rights", seconds: 60, body: recovering },
     Test { name: "sandbox::a_users_worker_reaches_the_store_alone", seconds: 60, body: users },
     Test { name: "sandbox::needs_are_shown", seconds: 60, body: needs },
 ];
@@ -55,6 +56,54 @@ fn chroot(dir: &Path) {
 
 fn worker(mount: &Mount) -> u64 {
     mount.status()["worker_pid"].as_u64().expect("a process")
+}
+
+/// The process that brings a store into order, before it is given anything to read.
+fn recovering(dir: &Path) {
+    machine::need_root();
+    if !cfg!(debug_assertions) {
+        hsci_tests::skip("optimised builds have no points to stop at");
+    }
+    let (lower, shown, mark) = (dir.join("lower"), dir.join("shown"), dir.join("mark"));
+    fs::create_dir_all(&lower).expect("a directory");
+    fs::create_dir_all(&shown).expect("a directory");
+    let run = Run::new(machine::hsci()).arg("mount").arg(&lower).arg(&shown);
+    let mut mounting = run.env("HSCI_PAUSE", format!("recovery:{}", mark.display())).start();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !done() {
+            assert!(begun.elapsed().as_secs() < 30, "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    };
+    until("nobody has started a process to recover", &|| mark.exists());
+    let workers = machine::workers(&lower);
+    let worker = *workers.first().expect("a worker");
+    let children = format!("/proc/{worker}/task/{worker}/children");
+    let child = fs::read_to_string(children).expect("its children").trim().to_owned();
+    let status = || fs::read_to_string(format!("/proc/{child}/status")).expect("its state");
+    let field = |name: &str| {
+        let status = status();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.expect("a field").trim().to_owned()
+    };
+    until("it does not confine itself", &|| field("Seccomp") == "2");
+    let users = field("Uid");
+    assert!(users.split_whitespace().all(|user| user != "0"), "{users}");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(set), format!("{:016x}", 0), "{set}");
+    }
+    assert_eq!((field("NoNewPrivs"), field("Groups")), ("1".to_owned(), String::new()));
+    let open = fs::read_dir(format!("/proc/{child}/fd")).expect("its descriptors").flatten();
+    let open = open.map(|entry| entry.file_name().to_string_lossy().parse().expect("a number"));
+    let others: Vec<u32> = open.filter(|number| *number > 2).collect();
+    assert_eq!(others.len(), 1, "it has a way to its keeper and nothing else: {others:?}");
+    let root = format!("/proc/{child}/root");
+    assert_eq!(fs::read_dir(root).expect("its files").count(), 1, "the list of its descriptors");
+    fs::remove_file(&mark).expect("the mark");
+    assert!(mounting.wait().expect("it ends").success());
+    until("it outlives the start", &|| !Path::new(&format!("/proc/{child}")).exists());
+    Run::new(machine::hsci()).arg("unmount").arg(&shown).ok();
 }
 
 fn load(dir: &Path) {

@@ -51,9 +51,8 @@ impl Crypt {
     }
 
     fn unseal(&self, id: &[u8], block: u64, stored: &[u8]) -> Result<Vec<u8>> {
-        let (nonce, sealed) = stored
-            .split_at_checked(NONCE)
-            .ok_or_else(|| Error::Damaged(format!("block {block} is cut off")))?;
+        let cut_off = || Error::Damaged(format!("block {block} is cut off"));
+        let (nonce, sealed) = stored.split_at_checked(NONCE).ok_or_else(cut_off)?;
         let aad = [id, &block.to_le_bytes()].concat();
         let opened =
             self.cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &aad });
@@ -83,10 +82,8 @@ impl Crypt {
             OsRng.fill_bytes(&mut id);
             id
         });
-        let sealed: Vec<_> = blocks
-            .iter()
-            .map(|(block, plain)| (place(*block), self.seal(&id, *block, plain)))
-            .collect();
+        let seal = |(block, plain): &(u64, Vec<u8>)| (place(*block), self.seal(&id, *block, plain));
+        let sealed: Vec<_> = blocks.iter().map(seal).collect();
         let mut changes: Vec<_> =
             sealed.iter().map(|(place, bytes)| Change::Write(*place, bytes)).collect();
         if file.id.is_none() {
@@ -139,8 +136,7 @@ impl Content for Crypt {
     fn write(&self, file: &mut File, call: &Call, offset: u64, data: &[u8]) -> Result<()> {
         content::fill_gap(self, file, call, offset)?;
         let mut blocks = Vec::new();
-        let mut rest = data;
-        let mut at = offset;
+        let (mut rest, mut at) = (data, offset);
         while !rest.is_empty() {
             let (block, start) = (at / BLOCK, (at % BLOCK) as usize);
             let (part, after) = rest.split_at(rest.len().min(BLOCK as usize - start));
@@ -200,12 +196,16 @@ impl Extension for Crypt {
         vec![OptionSpec::new("key", "64 hexadecimal digits", OptionKind::Secret, "")]
     }
 
+    fn recover(store: &Arc<dyn Store>, read_only: bool) -> Result<Vec<u8>> {
+        Journal::recover(&**store, "journal", read_only).map(|()| Vec::new())
+    }
+
     fn start(environment: &Environment) -> Result<Arc<Stack>> {
         let wrong = || Error::Invalid("option `key`: 64 hexadecimal digits by file:PATH".into());
         let key = key(environment.options.text("key")).ok_or_else(wrong)?;
-        let cipher = XChaCha20Poly1305::new(&key.into());
+        environment.recover::<Self>()?;
         let journal = Journal::open(environment, "journal")?;
-        let crypt = Self { cipher, journal };
+        let crypt = Self { cipher: XChaCha20Poly1305::new(&key.into()), journal };
         crypt.check_key(environment)?;
         Ok(ContentFs::new(Arc::new(crypt), environment))
     }
@@ -215,8 +215,7 @@ impl Extension for Crypt {
         report: &mut dyn FnMut(Finding),
         progress: &mut dyn FnMut(u64),
     ) -> Result<Checked> {
-        let checked = check::by_reading(&*Self::start(environment)?, report, progress);
-        checked.map(Checked::all_verified)
+        check::by_reading(&*Self::start(environment)?, report, progress).map(Checked::all_verified)
     }
 }
 

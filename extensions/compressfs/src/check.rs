@@ -18,7 +18,7 @@ pub(crate) fn verify(
     report: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Checked> {
-    let unfinished = recovery::look(&*environment.store)?;
+    let unfinished = recovery::look(&*environment.store)?.unfinished(&*environment.store)?;
     if !unfinished.is_empty() {
         let text = format!("{} files get a new image at the next mount", unfinished.len());
         report(Finding::new(Severity::Notice, "journal", text));

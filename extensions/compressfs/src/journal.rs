@@ -21,7 +21,7 @@ use std::sync::Arc;
 use hsci_extension::{Credentials, Errno, Error, LowerFile, Result, Store};
 use parking_lot::{Condvar, Mutex};
 
-pub(crate) use record::{Entry, Seen};
+pub(crate) use record::{Entry, Seen, require_inside};
 pub(crate) use reserve::adjust as adjust_reserve;
 
 use crate::format::STORE_VERSION;
@@ -178,6 +178,14 @@ pub(crate) fn find(store: &dyn Store) -> Result<(Vec<Found>, Vec<String>)> {
         }
     }
     Ok((committed, torn))
+}
+
+/// Opens a journal that somebody names.
+pub(crate) fn open(store: &dyn Store, name: &str) -> Result<Arc<dyn LowerFile>> {
+    match name.starts_with(PREFIX) {
+        true => store.open(name, false),
+        false => Err(Error::Broken(format!("{name}: is no journal"))),
+    }
 }
 
 /// How far a batch of files on its way to another form has come.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use hsci_extension::content::Scan;
 use hsci_extension::options::{OptionKind, OptionSpec, PROFILE};
 use hsci_extension::{
-    Checked, ContentFs, Environment, Error, Extension, FileSystem, Finding, Result,
+    Checked, ContentFs, Environment, Error, Extension, FileSystem, Finding, Result, Store,
 };
 
 use crate::algorithm::Algorithm;
@@ -110,20 +110,19 @@ impl Extension for CompressFs {
         &[ALGORITHM]
     }
 
+    fn recover(store: &Arc<dyn Store>, read_only: bool) -> Result<Vec<u8>> {
+        recovery::run(store, read_only)
+    }
+
     fn start(environment: &Environment) -> Result<Arc<dyn FileSystem>> {
-        let Recovered { unfinished, said } = match environment.read_only {
-            true => Recovered {
-                unfinished: recovery::look(&*environment.store)?,
-                ..Recovered::default()
-            },
-            false => recovery::recover(&environment.store)?,
-        };
+        let recovered = Recovered::from_bytes(&environment.recover::<Self>()?)?;
+        let unfinished = recovered.unfinished(&*environment.store)?;
         let choices = Arc::new(Choices::load(&environment.store)?);
         let settings = settings(environment)?;
         let store = Arc::clone(&environment.store);
         let marks = Marks::load(&*store)?;
         let mut compress = Compress::new(store, settings, Arc::clone(&choices), unfinished, marks);
-        let notices = Arc::new(Notices::after_recovery(said, &*environment.lower));
+        let notices = Arc::new(Notices::after_recovery(recovered.said(), &*environment.lower));
         compress.notices = Arc::clone(&notices);
         if !environment.read_only {
             compress.mind_reserve_sometimes();

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store, protection};
+use hsci_extension::{Errno, Error, FileId, LowerFile, Result, Store, Times, protection};
+use serde::{Deserialize, Serialize};
 
 use crate::choice;
 use crate::form::{Awaited, Segments, Source, Stored, Unfinished};
@@ -14,20 +16,91 @@ use crate::notices;
 use crate::summary;
 use crate::transfer::{copy, restore_times};
 
-/// How recovery ended.
-#[derive(Default)]
+/// How recovery ended: what the process that serves is told by the one that has parsed the journals.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Recovered {
-    /// The images that could not be installed; a journal keeps them.
-    pub(crate) unfinished: Unfinished,
+    /// Images that are not in their files; journals keep them.
+    left: Vec<Left>,
     /// What is to be said of them, and of images that nobody needs any more.
-    pub(crate) said: HashMap<FileId, String>,
+    said: Vec<(Vec<u8>, String)>,
+}
+
+/// Images that a journal keeps.
+#[derive(Serialize, Deserialize)]
+struct Left {
+    journal: String,
+    images: Vec<LeftImage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeftImage {
+    file: Vec<u8>,
+    base: u64,
+    len: u64,
+    at: u64,
+    log_len: u64,
+}
+
+impl LeftImage {
+    fn entry(&self) -> Entry {
+        let Self { base, len, at, log_len, .. } = *self;
+        let times = Times::new(UNIX_EPOCH, UNIX_EPOCH);
+        let file = FileId(self.file.clone());
+        Entry { file, base, len, at, log_len, times, seen: None, left: true }
+    }
+}
+
+impl Left {
+    fn new(found: &Found, entries: &[Entry]) -> Self {
+        let image = |entry: &Entry| {
+            let Entry { base, len, at, log_len, .. } = *entry;
+            LeftImage { file: entry.file.0.clone(), base, len, at, log_len }
+        };
+        Self { journal: found.name.clone(), images: entries.iter().map(image).collect() }
+    }
+}
+
+impl Recovered {
+    /// For the process that serves.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    /// What [`Recovered::to_bytes`] has made, by a process that may have been taken over.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).map_err(|error| Error::Broken(format!("recovery: {error}")))
+    }
+
+    /// The images that could not be installed, for those who read them where they are.
+    pub(crate) fn unfinished(&self, store: &dyn Store) -> Result<Unfinished> {
+        let mut unfinished = Unfinished::new();
+        for Left { journal, images } in &self.left {
+            let file = journal::open(store, journal)?;
+            let entries: Vec<Entry> = images.iter().map(LeftImage::entry).collect();
+            journal::require_inside(&entries, file.len()?)?;
+            for entry in entries {
+                unfinished.insert(entry.file.clone(), awaited(&file, &entry));
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// What is to be said of files.
+    pub(crate) fn said(self) -> HashMap<FileId, String> {
+        self.said.into_iter().map(|(file, text)| (FileId(file), text)).collect()
+    }
+}
+
+/// What [`recover`] does, or [`look`], as bytes.
+pub(crate) fn run(store: &Arc<dyn Store>, read_only: bool) -> Result<Vec<u8>> {
+    if read_only { look(&**store)?.to_bytes() } else { recover(store)?.to_bytes() }
 }
 
 /// Carries out what committed journals say and removes all journals, and what else was never
 /// finished.
 pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Recovered> {
     let (committed, mut gone) = journal::find(&**store)?;
-    let Recovered { mut unfinished, mut said } = Recovered::default();
+    let (mut kept, mut said) = (Vec::new(), HashMap::new());
     for found in &committed {
         let left = install(&**store, found, &mut said);
         if left.is_empty() {
@@ -37,12 +110,12 @@ pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Recovered> {
         match shorten(store, found, &left) {
             Ok(Some(shorter)) => {
                 gone.push(found.name.clone());
-                add(&mut unfinished, &shorter, &shorter.entries);
+                kept.push(Left::new(&shorter, &shorter.entries));
             }
-            Ok(None) => add(&mut unfinished, found, &left),
+            Ok(None) => kept.push(Left::new(found, &left)),
             Err(error) => {
                 log::error!("{}: installed images stay in it: {error}", found.name);
-                add(&mut unfinished, found, &left);
+                kept.push(Left::new(found, &left));
             }
         }
     }
@@ -57,13 +130,14 @@ pub(crate) fn recover(store: &Arc<dyn Store>) -> Result<Recovered> {
     if !gone.is_empty() {
         store.sync_names()?;
     }
-    Ok(Recovered { unfinished, said })
+    let said = said.into_iter().map(|(FileId(file), text)| (file, text)).collect();
+    Ok(Recovered { left: kept, said })
 }
 
 /// The images that recovery would install, without touching anything.
-pub(crate) fn look(store: &dyn Store) -> Result<Unfinished> {
+pub(crate) fn look(store: &dyn Store) -> Result<Recovered> {
     let (committed, _) = journal::find(store)?;
-    let mut unfinished = Unfinished::new();
+    let mut left = Vec::new();
     for found in &committed {
         let mut due = Vec::new();
         store.reopen(&ids(found), &mut |place, lower| {
@@ -72,23 +146,17 @@ pub(crate) fn look(store: &dyn Store) -> Result<Unfinished> {
                 due.push(entry.clone());
             }
         });
-        add(&mut unfinished, found, &due);
+        left.push(Left::new(found, &due));
     }
-    Ok(unfinished)
+    Ok(Recovered { left, said: Vec::new() })
 }
 
 fn ids(found: &Found) -> Vec<FileId> {
     found.entries.iter().map(|entry| entry.file.clone()).collect()
 }
 
-fn add(unfinished: &mut Unfinished, found: &Found, entries: &[Entry]) {
-    for entry in entries {
-        unfinished.insert(entry.file.clone(), awaited(found, entry));
-    }
-}
-
-fn awaited(found: &Found, entry: &Entry) -> Awaited {
-    let source = Source::new(Arc::clone(&found.file), entry.base);
+fn awaited(journal: &Arc<dyn LowerFile>, entry: &Entry) -> Awaited {
+    let source = Source::new(Arc::clone(journal), entry.base);
     Awaited { source, at: entry.at, len: entry.len, log_len: entry.log_len }
 }
 
@@ -146,7 +214,7 @@ fn redo(
     if !is_due(store, found, entry, lower)? {
         return Ok(false);
     }
-    let awaited = awaited(found, entry);
+    let awaited = awaited(&found.file, entry);
     let continues = Segments::before(lower, &awaited)?;
     if protection::stands("whole-images") {
         format::require_whole(journal, entry.base, entry.len, continues)?;
@@ -197,7 +265,7 @@ fn is_due(
     if now == *seen || (!entry.left && (now.len == end || looks_stored(&**lower)?)) {
         return Ok(true);
     }
-    match Stored::with_awaited(lower, &awaited(found, entry)) {
+    match Stored::with_awaited(lower, &awaited(&found.file, entry)) {
         Ok(stored) => stored.has_begun_log(&**lower),
         Err(Error::Lower(errno)) => Err(Error::Lower(errno)),
         // Without a sound image there is nothing to install.

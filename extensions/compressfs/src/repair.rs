@@ -21,7 +21,7 @@ use crate::form::Unfinished;
 use crate::mark::Marks;
 use crate::notices::Notices;
 use crate::recovery::Recovered;
-use crate::{recovery, settle};
+use crate::{CompressFs, settle};
 
 /// Files that are whole are left to the next mount, be they compressed or not.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -33,7 +33,9 @@ pub(crate) fn run(
     report: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Checked> {
-    let Recovered { unfinished, mut said } = recovery::recover(&environment.store)?;
+    let recovered = Recovered::from_bytes(&environment.recover::<CompressFs>()?)?;
+    let unfinished = recovered.unfinished(&*environment.store)?;
+    let mut said = recovered.said();
     // The others are named with their files.
     said.retain(|file, _| !unfinished.contains_key(file));
     for text in Notices::after_recovery(said, &*environment.lower).list() {

@@ -119,7 +119,12 @@ pub struct Environment {
     pub kernel: Arc<dyn Kernel>,
     /// True if nothing may be written: `check` and `export` of a store that is not mounted.
     pub read_only: bool,
+    /// Has [`Extension::recover`] carried out elsewhere.
+    pub(crate) recovery: Option<Recovery>,
 }
+
+/// Has an extension's store brought into order, and returns what that has found.
+pub type Recovery = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
 impl Environment {
     /// The surroundings of an extension that may write.
@@ -130,7 +135,22 @@ impl Environment {
         options: Options,
         kernel: Arc<dyn Kernel>,
     ) -> Self {
-        Self { lower, store, options, kernel, read_only: false }
+        Self { lower, store, options, kernel, read_only: false, recovery: None }
+    }
+
+    /// The same surroundings, where the store is brought into order elsewhere: for the host.
+    #[must_use]
+    pub fn recovering(self, recovery: Recovery) -> Self {
+        Self { recovery: Some(recovery), ..self }
+    }
+
+    /// Has [`Extension::recover`] carried out, and returns what it returns: by the host, in a process that has no rights,
+    /// or here where there is none. To be called before anything else of the store is read.
+    pub fn recover<E: Extension>(&self) -> Result<Vec<u8>> {
+        match &self.recovery {
+            Some(recovery) => recovery(),
+            None => E::recover(&self.store, self.read_only),
+        }
     }
 
     /// The same surroundings, where nothing may be written.
@@ -239,7 +259,16 @@ pub trait Extension: 'static {
         Needs::default()
     }
 
-    /// Brings the store into order after whatever happened to it, and returns the layer to serve.
+    /// Brings the store into order after whatever happened to it, and returns what [`start`](Self::start) has to know, which
+    /// has it done by [`Environment::recover`]. It reads what anybody may have written, so the host does not trust it: it is
+    /// carried out in a process of its own that has the given store, and nothing else. With `read_only`
+    /// nothing is to be changed.
+    fn recover(store: &Arc<dyn Store>, read_only: bool) -> Result<Vec<u8>> {
+        let (_, _) = (store, read_only);
+        Ok(Vec::new())
+    }
+
+    /// Returns the layer to serve, over a store that is in order.
     fn start(environment: &Environment) -> Result<Arc<Stack>>;
 
     /// Verifies a store that is not mounted, and reports what is wrong with it. `progress` is told

@@ -53,8 +53,21 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the journal of this name in the extension's store, and finishes what a crash has left. To be called
-    /// before any file is served that is changed through it.
+    /// Finishes what a crash has left in the journal of this name, if there is one and something may be changed: for
+    /// [`Extension::recover`](crate::Extension::recover).
+    pub fn recover(store: &dyn Store, name: &str, read_only: bool) -> Result<()> {
+        if read_only {
+            return Ok(());
+        }
+        match store.open(name, false) {
+            Err(Error::Lower(Errno::NOENT)) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Self::redo(store, name).map(drop),
+        }
+    }
+
+    /// Opens the journal of this name in the extension's store, and finishes what a crash has left unless
+    /// [`Journal::recover`] has done so. To be called before any file is served that is changed through it.
     pub fn open(environment: &Environment, name: &str) -> Result<Self> {
         match environment.read_only {
             true => Self::read(&*environment.store, name),

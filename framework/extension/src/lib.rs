@@ -39,7 +39,9 @@ pub use call::{Call, CallOptions, Credentials};
 pub use content::{Content, ContentFs, Context, OpenFile, Scan, Settled};
 pub use errno::Errno;
 pub use error::{Cause, Error, Result};
-pub use extension::{Checked, Declaration, Environment, Extension, Finding, Kernel, Severity};
+pub use extension::{
+    Checked, Declaration, Environment, Extension, Finding, Kernel, Recovery, Severity,
+};
 pub use filesystem::{FileSystem, Layer, Nothing, Stack, Whence};
 pub use flags::{FallocateFlags, OpenFlags, RenameFlags, XattrFlags};
 pub use lower::{Acting, FileId, Lifetime, LowerFile, Reopened, Store, Times};

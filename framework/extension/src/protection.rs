@@ -4,7 +4,7 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 44] = [
+pub const ALL: [&str; 45] = [
     "apart",
     "attach",
     "callers",
@@ -34,6 +34,7 @@ pub const ALL: [&str; 44] = [
     "owners",
     "policy-files",
     "read-only",
+    "recovery",
     "regular-files",
     "set-ids",
     "shares",

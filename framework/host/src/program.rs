@@ -5,6 +5,7 @@
 mod export;
 mod link;
 mod offline;
+mod recovery;
 mod serve;
 mod stack;
 
@@ -20,7 +21,8 @@ use std::time::SystemTime;
 use clap::{Parser, Subcommand};
 use hsci_extension::options::{OptionKind, OptionSpec, Options};
 use hsci_extension::{
-    Checked, Declaration, Environment, Extension, FileSystem, Finding, Needs, Result as LayerResult,
+    Checked, Declaration, Environment, Extension, FileSystem, Finding, Needs,
+    Result as LayerResult, Store,
 };
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind, VerbDescription};
 use serde::Serialize;
@@ -39,6 +41,7 @@ pub struct Registration {
     rule_options: fn() -> &'static [&'static str],
     declaration: fn() -> Declaration,
     needs: fn() -> Needs,
+    recover: fn(&Arc<dyn Store>, bool) -> LayerResult<Vec<u8>>,
     start: fn(&Environment) -> LayerResult<Arc<dyn FileSystem>>,
     check: Check,
     repair: Check,
@@ -81,6 +84,7 @@ pub fn extension<E: Extension>() -> Registration {
         rule_options: E::rule_options,
         declaration: E::declaration,
         needs: E::needs,
+        recover: E::recover,
         start: E::start,
         check: E::check,
         repair: E::repair,

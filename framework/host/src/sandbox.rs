@@ -43,6 +43,8 @@ pub(crate) enum Work {
     /// It makes files of any owner and mode in the directory, and reads no store; with what gives rights, if that is
     /// wanted.
     Write { privileged: bool },
+    /// It parses what it gets by messages on the given socket, and has nothing else: no user, no file.
+    Parse,
 }
 
 impl Work {
@@ -50,6 +52,7 @@ impl Work {
         match self {
             Self::Serve | Self::Write { privileged: false } => capabilities::NEEDED,
             Self::Read { .. } => CapabilitySet::DAC_READ_SEARCH,
+            Self::Parse => CapabilitySet::empty(),
             // Attributes `trusted.*` and `security.*`.
             Self::Write { privileged: true } => capabilities::NEEDED | CapabilitySet::SYS_ADMIN,
         }
@@ -112,12 +115,17 @@ impl Sandbox {
             let left = user.map_or(Ok(()), reader::become_user).and_then(|()| reader::bound());
             step("its user, or memory without bounds", left.map_err(text));
         }
+        if work == Work::Parse {
+            let left = reader::become_somebody().and_then(|()| reader::bound());
+            step("its user, or memory without bounds", left.map_err(text));
+        }
         if stands("capabilities") {
             step("capabilities", capabilities::keep(capabilities).map_err(text));
         }
         // The list of system calls below would see to it as well.
         step("set-user-id programs", set_no_new_privs(true).map_err(text));
-        if !is_root && !needs.files && !needs.programs && stands("landlock") {
+        let has_files = needs.files || needs.programs || work == Work::Parse;
+        if !is_root && !has_files && stands("landlock") {
             step("the user's other files", files::keep_below(lower));
         }
         let behavior = DumpableBehavior::NotDumpable;
@@ -125,7 +133,11 @@ impl Sandbox {
             step("a memory that debuggers read", set_dumpable_behavior(behavior).map_err(text));
         }
         if stands("system-calls") {
-            step("all system calls", calls::limit(&needs, lower));
+            let limited = match work {
+                Work::Parse => calls::limit_to_messages(),
+                _ => calls::limit(&needs, lower),
+            };
+            step("all system calls", limited);
         }
         Ok(Self { needs, kept })
     }

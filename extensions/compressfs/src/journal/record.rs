@@ -140,7 +140,7 @@ pub(super) fn read(file: &dyn LowerFile) -> Result<Option<Record>> {
     let epoch = if version == 1 { None } else { Some(fields.u64()?) };
     let entries: Vec<Entry> =
         (0..count).map(|_| decode_entry(&mut fields, version)).collect::<Result<_>>()?;
-    check(&entries, offset)?;
+    require_inside(&entries, offset)?;
     Ok(Some(Record { epoch, entries }))
 }
 
@@ -162,7 +162,7 @@ fn decode_entry(fields: &mut Fields<'_>, version: u32) -> Result<Entry> {
 
 /// Images lie before the record, none over another, and no file gets two: together they write no
 /// more than the journal holds.
-fn check(entries: &[Entry], images_end: u64) -> Result<()> {
+pub(crate) fn require_inside(entries: &[Entry], images_end: u64) -> Result<()> {
     let damaged = |what: &str| Err(Error::Damaged(format!("journal: {what}")));
     let mut files: Vec<&FileId> = entries.iter().map(|entry| &entry.file).collect();
     files.sort_by(|one, other| one.0.cmp(&other.0));

@@ -15,6 +15,7 @@ use hsci_protocol::line::{receive, send};
 use hsci_protocol::mount::MountOption;
 
 use super::export::Target;
+use super::recovery::Recoverer;
 use super::stack::{self, Stack};
 use super::{Registration, export};
 use crate::failure::{Exit, Failure};
@@ -35,6 +36,7 @@ struct Store {
     options: Options,
     /// How many bytes there are is to be said.
     progress: bool,
+    recoverer: Option<Arc<Recoverer>>,
     _locks: Locks,
 }
 
@@ -57,7 +59,10 @@ impl Drop for Locks {
 /// Verifies a store and prints what is found; with `repair`, drops what is damaged.
 pub(super) fn check(held: &[Registration], repair: bool) -> Result<(), Failure> {
     if repair {
-        return verify(Unused::open_to_change(held)?.enter(Work::Serve)?, true);
+        let unused = Unused::open_to_change(held)?;
+        let recoverer = Recoverer::start(&unused.registrations);
+        let store = unused.enter(Work::Serve)?;
+        return verify(Store { recoverer, ..store }, true);
     }
     match Unused::open(held)?.split()? {
         Part::Reader(unused, keeper) => verify(unused.enter_to_read(&keeper)?, false),
@@ -66,7 +71,7 @@ pub(super) fn check(held: &[Registration], repair: bool) -> Result<(), Failure> 
 }
 
 fn verify(store: Store, repair: bool) -> Result<(), Failure> {
-    let Store { registrations, root, options, progress, _locks } = store;
+    let Store { registrations, root, options, progress, recoverer, _locks } = store;
     let kernel = kernel();
     let tree = stack::open(root)?;
     watch(&tree, options.time("deadline"));
@@ -87,7 +92,8 @@ fn verify(store: Store, repair: bool) -> Result<(), Failure> {
             continue;
         }
         let above = &registrations[place + 1..];
-        let below = stack::build(above, Arc::clone(&tree), &options, &kernel, !repair)?;
+        let below = (Arc::clone(&tree), recoverer.clone());
+        let below = stack::build(above, below, &options, &kernel, !repair)?;
         let environment = below.environment(*registration, &options, &kernel, !repair)?;
         let named = |place: String| match keepers {
             0 | 1 => place,
@@ -151,10 +157,10 @@ pub(super) fn export(
 
 /// The reader's part of an export.
 fn send_files(store: Store, path: &Path, keeper: OwnedFd) -> Result<(), Failure> {
-    let Store { registrations, root, options, progress, _locks } = store;
+    let Store { registrations, root, options, progress, _locks, .. } = store;
     let tree = stack::open(root)?;
     watch(&tree, options.time("deadline"));
-    let stack = stack::build(&registrations, tree, &options, &kernel(), true)?;
+    let stack = stack::build(&registrations, (tree, None), &options, &kernel(), true)?;
     let from = resolve(&stack, path)?;
     if progress {
         print(&CheckEvent::Total(export::bytes_below(&*stack.top, from)));
@@ -352,7 +358,7 @@ impl Unused {
         let options =
             as_recorded(&root, &registrations, options).map_err(|failure| failure.of(&lower))?;
         let options = stack::check_options(&registrations, &options)?;
-        Ok(Store { registrations, root, options, progress, _locks: locks })
+        Ok(Store { registrations, root, options, progress, recoverer: None, _locks: locks })
     }
 }
 

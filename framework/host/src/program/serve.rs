@@ -17,6 +17,7 @@ use rustix::mount::MountFlags;
 
 use super::Registration;
 use super::link::{self, Knowledge, leave_signals_to_supervisor};
+use super::recovery::Recoverer;
 use super::stack::{self, Stack};
 use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Requests};
 use crate::lower::{LowerTree, Takeover, lifetime};
@@ -118,6 +119,7 @@ struct Confined {
     /// The machine's, in bytes.
     memory: u64,
     program: Option<PathBuf>,
+    recoverer: Option<Arc<Recoverer>>,
 }
 
 impl Confined {
@@ -133,9 +135,10 @@ impl Confined {
         let machine = rustix::system::sysinfo();
         let memory = (machine.totalram as u64).saturating_mul(machine.mem_unit.into());
         let program = std::env::current_exe().ok();
+        let recoverer = Recoverer::start(&stack);
         let sandbox = Sandbox::enter(&needs, lower, Work::Serve)
             .map_err(|why| Failure::new(Exit::Usage, why))?;
-        Ok(Self { sandbox, cores, memory, program })
+        Ok(Self { sandbox, cores, memory, program, recoverer })
     }
 }
 
@@ -196,7 +199,7 @@ fn prepare(
     registrations: &[Registration],
     start: &Start,
     lower: OwnedFd,
-    (received, confined): (Received, Confined),
+    (received, mut confined): (Received, Confined),
     kernel: &Arc<dyn Kernel>,
 ) -> Result<Worker, Failure> {
     let registrations = stack::find(registrations, &start.request.extensions)?;
@@ -218,7 +221,9 @@ fn prepare(
     };
     let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times, memory)
         .map_err(|error| stack::failure("the lower directory", &error))?;
-    let stack = stack::build(&registrations, tree, &options, kernel, read_only)?;
+    let recoverer = confined.recoverer.take();
+    let mut stack = stack::build(&registrations, (tree, recoverer), &options, kernel, read_only)?;
+    stack.end_recovery();
     let data = options.has_data_profile();
     // What a layer above makes of content, and opens that somebody judges, are not the kernel's to serve.
     let serves = data && stack.layers == 1 && !stack.declared.opens && !start.opens;

@@ -12,6 +12,7 @@ use hsci_extension::{
 use hsci_protocol::mount::MountOption;
 
 use super::Registration;
+use super::recovery::Recoverer;
 use crate::failure::{Exit, Failure};
 use crate::lower::{LowerStore, LowerTree};
 
@@ -68,6 +69,8 @@ pub(super) struct Stack {
     pub(super) top: Arc<dyn FileSystem>,
     pub(super) declared: Declaration,
     pub(super) layers: usize,
+    /// Who brings the stores into order; nobody where this process does.
+    recoverer: Option<Arc<Recoverer>>,
 }
 
 /// Finds the extensions of the given names.
@@ -108,13 +111,13 @@ pub(super) fn open(root: OwnedFd) -> Result<Arc<LowerTree>, Failure> {
 /// Starts the layers, the lowest first.
 pub(super) fn build(
     registrations: &[Registration],
-    tree: Arc<LowerTree>,
+    (tree, recoverer): (Arc<LowerTree>, Option<Arc<Recoverer>>),
     options: &Options,
     kernel: &Arc<dyn Kernel>,
     read_only: bool,
 ) -> Result<Stack, Failure> {
     let top = Arc::clone(&tree) as _;
-    let mut stack = Stack { tree, top, declared: Declaration::new(), layers: 0 };
+    let mut stack = Stack { tree, top, declared: Declaration::new(), layers: 0, recoverer };
     for registration in registrations.iter().rev() {
         let environment = stack.environment(*registration, options, kernel, read_only)?;
         stack.top =
@@ -126,6 +129,11 @@ pub(super) fn build(
 }
 
 impl Stack {
+    /// All stores are in order.
+    pub(super) fn end_recovery(&mut self) {
+        self.recoverer = None;
+    }
+
     /// What an extension is given that stands on this stack.
     pub(super) fn environment(
         &self,
@@ -137,7 +145,12 @@ impl Stack {
         let store =
             self.store_of(registration, read_only).map_err(|error| named(&registration, &error))?;
         let (lower, kernel) = (Arc::clone(&self.top), Arc::clone(kernel));
-        let environment = Environment::new(lower, store, options.clone(), kernel);
+        let environment = Environment::new(lower, Arc::clone(&store), options.clone(), kernel);
+        let environment = match self.recoverer.clone() {
+            Some(recoverer) => environment
+                .recovering(Arc::new(move || recoverer.run(registration.name, &store, read_only))),
+            None => environment,
+        };
         Ok(if read_only { environment.read_only() } else { environment })
     }
 }

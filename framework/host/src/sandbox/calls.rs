@@ -241,6 +241,32 @@ const NEVER: &[Sysno] = &[
     Sysno::clock_adjtime,
 ];
 
+/// What a process takes that only parses messages.
+const MESSAGES: &[Sysno] = &[
+    Sysno::sendmsg,
+    Sysno::recvmsg,
+    // The log.
+    Sysno::write,
+    Sysno::close,
+    Sysno::brk,
+    Sysno::mmap,
+    Sysno::munmap,
+    Sysno::mremap,
+    Sysno::mprotect,
+    Sysno::madvise,
+    Sysno::futex,
+    Sysno::getpid,
+    Sysno::gettid,
+    Sysno::getrandom,
+    Sysno::clock_gettime,
+    Sysno::sigaltstack,
+    Sysno::rt_sigprocmask,
+    Sysno::rt_sigreturn,
+    Sysno::restart_syscall,
+    Sysno::exit,
+    Sysno::exit_group,
+];
+
 /// What the kernel told the program at its start, such as the size of a page (Linux 6.4).
 const PR_GET_AUXV: u64 = 0x4155_5856;
 
@@ -261,6 +287,19 @@ pub(super) fn limit(needs: &Needs, lower: &OwnedFd) -> Result<(), String> {
         apply_filter(&filter).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// The same, for who has nothing but messages.
+pub(super) fn limit_to_messages() -> Result<(), String> {
+    end_at_forbidden_calls().map_err(|error| error.to_string())?;
+    let mut rules: Rules = MESSAGES.iter().map(|call| (number(*call), Vec::new())).collect();
+    let own = u64::from(std::process::id());
+    let limit = |rules: &mut Rules| -> Outcome<()> {
+        let condition = SeccompCondition::new(0, Dword, Eq, own)?;
+        rules.insert(number(Sysno::tgkill), vec![SeccompRule::new(vec![condition])?]);
+        apply_filter(&filter(std::mem::take(rules), SeccompAction::Trap, SeccompAction::Allow)?)
+    };
+    limit(&mut rules).map_err(|error| error.to_string())
 }
 
 fn only(needs: &Needs) -> Outcome<BpfProgram> {

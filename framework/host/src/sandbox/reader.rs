@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use hsci_extension::{Needs, protection};
 use hsci_protocol::failure::{Exit, Failure};
@@ -29,6 +30,10 @@ use crate::sys::process::fork;
 const MEMORY: u64 = 1 << 30;
 /// The first of the users to whom nothing belongs, one for each process.
 const FIRST_USER: u32 = 0xff00_0000;
+
+/// How often is looked whether a reader that is not wanted any more has ended, and the time between.
+const MOMENTS: u32 = 2000;
+const A_MOMENT: Duration = Duration::from_micros(500);
 
 /// Who goes on after [`split`].
 pub(crate) enum Side {
@@ -104,6 +109,24 @@ impl Reader {
         user.ok_or(Errno::INVAL)
     }
 
+    /// Tells the reader that nothing more is wanted, which ends it. One that was taken over may stay: it ends with
+    /// this process, which may not end others.
+    pub(crate) fn dismiss(self) {
+        let Self { process, socket } = self;
+        drop(socket);
+        let has_ended = |_| {
+            let ended = waitpid(Some(process), WaitOptions::NOHANG);
+            let waits = matches!(ended, Ok(None) | Err(Errno::INTR));
+            if waits {
+                std::thread::sleep(A_MOMENT);
+            }
+            !waits
+        };
+        if !(0..MOMENTS).any(has_ended) {
+            log::warn!("a process that was to read a store does not end: {}", process.as_raw_pid());
+        }
+    }
+
     /// Waits for the end of the reader, which has said why if it has failed.
     pub(crate) fn wait(self) -> std::result::Result<(), Failure> {
         let Self { process, socket } = self;
@@ -172,6 +195,15 @@ pub(super) fn become_user(user: u32) -> Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(group, group, group)?;
     set_thread_res_uid(user, user, user)
+}
+
+/// Becomes a user whom nothing belongs to, where root can. The capabilities stay, for the next step to take.
+pub(super) fn become_somebody() -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    // In a container there may be no such number.
+    become_user(FIRST_USER + std::process::id()).or_else(|_| become_user(NOBODY))
 }
 
 /// Bounds what it may use, and lets it end with its keeper.
