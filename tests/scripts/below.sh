@@ -230,7 +230,7 @@ sys.exit(dict(a.cursor()) != dict(b.cursor()))' "$shown/lmdb" "$dir/lmdb-copy"
 # Mounts of other tests, which these copies would keep busy.
 leave_others() {
     local at
-    awk '/ - fuse\.hsci / || $5 ~ /\/hsci-/ { print $5 }' /proc/self/mountinfo | tac | while read -r at; do
+    awk '/ - fuse\.hsci / || $5 ~ /\/hsci-[0-9]/ { print $5 }' /proc/self/mountinfo | tac | while read -r at; do
         umount -l "$at" 2> /dev/null || true
     done
 }

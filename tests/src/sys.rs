@@ -83,4 +83,23 @@ pub fn own_mounts() {
     // SAFETY: no descriptor table is unshared, so no descriptor changes its meaning.
     unsafe { rustix::thread::unshare_unsafe(flags) }.expect("a mount namespace");
     crate::Run::new("mount").args(["--make-rprivate", "/"]).ok();
+    leave_others();
+}
+
+/// Takes off the copies of other tests' mounts, which these would keep busy.
+fn leave_others() {
+    // The runner's: `--one NAME DIR`.
+    let Some(own) = std::env::args_os().nth(3).map(std::path::PathBuf::from) else { return };
+    let Some(base) = own.parent() else { return };
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().rev().filter_map(|line| line.split(' ').nth(4));
+    let is_others = |point: &&str| {
+        let name =
+            std::path::Path::new(point).strip_prefix(base).ok().and_then(|below| below.to_str());
+        !std::path::Path::new(point).starts_with(&own)
+            && name.is_some_and(|name| name.starts_with("hsci-"))
+    };
+    for point in points.filter(is_others) {
+        let _ = crate::Run::new("umount").arg("-l").arg(point).done();
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) const TESTS: &[Test] = &[
 /// for one on another machine.
 const VOLUME: &str = r#"
 hsci=$1 dir=$2
+# Mounts of other tests, which these copies would keep busy.
+awk '/ - fuse\.hsci / || $5 ~ /\/hsci-[0-9]/ { print $5 }' /proc/self/mountinfo | tac | while read -r at; do umount -l "$at" 2> /dev/null; done
 ip link set lo up || { echo SKIP no network namespace; exit; }
 mkdir -p /var/lib/glusterd /var/log/glusterfs
 # With the socket of its command.
