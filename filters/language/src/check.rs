@@ -6,7 +6,7 @@ mod predicate;
 mod rule;
 mod target;
 
-pub(crate) use predicate::PREDICATES;
+pub(crate) use predicate::predicates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

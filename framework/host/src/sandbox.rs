@@ -124,8 +124,9 @@ impl Sandbox {
         }
         // The list of system calls below would see to it as well.
         step("set-user-id programs", set_no_new_privs(true).map_err(text));
-        let has_files = needs.files || needs.programs || work == Work::Parse;
-        if !is_root && !has_files && stands("landlock") {
+        // Who only parses opens no files at all.
+        let is_kept_in = !needs.files && !needs.programs && work != Work::Parse;
+        if !is_root && is_kept_in && stands("landlock") {
             step("the user's other files", files::keep_below(lower));
         }
         let behavior = DumpableBehavior::NotDumpable;

@@ -1,6 +1,7 @@
 //! Expectations.
 
 use super::Checker;
+use super::predicate::facts;
 use crate::ast::{self, Fact, Word};
 use crate::call::{Call, Facts, Memory, SOME_NOON, Subject};
 use crate::diagnostic::{Code, Diagnostic};
@@ -8,26 +9,6 @@ use crate::operation::{Operation, Operations};
 use crate::policy::{Expectation, Outcome};
 
 const OUTCOMES: &[&str] = &["pass", "deny", "audit", "redirect", "set", "mark"];
-const FACTS: &[&str] = &[
-    "user",
-    "group",
-    "login",
-    "exe",
-    "ancestor",
-    "comm",
-    "cgroup",
-    "pidns",
-    "userns",
-    "capability",
-    "flag",
-    "type",
-    "owner",
-    "size",
-    "mode",
-    "marked",
-    "rate",
-    "at",
-];
 
 impl Checker<'_> {
     pub(super) fn expect(&mut self, expect: &ast::Expect) {
@@ -156,13 +137,7 @@ impl Checker<'_> {
 
     fn unknown_fact(&mut self, name: &Word) -> Option<()> {
         let title = format!("there is no fact `{}` about a call", name.value);
-        let otherwise = format!("there are: {}", FACTS.join(", "));
-        let diagnostic = Diagnostic::new(Code::UnknownPredicate, name.span, title).did_you_mean(
-            &name.value,
-            FACTS.iter().copied(),
-            &otherwise,
-        );
-        self.diagnostics.push(diagnostic);
+        self.unknown_word(name, title, facts());
         None
     }
 

@@ -13,7 +13,8 @@ use crate::time;
 /// The longest command name that Linux keeps, in bytes.
 const MAX_COMMAND_LEN: usize = 15;
 
-pub(crate) const PREDICATES: &[&str] = &[
+/// What predicates ask of a call, and expectations tell of one.
+const ABOUT_CALLS: &[&str] = &[
     "user",
     "group",
     "login",
@@ -31,11 +32,20 @@ pub(crate) const PREDICATES: &[&str] = &[
     "mode",
     "marked",
     "rate",
-    "time",
-    "day",
-    "since",
-    "until",
 ];
+const ABOUT_TIME: &[&str] = &["time", "day", "since", "until"];
+/// When a call is made, in an expectation.
+const MADE_AT: &[&str] = &["at"];
+
+/// The words of predicates.
+pub(crate) fn predicates() -> impl Iterator<Item = &'static str> + Clone {
+    ABOUT_CALLS.iter().chain(ABOUT_TIME).copied()
+}
+
+/// The words of facts in expectations.
+pub(super) fn facts() -> impl Iterator<Item = &'static str> + Clone {
+    ABOUT_CALLS.iter().chain(MADE_AT).copied()
+}
 
 impl Checker<'_> {
     pub(super) fn predicate(&mut self, predicate: &ast::Predicate) -> Option<Predicate> {
@@ -54,13 +64,22 @@ impl Checker<'_> {
         parts.into_iter().collect()
     }
 
+    pub(super) fn unknown_word(
+        &mut self,
+        name: &Word,
+        title: String,
+        known: impl Iterator<Item = &'static str> + Clone,
+    ) {
+        let all: Vec<_> = known.clone().collect();
+        let otherwise = format!("there are: {}", all.join(", "));
+        let diagnostic = Diagnostic::new(Code::UnknownPredicate, name.span, title);
+        self.diagnostics.push(diagnostic.did_you_mean(&name.value, known, &otherwise));
+    }
+
     fn any_of(&mut self, name: &Word, values: &[Value]) -> Option<Predicate> {
-        if !PREDICATES.contains(&name.value.as_str()) {
+        if !predicates().any(|known| known == name.value) {
             let title = format!("there is no predicate `{}`", name.value);
-            let otherwise = format!("there are: {}", PREDICATES.join(", "));
-            let diagnostic = Diagnostic::new(Code::UnknownPredicate, name.span, title)
-                .did_you_mean(&name.value, PREDICATES.iter().copied(), &otherwise);
-            self.diagnostics.push(diagnostic);
+            self.unknown_word(name, title, predicates());
             return None;
         }
         let values: Vec<Word> = values.iter().flat_map(|value| self.values(value)).collect();

@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser};
 use crate::ast::{Predicate, Rate, Value};
-use crate::check::PREDICATES;
+use crate::check::predicates;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lexer::Kind;
 use crate::span::{Span, Spanned};
@@ -97,7 +97,7 @@ impl Parser<'_> {
             let hint = "a value follows its word without `=`: `user 1000`; only sizes are compared";
             return self.unexpected("a value", hint);
         }
-        if PREDICATES.contains(&name) {
+        if predicates().any(|known| known == name) {
             return self.unexpected("a value", HINT);
         }
         let hint = format!(

@@ -60,7 +60,7 @@ impl Drop for Locks {
 pub(super) fn check(held: &[Registration], repair: bool) -> Result<(), Failure> {
     if repair {
         let unused = Unused::open_to_change(held)?;
-        let recoverer = Recoverer::start(&unused.registrations);
+        let recoverer = Recoverer::start(&unused.registrations)?;
         let store = unused.enter(Work::Serve)?;
         return verify(Store { recoverer, ..store }, true);
     }

@@ -15,7 +15,8 @@ mod remote;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use hsci_extension::{Error, Needs, Result, Store, protection};
+use hsci_extension::{Error, Needs, Store, protection};
+use hsci_protocol::failure::Failure;
 use parking_lot::Mutex;
 
 use self::keeper::Keeper;
@@ -36,23 +37,19 @@ pub(super) struct Recoverer {
 
 impl Recoverer {
     /// Starts it; this process must have one thread, and has not read anything of the store. Nothing where no extension
-    /// stores anything, or no process can be started: then this one does it all.
-    pub(super) fn start(registrations: &[Registration]) -> Option<Arc<Self>> {
+    /// stores anything.
+    pub(super) fn start(registrations: &[Registration]) -> Result<Option<Arc<Self>>, Failure> {
         let names: Vec<_> = registrations.iter().map(|registration| registration.name).collect();
         let stores = registrations.iter().any(|registration| registration.format > 0);
         if !stores || !protection::stands("recovery") {
-            return None;
+            return Ok(None);
         }
-        match reader::split() {
-            Ok(Side::Keeper(process)) => {
+        match reader::split()? {
+            Side::Keeper(process) => {
                 crate::place::pause("recovery");
-                Some(Arc::new(Self { names, process: Mutex::new(Some(process)) }))
+                Ok(Some(Arc::new(Self { names, process: Mutex::new(Some(process)) })))
             }
-            Ok(Side::Reader(socket)) => recover(registrations, socket),
-            Err(failure) => {
-                log::warn!("journals are read with the rights of a worker: {failure}");
-                None
-            }
+            Side::Reader(socket) => recover(registrations, socket),
         }
     }
 
@@ -62,7 +59,7 @@ impl Recoverer {
         extension: &str,
         store: &Arc<dyn Store>,
         read_only: bool,
-    ) -> Result<Vec<u8>> {
+    ) -> hsci_extension::Result<Vec<u8>> {
         let gone = |errno: rustix::io::Errno| {
             Error::Broken(format!("the process that reads journals: {errno}"))
         };

@@ -135,7 +135,7 @@ impl Confined {
         let machine = rustix::system::sysinfo();
         let memory = (machine.totalram as u64).saturating_mul(machine.mem_unit.into());
         let program = std::env::current_exe().ok();
-        let recoverer = Recoverer::start(&stack);
+        let recoverer = Recoverer::start(&stack)?;
         let sandbox = Sandbox::enter(&needs, lower, Work::Serve)
             .map_err(|why| Failure::new(Exit::Usage, why))?;
         Ok(Self { sandbox, cores, memory, program, recoverer })

@@ -15,12 +15,37 @@ use syscalls::Sysno;
 
 use crate::sys::violation::end_at_forbidden_calls;
 
+/// What a process takes that only parses messages, and any other takes as well.
+const MESSAGES: &[Sysno] = &[
+    Sysno::sendmsg,
+    Sysno::recvmsg,
+    // The log.
+    Sysno::write,
+    Sysno::close,
+    Sysno::brk,
+    Sysno::mmap,
+    Sysno::munmap,
+    Sysno::mremap,
+    Sysno::mprotect,
+    Sysno::madvise,
+    Sysno::futex,
+    Sysno::getpid,
+    Sysno::gettid,
+    Sysno::getrandom,
+    Sysno::clock_gettime,
+    Sysno::sigaltstack,
+    Sysno::rt_sigprocmask,
+    Sysno::rt_sigreturn,
+    Sysno::restart_syscall,
+    Sysno::exit,
+    Sysno::exit_group,
+];
+
 /// Calls with any arguments. The kernel keeps a map of those for which a filter allows everything
 /// (Linux 5.11), so they cost the same as without a filter.
 const ANY: &[Sysno] = &[
     // Files, by descriptor or relative to one.
     Sysno::read,
-    Sysno::write,
     Sysno::readv,
     Sysno::writev,
     Sysno::pread64,
@@ -37,7 +62,6 @@ const ANY: &[Sysno] = &[
     Sysno::openat2,
     Sysno::name_to_handle_at,
     Sysno::open_by_handle_at,
-    Sysno::close,
     Sysno::close_range,
     Sysno::dup,
     Sysno::dup3,
@@ -99,27 +123,16 @@ const ANY: &[Sysno] = &[
     Sysno::memfd_create,
     Sysno::sendto,
     Sysno::recvfrom,
-    Sysno::sendmsg,
-    Sysno::recvmsg,
     Sysno::shutdown,
     Sysno::getsockopt,
     Sysno::setsockopt,
     // Memory.
-    Sysno::brk,
-    Sysno::mmap,
-    Sysno::munmap,
-    Sysno::mremap,
-    Sysno::mprotect,
-    Sysno::madvise,
     Sysno::mincore,
     Sysno::membarrier,
     // Threads, time, and what a process may know of itself.
-    Sysno::futex,
     Sysno::set_robust_list,
     Sysno::rseq,
     Sysno::set_tid_address,
-    Sysno::exit,
-    Sysno::exit_group,
     Sysno::sched_yield,
     Sysno::sched_getaffinity,
     Sysno::sched_setaffinity,
@@ -129,19 +142,11 @@ const ANY: &[Sysno] = &[
     Sysno::sched_setattr,
     Sysno::sched_getattr,
     Sysno::getcpu,
-    Sysno::rt_sigreturn,
-    Sysno::rt_sigprocmask,
-    Sysno::sigaltstack,
-    Sysno::restart_syscall,
     Sysno::nanosleep,
     Sysno::clock_nanosleep,
-    Sysno::clock_gettime,
     Sysno::clock_getres,
     Sysno::gettimeofday,
-    Sysno::getrandom,
-    Sysno::getpid,
     Sysno::getppid,
-    Sysno::gettid,
     Sysno::getuid,
     Sysno::geteuid,
     Sysno::getgid,
@@ -241,32 +246,6 @@ const NEVER: &[Sysno] = &[
     Sysno::clock_adjtime,
 ];
 
-/// What a process takes that only parses messages.
-const MESSAGES: &[Sysno] = &[
-    Sysno::sendmsg,
-    Sysno::recvmsg,
-    // The log.
-    Sysno::write,
-    Sysno::close,
-    Sysno::brk,
-    Sysno::mmap,
-    Sysno::munmap,
-    Sysno::mremap,
-    Sysno::mprotect,
-    Sysno::madvise,
-    Sysno::futex,
-    Sysno::getpid,
-    Sysno::gettid,
-    Sysno::getrandom,
-    Sysno::clock_gettime,
-    Sysno::sigaltstack,
-    Sysno::rt_sigprocmask,
-    Sysno::rt_sigreturn,
-    Sysno::restart_syscall,
-    Sysno::exit,
-    Sysno::exit_group,
-];
-
 /// What the kernel told the program at its start, such as the size of a page (Linux 6.4).
 const PR_GET_AUXV: u64 = 0x4155_5856;
 
@@ -304,7 +283,7 @@ pub(super) fn limit_to_messages() -> Result<(), String> {
 
 fn only(needs: &Needs) -> Outcome<BpfProgram> {
     let network = if needs.network { NETWORK } else { &[] };
-    let any = [ANY, OLDER, network].concat();
+    let any = [MESSAGES, ANY, OLDER, network].concat();
     let mut rules: Rules = any.into_iter().map(|call| (number(call), Vec::new())).collect();
     for (call, argument, operator, value) in limited() {
         let condition = SeccompCondition::new(argument, width(&operator), operator, value);

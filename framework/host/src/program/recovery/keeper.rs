@@ -24,6 +24,8 @@ pub(super) struct Keeper<'a> {
     next: u64,
     names: Vec<String>,
     wanted: Vec<FileId>,
+    /// One of those that were wanted is being visited.
+    visits: bool,
     said: Vec<u8>,
     buffer: Vec<u8>,
 }
@@ -42,7 +44,8 @@ impl<'a> Keeper<'a> {
     pub(super) fn new(socket: &'a OwnedFd, store: &'a Arc<dyn Store>, read_only: bool) -> Self {
         let (files, wanted, buffer) = (HashMap::new(), Vec::new(), vec![0; MOST]);
         let (names, said) = (Vec::new(), Vec::new());
-        Self { socket, store, read_only, files, next: 0, names, wanted, said, buffer }
+        let visits = false;
+        Self { socket, store, read_only, files, next: 0, names, wanted, visits, said, buffer }
     }
 
     /// Answers until all is done; returns what was said. The outer error is that nobody asks any more.
@@ -78,6 +81,7 @@ impl<'a> Keeper<'a> {
                 self.files.remove(&file);
                 Step::Answered
             }
+            Ask::Reopen if self.visits => return Err(rustix::io::Errno::PROTO),
             Ask::Reopen => {
                 self.buffer = buffer;
                 self.reopen()?;
@@ -100,11 +104,13 @@ impl<'a> Keeper<'a> {
     fn reopen(&mut self) -> Io<()> {
         let (wanted, store) = (std::mem::take(&mut self.wanted), Arc::clone(self.store));
         let mut outcome = Ok(());
+        self.visits = true;
         store.reopen(&wanted, &mut |place, file| {
             if outcome.is_ok() {
                 outcome = self.visit(place, file);
             }
         });
+        self.visits = false;
         outcome?;
         self.reply(&Ok(Answer::Nothing), &[])
     }
