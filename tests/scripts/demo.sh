@@ -4,7 +4,7 @@
 set -euo pipefail
 
 project=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../..
-PATH=$(readlink -f "$project")/target/release:$PATH:/usr/sbin:/sbin
+PATH=$PATH:/usr/sbin:/sbin
 users=(daemon nobody)
 algorithms=(zstd:12 lz4)
 
@@ -65,6 +65,12 @@ collect_source() {
     git -c safe.directory='*' clone --quiet --no-local "$project" "$base/input/source" 2> /dev/null \
         || cp -r "$project/framework" "$base/input/source"
     describe source
+}
+
+# The programs where all users can reach them, wherever the project lies.
+install_programs() {
+    install -D -t "$base/programs" "$project"/target/release/hsci{,-extension-compressfs}
+    PATH=$base/programs:$PATH
 }
 
 collect_input() {
@@ -148,6 +154,7 @@ main() {
     trap finish EXIT
     chmod 755 "$base"
     cd "$base"
+    install_programs
     collect_input
     mount_it
     write_it
