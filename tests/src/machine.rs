@@ -1,21 +1,59 @@
 //! What this machine offers to the tests.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// The directory with the programs that were built together with the tests.
+/// Where the programs of this run are: in the environment of its tests.
+pub(crate) const PROGRAMS: &str = "HSCI_PROGRAMS";
+
+/// The directory with the programs that were built together with the tests, or with copies of them.
 ///
 /// # Panics
 /// If they were not built.
 #[must_use]
 pub fn programs() -> PathBuf {
-    let given = std::env::var_os("HSCI_PROGRAMS").map(PathBuf::from);
-    let dir = given.unwrap_or_else(|| {
+    let given = std::env::var_os(PROGRAMS).map(PathBuf::from);
+    let dir = REACHABLE.get().cloned().flatten().or(given).unwrap_or_else(|| {
         let own = std::env::current_exe().expect("own path");
         own.ancestors().nth(2).expect("tests are built two levels down").to_owned()
     });
     assert!(dir.join("hsci").is_file(), "no {}/hsci: build the workspace first", dir.display());
     dir
+}
+
+/// Copies, where other users cannot reach the programs.
+static REACHABLE: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Lets tests of other users reach the programs wherever the project lies. Returns the directory with copies, which is
+/// to be removed in the end.
+///
+/// # Panics
+/// If it cannot be made.
+pub(crate) fn let_all_reach_programs(base: &Path) -> Option<PathBuf> {
+    let built = programs();
+    let admits = |dir: &Path| dir.metadata().is_ok_and(|stat| stat.mode() & 0o001 != 0);
+    let all_reach = built.ancestors().all(admits);
+    let copies = REACHABLE.get_or_init(|| {
+        if all_reach || !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let dir = base.join(format!("hsci-{}-programs", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory for programs");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&dir, mode).expect("its mode");
+        let files = std::fs::read_dir(&built).expect("programs").flatten();
+        let is_program = |path: &PathBuf| {
+            path.metadata().is_ok_and(|stat| stat.is_file() && stat.mode() & 0o111 != 0)
+        };
+        for program in files.map(|entry| entry.path()).filter(is_program) {
+            let copy = dir.join(program.file_name().expect("a name"));
+            let linked = std::fs::hard_link(&program, &copy);
+            linked.or_else(|_| std::fs::copy(&program, &copy).map(drop)).expect("a copy");
+        }
+        Some(dir)
+    });
+    copies.clone()
 }
 
 /// The command.

@@ -87,6 +87,7 @@ fn jobs_and_parts(arguments: &[String]) -> (usize, Vec<&str>) {
 }
 
 fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
+    let copies = machine::let_all_reach_programs(&base());
     let verdicts = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -101,6 +102,9 @@ fn run_all(tests: &[&Test], jobs: usize) -> ExitCode {
     });
     let mut verdicts = verdicts.into_inner().expect("no test panics here");
     let left = left_in_run();
+    if let Some(copies) = copies {
+        let _ = std::fs::remove_dir_all(copies);
+    }
     if !left.is_empty() {
         println!("left behind for all time: {}", left.join(", "));
         verdicts.push(("nothing is left behind", Verdict::Failed));
@@ -140,8 +144,13 @@ fn left_in_run() -> Vec<String> {
     left.iter().map(|path| path.display().to_string()).collect()
 }
 
+/// Where the directories of tests lie.
+fn base() -> PathBuf {
+    std::env::var_os("HSCI_TEST_DIR").map_or("/var/tmp".into(), PathBuf::from)
+}
+
 fn run(test: &Test) -> Verdict {
-    let base = std::env::var_os("HSCI_TEST_DIR").map_or("/var/tmp".into(), PathBuf::from);
+    let base = base();
     // Short, for the address of a socket has room for 107 bytes of path.
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("hsci-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -177,6 +186,7 @@ fn start(test: &Test, dir: &Path, log: &Path) -> Child {
         .arg("--one")
         .arg(test.name)
         .arg(dir)
+        .env(machine::PROGRAMS, machine::programs())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("second descriptor"))
         .stderr(log)
