@@ -61,6 +61,9 @@ fn compare(dir: &Path, extension: &str, options: &str, column: usize) {
     assert!(complaints.is_empty(), "more system calls than said:\n{}", complaints.join("\n"));
 }
 
+/// Taken where threads meet and where memory is wanted, which is a matter of chance on a busy machine.
+const CHANCE: [&str; 7] = ["futex", "sched_yield", "mmap", "munmap", "mprotect", "madvise", "brk"];
+
 struct Table {
     limits: Vec<(String, f64)>,
     complaints: Vec<String>,
@@ -68,12 +71,17 @@ struct Table {
 
 impl Table {
     fn expect(&mut self, what: &str, counts: &Counts) {
-        let each = counts.values().sum::<u64>() as f64 / TIMES as f64;
+        let of = |chance| {
+            let chosen =
+                counts.iter().filter(|(name, _)| CHANCE.contains(&name.as_str()) == chance);
+            chosen.map(|(_, count)| count).sum::<u64>() as f64 / TIMES as f64
+        };
+        let (each, by_chance) = (of(false), of(true));
         let limit = self.limits.iter().find(|(name, _)| name == what);
         let limit = limit.unwrap_or_else(|| panic!("{PAGE} says nothing of: {what}")).1;
         println!("{what}: {each:.2} of {limit}: {counts:?}");
-        // A few for what happens once, whatever the repetitions, and where threads meet.
-        if each > limit + 0.4 {
+        // A few for what happens once, whatever the repetitions.
+        if each > limit + 0.4 || by_chance > 1.0 {
             self.complaints.push(format!("{what}: {each:.2}, not {limit}: {counts:?}"));
         }
     }
