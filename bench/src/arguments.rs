@@ -19,10 +19,13 @@ pub(crate) struct Arguments {
     /// Rounds, of which the median counts [default: 5; 3 with --quick].
     #[arg(long)]
     pub(crate) rounds: Option<usize>,
+    /// No round of a scenario begins after so many minutes [default: as many as it takes; 2 with --quick].
+    #[arg(long)]
+    pub(crate) minutes: Option<u64>,
     /// Only scenarios whose name contains one of these.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Only contenders whose name contains one of these; ext4 is always there.
+    /// Only contenders with one of these names, or whose name contains one that nobody has; ext4 is always there.
     #[arg(long, value_delimiter = ',')]
     pub(crate) contenders: Vec<String>,
     /// Hold callers and servers on one core: independent of how the machine halts idle ones.
@@ -69,14 +72,16 @@ pub(crate) struct Scale {
     pub(crate) seconds: u64,
     /// Builds a crate as well.
     pub(crate) builds: bool,
-    /// No round begins after this time.
+    /// No round of a scenario begins after this time.
     pub(crate) budget: Duration,
 }
 
 impl Arguments {
     pub(crate) fn scale(&self) -> Scale {
         let scale = if self.quick { QUICK } else { FULL };
-        Scale { rounds: self.rounds.unwrap_or(scale.rounds).max(1), ..scale }
+        let rounds = self.rounds.unwrap_or(scale.rounds).max(1);
+        let minutes = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+        Scale { rounds, budget: minutes.unwrap_or(scale.budget), ..scale }
     }
 }
 

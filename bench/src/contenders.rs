@@ -91,11 +91,15 @@ pub(crate) fn probe(
     short: bool,
     wanted: &[String],
 ) -> (Vec<Contender>, Vec<(&'static str, String)>) {
+    let is_name = |part: &String| CONTENDERS.iter().any(|contender| contender.name == part);
+    let is_meant = |contender: &Contender, part: &String| {
+        contender.name == part || (!is_name(part) && contender.name.contains(part.as_str()))
+    };
     let is_wanted = |contender: &&Contender| {
         contender.name == YARDSTICK
             || match wanted {
                 [] => contender.quick || !short,
-                _ => wanted.iter().any(|part| contender.name.contains(part.as_str())),
+                _ => wanted.iter().any(|part| is_meant(contender, part)),
             }
     };
     let (mut able, mut unable) = (Vec::new(), Vec::new());

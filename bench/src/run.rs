@@ -67,38 +67,75 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Results> {
     let corpora = corpus::find(scale.corpus_bytes);
     let stage = Stage { scratch: scratch.path(), tree: &tree, corpora: &corpora, scale };
     let clock = Clock { begun: Instant::now(), budget: scale.budget };
-    let runner =
-        Runner { hsci: &hsci, stage: &stage, meter: &meter, contenders: &contenders, clock };
-    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
-    for scenario in scenarios(&stage)? {
-        if !arguments.only.is_empty()
-            && !arguments.only.iter().any(|part| scenario.name.contains(part.as_str()))
-        {
-            continue;
-        }
-        if let Err(error) = scenario.probe().and_then(|()| runner.clock.check()) {
-            eprintln!("{}: skipped: {error:#}", scenario.name);
-            skipped.push((scenario.name, format!("{error:#}")));
-            continue;
-        }
-        match runner.run(&scenario) {
-            Ok(outcome) => outcomes.push(outcome),
-            Err(error) => {
-                interrupt::check()?;
-                eprintln!("{}: failed: {error:#}", scenario.name);
-                failed.push(scenario.name.clone());
-                skipped.push((scenario.name, format!("{error:#}")));
-            }
+    let runner = Runner { hsci: &hsci, stage: &stage, meter: &meter, clock };
+    let wanted = |scenario: &Scenario| {
+        let only = &arguments.only;
+        only.is_empty() || only.iter().any(|part| scenario.name.contains(part.as_str()))
+    };
+    let (mut taken, mut ended, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for scenario in scenarios(&stage)?.into_iter().filter(wanted) {
+        match scenario.probe() {
+            Ok(()) => taken.push(Taken::new(scenario, &contenders)),
+            Err(error) => leave_out(&mut skipped, &scenario, format!("skipped: {error:#}")),
         }
     }
-    Ok(Results { about: about(arguments, scale)?, skipped, failed, scenarios: outcomes })
+    // All scenarios in each round, so that less time means fewer rounds and not fewer scenarios.
+    for round in 0..scale.rounds {
+        for mut one in std::mem::take(&mut taken) {
+            if round > 0 && runner.clock.is_over() {
+                ended.push(one);
+            } else if runner.clock.is_over() {
+                leave_out(&mut skipped, &one.scenario, "skipped: no time left".to_owned());
+            } else if let Err(error) = runner.run(&mut one, round) {
+                interrupt::check()?;
+                leave_out(&mut skipped, &one.scenario, format!("failed: {error:#}"));
+                failed.push(one.scenario.name);
+            } else {
+                ended.push(one);
+            }
+        }
+        std::mem::swap(&mut taken, &mut ended);
+    }
+    let about = about(arguments, scale)?;
+    Ok(Results {
+        about,
+        skipped,
+        failed,
+        scenarios: taken.into_iter().map(Taken::outcome).collect(),
+    })
+}
+
+fn leave_out(skipped: &mut Vec<(String, String)>, scenario: &Scenario, why: String) {
+    eprintln!("{}: {why}", scenario.name);
+    skipped.push((scenario.name.clone(), why));
+}
+
+/// A scenario, and what it has shown so far.
+struct Taken {
+    scenario: Scenario,
+    contenders: Vec<Contender>,
+    steps: Vec<Measured>,
+}
+
+impl Taken {
+    fn new(scenario: Scenario, contenders: &[Contender]) -> Self {
+        let able = |contender: &&Contender| scenario.for_readers || !contender.is_read_only();
+        let contenders = contenders.iter().filter(able).copied().collect();
+        let steps = scenario.steps.iter().map(Measured::new).collect();
+        Self { scenario, contenders, steps }
+    }
+
+    fn outcome(self) -> Outcome {
+        let contenders = self.contenders.iter().map(|it| it.name.to_owned()).collect();
+        let Scenario { name, about, .. } = self.scenario;
+        Outcome { name, about, contenders, steps: self.steps }
+    }
 }
 
 struct Runner<'a> {
     hsci: &'a Path,
     stage: &'a Stage<'a>,
     meter: &'a Meter,
-    contenders: &'a [Contender],
     clock: Clock,
 }
 
@@ -109,50 +146,32 @@ struct Clock {
 }
 
 impl Clock {
-    fn check(&self) -> Result<()> {
-        if self.begun.elapsed() > self.budget {
-            bail!("no time left");
-        }
-        Ok(())
+    fn is_over(&self) -> bool {
+        self.begun.elapsed() > self.budget
     }
 }
 
 impl Runner<'_> {
-    fn run(&self, scenario: &Scenario) -> Result<Outcome> {
-        eprintln!("{}: {}", scenario.name, scenario.about);
-        let mut steps: Vec<Measured> = scenario.steps.iter().map(Measured::new).collect();
-        let taking_part = self.contenders.iter();
-        let taking_part: Vec<Contender> = taking_part
-            .filter(|contender| scenario.for_readers || !contender.is_read_only())
-            .copied()
-            .collect();
-        for round in 0..self.stage.scale.rounds {
-            if round > 0 && self.clock.check().is_err() {
-                break;
-            }
-            // Fresh file systems, and in each round another one begins.
-            let mut order = taking_part.clone();
-            let len = order.len();
-            order.rotate_left(round % len);
-            let places = self.make(&order)?;
-            for (step, measured) in scenario.steps.iter().zip(&mut steps) {
-                for place in &places {
-                    if place.contender.is_read_only() && !step.reads_only {
-                        continue;
-                    }
-                    let sample = self.take(step, place, round);
-                    let sample = sample
-                        .with_context(|| format!("{} on {}", step.name, place.contender.name))?;
-                    measured.add(place.contender.name, sample);
+    /// One round of a scenario: fresh file systems, of which another one begins than in the round before.
+    fn run(&self, taken: &mut Taken, round: usize) -> Result<()> {
+        let Taken { scenario, contenders, steps } = taken;
+        eprintln!("{}, round {}: {}", scenario.name, round + 1, scenario.about);
+        let mut order = contenders.clone();
+        order.rotate_left(round % contenders.len());
+        let places = self.make(&order)?;
+        for (step, measured) in scenario.steps.iter().zip(steps) {
+            for place in &places {
+                if place.contender.is_read_only() && !step.reads_only {
+                    continue;
                 }
+                let sample = self.take(step, place, round);
+                let sample =
+                    sample.with_context(|| format!("{} on {}", step.name, place.contender.name))?;
+                measured.add(place.contender.name, sample);
             }
+            eprintln!("  {}", measured.line(contenders));
         }
-        for measured in &steps {
-            eprintln!("  {}", measured.line(&taking_part));
-        }
-        let contenders = taking_part.iter().map(|contender| contender.name.to_owned()).collect();
-        let (name, about) = (scenario.name.clone(), scenario.about.clone());
-        Ok(Outcome { name, about, contenders, steps })
+        Ok(())
     }
 
     fn make(&self, contenders: &[Contender]) -> Result<Vec<Place>> {
