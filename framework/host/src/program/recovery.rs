@@ -108,3 +108,6 @@ fn recover(registrations: &[Registration], socket: OwnedFd) -> ! {
     }
     exit_now(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hsci_extension::{
-    Credentials, Errno, Error, FileId, Lifetime, LowerFile, Result, Store, Whence,
-};
+use hsci_extension::{Credentials, Errno, Error, FileId, LowerFile, Result, Store, Whence};
 
-use super::message::{Answer, Ask, Failed, FileAsk, MOST, PIECE, Reply, Stamps};
+use super::message::{Answer, Ask, Facts, Failed, FileAsk, MOST, PIECE, Reply};
 use crate::passing::{parse, receive, send};
 
 /// Files that may be open at a time, that may be wanted together, and bytes that may be said.
@@ -81,6 +79,10 @@ impl<'a> Keeper<'a> {
                 self.files.remove(&file);
                 Step::Answered
             }
+            ask @ Ask::File { ask: FileAsk::RestorePrivileges, .. } => {
+                let _ = self.answer(ask, bytes);
+                Step::Answered
+            }
             Ask::Reopen if self.visits => return Err(rustix::io::Errno::PROTO),
             Ask::Reopen => {
                 self.buffer = buffer;
@@ -116,7 +118,11 @@ impl<'a> Keeper<'a> {
     }
 
     fn visit(&mut self, place: usize, file: Result<Arc<dyn LowerFile>>) -> Io<()> {
-        let file = file.and_then(|file| self.keep(file)).map_err(|error| Failed::from(&error));
+        let keep = |file: Arc<dyn LowerFile>| {
+            let facts = Facts::of(&*file).ok();
+            Ok((self.keep(file)?, facts))
+        };
+        let file = file.and_then(keep).map_err(|error| Failed::from(&error));
         self.reply(&Ok(Answer::Found { place, file }), &[])?;
         loop {
             match self.step()? {
@@ -168,9 +174,14 @@ impl<'a> Keeper<'a> {
                 Ok(done(()))
             }
             Ask::File { file, ask } => {
-                let file = self.files.get(&file).ok_or(Errno::BADF)?;
-                self.may_change(ask.changes())?;
-                ask.carry_out(&**file, bytes)
+                let (file, changes) = (self.files.get(&file).ok_or(Errno::BADF)?, ask.changes());
+                self.may_change(changes)?;
+                let answer = ask.carry_out(&**file, bytes)?;
+                Ok(if changes {
+                    (Answer::Facts(Facts::of(&**file).ok()), Vec::new())
+                } else {
+                    answer
+                })
             }
             Ask::Reopen | Ask::Next | Ask::Close { .. } | Ask::Done(_) => Err(Error::Unsupported),
         }
@@ -250,14 +261,15 @@ impl FileAsk {
                 file.write_at(Credentials::HOST, offset, bytes)?;
                 Answer::Done
             }
-            Self::Len => Answer::Number(file.len()?),
-            Self::Blocks => Answer::Number(file.blocks()?),
+            Self::Facts => Answer::Facts(Some(Facts::of(file)?)),
             Self::SetLen { len } => done(file.set_len(len))?,
             Self::Sync { data_only } => done(file.sync(data_only))?,
             Self::Punch { offset, len } => done(file.punch(offset, len))?,
-            Self::SeekData { offset } => Answer::Number(file.seek(offset, Whence::Data)?),
+            Self::SeekData { offset } => {
+                let data = file.seek(offset, Whence::Data)?;
+                Answer::Extent(data, file.seek(data, Whence::Hole).unwrap_or(data))
+            }
             Self::SeekHole { offset } => Answer::Number(file.seek(offset, Whence::Hole)?),
-            Self::Times => Answer::Times(Stamps::from(&file.times()?)),
             Self::SetTimes(stamps) => done(file.set_times(&stamps.times().ok_or(Errno::INVAL)?))?,
             Self::Id => {
                 content = file.id()?.0;
@@ -267,10 +279,6 @@ impl FileAsk {
                 let notes = file.notes(about);
                 content = notes.into_iter().skip(from).take(PIECE).collect();
                 Answer::Done
-            }
-            Self::Lifetime => {
-                let Lifetime { machine, mount } = file.lifetime();
-                Answer::Lifetime(machine, mount)
             }
             Self::Attribute { name } => match file.attribute(&name)? {
                 Some(value) => {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hsci_extension::{Errno, Error, Times};
+use hsci_extension::{Errno, Error, Lifetime, LowerFile, Times};
 use serde::{Deserialize, Serialize};
 
 use crate::lower::timespec_of;
@@ -22,7 +22,7 @@ pub(super) struct Job {
     pub(super) epoch: u64,
 }
 
-/// A question; bytes may follow it. All but `Close` and `Done` are answered by a [`Reply`].
+/// A question; bytes may follow it. All but `Close`, `Done` and what gives privileges back are answered by a [`Reply`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ask {
     Open {
@@ -75,8 +75,7 @@ pub(super) enum FileAsk {
     Write {
         offset: u64,
     },
-    Len,
-    Blocks,
+    Facts,
     SetLen {
         len: u64,
     },
@@ -87,13 +86,13 @@ pub(super) enum FileAsk {
         offset: u64,
         len: u64,
     },
+    /// The next data, and where it ends.
     SeekData {
         offset: u64,
     },
     SeekHole {
         offset: u64,
     },
-    Times,
     SetTimes(Stamps),
     Id,
     /// As many as fit, from a place on.
@@ -101,7 +100,6 @@ pub(super) enum FileAsk {
         about: u64,
         from: usize,
     },
-    Lifetime,
     Attribute {
         name: String,
     },
@@ -128,17 +126,39 @@ pub(super) enum Answer {
     Nothing,
     Number(u64),
     Flag(bool),
-    Times(Stamps),
-    /// Of the machine and the mount.
-    Lifetime(u64, u64),
+    /// Of a file; also what a change leaves.
+    Facts(Option<Facts>),
+    Extent(u64, u64),
     /// One of those that were wanted.
     Found {
         place: usize,
-        file: Result<u64, Failed>,
+        file: Result<(u64, Option<Facts>), Failed>,
     },
 }
 
 pub(super) type Reply = Result<Answer, Failed>;
+
+/// What is asked of nearly each file, several times.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Facts {
+    pub(super) len: u64,
+    pub(super) blocks: u64,
+    pub(super) times: Stamps,
+    /// Of the machine and the mount.
+    pub(super) lifetime: (u64, u64),
+}
+
+impl Facts {
+    pub(super) fn of(file: &dyn LowerFile) -> hsci_extension::Result<Self> {
+        let Lifetime { machine, mount } = file.lifetime();
+        Ok(Self {
+            len: file.len()?,
+            blocks: file.blocks()?,
+            times: Stamps::from(&file.times()?),
+            lifetime: (machine, mount),
+        })
+    }
+}
 
 /// Seconds and nanoseconds of last access and last change.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! A store that another process has.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use hsci_extension::{
 };
 use parking_lot::Mutex;
 
-use super::message::{Answer, Ask, FileAsk, MOST, MOST_WANTED, PIECE, Reply, Stamps};
+use super::message::{Answer, Ask, Facts, FileAsk, MOST, MOST_WANTED, PIECE, Reply, Stamps};
 use crate::passing::{parse, receive, send};
 use crate::sys::process::exit_now;
 
@@ -76,8 +77,9 @@ impl RemoteStore {
         Self { link, epoch }
     }
 
-    fn file(&self, file: u64) -> Arc<dyn LowerFile> {
-        Arc::new(RemoteFile { link: Arc::clone(&self.link), file, ahead: Mutex::default() })
+    fn file(&self, file: u64, facts: Option<Facts>) -> Arc<dyn LowerFile> {
+        let known = Mutex::new(Known { facts, ..Known::default() });
+        Arc::new(RemoteFile { link: Arc::clone(&self.link), file, known })
     }
 
     fn want(&self, ids: &[FileId]) -> Result<()> {
@@ -97,12 +99,12 @@ impl RemoteStore {
 impl Store for RemoteStore {
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>> {
         let file = self.link.number(&Ask::Open { name: name.to_owned(), create })?;
-        Ok(self.file(file))
+        Ok(self.file(file, None))
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>> {
         let file = self.link.number(&Ask::Create { name: name.to_owned() })?;
-        Ok(self.file(file))
+        Ok(self.file(file, None))
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -142,7 +144,8 @@ impl Store for RemoteStore {
         loop {
             match answer {
                 Ok((Answer::Found { place, file }, _)) => {
-                    visit(place, file.map(|file| self.file(file)).map_err(Error::from));
+                    let file = file.map(|(file, facts)| self.file(file, facts));
+                    visit(place, file.map_err(Error::from));
                     answer = self.link.ask(&Ask::Next, &[]);
                 }
                 Ok(_) => return,
@@ -162,8 +165,17 @@ impl Store for RemoteStore {
 struct RemoteFile {
     link: Arc<Link>,
     file: u64,
-    /// Bytes that were read together with others, and where.
-    ahead: Mutex<Option<(u64, Vec<u8>)>>,
+    known: Mutex<Known>,
+}
+
+/// What was learnt of a file together with other things. Nobody changes it meanwhile but through here.
+#[derive(Default)]
+struct Known {
+    facts: Option<Facts>,
+    /// Bytes, and where they are.
+    ahead: Option<(u64, Vec<u8>)>,
+    /// Where data begins and ends.
+    data: Range<u64>,
 }
 
 impl Drop for RemoteFile {
@@ -188,19 +200,46 @@ impl RemoteFile {
         }
     }
 
-    fn done(&self, ask: FileAsk) -> Result<()> {
-        self.ask(ask, &[]).map(drop)
+    /// Asks for what leaves the content as it is.
+    fn done(&self, ask: FileAsk, bytes: &[u8]) -> Result<()> {
+        self.ask(ask, bytes).map(drop)
     }
 
-    /// The same for what changes the content.
+    /// Has something changed; what is known is what that leaves.
     fn change(&self, ask: FileAsk, bytes: &[u8]) -> Result<()> {
-        *self.ahead.lock() = None;
-        self.ask(ask, bytes).map(drop)
+        let mut known = self.known.lock();
+        *known = Known::default();
+        if let (Answer::Facts(facts), _) = self.ask(ask, bytes)? {
+            known.facts = facts;
+        }
+        Ok(())
+    }
+
+    fn facts(&self) -> Result<Facts> {
+        let mut known = self.known.lock();
+        if known.facts.is_none()
+            && let (Answer::Facts(facts), _) = self.ask(FileAsk::Facts, &[])?
+        {
+            known.facts = facts;
+        }
+        known.facts.ok_or_else(unexpected)
+    }
+
+    fn seek_data(&self, offset: u64) -> Result<u64> {
+        let mut known = self.known.lock();
+        if known.data.contains(&offset) {
+            return Ok(offset);
+        }
+        let (Answer::Extent(data, end), _) = self.ask(FileAsk::SeekData { offset }, &[])? else {
+            return Err(unexpected());
+        };
+        known.data = data..end;
+        Ok(data)
     }
 
     /// Reads a piece from what is there or comes with it.
     fn read_piece(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let mut ahead = self.ahead.lock();
+        let ahead = &mut self.known.lock().ahead;
         let holds = |(at, bytes): &(u64, Vec<u8>)| {
             let from = offset.checked_sub(*at).and_then(|from| usize::try_from(from).ok())?;
             let is_whole = bytes.len() < PIECE || from + buffer.len() <= bytes.len();
@@ -246,11 +285,11 @@ impl LowerFile for RemoteFile {
     }
 
     fn len(&self) -> Result<u64> {
-        self.number(FileAsk::Len)
+        self.facts().map(|facts| facts.len)
     }
 
     fn blocks(&self) -> Result<u64> {
-        self.number(FileAsk::Blocks)
+        self.facts().map(|facts| facts.blocks)
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
@@ -258,7 +297,7 @@ impl LowerFile for RemoteFile {
     }
 
     fn sync(&self, data_only: bool) -> Result<()> {
-        self.done(FileAsk::Sync { data_only })
+        self.done(FileAsk::Sync { data_only }, &[])
     }
 
     fn reserve(&self, _: Credentials, _: u64, _: u64) -> Result<()> {
@@ -270,21 +309,18 @@ impl LowerFile for RemoteFile {
     }
 
     fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
-        self.number(match whence {
-            Whence::Data => FileAsk::SeekData { offset },
-            Whence::Hole => FileAsk::SeekHole { offset },
-        })
-    }
-
-    fn times(&self) -> Result<Times> {
-        match self.ask(FileAsk::Times, &[])? {
-            (Answer::Times(stamps), _) => stamps.times().ok_or_else(unexpected),
-            _ => Err(unexpected()),
+        match whence {
+            Whence::Data => self.seek_data(offset),
+            Whence::Hole => self.number(FileAsk::SeekHole { offset }),
         }
     }
 
+    fn times(&self) -> Result<Times> {
+        self.facts()?.times.times().ok_or_else(unexpected)
+    }
+
     fn set_times(&self, times: &Times) -> Result<()> {
-        self.done(FileAsk::SetTimes(Stamps::from(times)))
+        self.change(FileAsk::SetTimes(Stamps::from(times)), &[])
     }
 
     fn id(&self) -> Result<FileId> {
@@ -303,10 +339,10 @@ impl LowerFile for RemoteFile {
     }
 
     fn lifetime(&self) -> Lifetime {
-        match self.ask(FileAsk::Lifetime, &[]) {
-            Ok((Answer::Lifetime(machine, mount), _)) => Lifetime { machine, mount },
-            _ => Lifetime::default(),
-        }
+        let Ok(Facts { lifetime: (machine, mount), .. }) = self.facts() else {
+            return Lifetime::default();
+        };
+        Lifetime { machine, mount }
     }
 
     fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -315,23 +351,23 @@ impl LowerFile for RemoteFile {
     }
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
-        self.ask(FileAsk::SetAttribute { name: name.to_owned() }, value).map(drop)
+        self.done(FileAsk::SetAttribute { name: name.to_owned() }, value)
     }
 
     fn remove_attribute(&self, name: &str) -> Result<()> {
-        self.done(FileAsk::RemoveAttribute { name: name.to_owned() })
+        self.done(FileAsk::RemoveAttribute { name: name.to_owned() }, &[])
     }
 
     fn keep_privileges(&self, again: bool) -> Result<()> {
-        self.done(FileAsk::KeepPrivileges { again })
+        self.done(FileAsk::KeepPrivileges { again }, &[])
     }
 
     fn restore_privileges(&self) {
-        let _ = self.done(FileAsk::RestorePrivileges);
+        self.link.tell(&Ask::File { file: self.file, ask: FileAsk::RestorePrivileges });
     }
 
     fn drop_privileges(&self) -> Result<()> {
-        self.done(FileAsk::DropPrivileges)
+        self.done(FileAsk::DropPrivileges, &[])
     }
 
     fn is_fixed(&self) -> Result<bool> {
