@@ -1,7 +1,7 @@
-//! A server of a user's own FUSE mount, which lies: `hsci-lying-server POINT LINK JOURNAL`.
+//! A server of a user's own FUSE mount, which lies: `hsci-lying-server POINT LINK JOURNAL [any-case]`.
 //!
 //! What it shows looks like a store with a policy and links, all of root's. LINK is where its links lead, JOURNAL
-//! a file whose content it shows as a journal. It prints a line for each question.
+//! a file whose content it shows as a journal. It prints a line for each question. With `any-case` it finds names in any.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,10 +21,13 @@ const NOW: Duration = Duration::ZERO;
 
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [point, link, journal] = arguments.as_slice() else { panic!("POINT LINK JOURNAL") };
+    let [point, link, journal, rest @ ..] = arguments.as_slice() else {
+        panic!("POINT LINK JOURNAL [any-case]")
+    };
     let journal = std::fs::read(journal)?;
     let program = std::fs::read("/bin/bash")?;
-    let server = Liar { link: link.into(), journal, program, nodes: Mutex::default() };
+    let any_case = rest == ["any-case"];
+    let server = Liar { link: link.into(), journal, program, any_case, nodes: Mutex::default() };
     let mut config = Config::default();
     config.mount_options = vec![MountOption::FSName("liar".to_owned())];
     config.acl = SessionACL::All;
@@ -35,6 +38,7 @@ struct Liar {
     link: PathBuf,
     journal: Vec<u8>,
     program: Vec<u8>,
+    any_case: bool,
     /// Inodes by their paths.
     nodes: Mutex<HashMap<u64, PathBuf>>,
 }
@@ -102,7 +106,8 @@ fn asked(what: &str) {
 impl Filesystem for Liar {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         asked("lookup");
-        let path = self.path(parent).join(name);
+        let folded = name.to_ascii_lowercase();
+        let path = self.path(parent).join(if self.any_case { &folded } else { name });
         let mut nodes = self.nodes.lock().expect("nobody panics");
         let known = nodes.iter().find(|(_, there)| **there == path).map(|(ino, _)| *ino);
         let ino = known.unwrap_or(2 + nodes.len() as u64);

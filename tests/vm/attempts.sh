@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Attempts to get around a loaded policy, each with its outcome. Runs as root in a virtual machine:
-# attempts.sh DIRECTORY-OF-PROGRAMS [quick] [LIST...], with the lists `ways`, `marks`, `rules`, `stores` and `hosts`. What is not
+# attempts.sh DIRECTORY-OF-PROGRAMS [quick] [LIST...], with the lists `ways`, `marks`, `rules`, `stores`, `hosts` and `case`. What is not
 # prevented stands here as `gets`, and in docs/src/explanation/filters-in-the-kernel.md with the reason. Unless it is to be
 # quick, each attempt runs once more without a policy, and must succeed: one that fails anyway would
 # show nothing.
@@ -136,6 +136,8 @@ source "$here/rules.sh"
 source "$here/stores.sh"
 # shellcheck source=tests/vm/hosts.sh
 source "$here/hosts.sh"
+# shellcheck source=tests/vm/case.sh
+source "$here/case.sh"
 
 main() {
     local list
@@ -143,7 +145,7 @@ main() {
     chmod 755 /run
     mkdir -p $arena
     start_helper
-    [ $# -gt 0 ] || set -- ways marks rules stores hosts
+    [ $# -gt 0 ] || set -- ways marks rules stores hosts case
     for list in "$@"; do
         control=
         "test_$list"

@@ -4,11 +4,12 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 45] = [
+pub const ALL: [&str; 46] = [
     "apart",
     "attach",
     "callers",
     "capabilities",
+    "case",
     "core-dumps",
     "dumpable",
     "elsewhere",

@@ -71,6 +71,8 @@ pub struct LowerTree {
     released: Mutex<Option<Instant>>,
     /// Held while what the store says of itself is changed.
     store_file: Mutex<()>,
+    /// Directories in it may ignore the case of names: those are not served.
+    folds: bool,
     /// Nothing can be written, times of access among it.
     is_read_only: bool,
     /// How often it was asked for names and contents, where no worker serves it.
@@ -118,7 +120,7 @@ impl LowerTree {
     /// Serves the directory that `root` is open on. To be called before other threads start, for
     /// it changes the credentials of the process, and its limit of descriptors.
     pub fn open(root: OwnedFd) -> Result<Arc<Self>> {
-        Self::open_with(root, None, true, u64::MAX)
+        Self::open_with(root, None, true, u64::MAX, false)
     }
 
     /// As [`LowerTree::open`], for a mount that outlives the process: goes on from what the process
@@ -131,8 +133,9 @@ impl LowerTree {
         pins: HashMap<u64, OwnedFd>,
         keeps_access_times: bool,
         memory: u64,
+        folds: bool,
     ) -> Result<Arc<Self>> {
-        let tree = Self::open_with(root, Some(takeover), keeps_access_times, memory)?;
+        let tree = Self::open_with(root, Some(takeover), keeps_access_times, memory, folds)?;
         tree.take_over(inherited, pins);
         Ok(tree)
     }
@@ -142,6 +145,7 @@ impl LowerTree {
         takeover: Option<Takeover>,
         keeps_access_times: bool,
         memory: u64,
+        folds: bool,
     ) -> Result<Arc<Self>> {
         let stat = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let device = device_of(&stat);
@@ -168,6 +172,7 @@ impl LowerTree {
             shares: Shares::new(limit),
             credentials: Credentials::prepare(),
             by_handle,
+            folds,
             is_read_only,
             lifetime,
             max_len: OnceLock::new(),

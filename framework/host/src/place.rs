@@ -5,6 +5,7 @@
 //! somebody else can change, every name is that person's word: no symbolic link is followed there,
 //! and what was opened is not looked up again.
 
+pub(crate) mod case;
 mod look;
 mod path;
 mod private;

@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     },
     Test { name: "hostile::unmount_takes_off_its_own_only", seconds: 120, body: own_only },
     Test { name: "hostile::stores_do_not_overlap", seconds: 60, body: overlaps },
+    Test { name: "hostile::a_directory_that_ignores_case_is_not_served", seconds: 60, body: cases },
     Test { name: "hostile::a_mount_has_the_flags_of_what_is_below", seconds: 120, body: flags },
 ];
 
@@ -276,4 +277,40 @@ fn overlaps(dir: &Path) {
         unmount(&at("one"));
         Run::new("rm").arg("-rf").arg(at(served).join(".hsci")).ok();
     }
+}
+
+/// A file system of root's on which `.HSCI` is `.hsci`.
+fn cases(dir: &Path) {
+    machine::need_root();
+    let (server, point) = (dir.join("server"), dir.join("point"));
+    for place in [&server, &point] {
+        fs::create_dir(place).expect("directory");
+    }
+    let empty = dir.join("journal");
+    fs::write(&empty, "").expect("write");
+    let serve = |more: &[&str]| {
+        let program = Run::new(machine::programs().join("hsci-lying-server"));
+        let process = program.arg(&server).arg(dir).arg(&empty).args(more).start();
+        let begun = std::time::Instant::now();
+        while !server.join(".hsci").exists() {
+            assert!(begun.elapsed().as_secs() < 20, "nothing is mounted");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        process
+    };
+    let mut said = Vec::new();
+    for more in [&[][..], &["any-case"]] {
+        let mut process = serve(more);
+        let done = limited(["mount", "-o", "ro"], &[&server, &point]);
+        let is_found = point.join(".HSCI").exists();
+        let is_there = is_mounted(&point);
+        unmount(&point);
+        Run::new("umount").arg("-l").arg(&server).ok();
+        let _ = process.wait();
+        assert!(!is_found, "{more:?}: the private directory is found by another name");
+        assert_eq!(is_there, more.is_empty(), "{more:?}: {done:?}");
+        said.push(done);
+    }
+    assert_eq!(said[1].code, 3, "{:?}", said[1]);
+    assert!(said[1].err.contains("ignores the case of names"), "{}", said[1].err);
 }

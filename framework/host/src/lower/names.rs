@@ -12,6 +12,7 @@ use super::attributes::{attr_of, stat_of};
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::{LowerTree, device_of, is_reserved, proc_path};
+use crate::place::case;
 use crate::sys::handle::{Handle, c_name, handle_of};
 
 impl LowerTree {
@@ -23,6 +24,9 @@ impl LowerTree {
         let directory = self.path(parent)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let stat = statx(&*directory, name, flags, StatxFlags::BASIC_STATS)?;
+        if self.folds && is_directory(&stat) && case::is_folded(directory.as_fd(), &c_name(name)?) {
+            return Err(Errno::OPNOTSUPP.into());
+        }
         let handle = || Ok(Handle::of(directory.as_fd(), &c_name(name)?).ok());
         self.enter((parent, name), &stat, handle).map(|(entry, _)| entry)
     }
@@ -226,9 +230,9 @@ impl LowerTree {
             return Ok(None);
         };
         let Some(inode) = self.known(&stat) else { return Ok(None) };
-        let is_directory = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory;
         // Without handles only a name leads back to the inode, and it may be this one.
-        let last = is_directory || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
+        let last =
+            is_directory(&stat) || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
         let pinned = last && {
             let share = match inode.pinned() {
                 Some(_) => None,
@@ -263,4 +267,8 @@ fn refuse_reserved(parent: Ino, name: &OsStr) -> Result<()> {
         return Err(Error::Reserved(name.to_string_lossy().into_owned()));
     }
     Ok(())
+}
+
+fn is_directory(stat: &Statx) -> bool {
+    FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory
 }

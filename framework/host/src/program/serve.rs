@@ -1,7 +1,7 @@
 //! Serving a mount as the worker of a supervisor.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Request
 use crate::lower::{LowerTree, Takeover, lifetime};
 use crate::mounts::{self, Device};
 use crate::passing::receive_descriptor;
+use crate::place::case;
 use crate::policy::{self, Judged, Policy};
 use crate::sandbox::{Sandbox, Work, broker};
 use crate::sys::descriptors::inherited;
@@ -119,6 +120,8 @@ struct Confined {
     /// The machine's, in bytes.
     memory: u64,
     program: Option<PathBuf>,
+    /// Directories of the lower one may ignore the case of names.
+    folds: bool,
     recoverer: Option<Arc<Recoverer>>,
 }
 
@@ -135,10 +138,11 @@ impl Confined {
         let machine = rustix::system::sysinfo();
         let memory = (machine.totalram as u64).saturating_mul(machine.mem_unit.into());
         let program = std::env::current_exe().ok();
+        let folds = case::may_fold(lower.as_fd());
         let recoverer = Recoverer::start(&stack)?;
         let sandbox = Sandbox::enter(&needs, lower, Work::Serve)
             .map_err(|why| Failure::new(Exit::Usage, why))?;
-        Ok(Self { sandbox, cores, memory, program, recoverer })
+        Ok(Self { sandbox, cores, memory, program, folds, recoverer })
     }
 }
 
@@ -219,8 +223,10 @@ fn prepare(
         0 => confined.memory / 4,
         given => given,
     };
-    let tree = LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times, memory)
-        .map_err(|error| stack::failure("the lower directory", &error))?;
+    let folds = confined.folds;
+    let tree =
+        LowerTree::inherit(lower, ways, &inherited, unlinked, keeps_access_times, memory, folds)
+            .map_err(|error| stack::failure("the lower directory", &error))?;
     let recoverer = confined.recoverer.take();
     let mut stack = stack::build(&registrations, (tree, recoverer), &options, kernel, read_only)?;
     stack.end_recovery();

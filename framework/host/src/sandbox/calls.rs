@@ -372,6 +372,8 @@ fn limited() -> Vec<(Sysno, u8, SeccompCmpOp, u64)> {
         (Sysno::prctl, 0, Eq, libc::PR_GET_DUMPABLE as u64),
         // Whether a descriptor is a terminal.
         (Sysno::ioctl, 1, Eq, libc::TCGETS),
+        // Whether a directory ignores the case of names.
+        (Sysno::ioctl, 1, Eq, libc::FS_IOC_GETFLAGS),
         // Its own priority, which it can only lower.
         (Sysno::setpriority, 0, Eq, u64::from(libc::PRIO_PROCESS)),
         (Sysno::ioprio_set, 0, Eq, 1),

@@ -76,6 +76,7 @@ impl Supervisor {
         let lifetime = lifetime::find(&outside);
         let lower = apart(&outside).map_err(|errno| place::failure(&request.lower, errno))?;
         let lock = Lock::take(&lower, &request.lower)?;
+        place::case::refuse(lower.as_fd(), &request.lower, is_read_only(request))?;
         let traces = Traces::of(&lower).map_err(|error| internal("the lower directory", &error))?;
         let (elsewhere, was_free) = (Mutex::new(None), Cell::new(true));
         let admit = |last: &Last| {
