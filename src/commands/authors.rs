@@ -1,13 +1,21 @@
 //! `hsci extensions` and `hsci conformance`: for those who write extensions, and those who choose among them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use hsci_extension::protection;
 use hsci_extension::testkit::conformance;
 use hsci_host::failure::{Exit, Failure};
-use hsci_host::place;
+use hsci_host::place::{self, Place};
 use hsci_protocol::describe::{Description, OptionDescription, ValueKind};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, unlinkat};
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use crate::cli::{Conformance, Extensions};
@@ -125,13 +133,12 @@ fn meaning(option: &OptionDescription) -> String {
 pub(crate) fn conformance(args: &Conformance) -> Result<()> {
     let dir = &args.dir;
     let found = place::look(dir)?;
-    let place = found.reach().join(format!("hsci-conformance-{}", std::process::id()));
     let errno = |error: std::io::Error| control::of_path(dir, ui::errno(&error));
-    std::fs::create_dir(&place).map_err(errno)?;
+    let scratch = Scratch::make(&found).map_err(errno)?;
     let progress = ui::spinner("conformance");
-    let failures = conformance::on_directory(&place);
+    let failures = conformance::on_directory(&scratch.reach());
     progress.finish_and_clear();
-    let removed = std::fs::remove_dir_all(&place).map_err(errno);
+    let removed = scratch.remove(&found).map_err(errno);
     for failure in &failures {
         ui::print(&format!("{}: {}\n", failure.case, failure.text))?;
     }
@@ -141,6 +148,57 @@ pub(crate) fn conformance(args: &Conformance) -> Result<()> {
         failed => {
             Err(Failure::new(Exit::No, format!("{}: {failed} cases are not kept", shown(dir))))
         }
+    }
+}
+
+/// A directory of one's own in one of anybody's, who may give its name to something else: used by descriptor.
+struct Scratch {
+    name: String,
+    directory: OwnedFd,
+}
+
+impl Scratch {
+    fn make(parent: &Place) -> io::Result<Self> {
+        let name = format!("hsci-conformance-{}", std::process::id());
+        mkdirat(parent, &name, Mode::RWXU)?;
+        place::pause("scratch-made");
+        let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        flags.set(OFlags::NOFOLLOW, protection::stands("scratch"));
+        let made = Self { directory: openat(parent, &name, flags, Mode::empty())?, name };
+        let is_own = fstat(&made.directory)?.st_uid == geteuid().as_raw();
+        match !protection::stands("scratch") || (is_own && made.entries()?.is_empty()) {
+            true => Ok(made),
+            // Somebody has put another one there.
+            false => Err(rustix::io::Errno::ACCESS.into()),
+        }
+    }
+
+    fn reach(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.directory.as_raw_fd()).into()
+    }
+
+    /// What is in it: names, and whether they are directories.
+    fn entries(&self) -> io::Result<Vec<(OsString, bool)>> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if name != "." && name != ".." {
+                entries.push((name, entry.file_type() == FileType::Directory));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn remove(&self, parent: &Place) -> io::Result<()> {
+        for (name, is_directory) in self.entries()? {
+            let path = self.reach().join(name);
+            match is_directory {
+                true => fs::remove_dir_all(path)?,
+                false => fs::remove_file(path)?,
+            }
+        }
+        Ok(unlinkat(parent, &self.name, AtFlags::REMOVEDIR)?)
     }
 }
 

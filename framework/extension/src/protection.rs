@@ -4,7 +4,7 @@
 //! Only builds with assertions can do without any: there, `HSCI_WITHOUT=NAME` takes one out.
 
 /// All of them. `docs/src/explanation/security.md` says what each stands against.
-pub const ALL: [&str; 46] = [
+pub const ALL: [&str; 47] = [
     "apart",
     "attach",
     "callers",
@@ -37,6 +37,7 @@ pub const ALL: [&str; 46] = [
     "read-only",
     "recovery",
     "regular-files",
+    "scratch",
     "set-ids",
     "shares",
     "store-links",

@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
         body: swap,
     },
     Test { name: "hostile::a_crate_is_made_where_it_was_sent", seconds: 120, body: crates },
+    Test { name: "hostile::the_kit_works_where_it_was_sent", seconds: 120, body: kit },
     Test { name: "hostile::an_export_goes_where_it_was_sent", seconds: 120, body: export },
 ];
 
@@ -82,6 +83,31 @@ fn export(dir: &Path) {
         assert_eq!(fs::read_dir(&outside).expect("list").count(), 1, "{what}: it goes elsewhere");
         let there = home.join("away/copy/file");
         assert_eq!(fs::read(there).ok(), exported.then(|| b"content".to_vec()), "{what}");
+    }
+}
+
+/// The directory that root has made for the conformance kit is moved away before the kit is run in it.
+fn kit(dir: &Path) {
+    machine::need_root();
+    let outside = dir.join("outside");
+    for (number, (what, moves)) in SWAPS.into_iter().enumerate() {
+        let home = alices(&dir.join(format!("kit{number}")));
+        let _ = fs::remove_dir_all(&outside);
+        fs::create_dir(&outside).expect("directory");
+        let changed = || fs::metadata(&outside).expect("stat").modified().expect("a time");
+        let before = changed();
+        let mark = dir.join("mark");
+        let stopped = Stopped::at("scratch-made", &mark, &["conformance"], &[&home]);
+        let moves = moves.replace("mv mail away", "mv hsci-conformance-* away");
+        let moves = moves.replace("rmdir mail 2>/dev/null || ", "").replace(" mail", " \"$name\"");
+        let moves = moves.replace("{}", &outside.display().to_string());
+        alice(&format!("cd '{}'; name=$(echo hsci-conformance-*); {moves}", home.display()));
+        assert!(!stopped.go_on(), "{what}: it has run");
+        assert_eq!(changed(), before, "{what}: it works elsewhere");
+        for entry in fs::read_dir(&home).expect("list").flatten() {
+            let left = fs::read_dir(entry.path()).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "{what}: something is left in {}", entry.path().display());
+        }
     }
 }
 
