@@ -362,7 +362,7 @@ impl LowerTree {
     }
 
     /// A descriptor on an inode's content. Where writing is refused although the inode may be
-    /// read (a read-only file system, a program that runs), reading still works.
+    /// read (a read-only file system, a program that runs, a lease of its owner), reading still works.
     fn content(&self, inode: &Inode, access: Access) -> Result<Arc<OwnedFd>> {
         let known = self.inodes.has(inode);
         if known && let Some(open) = self.descriptors.get(inode.ino, access) {
@@ -372,9 +372,9 @@ impl LowerTree {
             return Ok(kept);
         }
         let (opened, access) = match self.reopen_to_write(inode) {
-            Err(Error::Lower(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY))
-                if access == Access::Read =>
-            {
+            Err(Error::Lower(
+                Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY | Errno::AGAIN,
+            )) if access == Access::Read => {
                 (self.reopen_quietly(inode, OFlags::RDONLY), Access::Read)
             }
             other => (other, Access::Write),
