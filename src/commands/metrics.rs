@@ -5,6 +5,7 @@ mod policy;
 
 use hsci_host::control as channel;
 use hsci_host::mounts;
+use hsci_protocol::settle::Settles;
 use hsci_protocol::status::{LATENCY_BOUNDS_US, Latency, Status, SupervisorStatus, WorkerStatus};
 
 use self::page::{Kind, Page};
@@ -94,12 +95,28 @@ fn add_workers(page: &mut Page, all: &[Status]) {
             family.add(&[("dir", &dir)], of(worker));
         }
     }
+    add_settles(page, all);
     let help = "Requests that the kernel dispatched to the worker.";
     let mut family = page.family("hsci_requests_total", Kind::Counter, help);
     for (dir, worker) in workers(all) {
         for (operation, count) in &worker.requests {
             family.add(&[("dir", &dir), ("operation", operation)], count);
         }
+    }
+}
+
+fn add_settles(page: &mut Page, all: &[Status]) {
+    let settles = || workers(all).filter_map(|(dir, worker)| Some((dir, worker.settles?)));
+    let help = "Files that settling has changed, or could not.";
+    let mut family = page.family("hsci_settles_total", Kind::Counter, help);
+    for (dir, Settles { changed, failed, .. }) in settles() {
+        family.add(&[("dir", &dir), ("result", "changed")], changed);
+        family.add(&[("dir", &dir), ("result", "failed")], failed);
+    }
+    let help = "Files that wait to be settled.";
+    let mut family = page.family("hsci_settles_pending", Kind::Gauge, help);
+    for (dir, Settles { pending, .. }) in settles() {
+        family.add(&[("dir", &dir)], pending);
     }
 }
 

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use hsci_tests::command::{ALICE, BOB};
-use hsci_tests::{Run, Test, machine};
+use hsci_tests::{Mount, Run, Test, machine};
 
 use crate::policies::{InForce, open_mount, target};
 
-pub(crate) const TESTS: &[Test] =
-    &[Test { name: "monitoring::counters_are_what_happened", seconds: 300, body: counters }];
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "monitoring::counters_are_what_happened", seconds: 300, body: counters },
+    Test { name: "monitoring::settles_are_counted", seconds: 300, body: settles },
+];
 
 /// The numbers of the page by what stands before them. A real Prometheus reads the page, where one is.
 fn page(dir: &Path) -> HashMap<String, f64> {
@@ -68,4 +70,27 @@ fn counters(dir: &Path) {
     Run::new("kill").args(["-KILL", &worker.to_string()]).ok();
     Run::new("ls").arg(mount.dir()).ok();
     assert_eq!(page(dir)[&of_mount("hsci_worker_restarts_total")], 1.0);
+}
+
+fn settles(dir: &Path) {
+    // Nothing is settled but by order.
+    let mount = Mount::new(dir, "mount", "compressfs", "settle=1h");
+    let name = mount.dir().display().to_string();
+    let family = |family: &str, labels: &str| format!("{family}{{dir=\"{name}\"{labels}}}");
+    let counts = || {
+        let told = page(dir);
+        [
+            told[&family("hsci_settles_total", ",result=\"changed\"")],
+            told[&family("hsci_settles_total", ",result=\"failed\"")],
+            told[&family("hsci_settles_pending", "")],
+        ]
+    };
+    for file in ["one", "two"] {
+        fs::write(mount.path(file), "a line\n".repeat(10_000)).expect("written");
+    }
+    assert_eq!(counts(), [0.0, 0.0, 2.0]);
+    Run::new(machine::hsci()).arg("settle").arg(mount.dir()).ok();
+    let [changed, failed, _] = counts();
+    assert_eq!((changed, failed), (2.0, 0.0));
+    assert_eq!(mount.status()["settles"]["changed"], 2);
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use context::Context;
-pub use fs::{ContentFs, NOTICES, Scan, UNCOMMITTED};
+pub use fs::{ContentFs, NOTICES, SETTLES, Scan, UNCOMMITTED};
 pub use open_file::OpenFile;
 
 use crate::{Attr, Call, Error, FallocateFlags, OpenFlags, Opened, Result, Times, Whence};

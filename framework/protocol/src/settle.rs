@@ -1,4 +1,4 @@
-//! How the settling of all files of a mount goes.
+//! How the settling of files goes.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,4 +19,15 @@ pub struct SettleProgress {
     /// Stored bytes of all of them, once all were found.
     #[serde(default)]
     pub total_bytes: Option<u64>,
+}
+
+/// What has become of files since the worker began to serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settles {
+    /// Files whose stored form was changed.
+    pub changed: u64,
+    /// Files that could not be settled; each attempt counts.
+    pub failed: u64,
+    /// Files that wait, or are being settled.
+    pub pending: u64,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::path;
 use crate::policy::PolicyStatus;
+use crate::settle::Settles;
 
 /// The status of a mount, as `hsci status --json` prints it. A mount that cannot be asked has a place
 /// and a reason in [`silent`](Self::silent); what else is known is there as well.
@@ -122,6 +123,9 @@ pub struct WorkerStatus {
     /// What those who mounted the store have to know, as its extensions say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// What settling has come to, where an extension settles files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settles: Option<Settles>,
     /// How many requests of each kind have arrived.
     pub requests: BTreeMap<String, u64>,
     /// How long requests of each kind took.

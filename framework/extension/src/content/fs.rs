@@ -22,6 +22,10 @@ pub const UNCOMMITTED: &str = "uncommitted";
 /// those who mount the store have to know, and what they can do about it.
 pub const NOTICES: &str = "notices";
 
+/// What the host asks of for a status: a line for each layer that settles files, `{"changed":n,"failed":n,"pending":n}`:
+/// files that settling has changed or could not, since the start, and files that wait for it.
+pub const SETTLES: &str = "settles";
+
 /// The attribute that holds a file's capabilities.
 const CAPABILITY: &str = "security.capability";
 
@@ -105,6 +109,18 @@ impl<C: Content> ContentFs<C> {
             Err(error) => return Err(error),
         }
         Ok(failed.join("\n").into_bytes())
+    }
+
+    /// What settling has come to, here and below.
+    fn settles(&self, call: &Call, ino: Ino) -> Result<Vec<u8>> {
+        let mut lines = match self.lower().control_get(call, ino, SETTLES) {
+            Err(Error::NoAttribute) => Vec::new(),
+            below => below?,
+        };
+        if let Some(settler) = &self.files.settler {
+            lines.extend((settler.counts() + "\n").as_bytes());
+        }
+        Ok(lines)
     }
 
     fn is_regular(&self, ino: Ino) -> Result<bool> {
@@ -276,6 +292,9 @@ impl<C: Content> Layer for ContentFs<C> {
         }
         if name == UNCOMMITTED && call.anonymous {
             return self.commit_all(call, ino);
+        }
+        if name == SETTLES && call.anonymous {
+            return self.settles(call, ino);
         }
         if self.is_regular(ino)? {
             match self.content().describe(&*self.open_file(ino)?, name) {

@@ -13,6 +13,7 @@ mod walk;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,25 @@ struct Worker<C: Content> {
     wake: Condvar,
     /// A file is no longer with the extension.
     settled: Condvar,
+    counts: Counts,
+}
+
+/// What became of files that the extension was handed.
+#[derive(Default)]
+struct Counts {
+    changed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counts {
+    fn add(&self, settled: &Settled) {
+        let count = match settled {
+            Settled::Changed => &self.changed,
+            Settled::Failed(_) => &self.failed,
+            Settled::Unchanged | Settled::Busy => return,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -94,6 +114,7 @@ impl<C: Content> Settler<C> {
             state: Mutex::default(),
             wake: Condvar::new(),
             settled: Condvar::new(),
+            counts: Counts::default(),
         });
         let serving = Arc::clone(&worker);
         let thread = std::thread::Builder::new().name("settle".to_owned());
@@ -147,6 +168,16 @@ impl<C: Content> Settler<C> {
     pub(super) fn progress(&self, user: u32) -> String {
         let state = self.worker.state.lock();
         state.orders.describe(user, state.ended)
+    }
+
+    /// What became of files so far, and how many wait, as JSON.
+    pub(super) fn counts(&self) -> String {
+        let Counts { changed, failed } = &self.worker.counts;
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let state = self.worker.state.lock();
+        let pending = state.queue.len() + state.lanes.count() + state.under_way.len();
+        let (changed, failed) = (count(changed), count(failed));
+        format!(r#"{{"changed":{changed},"failed":{failed},"pending":{pending}}}"#)
     }
 
     /// Ends the threads, after the layer was told to stop.
@@ -301,6 +332,7 @@ impl<C: Content> Worker<C> {
             return;
         }
         let settled = catch_unwind(AssertUnwindSafe(|| content.settle_past(open)));
+        settled.iter().for_each(|settled| self.counts.add(settled));
         match settled {
             Ok(Settled::Changed) => self.kernel.invalidate_attributes(open.ino()),
             Ok(Settled::Failed(error)) => {
@@ -323,6 +355,7 @@ impl<C: Content> Worker<C> {
                 Settled::Failed(Error::Broken("panic while files were settled".to_owned()));
             vec![broken; open_files.len()]
         });
+        settled.iter().for_each(|settled| self.counts.add(settled));
         self.log_failures(&open_files, &origins, &settled);
         let inos: Vec<_> = open_files.iter().map(|open| open.ino()).collect();
         for ((open, origin), settled) in open_files.into_iter().zip(origins).zip(settled) {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hsci_extension::content::{NOTICES, UNCOMMITTED};
+use hsci_extension::content::{NOTICES, SETTLES, UNCOMMITTED};
 use hsci_extension::{Call, Error, FileSystem, Ino};
 use hsci_protocol::control::{FromWorker, Question, ToWorker, WorkerAnswer};
 use hsci_protocol::line::{receive_buffered, send};
+use hsci_protocol::settle::Settles;
 use hsci_protocol::status::WorkerStatus;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -54,6 +55,7 @@ impl Knowledge {
             latencies: self.requests.latencies(),
             policy: self.policy.status(),
             notices: notices(&*self.top),
+            settles: settles(&*self.top),
             ..self.fixed.clone()
         }
     }
@@ -63,6 +65,18 @@ impl Knowledge {
 fn notices(top: &dyn FileSystem) -> Vec<String> {
     let said = top.control_get(&Call::internal(), Ino::ROOT, NOTICES).unwrap_or_default();
     serde_json::from_slice(&said).unwrap_or_default()
+}
+
+/// What settling has come to in all layers of the stack.
+fn settles(top: &dyn FileSystem) -> Option<Settles> {
+    let said = top.control_get(&Call::internal(), Ino::ROOT, SETTLES).ok()?;
+    let lines = said.split(|byte| *byte == b'\n');
+    let layers = lines.filter_map(|line| serde_json::from_slice::<Settles>(line).ok());
+    layers.reduce(|sum, layer| Settles {
+        changed: sum.changed.saturating_add(layer.changed),
+        failed: sum.failed.saturating_add(layer.failed),
+        pending: sum.pending.saturating_add(layer.pending),
+    })
 }
 
 /// Brings all that was acknowledged into the store; returns the files for which that fails, and why. No request

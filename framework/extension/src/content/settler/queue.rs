@@ -36,6 +36,10 @@ impl Queue {
         self.times.contains_key(&ino)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+
     /// Takes a file in; returns it if it waits already, or if too many do.
     pub(super) fn push(&mut self, due: Instant, file: Waiting) -> Option<Waiting> {
         let ino = file.hold.ino;
