@@ -20,21 +20,24 @@ use crate::Result;
 pub(super) struct Here {
     /// What takes the guard, or why there is none.
     pub(super) kernel: std::result::Result<Kernel, String>,
+    /// The kernel knows as whom the person behind a process has logged in.
+    keeps_logins: bool,
 }
 
 impl Here {
     /// Asks the kernel, which root alone may.
     pub(super) fn look() -> Result<Self> {
-        match guard::probe() {
-            Ok(kernel) => Ok(Self { kernel: Ok(kernel) }),
+        let kernel = match guard::probe() {
+            Ok(kernel) => Ok(kernel),
             Err(
                 error @ (Error::Types(_)
                 | Error::NotAsked
                 | Error::Object(_)
                 | Error::Program { .. }),
-            ) => Ok(Self { kernel: Err(error.to_string()) }),
-            Err(error) => Err(failure(&error)),
-        }
+            ) => Err(error.to_string()),
+            Err(error) => return Err(failure(&error)),
+        };
+        Ok(Self { kernel, keeps_logins: fs::read("/proc/self/loginuid").is_ok() })
     }
 
     /// What of a policy is not enforced here, a line each.
@@ -44,16 +47,12 @@ impl Here {
         policy: &Policy,
         tables: &Tables,
     ) -> Result<Vec<String>> {
-        match &self.kernel {
-            Ok(kernel) => {
-                let beside = beside_the_guard(source, policy);
-                Ok([kernel.missing(), &beside, &without_logins(source, policy)].concat())
-            }
-            Err(_) => {
-                let beside = without_guard(source, policy, tables)?;
-                Ok([beside, without_logins(source, policy)].concat())
-            }
-        }
+        let logins = if self.keeps_logins { Vec::new() } else { without_logins(source, policy) };
+        let beside = match &self.kernel {
+            Ok(kernel) => [kernel.missing(), &beside_the_guard(source, policy)].concat(),
+            Err(_) => without_guard(source, policy, tables)?,
+        };
+        Ok([beside, logins].concat())
     }
 }
 
@@ -79,9 +78,6 @@ fn beside_the_guard(source: &Source, policy: &Policy) -> Vec<String> {
 
 /// Rules that ask for logins, where the kernel is built without what keeps them.
 fn without_logins(source: &Source, policy: &Policy) -> Vec<String> {
-    if fs::read("/proc/self/loginuid").is_ok() {
-        return Vec::new();
-    }
     let asks = |rule: &&Rule| {
         let mut asks = false;
         rule.predicate.each_atom(&mut |atom| asks |= matches!(atom, Atom::Login(_)));
@@ -111,10 +107,11 @@ fn without_guard(source: &Source, policy: &Policy, tables: &Tables) -> Result<Ve
         }
     }
     let opening = Operations::of(OPENING);
-    let mounts = mounts::all()?;
+    let mut mounts = mounts::all()?;
+    mounts.retain(|mounted| spoken(tables, &mounted.dir).judged.meets(opening));
     for (mounted, status) in mounts.iter().zip(channel::statuses(&mounts)) {
         let hides_opens = status.worker.is_some_and(|worker| worker.profile == "no-open");
-        if hides_opens && spoken(tables, &mounted.dir).judged.meets(opening) {
+        if hides_opens {
             let dir = mounted.dir.display();
             lines.push(format!(
                 "{dir}: mounted so that opens are not seen; mount it anew with the policy loaded"
@@ -144,4 +141,36 @@ fn judging(policy: &Policy) -> impl Iterator<Item = &Rule> {
         matches!(verdict, Verdict::Deny(_) | Verdict::Audit | Verdict::Mark { .. })
     };
     policy.rules.iter().filter(move |rule| is_judging(&rule.verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use hsci_language::names::FixedNames;
+
+    use super::*;
+
+    fn missing(text: &str, keeps_logins: bool) -> Vec<String> {
+        let mut source = Source::default();
+        let file = source.file("a".as_ref(), text.to_owned());
+        source.part(file, 0..text.len());
+        let checked = source.check(&Default::default(), &FixedNames::default());
+        let policy = checked.policy.expect("a policy");
+        let tables = hsci_engine::compile(&policy).expect("it fits").tables;
+        let here = Here { kernel: Err("none".to_owned()), keeps_logins };
+        here.missing(&source, &policy, &tables).expect("mounts are listed")
+    }
+
+    #[test]
+    fn rules_about_logins_are_named_where_the_kernel_keeps_none() {
+        let text = "target t = \"/srv/t\" via nullfs\n\
+                    in t: deny mkdir when user 7\n\
+                    in t: deny mkdir on \"a\" when user 1 or not login 7\n\
+                    in t: deny rmdir unless login none\n";
+        let lines = missing(text, false);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for (line, place) in lines.iter().zip(["line 3: ", "line 4: "]) {
+            assert!(line.starts_with(place) && line.contains("CONFIG_AUDIT"), "{line}");
+        }
+        assert_eq!(missing(text, true), [""; 0]);
+    }
 }
