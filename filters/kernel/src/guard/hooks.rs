@@ -34,7 +34,7 @@ macro_rules! hooks {
     };
 }
 
-/// All programs. Names are those of functions in `bpf/guard.bpf.c`.
+/// All programs. Names are those of functions in `bpf/guard.bpf.c` and what it includes.
 pub(super) const ALL: &[Guarding] = hooks! {
     "file_open" Hook "file_open" "open, exec, read-data, readdir and write-data";
     "bprm_committed_creds" Hook "bprm_committed_creds" "exec that takes marks";
