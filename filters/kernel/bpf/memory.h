@@ -188,15 +188,25 @@ struct hsci_count {
 	__u32 place;
 };
 
-static long hsci_count_rate(__u32 number, struct hsci_count *count)
+/* The number of the only bit. */
+static __always_inline __u32 hsci_number_of(__u32 bit)
+{
+	return ((bit & 0xaaaaaaaa) != 0) | ((bit & 0xcccccccc) != 0) << 1 |
+	       ((bit & 0xf0f0f0f0) != 0) << 2 | ((bit & 0xff00ff00) != 0) << 3 |
+	       ((bit & 0xffff0000) != 0) << 4;
+}
+
+/* The next of the rates that count a call; most have none or one. */
+static long hsci_count_rate(__u32 index, struct hsci_count *count)
 {
 	const struct hsci_tables *tables = count->tables;
+	__u32 bit = count->counted & -count->counted, number = hsci_number_of(bit);
 	struct hsci_rate rate;
 	const __u32 *record;
 	__u64 key;
 
-	if (!(count->counted >> (number & 31) & 1))
-		return 0;
+	(void)index;
+	count->counted ^= bit;
 	record = hsci_record(tables, tables->sections.rates + 8 * number, 8);
 	rate = (struct hsci_rate){ record[0], record[1], record[2], record[3], record[4] };
 	if (rate.per_user)
@@ -205,8 +215,8 @@ static long hsci_count_rate(__u32 number, struct hsci_count *count)
 		key = (__u64)(__u32)hsci_lineage(count->memory, count->place, count->user)
 		      << HSCI_RATE_BITS;
 	if (!hsci_take(count->memory, &rate, key | number, count->now))
-		count->over |= 1u << (number & 31);
-	return 0;
+		count->over |= bit;
+	return !count->counted;
 }
 
 /* Takes a token of each of the rates that count a call: those that are exceeded. */

@@ -33,7 +33,7 @@ pub(crate) fn remembering(count: usize) -> String {
         writeln!(text, "{rules}").expect("a text");
     }
     for i in 0..16 {
-        let rate = format!("deny unlink on \"/srv/many{i}/**\" when rate > 4000000000 per 1s");
+        let rate = format!("deny unlink on \"/srv/many{i}/**\" when rate > 1000000 per 1s");
         writeln!(text, "{rate}").expect("a text");
     }
     text
