@@ -8,12 +8,12 @@ use hsci_host::supervisor::Callers;
 use hsci_kernel::callers::CallerTracer;
 use hsci_kernel::guard::Guard;
 
-/// The program in the kernel, for the mounts of this process.
+/// The program in the kernel, for the mount of this process.
 struct InKernel(CallerTracer);
 
-/// Loads the program; an error says why that cannot be.
-pub(crate) fn find(tables: &Tables) -> Result<Box<dyn Callers>, String> {
-    let tracer = CallerTracer::load(tables).map_err(|error| error.to_string())?;
+/// Has the program tell callers, by a policy of this number; an error says why that cannot be.
+pub(crate) fn find(tables: &Tables, policy: u64) -> Result<Box<dyn Callers>, String> {
+    let tracer = CallerTracer::join(tables, policy).map_err(|error| error.to_string())?;
     Ok(Box::new(InKernel(tracer)))
 }
 
@@ -25,12 +25,12 @@ pub(crate) fn place(tables: &Tables, dir: &Path, device: u64) -> Result<(), Stri
 }
 
 impl Callers for InKernel {
-    fn attach(&self, device: u64) {
-        self.0.attach(device);
+    fn attach(&mut self, device: u64) -> Result<(), String> {
+        self.0.attach(device).map_err(|error| error.to_string())
     }
 
-    fn put(&mut self, tables: &Tables) -> Result<(), String> {
-        self.0.put(tables).map_err(|error| error.to_string())
+    fn put(&mut self, tables: &Tables, policy: u64) -> Result<(), String> {
+        self.0.put(tables, Some(policy)).map_err(|error| error.to_string())
     }
 
     fn generation(&self) -> u32 {

@@ -159,6 +159,9 @@ pub(crate) struct PolicyExplain {
     /// In which pid namespace, by its inode number; that of the host if omitted
     #[arg(long = "pidns", value_name = "INODE")]
     pub(crate) pid_namespace: Option<u32>,
+    /// Executed so that nobody but root can steer it, as `secure exe` asks
+    #[arg(long)]
+    pub(crate) secure: bool,
     /// In which user namespace, by its inode number; that of the host if omitted
     #[arg(long = "userns", value_name = "INODE")]
     pub(crate) user_namespace: Option<u32>,

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use hsci_abi::tables::SubjectClass;
 use hsci_engine::Tables;
@@ -13,9 +12,12 @@ use hsci_language::{NO_LOGIN, Subject, names::FixedNames};
 use hsci_tests::command::{ALICE, BOB};
 use hsci_tests::{Mount, Run, Test, machine, skip};
 
+use super::policies::{InForce, open_mount};
+
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "callers::the_kernel_says_who_calls", seconds: 300, body: who },
     Test { name: "callers::a_new_policy_classifies_anew", seconds: 300, body: swap },
+    Test { name: "callers::mounts_of_a_policy_share_one_program", seconds: 300, body: shared },
     Test { name: "callers::another_mount_s_requests_are_not_seen", seconds: 300, body: other },
 ];
 
@@ -51,6 +53,11 @@ fn mounted(dir: &Path, name: &str) -> Mount {
     mount
 }
 
+fn attach(tracer: &mut CallerTracer, mount: &Mount) {
+    let device = fs::metadata(mount.dir()).expect("the mount").dev();
+    tracer.attach(device).expect("a mount more");
+}
+
 /// The callers of requests to make directories.
 fn makers(tracer: &CallerTracer) -> Vec<SubjectClass> {
     let recent = tracer.recent();
@@ -79,9 +86,9 @@ fn who(dir: &Path) {
         own.display()
     );
     let tables = tables(&text);
-    let tracer = load(&tables);
+    let mut tracer = load(&tables);
     let mount = mounted(dir, "mount");
-    tracer.attach(fs::metadata(mount.dir()).expect("the mount").dev());
+    attach(&mut tracer, &mount);
     let cgroup = own_cgroup();
     let calls = [(ALICE, "4242", &near), (ALICE, "4243", &far), (BOB, "4242,4243", &near)];
     for (number, (user, groups, program)) in calls.into_iter().enumerate() {
@@ -104,7 +111,6 @@ fn who(dir: &Path) {
         assert!(found.contains(&expected), "call {number}: {expected:?} in {found:?}");
         assert_eq!(found.len(), number + 1, "{found:?}");
     }
-    assert_eq!(tracer.requests()[MKDIR as usize], 3);
     assert_eq!(tracer.unknown(), 0);
 }
 
@@ -129,10 +135,10 @@ fn swap(dir: &Path) {
     let third = tables(&(many + "deny open \"/y\" when user 0"));
     let mut tracer = load(&first);
     let mount = mounted(dir, "mount");
-    tracer.attach(fs::metadata(mount.dir()).expect("the mount").dev());
+    attach(&mut tracer, &mount);
     for (number, tables) in [&first, &second, &third].into_iter().enumerate() {
         if number > 0 {
-            tracer.put(tables).expect("another policy");
+            tracer.put(tables, None).expect("another policy");
         }
         fs::create_dir(mount.path(&format!("made{number}"))).expect("mkdir");
         let subject = Subject { uid: 0, ..Subject::default() };
@@ -148,17 +154,66 @@ fn swap(dir: &Path) {
 
 fn other(dir: &Path) {
     machine::need_root();
-    let tracer = load(&tables("deny open \"/x\""));
+    let mut tracer = load(&tables("deny open \"/x\""));
     let (watched, ignored) = (mounted(dir, "watched"), mounted(dir, "ignored"));
     fs::create_dir(watched.path("before")).expect("mkdir");
-    assert_eq!(tracer.requests(), [0; 64], "nothing is attached yet");
-    tracer.attach(fs::metadata(watched.dir()).expect("the mount").dev());
+    assert_eq!(tracer.recent(), [], "nothing is attached yet");
+    attach(&mut tracer, &watched);
+    // Callers are told before the call returns.
     fs::create_dir(ignored.path("made")).expect("mkdir");
-    let start = Instant::now();
-    while tracer.requests()[MKDIR as usize] == 0 && start.elapsed() < Duration::from_millis(200) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(tracer.requests()[MKDIR as usize], 0);
+    assert_eq!(makers(&tracer).len(), 0);
     fs::create_dir(watched.path("made")).expect("mkdir");
-    assert_eq!(tracer.requests()[MKDIR as usize], 1);
+    assert_eq!(makers(&tracer).len(), 1);
+}
+
+/// Programs and links of the kernel side that a mount's supervisor keeps for itself.
+fn own_programs(mount: &Mount) -> usize {
+    let supervisor = mount.status()["supervisor_pid"].as_i64().expect("a process");
+    let descriptors = fs::read_dir(format!("/proc/{supervisor}/fd")).expect("descriptors");
+    let links = descriptors.flatten().filter_map(|one| fs::read_link(one.path()).ok());
+    let is_program = |link: &std::path::PathBuf| {
+        let link = link.to_string_lossy();
+        link.contains("bpf-prog") || link.contains("bpf_link") || link.contains("bpf-raw")
+    };
+    links.filter(is_program).count()
+}
+
+/// Pins of programs that all mounts share.
+fn pins() -> Vec<String> {
+    let entries = fs::read_dir("/sys/fs/bpf/hsci").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("callers-")).collect()
+}
+
+fn shared(dir: &Path) {
+    drop(load(&tables("deny open \"/x\"")));
+    let in_force = InForce::take(dir);
+    let target = format!("target t = \"{}/*\" via nullfs\n", dir.display());
+    let small = format!("{target}in t: deny(EPERM) mkdir unless exe \"/usr/bin/[m]kdir\"\n");
+    // More than the first room has place for.
+    let many = (0..2000).map(|n| format!("in t: deny rmdir on \"p{n}/**\" when user {n}\n"));
+    let large = small.clone() + &many.collect::<String>();
+    let marking = format!("{small}in t: mark m unlink\nin t: deny mkdir on \"no\" when marked m\n");
+    let before = open_mount(dir, "nullfs");
+    let mut after = None;
+    for (round, policy) in [&small, &large, &marking, &small].into_iter().enumerate() {
+        in_force.load(policy);
+        assert_eq!(pins().len(), 1, "round {round}");
+        let after = after.get_or_insert_with(|| mounted(dir, "after"));
+        for mount in [&before, &*after] {
+            Run::as_user(ALICE, "mkdir").arg(mount.path(&format!("made{round}"))).ok();
+            let other = Run::as_user(ALICE, "mktemp").arg("-d").arg(mount.path("otherXXXX")).done();
+            other.fails(1, &["not permitted"]);
+            let status = mount.status()["policy"].clone();
+            assert_eq!(status["callers"], "kernel", "round {round}: {status}");
+            assert_eq!(status["judged"], status["handed_over"], "round {round}: {status}");
+            assert_eq!(status["undecidable"], 0, "round {round}: {status}");
+            assert_eq!(own_programs(mount), 0, "round {round}");
+        }
+    }
+    // Whose pins are gone goes on by a program of its own with the next policy that it finds.
+    Run::new("rm").args(["-r", "/sys/fs/bpf/hsci"]).ok();
+    Run::as_user(ALICE, "mkdir").arg(before.path("unpinned")).ok();
+    drop(in_force);
+    assert_eq!(pins(), [""; 0]);
 }

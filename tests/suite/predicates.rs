@@ -17,6 +17,11 @@ pub(crate) const TESTS: &[Test] = &[
         body: times_and_permissions,
     },
     Test { name: "predicates::callers_decide", seconds: 300, body: callers },
+    Test {
+        name: "predicates::a_program_that_can_be_steered_is_not_secure",
+        seconds: 300,
+        body: secure,
+    },
 ];
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -108,5 +113,68 @@ fn callers(dir: &Path) {
         refused(in_login(&format!("echo {BOB} > /proc/self/loginuid;"), "login"));
         in_login(&format!("echo {ALICE} > /proc/self/loginuid;"), "login").ok();
         in_login(&format!("echo {BOB} > /proc/self/loginuid;"), "service").ok();
+    }
+}
+
+/// Executes the rest of its arguments, as the tracer of what it executes.
+const TRACER: &str = "import ctypes, os, sys\n\
+    ptrace = ctypes.CDLL(None).ptrace\n\
+    child = os.fork()\n\
+    if child == 0:\n    ptrace(0, 0, 0, 0)\n    os.execv(sys.argv[1], sys.argv[1:])\n\
+    status = os.waitpid(child, 0)[1]\n\
+    while os.WIFSTOPPED(status):\n    ptrace(7, child, 0, 0)\n    status = os.waitpid(child, 0)[1]\n\
+    sys.exit(os.waitstatus_to_exitcode(status))";
+
+fn secure(dir: &Path) {
+    let in_force = InForce::take(dir);
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let copy = |name: &str, of: &str| {
+        let copy = dir.join(name);
+        fs::copy(machine::find(of).expect("the program"), &copy).expect("a copy of it");
+        copy
+    };
+    let (plain, group, own) =
+        (copy("plain", "mkdir"), copy("group", "mkdir"), copy("own", "mkdir"));
+    let shell = copy("shell", "bash");
+    let set_id = |program: &Path, owner: u32, gid: u32, mode: u32| {
+        std::os::unix::fs::chown(program, Some(owner), Some(gid)).expect("chown");
+        fs::set_permissions(program, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    set_id(&group, 0, BOB, 0o2755);
+    set_id(&own, ALICE, 0, 0o4755);
+    let mount = open_mount(dir, "nullfs");
+    let all = format!("{}/{{plain,group,own,shell}}", dir.display());
+    in_force.load(&format!(
+        "{}in t: deny(EPERM) mkdir unless secure exe \"{all}\"\n\
+         in t: deny(EPERM) create-file unless secure exe \"{all}\"\n",
+        target(dir, "nullfs")
+    ));
+    let place = |name: &str| mount.path(name);
+    let refused = |done: Done| done.fails(1, &["not permitted"]);
+    // Root's environment is root's, and set-id programs heed nobody's.
+    Run::new(&plain).arg(place("root")).ok();
+    Run::as_user(ALICE, "env").arg("LD_PRELOAD=/x").arg(&group).arg(place("group")).ok();
+    Run::as_user(BOB, &own).arg(place("own")).ok();
+    // Whoever starts a program without other rights steers it, also one that would have them for others.
+    refused(Run::as_user(ALICE, &plain).arg(place("1")).done());
+    refused(Run::as_user(ALICE, &own).arg(place("2")).done());
+    refused(
+        Run::as_user(ALICE, "setpriv").arg("--no-new-privs").arg(&group).arg(place("3")).done(),
+    );
+    refused(Run::as_user(ALICE, "unshare").args(["-U", "-r"]).arg(&group).arg(place("4")).done());
+    // Another program than those that may.
+    Run::new("mkdir").arg(place("5")).done().fails(1, &["not permitted"]);
+    // A subshell has executed nothing since.
+    let line = |name: &str| format!("(: > '{}') && true", place(name).display());
+    Run::new(&shell).args(["-c", &line("child")]).ok();
+    refused(Run::as_user(ALICE, &shell).args(["-c", &line("7")]).done());
+    // Not one of a version manager's, in somebody's home.
+    let python = Path::new("/usr/bin/python3");
+    if python.exists() {
+        let traced = |run: Run, name: &str| {
+            run.args(["-I", "-S", "-c", TRACER]).arg(&group).arg(place(name)).done()
+        };
+        refused(traced(Run::as_user(ALICE, python), "8"));
+        refused(traced(Run::new(python), "9"));
     }
 }

@@ -41,6 +41,20 @@ without_a_guard() {
     gets unmount_without_a_guard "$hsci" unmount $mnt
 }
 
+# A policy that only reports is learned from on mounts, guard or not: hosts report there, with paths and programs.
+learning() {
+    { echo "target t = \"$mnt\" via nullfs" && echo "in t: deny *"; } > $arena/all.policy
+    "$hsci" policy load --permissive $arena/all.policy || exit 1
+    gets mount_to_learn_from "$hsci" mount --extension nullfs $store $mnt
+    gets what_is_to_be_learned bash -c "mkdir $mnt/learned && rmdir $mnt/learned"
+    gets learned bash -c "'$hsci' policy learn $mnt > $arena/learned.policy && grep -q 'pass .*mkdir' $arena/learned.policy"
+    gets learned_in_force "$hsci" policy load --allow-partial $arena/learned.policy
+    gets what_was_learned bash -c "mkdir $mnt/learned && rmdir $mnt/learned"
+    refuses what_was_not_learned mkdir $mnt/other
+    gets unmount_learned "$hsci" unmount $mnt
+    unloads learned
+}
+
 test_hosts() {
     restore=true
     mkdir -p $store $mnt
@@ -55,4 +69,5 @@ test_hosts() {
     terminals
     gets unmount_hosts "$hsci" unmount $mnt
     unloads hosts
+    learning
 }

@@ -17,12 +17,15 @@ prepare_marks() {
     echo secret-key > $hoard/key
     ln -s $hoard/key $arena/link-to-key
     cp "$(readlink -f "$(command -v bash)")" $arena/bin/declassify
+    cp "$(readlink -f "$(command -v cat)")" $arena/bin/reader
+    echo secret-steered > $arena/steered
     cat > $arena/marks.policy <<EOP
 mark tainted read-data "$hoard/**"
 deny write-data, create, rename, truncate, chmod, setxattr "$market/**" when marked tainted
 unmark tainted exec "$arena/bin/declassify"
 deny unlink "$heap/*" when rate > 20 per 1m
 after readdir "$arena/else": deny write-data "$market/after"
+deny read-data "$arena/steered" unless secure exe "$arena/bin/reader"
 EOP
     { echo "mark other read-data \"$arena/none\"" && echo "deny exec \"$arena/none\" when marked other"; } |
         cat - $arena/marks.policy > $arena/marks2.policy
@@ -31,6 +34,31 @@ EOP
 # Whoever has read writes nothing: NAME SCRIPT
 taints() {
     refuses "$1 $whom" ${whom:+"$whom"} bash -c "read -r line < $hoard/key; $2"
+}
+
+# Executes the rest of its arguments, as the tracer of what it executes.
+tracer='
+import ctypes, os, sys
+ptrace = ctypes.CDLL(None).ptrace
+child = os.fork()
+if child == 0:
+    ptrace(0, 0, 0, 0)
+    os.execv(sys.argv[1], sys.argv[1:])
+status = os.waitpid(child, 0)[1]
+while os.WIFSTOPPED(status):
+    ptrace(7, child, 0, 0)
+    status = os.waitpid(child, 0)[1]
+sys.exit(os.waitstatus_to_exitcode(status))'
+
+steering_attempts() {
+    local read=("$arena/bin/reader" "$arena/steered")
+    prevents a_program_that_a_user_started as_user "${read[@]}"
+    prevents a_library_before_the_others as_user env LD_PRELOAD=$arena/none.so "${read[@]}"
+    prevents a_program_in_a_namespace_of_a_user in_user_namespace "${read[@]}"
+    prevents a_program_under_a_tracer python3 -I -S -c "$tracer" "${read[@]}"
+    prevents a_program_of_a_user_under_a_tracer as_user python3 -I -S -c "$tracer" "${read[@]}"
+    prevents a_program_that_became_a_user setpriv --reuid=65534 --clear-groups "${read[@]}"
+    prevents a_program_that_may_not_be_asked cat $arena/steered
 }
 
 mark_attempts() {
@@ -71,6 +99,8 @@ test_marks() {
     prepare_marks
     "$hsci" policy load $arena/marks.policy || exit 1
     mark_attempts
+    steering_attempts
+    gets a_program_that_root_started bash -c "$arena/bin/reader $arena/steered | grep -q secret"
     gets a_write_by_who_has_not_read bash -c "echo x > $market/free"
     gets a_write_by_who_was_started_before bash -c \
         "(while [ ! -e $arena/else/go ]; do sleep 0.1; done; echo x > $market/before) & read -r line < $hoard/key; touch $arena/else/go; wait \$!"
@@ -89,4 +119,5 @@ test_marks() {
     [ -z "$quick" ] || return 0
     control=1
     mark_attempts
+    steering_attempts
 }

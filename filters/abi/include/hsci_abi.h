@@ -46,6 +46,7 @@
 #define HSCI_CONDITION_SINCE 0x7u
 #define HSCI_CONDITION_CAPABILITY 0x8u
 #define HSCI_CONDITION_ANCESTOR 0x9u
+#define HSCI_CONDITION_SECURE 0xau
 
 #define HSCI_TEXT_LEN 0x1000u
 #define HSCI_QUESTION_GROUPS 0x40u
@@ -74,7 +75,7 @@
 #define HSCI_PROGRAM 0x80000000u
 
 #define HSCI_PLACES 0x1000u
-#define HSCI_OPCODES 0x40u
+#define HSCI_CONNECTIONS 0x1000u
 #define HSCI_BY_THREAD 0x4000000000000000ull
 #define HSCI_RESENT 0x8000000000000000ull
 
@@ -312,7 +313,7 @@ struct hsci_subject {
 	__u32 login;
 	__u32 user_namespace;
 	__u32 ancestors;
-	__u32 reserved;
+	__u32 secure;
 };
 
 struct hsci_facts {
@@ -359,6 +360,8 @@ struct hsci_question {
 	__u64 marks;
 	__u32 over;
 	__u32 is_init;
+	__u32 secure;
+	__u32 reserved;
 	__u64 capabilities;
 	__u32 login;
 	__u32 user_namespace;
@@ -438,16 +441,20 @@ struct hsci_handed {
 };
 
 struct hsci_tracer {
-	__u32 device;
-	__u32 reserved;
+	__u64 policy;
+	__u64 namespace;
 	__u64 unknown;
-	__u64 requests[64];
+	__u32 generation;
+	__u32 room;
+	__u32 remembers;
+	__u32 reserved;
 };
 
 struct hsci_process {
 	__u64 key;
 	__u64 marks;
 	__u64 lineage;
+	__u64 secure;
 };
 
 struct hsci_bucket {

@@ -10,8 +10,8 @@ use crate::tables::{SubjectClass, Words as _, hash};
 
 /// Places for callers.
 pub const PLACES: u32 = 4096;
-/// Operation codes that are counted; the last place holds those beyond.
-pub const OPCODES: usize = 64;
+/// Mounts whose callers one program tells.
+pub const CONNECTIONS: u32 = 4096;
 /// In a key: the rest is a thread's id.
 pub const BY_THREAD: u64 = 1 << 62;
 /// In the number of a request: it was sent again.
@@ -35,16 +35,22 @@ crate::record::declare! {
         /// 0.
         reserved: u32,
     }
-    /// What the caller tracer is told, and counts.
+    /// What a caller tracer counts, and what those who share it know it by.
     TracerState, "hsci_tracer" {
-        /// Device number of the connection, as the kernel writes it; 0 before there is one.
-        device: u32,
-        /// 0.
-        reserved: u32,
+        /// Number of the policy that it classifies by; 0 while that changes.
+        policy: u64,
+        /// The mount namespace in which executables were found.
+        namespace: u64,
         /// Requests for which it could not be found out who calls.
         unknown: u64,
-        /// Requests so far of each operation code.
-        requests: [u64; OPCODES],
+        /// Marks what is found by that policy.
+        generation: u32,
+        /// Which of the rooms for tables the program was built for.
+        room: u32,
+        /// 1 if it tells what is remembered of callers.
+        remembers: u32,
+        /// 0.
+        reserved: u32,
     }
 }
 
@@ -54,7 +60,7 @@ pub(crate) fn records() -> Vec<Described> {
 
 pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("PLACES", PLACES as u64),
-    ("OPCODES", OPCODES as u64),
+    ("CONNECTIONS", CONNECTIONS as u64),
     ("BY_THREAD", BY_THREAD),
     ("RESENT", RESENT),
 ];

@@ -110,6 +110,10 @@ crate::record::declare! {
         over: u32,
         /// 1 if it is init.
         is_init: u32,
+        /// 1 if nobody but root could steer what the caller has executed.
+        secure: u32,
+        /// 0.
+        reserved: u32,
         /// Effective capabilities of the caller, as bits.
         capabilities: u64,
         /// User id of its login.

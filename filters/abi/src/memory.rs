@@ -36,6 +36,8 @@ crate::record::declare! {
         marks: u64,
         /// Number of its lineage, and above its user; 0 before it has one.
         lineage: u64,
+        /// 1 if nobody but root could steer what it has executed, by the environment or as its tracer.
+        secure: u64,
     }
     /// Tokens of a rate.
     Bucket, "hsci_bucket" {
@@ -174,6 +176,7 @@ impl<S: Shared> Memory<'_, S> {
         if let Some(Known { place, .. }) = self.find(key) {
             self.process(place, offset_of!(Process, marks)).store(0, SeqCst);
             self.process(place, offset_of!(Process, lineage)).store(0, SeqCst);
+            self.process(place, offset_of!(Process, secure)).store(0, SeqCst);
             self.process(place, offset_of!(Process, key)).store(0, SeqCst);
         }
     }
@@ -184,6 +187,21 @@ impl<S: Shared> Memory<'_, S> {
         let lineage = if is_init { self.begin(user) } else { self.lineage(parent, user) };
         self.process(child.place, offset_of!(Process, marks)).store(self.marks(parent), SeqCst);
         self.process(child.place, offset_of!(Process, lineage)).store(lineage, SeqCst);
+        let secure = u64::from(self.is_secure(parent));
+        self.process(child.place, offset_of!(Process, secure)).store(secure, SeqCst);
+    }
+
+    /// A process has executed a program.
+    pub fn execute(&self, process: u64, secure: bool) {
+        if let Some(Known { place, .. }) = self.enter(process) {
+            self.process(place, offset_of!(Process, secure)).store(secure.into(), SeqCst);
+        }
+    }
+
+    /// True if nobody but root could steer what a process has executed.
+    #[must_use]
+    pub fn is_secure(&self, process: Known) -> bool {
+        self.process(process.place, offset_of!(Process, secure)).load(SeqCst) != 0
     }
 
     fn begin(&self, user: u32) -> u64 {
@@ -356,9 +374,23 @@ mod tests {
         let memory = Memory(&memory);
         let known = memory.enter(42).expect("room");
         memory.mark(known, &Effect { set_high: 1, ..Effect::default() });
+        memory.execute(42, true);
         memory.remove(42);
         assert_eq!(memory.find(42), None);
-        assert_eq!(memory.marks(memory.enter(42).expect("room")), 0);
+        let known = memory.enter(42).expect("room");
+        assert_eq!((memory.marks(known), memory.is_secure(known)), (0, false));
+    }
+
+    #[test]
+    fn a_child_is_as_secure_as_what_started_it_until_it_executes() {
+        let memory = OwnMemory::default();
+        let memory = Memory(&memory);
+        let is_secure = |key| memory.find(key).is_some_and(|known| memory.is_secure(known));
+        memory.execute(1, true);
+        memory.inherit(1, 0, 2, false);
+        memory.inherit(1, 0, 3, false);
+        memory.execute(3, false);
+        assert_eq!([1, 2, 3].map(is_secure), [true, true, false]);
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub const CONDITION_SINCE: u32 = 7;
 pub const CONDITION_CAPABILITY: u32 = 8;
 /// The executable of one of the caller's ancestors matches the glob of bit `argument`.
 pub const CONDITION_ANCESTOR: u32 = 9;
+/// Nobody but root could steer what the caller executes.
+pub const CONDITION_SECURE: u32 = 10;
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident, $c_name:literal { $($(#[$field_doc:meta])* $field:ident,)* })*) => {
@@ -279,7 +281,7 @@ words! {
         namespaces_mask,
         /// Number of rules of the policy.
         rules,
-        /// 1 if rules use marks or rates.
+        /// 1 if rules use marks or rates, or ask how a program was executed.
         remembers,
         /// Number of entries in `ancestors`; 0 if no rule asks for ancestors.
         ancestors,
@@ -349,8 +351,8 @@ words! {
         user_namespace,
         /// Bits of the globs that executables of ancestors match.
         ancestors,
-        /// 0.
-        reserved,
+        /// 1 if nobody but root could steer what was executed.
+        secure,
     }
 }
 
@@ -404,4 +406,5 @@ pub(crate) const NUMBERS: &[(&str, u64)] = &[
     ("CONDITION_SINCE", CONDITION_SINCE as u64),
     ("CONDITION_CAPABILITY", CONDITION_CAPABILITY as u64),
     ("CONDITION_ANCESTOR", CONDITION_ANCESTOR as u64),
+    ("CONDITION_SECURE", CONDITION_SECURE as u64),
 ];

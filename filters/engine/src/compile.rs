@@ -15,7 +15,7 @@ use hsci_language::glob::{Component, Pattern};
 
 use crate::automaton::{self, Nfa};
 use crate::tables::Tables;
-use hsci_abi::tables::{NONE, Rate};
+use hsci_abi::tables::{CONDITION_SECURE, NONE, Rate};
 use rows::Rows;
 use subjects::Subjects;
 
@@ -110,9 +110,11 @@ fn try_compile(policy: &Policy) -> Result<Compiled, Limit> {
     let mut tables = Tables { states, cells, ..Tables::default() };
     tables.roots.path = dfa.starts[0];
     tables.roots.rules = policy.rules.len() as u32;
-    tables.roots.remembers = u32::from(!policy.marks.is_empty() || !policy.rates.is_empty());
     tables.rates = policy.rates.iter().map(rate).collect();
     subjects.emit(&dfa, &mut tables);
+    let asks_how = tables.conditions.iter().any(|one| one.kind == CONDITION_SECURE);
+    let remembers = !policy.marks.is_empty() || !policy.rates.is_empty() || asks_how;
+    tables.roots.remembers = u32::from(remembers);
     let unused = rows.emit(&mut tables);
     leads::mark(&dfa, &mut tables);
     if tables.size() > MAX_IMAGE_LEN {

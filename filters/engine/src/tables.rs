@@ -12,12 +12,12 @@ use hsci_abi::callers::Shared;
 use hsci_abi::memory::{self, Memory, Owner};
 use hsci_abi::tables::{
     CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_DAY, CONDITION_FLAG, CONDITION_MODE,
-    CONDITION_OWNER_IS_CALLER, CONDITION_SINCE, CONDITION_TIME_OF_DAY, Cell, Condition, Decision,
-    Edge, Effect, LEADS_ON, LEAF, MarkRule, NO_LOGIN_INDEX, NONE, Node, OptionEntry, OptionSet,
-    PROBES, PathClass, Rate, Roots, Row, State, SubjectClass, Text, VARIABLE_CGROUP,
-    VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_LOGIN,
-    VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE, VARIABLE_TYPE,
-    VARIABLE_USER, VARIABLE_USER_NAMESPACE, hash,
+    CONDITION_OWNER_IS_CALLER, CONDITION_SECURE, CONDITION_SINCE, CONDITION_TIME_OF_DAY, Cell,
+    Condition, Decision, Edge, Effect, LEADS_ON, LEAF, MarkRule, NO_LOGIN_INDEX, NONE, Node,
+    OptionEntry, OptionSet, PROBES, PathClass, Rate, Roots, Row, State, SubjectClass, Text,
+    VARIABLE_CGROUP, VARIABLE_COMMAND, VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP,
+    VARIABLE_LOGIN, VARIABLE_MARK, VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_RATE,
+    VARIABLE_TYPE, VARIABLE_USER, VARIABLE_USER_NAMESPACE, hash,
 };
 
 /// A compiled policy. Every index in it is within bounds: [`crate::compile()`] makes it so, and
@@ -160,7 +160,7 @@ impl Tables {
             login,
             user_namespace: namespace(subject.user_namespace),
             ancestors: ancestors.map(bits).fold(0, |all, bits| all | bits),
-            reserved: 0,
+            secure: subject.secure.into(),
         }
     }
 
@@ -275,6 +275,7 @@ impl Tables {
                 bits(subject.capabilities_low, subject.capabilities_high) >> condition.argument & 1
                     != 0
             }
+            CONDITION_SECURE => subject.secure != 0,
             CONDITION_ANCESTOR => subject.ancestors >> condition.argument & 1 != 0,
             CONDITION_SINCE => facts.time >= bits(condition.low, condition.high),
             // The only other kind there is: a size.
@@ -352,11 +353,18 @@ impl Tables {
     #[must_use]
     pub fn asks_memory(&self, operation: Operation, class: u32) -> bool {
         let Row { decision, audit, options, effects, counted } = self.row(operation, class);
-        let asks = |root: &u32| self.nodes_below(*root).any(|node| node.variable >= VARIABLE_MARK);
+        let asks =
+            |root: &u32| self.nodes_below(*root).any(|node| self.is_of_memory(node.variable));
         effects != LEAF || counted != LEAF || [decision, audit, options].iter().any(asks)
     }
 
-    /// True if rules use marks or rates.
+    fn is_of_memory(&self, variable: u32) -> bool {
+        let condition = variable.checked_sub(VARIABLE_CONDITION);
+        let condition = condition.and_then(|index| self.conditions.get(index as usize));
+        variable >= VARIABLE_MARK || condition.is_some_and(|one| one.kind == CONDITION_SECURE)
+    }
+
+    /// True if rules use marks or rates, or ask how a program was executed.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.roots.remembers != 0

@@ -4,7 +4,7 @@ use hsci_language::{Operation, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_DAY, CONDITION_SINCE,
+    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_DAY, CONDITION_SECURE, CONDITION_SINCE,
     CONDITION_TIME_OF_DAY, LEAF, NONE, Node, PROBES, VARIABLE_CGROUP, VARIABLE_COMMAND,
     VARIABLE_CONDITION, VARIABLE_EXECUTABLE, VARIABLE_GROUP, VARIABLE_LOGIN, VARIABLE_MARK,
     VARIABLE_OWNER, VARIABLE_PID_NAMESPACE, VARIABLE_TYPE, VARIABLE_USER_NAMESPACE,
@@ -77,6 +77,7 @@ impl Tables {
             CONDITION_TIME_OF_DAY | CONDITION_DAY | CONDITION_SINCE => &mut uses.time,
             CONDITION_CAPABILITY => &mut uses.capabilities,
             CONDITION_ANCESTOR => &mut uses.ancestors,
+            CONDITION_SECURE => &mut uses.memory,
             _ => &mut uses.facts,
         }
     }

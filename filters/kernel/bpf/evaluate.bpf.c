@@ -62,6 +62,7 @@ static __always_inline void classify(struct work *work)
 	subject->pid_namespace = hsci_namespace(tables, question->pid_namespace);
 	subject->user_namespace = hsci_namespace(tables, question->user_namespace);
 	subject->login = hsci_login(tables, question->login);
+	subject->secure = question->secure;
 	subject->capabilities_low = question->capabilities;
 	subject->capabilities_high = question->capabilities >> 32;
 	subject->executable = hsci_class(tables, hsci_step(tables, roots->executable,

@@ -170,8 +170,10 @@ static __noinline int judge_labelled(struct call *call)
 		if (memory)
 			call->place = hsci_calling_process(
 				memory, hsci_process_key(bpf_get_current_task_btf()));
-		if (call->place == HSCI_NONE)
+		if (!memory || call->place == HSCI_NONE)
 			return undecidable(call);
+		call->asked.subject.secure =
+			memory->processes[call->place & (HSCI_PROCESSES - 1)].secure;
 	}
 	bpf_loop(HSCI_OPERATIONS, judge_operation, call, 0);
 	return call->result;

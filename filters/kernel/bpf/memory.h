@@ -80,6 +80,7 @@ static __always_inline void hsci_remove_process(struct hsci_memory *memory, __u6
 		return;
 	memory->processes[place].marks = 0;
 	memory->processes[place].lineage = 0;
+	memory->processes[place].secure = 0;
 	/* A full barrier: whoever takes the place finds it empty. */
 	__sync_val_compare_and_swap(&memory->processes[place].key, key, 0);
 }
@@ -120,6 +121,7 @@ HSCI_GLOBAL int hsci_inherit(struct hsci_memory *memory, __u64 parent, __u32 use
 	from &= HSCI_PROCESSES - 1;
 	started = &memory->processes[to & (HSCI_PROCESSES - 1)];
 	started->marks = memory->processes[from].marks;
+	started->secure = memory->processes[from].secure;
 	started->lineage = is_init ? hsci_begin_lineage(memory, user)
 				   : hsci_lineage(memory, from, user);
 	return 0;

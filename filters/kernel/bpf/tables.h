@@ -252,6 +252,8 @@ static __always_inline bool hsci_bit(struct hsci_walk *walk, __u32 variable)
 		return facts->flags >> (condition[1] & 31) & 1;
 	if (condition[0] == HSCI_CONDITION_ANCESTOR)
 		return walk->asked->subject.ancestors >> (condition[1] & 31) & 1;
+	if (condition[0] == HSCI_CONDITION_SECURE)
+		return walk->asked->subject.secure;
 	if (condition[0] == HSCI_CONDITION_CAPABILITY) {
 		__u32 capabilities = condition[1] < 32 ? walk->asked->subject.capabilities_low :
 							 walk->asked->subject.capabilities_high;

@@ -67,7 +67,9 @@ struct file {
 };
 
 struct linux_binprm {
+	unsigned int secureexec : 1;
 	struct file *file;
+	int unsafe;
 };
 
 struct vm_area_struct {
@@ -128,6 +130,7 @@ struct pid_namespace {
 };
 
 struct user_namespace {
+	int level;
 	struct ns_common ns;
 };
 

@@ -54,6 +54,8 @@ impl Default for Question {
             marks: 0,
             over: 0,
             is_init: 0,
+            secure: 0,
+            reserved: 0,
             capabilities: 0,
             login: NONE,
             user_namespace: 0,

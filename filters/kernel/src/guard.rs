@@ -111,14 +111,14 @@ impl Guard {
         let room = room::fitting(words.len())?;
         if let Some(guard) = Self::open()? {
             if guard.fits(room, tables)? {
-                guard.exchange(tables, words, generation)?;
+                guard.exchange(tables, (words, generation), options)?;
                 guard.set_permissive(options.permissive);
                 return Ok((guard, Vec::new()));
             }
             let next = pins::next();
             let (new, mut missing) = Self::create(&next, kernel, (room, tables), options)?;
             new.take_fences(&guard)?;
-            new.exchange(tables, words, generation)?;
+            new.exchange(tables, (words, generation), options)?;
             let old = guard.own_programs()?;
             drop((guard, new));
             pins::replace(&next)?;
@@ -129,7 +129,7 @@ impl Guard {
         }
         pins::prepare()?;
         let (guard, missing) = Self::create(Path::new(PINS), kernel, (room, tables), options)?;
-        let done = guard.exchange(tables, words, generation);
+        let done = guard.exchange(tables, (words, generation), options);
         if done.is_err() {
             pins::remove(Path::new(PINS))?;
         }
@@ -248,12 +248,19 @@ impl Guard {
         self.state.word(offset_of!(GuardState, room)).load(Ordering::Relaxed) as usize
     }
 
-    /// States of roots first, under the new generation; then the tables; then what is stale goes.
-    fn exchange(&self, tables: &Tables, words: Vec<u32>, generation: u32) -> Result<(), Error> {
+    /// States of roots first, under the new generation; then the tables; then what is stale goes. Of a policy that only
+    /// reports, hosts report what happens on their mounts: they know paths and executables.
+    fn exchange(
+        &self,
+        tables: &Tables,
+        (words, generation): (Vec<u32>, u32),
+        Options { permissive, .. }: Options,
+    ) -> Result<(), Error> {
+        let places = if permissive { roots::places_beside_hosts } else { roots::places };
         let mut map: HashMap<_, Plain<RootKey>, Plain<RootPlace>> =
             pins::typed(&self.dir, "ROOTS")?;
         let mut policy = pins::map(&self.dir, room::NAME)?;
-        let put = roots::put(&mut map, &roots::places(tables)?, generation)
+        let put = roots::put(&mut map, &places(tables)?, generation)
             .map_err(map_error("ROOTS"))
             .and_then(|()| room::put_into_map(&mut policy, self.room(), words));
         roots::remove(&mut map, |known| (known == generation) == put.is_err())

@@ -23,7 +23,8 @@ const OBJECTS: Objects = objects!("processes");
 /// The map, in objects and among the pins.
 pub(crate) const NAME: &str = "MEMORY";
 /// The programs, which stand at tracepoints of the same names.
-const PROGRAMS: [&str; 3] = ["task_newtask", "sched_process_fork", "sched_process_free"];
+const PROGRAMS: [&str; 4] =
+    ["task_newtask", "sched_process_fork", "sched_process_exec", "sched_process_free"];
 
 /// The inode number of the first pid namespace, on every Linux.
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;

@@ -14,11 +14,26 @@ use crate::sys::Plain;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// What hosts serve is of this type.
+const SERVED: &[u8] = b"fuse.hsci";
+
 /// For each device, as the kernel writes its number, where it lies for a policy.
 pub(crate) fn places(tables: &Tables) -> Result<BTreeMap<u32, RootPlace>, Error> {
-    let text =
-        fs::read(MOUNTS).map_err(|source| Error::File { path: MOUNTS.to_owned(), source })?;
-    Ok(parse(&text).into_iter().map(|(device, root)| (device, root.place(tables))).collect())
+    let known = |(device, (root, _)): (u32, (Root, bool))| (device, root.place(tables));
+    Ok(parse(&mounts()?).into_iter().map(known).collect())
+}
+
+/// The same, where what hosts serve is theirs to judge: there, no path is a rule's.
+pub(crate) fn places_beside_hosts(tables: &Tables) -> Result<BTreeMap<u32, RootPlace>, Error> {
+    let beside = |(device, (root, is_served)): (u32, (Root, bool))| {
+        let place = root.place(tables);
+        (device, if is_served { RootPlace { path: NONE, ..place } } else { place })
+    };
+    Ok(parse(&mounts()?).into_iter().map(beside).collect())
+}
+
+fn mounts() -> Result<Vec<u8>, Error> {
+    fs::read(MOUNTS).map_err(|source| Error::File { path: MOUNTS.to_owned(), source })
 }
 
 /// Puts places in force for a policy, before its tables are.
@@ -30,6 +45,19 @@ pub(crate) fn put(
     places.iter().try_for_each(|(device, place)| {
         map.insert(Plain(RootKey { device: *device, generation }), Plain(*place), 0)
     })
+}
+
+/// Adds the places that a policy in force lacks: of file systems that were mounted later.
+pub(crate) fn add(
+    map: &mut HashMap<impl BorrowMut<MapData>, Plain<RootKey>, Plain<RootPlace>>,
+    places: &BTreeMap<u32, RootPlace>,
+    generation: u32,
+) {
+    const NO_EXIST: u64 = 1;
+    for (device, place) in places {
+        // One that is there already is none of these.
+        let _ = map.insert(Plain(RootKey { device: *device, generation }), Plain(*place), NO_EXIST);
+    }
 }
 
 /// Removes the places of all other policies, or of this one alone.
@@ -66,9 +94,9 @@ impl Root {
 }
 
 /// The first mount of each whole file system; of others the one with the shortest path. Bind mounts show the
-/// same inodes, whose labels are those of the first mount.
-fn parse(text: &[u8]) -> BTreeMap<u32, Root> {
-    let mut roots: BTreeMap<u32, Root> = BTreeMap::new();
+/// same inodes, whose labels are those of the first mount. Says as well whether a host serves it.
+fn parse(text: &[u8]) -> BTreeMap<u32, (Root, bool)> {
+    let mut roots: BTreeMap<u32, (Root, bool)> = BTreeMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ').skip(2);
         let (Some(device), Some(root), Some(path)) = (fields.next(), fields.next(), fields.next())
@@ -76,6 +104,7 @@ fn parse(text: &[u8]) -> BTreeMap<u32, Root> {
             continue;
         };
         let Some(device) = number(device) else { continue };
+        let is_served = fields.skip_while(|field| *field != b"-").nth(1) == Some(SERVED);
         let prefix = if root == b"/" { Vec::new() } else { unescaped(root) };
         let found = Root { path: unescaped(path), prefix };
         let is_better = |known: &Root| match (known.prefix.is_empty(), found.prefix.is_empty()) {
@@ -83,8 +112,10 @@ fn parse(text: &[u8]) -> BTreeMap<u32, Root> {
             (false, true) => true,
             (false, false) => found.path.len() < known.path.len(),
         };
-        if found.prefix.len() <= PREFIX_LEN && roots.get(&device).is_none_or(is_better) {
-            roots.insert(device, found);
+        if found.prefix.len() <= PREFIX_LEN
+            && roots.get(&device).is_none_or(|(known, _)| is_better(known))
+        {
+            roots.insert(device, (found, is_served));
         }
     }
     roots
@@ -127,9 +158,15 @@ mod tests {
                      30 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
                      31 30 8:1 / /again rw - ext4 /dev/sda1 rw\n\
                      32 30 8:2 /part /bind rw - ext4 /dev/sda2 rw\n\
-                     33 30 259:3 / /with\\040blank rw - ext4 /dev/x rw\nnonsense\n";
-        let roots = parse(text);
-        assert_eq!(roots.len(), 4);
+                     33 30 259:3 / /with\\040blank rw - ext4 /dev/x rw\nnonsense\n\
+                     34 30 0:50 / /served rw shared:7 - fuse.hsci /store rw\n";
+        let (roots, served): (BTreeMap<_, _>, Vec<_>) = parse(text)
+            .into_iter()
+            .map(|(device, (root, is_served))| ((device, root), (device, is_served)))
+            .unzip();
+        assert_eq!(roots.len(), 5);
+        let served = served.into_iter().filter(|(_, is_served)| *is_served);
+        assert_eq!(served.map(|(device, _)| device).collect::<Vec<_>>(), [50]);
         let whole = |path: &[u8]| Root { path: path.to_vec(), prefix: Vec::new() };
         assert_eq!(roots[&(8 << 20 | 1)], whole(b"/"));
         assert_eq!(roots[&21], whole(b"/proc"));

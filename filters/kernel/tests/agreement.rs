@@ -53,6 +53,7 @@ fn question(call: &Call) -> Question {
     question.set_ancestors(&subject.ancestors);
     question.user_namespace = subject.user_namespace;
     (question.capabilities, question.login) = (subject.capabilities, subject.login);
+    question.secure = subject.secure.into();
     question
 }
 
@@ -173,7 +174,7 @@ fn three_evaluators_agree() {
     // Calls that no rule matches would show nothing.
     assert!(
         decided * 5 > cases
-            && denied * 10 > cases
+            && denied * 12 > cases
             && (long > 0 || cases < CALLS)
             && bound * 20 > cases
     );
@@ -185,7 +186,7 @@ fn compare_sequence(evaluator: &mut Evaluator, seed: u64, round: u64) -> [u64; 3
     let (text, policy) = policy(&mut random);
     let Ok(compiled) = compile(&policy) else { return [0; 3] };
     let tables = compiled.tables;
-    if !tables.remembers() {
+    if policy.marks.is_empty() && policy.rates.is_empty() {
         return [0; 3];
     }
     evaluator.put(&tables).expect("the map takes the tables");
@@ -276,7 +277,7 @@ fn three_evaluators_remember_the_same() {
     });
     let [calls, marked, exceeded] = sum;
     println!("{calls} calls, {marked} of them by marked processes, {exceeded} counted and denied");
-    assert!(marked * 20 > calls && exceeded * 200 > calls);
+    assert!(marked * 20 > calls && exceeded * 300 > calls);
 }
 
 /// What is not known where the kernel asks must not be taken for an answer.

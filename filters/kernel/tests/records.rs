@@ -29,7 +29,9 @@ fn structures(btf: &[u8]) -> Structures {
         if kind == 4 {
             let field = |index: usize| {
                 let field = at + 12 + 12 * index;
-                (name(word(field)), (word(field + 8) & 0xFF_FFFF) / 8)
+                // Above offsets stand lengths, in structures with bit fields.
+                let mask = if info >> 31 == 1 { 0xFF_FFFF } else { usize::MAX };
+                (name(word(field)), (word(field + 8) & mask) / 8)
             };
             found.insert(name(word(at)), (size, (0..members).map(field).collect()));
         }

@@ -30,6 +30,8 @@ pub struct Subject {
     pub user_namespace: u32,
     /// Effective capabilities over the machine, as bits: none in another user namespace than its own.
     pub capabilities: u64,
+    /// True if nobody but root could steer what it has executed, by the environment or as its tracer.
+    pub secure: bool,
     /// User id of the login that the process belongs to, or [`NO_LOGIN`].
     pub login: u32,
     /// Absolute paths of the executables of its parent, of that one's parent, and so on.
@@ -48,6 +50,7 @@ impl Default for Subject {
             pid_namespace: HOST_PID_NAMESPACE,
             user_namespace: HOST_USER_NAMESPACE,
             capabilities: 0,
+            secure: false,
             login: NO_LOGIN,
             ancestors: Vec::new(),
         }

@@ -6,7 +6,7 @@ mod predicate;
 mod rule;
 mod target;
 
-pub(crate) use predicate::predicates;
+pub(crate) use predicate::{SECURE_EXE, predicates};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -124,6 +124,7 @@ fn is_fact(atom: &Atom, call: &Call) -> bool {
         Atom::PidNamespace(inode) => subject.pid_namespace == *inode,
         Atom::UserNamespace(inode) => subject.user_namespace == *inode,
         Atom::Capability(number) => subject.capabilities >> number & 1 != 0,
+        Atom::Secure => subject.secure,
         Atom::Login(uid) => subject.login == *uid,
         Atom::Flag(flag) => facts.has(*flag),
         Atom::Type(file_type) => facts.file_type == *file_type,

@@ -371,6 +371,7 @@ impl<'a> Parser<'a> {
 
     fn fact(&mut self, form: &str) -> Parsed<Fact> {
         let name = self.word("a fact about the call, such as `user alice`", form)?;
+        let name = self.qualified(name, form)?;
         let value = match self.peek().kind {
             Kind::Text(_) => self.text("a value", form)?,
             _ => self.value(form)?,

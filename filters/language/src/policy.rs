@@ -171,6 +171,8 @@ pub enum Atom {
     UserNamespace(u32),
     /// The caller has the capability of this number over the machine.
     Capability(u32),
+    /// Nobody but root could steer what the caller has executed.
+    Secure,
     /// The user id of the caller's login.
     Login(u32),
     /// An open flag is set.

@@ -127,8 +127,10 @@ impl InForce {
             return Some(caller);
         }
         let memory = self.memory()?;
-        caller.process = caller.process.or_else(|| caller::process(memory, call));
-        caller.process.is_some().then_some(caller)
+        let process = caller.process.or_else(|| caller::process(memory, call))?;
+        caller.process = Some(process);
+        caller.subject.secure = memory.is_secure(process).into();
+        Some(caller)
     }
 
     /// What is remembered of processes.

@@ -136,6 +136,7 @@ fn call(policy: &Policy, args: &PolicyExplain) -> Result<Call> {
         cgroup: absolute(&args.cgroup)?,
         pid_namespace: args.pid_namespace.unwrap_or(HOST_PID_NAMESPACE),
         user_namespace: args.user_namespace.unwrap_or(HOST_USER_NAMESPACE),
+        secure: args.secure,
         capabilities: capabilities(&args.capabilities)?,
         login: match args.login.as_deref() {
             None | Some("none") => NO_LOGIN,

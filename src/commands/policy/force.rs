@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hsci_engine::Tables;
+use hsci_engine::{Spoken, Tables};
 use hsci_host::failure::{Exit, Failure};
+use hsci_host::mounts::{self, Mounted};
 use hsci_host::policy::file::{self, Handed, Head};
+use hsci_host::policy::spoken;
 use hsci_host::supervisor;
-use hsci_kernel::Error;
 use hsci_kernel::guard::{Guard, Options};
 use hsci_kernel::memory::{self, Remembered};
+use hsci_kernel::{Error, callers};
 use hsci_language::Policy;
 
 use super::loaded::{Loaded, of_file};
@@ -60,10 +62,16 @@ pub(crate) fn put(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let number = now.as_nanos() as u64;
-    let head = Head { file: file.to_owned(), number, guarded, permissive };
+    // Hosts report more than the guard can: paths, and who did it through what.
+    let by_guard = guarded && !permissive;
+    let head = Head { file: file.to_owned(), number, guarded: by_guard, permissive };
     let note = Loaded::new(source, policy, file).text();
     Handed { head, tables: tables.clone() }.write(&note).map_err(|error| of_file(&error))?;
-    missing.extend(renew(Some(number), guarded && !permissive)?);
+    // Before mounts hear of the policy. Those that find no program load one each.
+    let is_about = |mounted: &Mounted| spoken(tables, &mounted.dir) != Spoken::default();
+    let is_for_mounts = !policy.targets.is_empty() || mounts::all()?.iter().any(is_about);
+    let _ = if is_for_mounts { callers::share(tables, number) } else { callers::forget() };
+    missing.extend(renew(Some(number), by_guard)?);
     for line in missing {
         ui::print(&format!("not enforced: {}: {line}\n", file.display()))?;
     }
@@ -112,7 +120,7 @@ pub(crate) fn unload() -> Result<()> {
         Some(Err(error @ Error::Lingering { .. })) => Some(error),
         ended => ended.transpose().map(|_| None).map_err(|error| failure(&error))?,
     };
-    memory::forget().map_err(|error| failure(&error))?;
+    callers::forget().and_then(|()| memory::forget()).map_err(|error| failure(&error))?;
     for line in renew(None, false)? {
         ui::print(&format!("{line}\n"))?;
     }

@@ -90,7 +90,7 @@ impl Reports {
             ui::warn(&format!("hsci: {}: {text}", counted(lost)));
         }
         if self.without_path > 0 {
-            let text = "by the guard, which knows no paths, and left out; unload it, or mount DIR without it";
+            let text = "of what lies in no mount, by the guard, which knows no paths; left out: only mounts tell what to learn";
             ui::warn(&format!("hsci: {}: {text}", counted(self.without_path)));
         }
         if self.refused > 0 {

@@ -4,9 +4,9 @@ use hsci_language::{DenyErrno, Operations};
 
 use crate::tables::Tables;
 use hsci_abi::tables::{
-    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_FLAG, CONDITION_OWNER_IS_CALLER, LEADS_ON,
-    LEAF, MAX_MARKS, MAX_RATES, NONE, Node, PROBES, VARIABLE_CONDITION, VARIABLE_END,
-    VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_RATE,
+    CONDITION_ANCESTOR, CONDITION_CAPABILITY, CONDITION_FLAG, CONDITION_OWNER_IS_CALLER,
+    CONDITION_SECURE, LEADS_ON, LEAF, MAX_MARKS, MAX_RATES, NONE, Node, PROBES, VARIABLE_CONDITION,
+    VARIABLE_END, VARIABLE_GROUP, VARIABLE_MARK, VARIABLE_RATE,
 };
 
 /// What leads nowhere.
@@ -161,6 +161,7 @@ impl Tables {
         let is_condition = |condition: &hsci_abi::tables::Condition| match condition.kind {
             CONDITION_FLAG | CONDITION_ANCESTOR => condition.argument < 32,
             CONDITION_CAPABILITY => condition.argument < 64,
+            CONDITION_SECURE => true,
             kind => (CONDITION_OWNER_IS_CALLER..CONDITION_CAPABILITY).contains(&kind),
         };
         holds(self.conditions.iter().all(is_condition), "conditions")

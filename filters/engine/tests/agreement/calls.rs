@@ -26,6 +26,7 @@ pub(crate) fn call(random: &mut Random, policy: &Policy) -> Call {
         pid_namespace: *random.pick(NAMESPACES),
         user_namespace: *random.pick(NAMESPACES),
         capabilities: (random.below(1 << 20) as u64) << (20 * random.below(3)),
+        secure: !random.one_in(4),
         login: if random.one_in(3) { NO_LOGIN } else { *random.pick(UIDS) },
         ancestors: (0..random.below(4))
             .map(|_| random.pick(EXECUTABLES).as_bytes().to_vec())

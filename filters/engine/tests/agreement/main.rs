@@ -78,11 +78,11 @@ fn evaluator_and_interpreter_remember_the_same() {
         let seed = seed.wrapping_add(round);
         let mut random = Random::new(seed);
         let (text, policy) = policy(&mut random);
-        let Ok(compiled) = compile(&policy) else { continue };
-        let tables = Tables::read(&compiled.tables.image()).expect("what was written");
-        if !tables.remembers() {
+        if policy.marks.is_empty() && policy.rates.is_empty() {
             continue;
         }
+        let Ok(compiled) = compile(&policy) else { continue };
+        let tables = Tables::read(&compiled.tables.image()).expect("what was written");
         let own = OwnMemory::default();
         let memory = Memory(&own);
         let (mut tree, mut state) = (Tree::new(round), State::default());
@@ -114,7 +114,7 @@ fn evaluator_and_interpreter_remember_the_same() {
         tree.end().for_each(|process| memory.remove(process.into()));
     }
     println!("{calls} calls, {marked} of them by marked processes, {exceeded} counted and denied");
-    assert!(marked * 20 > calls && exceeded * 200 > calls);
+    assert!(marked * 20 > calls && exceeded * 300 > calls);
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn predicate(random: &mut Random, depth: usize) -> String {
 }
 
 fn atom(random: &mut Random) -> String {
-    match random.below(20) {
+    match random.below(21) {
         0 => format!("user {}", random.pick(UIDS)),
         1 => format!("user {{{}, {}}}", random.pick(UIDS), random.pick(UIDS)),
         2 => format!("group {}", random.pick(GIDS)),
@@ -183,6 +183,7 @@ fn atom(random: &mut Random) -> String {
             "capability {}",
             random.pick(&["chown", "sys_admin", "bpf", "{kill, checkpoint_restore}"])
         ),
+        19 => format!("secure exe \"/{}\"", random.pick(&["bin/*", "opt/**", "**/*"])),
         18 => format!("ancestor \"/{}\"", random.pick(&["bin/*", "**/ab*", "opt/a/*", "bin/[ab]"])),
         _ => format!("size {} {}", random.pick(&["<", "<=", ">", ">="]), random.pick(SIZES)),
     }

@@ -39,7 +39,7 @@ pub(super) fn next() -> PathBuf {
 }
 
 /// An empty directory. What a loader that died has left there is removed.
-pub(super) fn make(dir: &Path) -> Result<(), Error> {
+pub(crate) fn make(dir: &Path) -> Result<(), Error> {
     if dir.exists() {
         remove(dir)?;
     }
@@ -69,7 +69,7 @@ pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
 }
 
 /// Pins a map under its name; its number.
-pub(super) fn pin_map(dir: &Path, name: &str, map: &Map) -> Result<Option<u32>, Error> {
+pub(crate) fn pin_map(dir: &Path, name: &str, map: &Map) -> Result<Option<u32>, Error> {
     let path = dir.join(name.replace('.', "_"));
     map.pin(&path).map_err(|error| failed(&path)(io::Error::other(error)))?;
     let info = MapData::from_pin(&path).and_then(|data| data.info());
@@ -94,7 +94,7 @@ pub(super) fn links(dir: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// A pinned map.
-pub(super) fn map(dir: &Path, name: &'static str) -> Result<Map, Error> {
+pub(crate) fn map(dir: &Path, name: &'static str) -> Result<Map, Error> {
     MapData::from_pin(dir.join(name)).and_then(Map::from_map_data).map_err(map_error(name))
 }
 

@@ -1,7 +1,7 @@
 //! Expectations.
 
 use super::Checker;
-use super::predicate::facts;
+use super::predicate::{SECURE_EXE, facts};
 use crate::ast::{self, Fact, Word};
 use crate::call::{Call, Facts, Memory, SOME_NOON, Subject};
 use crate::diagnostic::{Code, Diagnostic};
@@ -110,6 +110,9 @@ impl Checker<'_> {
                 "login" => self.login(value).map(|uid| subject.login = uid),
                 "ancestor" => self.plain(value).map(|path| subject.ancestors.push(path)),
                 "exe" => self.plain(value).map(|path| subject.executable = path),
+                SECURE_EXE => self.plain(value).map(|path| {
+                    (subject.executable, subject.secure) = (path, true);
+                }),
                 "comm" => self.plain(value).map(|name| subject.command = name),
                 "cgroup" => self.plain(value).map(|path| subject.cgroup = path),
                 "pidns" if value.value == "host" => Some(()),

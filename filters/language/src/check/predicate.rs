@@ -13,12 +13,16 @@ use crate::time;
 /// The longest command name that Linux keeps, in bytes.
 const MAX_COMMAND_LEN: usize = 15;
 
+/// An executable, and how it was executed.
+pub(crate) const SECURE_EXE: &str = "secure exe";
+
 /// What predicates ask of a call, and expectations tell of one.
 const ABOUT_CALLS: &[&str] = &[
     "user",
     "group",
     "login",
     "exe",
+    SECURE_EXE,
     "ancestor",
     "comm",
     "cgroup",
@@ -86,6 +90,9 @@ impl Checker<'_> {
         let atoms: Vec<_> = values.iter().map(|value| self.atom(&name.value, value)).collect();
         let predicate = |atom| match name.value.as_str() {
             "until" => Predicate::Not(Box::new(Predicate::Atom(atom))),
+            SECURE_EXE => {
+                Predicate::All(vec![Predicate::Atom(Atom::Secure), Predicate::Atom(atom)])
+            }
             _ => Predicate::Atom(atom),
         };
         let mut atoms: Vec<Predicate> =
@@ -125,7 +132,7 @@ impl Checker<'_> {
             "owner" if value.value == "caller" => Some(Atom::OwnerIsCaller),
             "owner" => self.user(value).map(Atom::Owner),
             "login" => self.login(value).map(Atom::Login),
-            "exe" => self.executable(value).map(Atom::Executable),
+            "exe" | SECURE_EXE => self.executable(value).map(Atom::Executable),
             "ancestor" => self.executable(value).map(Atom::Ancestor),
             "comm" => self.command(value).map(Atom::Command),
             "cgroup" => {

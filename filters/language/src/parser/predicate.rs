@@ -1,8 +1,8 @@
 //! Predicates: `or` binds weakest, then `and`, then `not`.
 
 use super::{Parsed, Parser};
-use crate::ast::{Predicate, Rate, Value};
-use crate::check::predicates;
+use crate::ast::{Predicate, Rate, Value, Word};
+use crate::check::{SECURE_EXE, predicates};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lexer::Kind;
 use crate::span::{Span, Spanned};
@@ -60,6 +60,7 @@ impl Parser<'_> {
 
     fn atom(&mut self) -> Parsed<Predicate> {
         let name = self.word("a predicate", HINT)?;
+        let name = self.qualified(name, HINT)?;
         if name.value == "size" {
             return self.size();
         }
@@ -89,6 +90,15 @@ impl Parser<'_> {
             values.push(self.one_value()?);
         }
         Ok(Predicate::Atom { name, values })
+    }
+
+    /// `secure exe` is one word for what follows.
+    pub(super) fn qualified(&mut self, mut name: Word, hint: &str) -> Parsed<Word> {
+        if name.value == "secure" {
+            self.expect_keyword("exe", hint)?;
+            name = Spanned::new(SECURE_EXE.to_owned(), name.span.to(self.last_span()));
+        }
+        Ok(name)
     }
 
     /// `user alice and bob`, `uid == 1000`: what was meant is near.

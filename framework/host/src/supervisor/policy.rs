@@ -21,11 +21,11 @@ use crate::policy::{self, Change, Taken};
 
 /// Finds out in the kernel who makes the requests of a mount, for as long as it is kept.
 pub trait Callers: Send {
-    /// Begins with the mount that has this device number.
-    fn attach(&self, device: u64);
-    /// Classifies by other tables from now on, which takes much less than to start; an error says why that
-    /// cannot be.
-    fn put(&mut self, tables: &Tables) -> Result<(), String>;
+    /// Begins with the mount that has this device number; an error says why that cannot be.
+    fn attach(&mut self, device: u64) -> Result<(), String>;
+    /// Classifies by the tables of another policy from now on, which takes much less than to start; an error
+    /// says why that cannot be.
+    fn put(&mut self, tables: &Tables, policy: u64) -> Result<(), String>;
     /// Marks callers that were classified by the present tables.
     fn generation(&self) -> u32;
     /// Where they are, [`hsci_abi::callers::HANDED_LEN`] bytes.
@@ -34,8 +34,8 @@ pub trait Callers: Send {
     fn remembered(&self) -> Option<BorrowedFd<'_>>;
 }
 
-/// Starts to find out, by the classes of the given tables; an error says why that cannot be.
-pub type FindCallers = fn(&Tables) -> Result<Box<dyn Callers>, String>;
+/// Starts to find out, by the tables of the policy of this number; an error says why that cannot be.
+pub type FindCallers = fn(&Tables, u64) -> Result<Box<dyn Callers>, String>;
 
 /// Makes the guard judge the calls on a mount: its policy, the directory, the device number. An error
 /// says why it cannot.
@@ -75,13 +75,14 @@ impl InForce {
         // Only root may give the guard mounts.
         policy.head.guarded &= geteuid().is_root();
         let put = |mut callers: Box<dyn Callers>| {
-            callers.put(&policy.tables).ok()?;
+            callers.put(&policy.tables, policy.head.number).ok()?;
             Some(callers)
         };
         let callers = if policy::spoken(&policy.tables, dir) == Spoken::default() {
             Err("no rule applies to this mount".to_owned())
         } else {
-            before.and_then(put).map_or_else(|| (side.callers)(&policy.tables), Ok)
+            let start = || (side.callers)(&policy.tables, policy.head.number);
+            before.and_then(put).map_or_else(start, Ok)
         };
         Self { callers, file, policy }
     }
@@ -183,10 +184,12 @@ impl State {
         }
     }
 
-    fn attach(&self) -> Result<(), String> {
-        let (Some(device), Some(now)) = (self.device, &self.in_force) else { return Ok(()) };
-        if let Ok(callers) = &now.callers {
-            callers.attach(device);
+    fn attach(&mut self) -> Result<(), String> {
+        let (Some(device), Some(now)) = (self.device, &mut self.in_force) else { return Ok(()) };
+        if let Ok(callers) = &mut now.callers
+            && let Err(why) = callers.attach(device)
+        {
+            now.callers = Err(why);
         }
         if !now.policy.head.guarded {
             return Ok(());
