@@ -190,12 +190,10 @@ struct hsci_count {
 	__u32 place;
 };
 
-/* The number of the only bit. */
+/* The number of the only bit. A branch for each step would be one more path for the verifier to follow. */
 static __always_inline __u32 hsci_number_of(__u32 bit)
 {
-	return ((bit & 0xaaaaaaaa) != 0) | ((bit & 0xcccccccc) != 0) << 1 |
-	       ((bit & 0xf0f0f0f0) != 0) << 2 | ((bit & 0xff00ff00) != 0) << 3 |
-	       ((bit & 0xffff0000) != 0) << 4;
+	return __builtin_popcount(bit - 1);
 }
 
 /* The next of the rates that count a call; most have none or one. */
