@@ -195,7 +195,7 @@ impl LowerTree {
     pub(crate) fn noted(&self) -> Vec<Ino> {
         let mut noted = Vec::new();
         self.inodes.for_each(|inode| {
-            if !inode.notes.lock().is_empty() {
+            if inode.notes().is_some_and(|notes| !notes.is_empty()) {
                 noted.push(inode.ino);
             }
         });

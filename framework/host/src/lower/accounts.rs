@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use hsci_extension::protection;
 
-/// What an inode counts as, with what an extension keeps of it. A worker of compressfs that knows 100,000 files has used
-/// 425 bytes for each with names of 25 bytes, 490 where they are compressed, 550 with names of 245 bytes.
+/// What an inode counts as, with its name, notes of extensions and a descriptor that keeps it. A worker of compressfs that
+/// knows 100,000 files has used 288 bytes for each with names of 25 bytes, as most are.
 const INODE_LEN: u64 = 640;
 
 /// How many inodes there may be, and who has made the kernel know them.

@@ -98,7 +98,8 @@ impl LowerTree {
 
     /// Nobody gets a lease for writing on a file that anybody else has open.
     fn is_open_elsewhere(&self, inode: &Inode) -> Result<bool> {
-        if inode.notes.lock().get(&OPENS).is_some_and(|notes| Opens::read(notes).is_past_host()) {
+        let is_past_host = |notes: &Vec<u8>| Opens::read(notes).is_past_host();
+        if inode.notes().is_some_and(|notes| notes.get(&OPENS).is_some_and(is_past_host)) {
             return Ok(true);
         }
         if !self.leases_tell() {
@@ -287,7 +288,7 @@ impl LowerFile for TreeFile {
     }
 
     fn notes(&self, about: u64) -> Vec<u8> {
-        self.inode.notes.lock().get(&about).cloned().unwrap_or_default()
+        self.inode.notes().and_then(|notes| notes.get(&about).cloned()).unwrap_or_default()
     }
 
     fn lifetime(&self) -> Lifetime {

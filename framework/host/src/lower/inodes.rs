@@ -2,13 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
 use hsci_extension::{Errno, Ino, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::accounts::{Accounts, Surplus};
 use super::shares::Share;
@@ -30,14 +30,20 @@ pub(super) struct Inode {
     told: AtomicU64,
     /// The user who has made the kernel know it, and one more; zero before.
     asker: AtomicU32,
-    /// What an extension would have to know of the file if this worker died.
-    pub(super) notes: Mutex<Notes>,
-    /// The capabilities of the file, while the host changes its stored form.
-    pub(super) kept_capability: Mutex<Option<Box<[u8]>>>,
     /// The second, since some start, in which a caller's read was last counted.
     pub(super) read_in: AtomicU64,
     /// Of a directory whose listing the kernel has: one more than the files in it that were read since. Otherwise zero.
     pub(super) read_since_listed: AtomicU32,
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// What few inodes have, apart, so that the others take no memory for it.
+#[derive(Default)]
+struct Rare {
+    /// What an extension would have to know of the file if this worker died.
+    notes: Mutex<Notes>,
+    /// The capabilities of the file, while the host changes its stored form.
+    kept_capability: Mutex<Option<Box<[u8]>>>,
     /// Held from before the last name goes until the inode is forgotten, so that the content stays
     /// and the number cannot be used again.
     pin: Mutex<Option<Pin>>,
@@ -63,13 +69,33 @@ impl Inode {
             lookups: AtomicU64::new(0),
             told: AtomicU64::new(0),
             asker: AtomicU32::new(0),
-            notes: Mutex::default(),
-            kept_capability: Mutex::default(),
             read_in: AtomicU64::new(0),
             read_since_listed: AtomicU32::new(0),
-            pin: Mutex::new(None),
-            own: Mutex::new(None),
+            rare: OnceLock::new(),
         }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    /// `None` where nothing was ever noted.
+    pub(super) fn notes(&self) -> Option<MutexGuard<'_, Notes>> {
+        self.rare.get().map(|rare| rare.notes.lock())
+    }
+
+    pub(super) fn notes_to_change(&self) -> MutexGuard<'_, Notes> {
+        self.rare().notes.lock()
+    }
+
+    /// The capabilities that are kept; `None` where none were ever kept, which may change at once.
+    pub(super) fn kept_capability(&self) -> Option<&Mutex<Option<Box<[u8]>>>> {
+        self.rare.get().map(|rare| &rare.kept_capability)
+    }
+
+    /// The place for capabilities that are to be kept.
+    pub(super) fn capability_to_keep(&self) -> &Mutex<Option<Box<[u8]>>> {
+        &self.rare().kept_capability
     }
 
     pub(super) fn name(&self) -> Option<(Ino, OsString)> {
@@ -88,7 +114,7 @@ impl Inode {
 
     /// True if it was not pinned before.
     pub(super) fn pin(&self, descriptor: Arc<OwnedFd>, share: Option<Share>) -> bool {
-        let mut pin = self.pin.lock();
+        let mut pin = self.rare().pin.lock();
         let is_new = pin.is_none();
         if is_new {
             *pin = Some(Pin { descriptor, _share: share });
@@ -98,7 +124,7 @@ impl Inode {
 
     /// A name leads to it. True if it was pinned.
     pub(super) fn unpin(&self) -> bool {
-        self.pin.lock().take().is_some()
+        self.rare.get().is_some_and(|rare| rare.pin.lock().take().is_some())
     }
 
     /// The kernel is told of it so many times more; true if it knew it before.
@@ -125,15 +151,15 @@ impl Inode {
     }
 
     pub(super) fn keep(&self, content: &Arc<OwnedFd>) {
-        *self.own.lock() = Some(Arc::clone(content));
+        *self.rare().own.lock() = Some(Arc::clone(content));
     }
 
     pub(super) fn kept(&self) -> Option<Arc<OwnedFd>> {
-        self.own.lock().clone()
+        self.rare.get()?.own.lock().clone()
     }
 
     pub(super) fn pinned(&self) -> Option<Arc<OwnedFd>> {
-        self.pin.lock().as_ref().map(|pin| Arc::clone(&pin.descriptor))
+        self.rare.get()?.pin.lock().as_ref().map(|pin| Arc::clone(&pin.descriptor))
     }
 
     pub(super) fn generation(&self) -> u64 {

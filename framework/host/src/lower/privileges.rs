@@ -19,7 +19,7 @@ pub(super) const KEPT: &str = "security.hsci.capability";
 impl LowerTree {
     pub(super) fn keep_privileges(&self, inode: &Inode, again: bool) -> Result<()> {
         let path = self.reach(inode)?;
-        let mut kept = inode.kept_capability.lock();
+        let mut kept = inode.capability_to_keep().lock();
         let (now, copy) =
             (found(get(&path, OsStr::new(CAPABILITY)))?, found(get(&path, OsStr::new(KEPT)))?);
         match (&now, &copy) {
@@ -32,7 +32,8 @@ impl LowerTree {
     }
 
     pub(super) fn restore_privileges(&self, inode: &Inode) {
-        let mut kept = inode.kept_capability.lock();
+        let Some(kept) = inode.kept_capability() else { return };
+        let mut kept = kept.lock();
         let Some(value) = kept.take() else { return };
         let restored = self.reach(inode).and_then(|path| {
             set(&path, OsStr::new(CAPABILITY), &value, XattrFlags::empty())?;
@@ -44,7 +45,8 @@ impl LowerTree {
     }
 
     pub(super) fn drop_privileges_of(&self, inode: &Inode) -> Result<()> {
-        let mut kept = inode.kept_capability.lock();
+        let Some(kept) = inode.kept_capability() else { return Ok(()) };
+        let mut kept = kept.lock();
         if kept.is_some() {
             discard(remove(&self.reach(inode)?, OsStr::new(KEPT)))?;
             *kept = None;

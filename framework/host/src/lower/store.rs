@@ -68,8 +68,9 @@ impl LowerStore {
         let inode = Inode::new(ino, device_of(&stat), stat.stx_ino, handle);
         inode.pin(Arc::new(descriptor), None);
         if let Some(known) = self.tree.inodes.find(ino).filter(|known| known.handle == inode.handle)
+            && let Some(notes) = known.notes()
         {
-            (*inode.notes.lock()).clone_from(&known.notes.lock());
+            (*inode.notes_to_change()).clone_from(&notes);
         }
         Ok(self.tree.open_unknown(inode))
     }

@@ -71,7 +71,7 @@ impl LowerTree {
 
     pub(super) fn note(&self, inode: &Inode, about: u64, note: &[u8]) {
         self.log(|entries| {
-            inode.notes.lock().entry(about).or_default().extend_from_slice(note);
+            inode.notes_to_change().entry(about).or_default().extend_from_slice(note);
             entries.note(inode.ino.0, about, note);
         });
     }
@@ -80,7 +80,7 @@ impl LowerTree {
     pub(crate) fn opens(&self, ino: Ino) -> Opens {
         let inode = self.inodes.find(ino);
         inode
-            .and_then(|inode| inode.notes.lock().get(&OPENS).map(|notes| Opens::read(notes)))
+            .and_then(|inode| inode.notes()?.get(&OPENS).map(|notes| Opens::read(notes)))
             .unwrap_or_default()
     }
 
@@ -88,7 +88,7 @@ impl LowerTree {
     pub(crate) fn with_opens(&self) -> Vec<Ino> {
         let mut found = Vec::new();
         self.inodes.for_each(|inode| {
-            if inode.notes.lock().contains_key(&OPENS) {
+            if inode.notes().is_some_and(|notes| notes.contains_key(&OPENS)) {
                 found.push(inode.ino);
             }
         });
@@ -104,15 +104,15 @@ impl LowerTree {
         }
         let note = opens.to_note();
         self.log(|entries| {
-            inode.notes.lock().insert(OPENS, note.clone());
+            inode.notes_to_change().insert(OPENS, note.clone());
             entries.note(ino.0, OPENS, &note);
         });
     }
 
     pub(super) fn drop_notes(&self, inode: &Inode, about: u64) {
-        if inode.notes.lock().contains_key(&about) {
+        if inode.notes().is_some_and(|notes| notes.contains_key(&about)) {
             self.log(|entries| {
-                inode.notes.lock().remove(&about);
+                inode.notes_to_change().remove(&about);
                 entries.written(inode.ino.0, about);
             });
         }
@@ -136,12 +136,13 @@ impl LowerTree {
         let Some(takeover) = &self.takeover else { return };
         takeover.state.log(add, |entries| {
             self.inodes.for_each(|inode| {
-                let notes = inode.notes.lock();
-                if inode.is_told() || !notes.is_empty() {
+                let notes = inode.notes();
+                let notes = notes.as_deref();
+                if inode.is_told() || notes.is_some_and(|notes| !notes.is_empty()) {
                     add_inode(entries, inode, inode.times_told());
                 }
-                for (about, notes) in &*notes {
-                    entries.note(inode.ino.0, *about, notes);
+                for (about, note) in notes.into_iter().flatten() {
+                    entries.note(inode.ino.0, *about, note);
                 }
             });
         });
@@ -152,7 +153,9 @@ impl LowerTree {
         for (number, known) in &inherited.inodes {
             let handle = (!known.handle.is_empty()).then(|| Handle::from_bytes(&known.handle));
             let inode = Inode::new(Ino(*number), known.device, known.number, handle);
-            *inode.notes.lock() = known.notes.clone();
+            if !known.notes.is_empty() {
+                *inode.notes_to_change() = known.notes.clone();
+            }
             if let Some(pin) = pins.remove(number) {
                 let owner = super::attributes::stat_of(&pin).map_or(0, |stat| stat.stx_uid);
                 inode.pin(Arc::new(pin), Some(self.shares.inherit(owner)));

@@ -25,8 +25,17 @@ impl LowerTree {
             return self.with_attributes(&inode, |file| get(file, name));
         }
         let path = self.reach(&inode)?;
-        let kept = inode.kept_capability.lock();
-        kept.as_ref().map_or_else(|| get(&path, name), |kept| Ok(kept.to_vec()))
+        loop {
+            if let Some(kept) = inode.kept_capability() {
+                let kept = kept.lock();
+                return kept.as_ref().map_or_else(|| get(&path, name), |kept| Ok(kept.to_vec()));
+            }
+            let value = get(&path, name);
+            // Where one was kept meanwhile, the file may have been without it.
+            if inode.kept_capability().is_none() {
+                return value;
+            }
+        }
     }
 
     pub(super) fn set_xattr(
@@ -42,8 +51,10 @@ impl LowerTree {
         let inode = self.inodes.get(ino)?;
         if name == CAPABILITY {
             let path = self.reach(&inode)?;
-            let mut kept = inode.kept_capability.lock();
-            if kept.is_some() {
+            if let Some(kept) = inode.kept_capability()
+                && let mut kept = kept.lock()
+                && kept.is_some()
+            {
                 set(&path, OsStr::new(KEPT), value, XattrFlags::empty())?;
                 *kept = Some(value.into());
                 return Ok(());
@@ -85,7 +96,7 @@ impl LowerTree {
         names.retain(|name| name != KEPT);
         if names.len() < before
             && let Some(inode) = self.inodes.find(ino)
-            && inode.kept_capability.lock().is_some()
+            && keeps_capability(&inode)
             && !names.iter().any(|name| name == CAPABILITY)
         {
             names.push(CAPABILITY.into());
@@ -95,7 +106,7 @@ impl LowerTree {
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
         let inode = self.inodes.get(ino)?;
-        if name == CAPABILITY && inode.kept_capability.lock().is_some() {
+        if name == CAPABILITY && keeps_capability(&inode) {
             self.drop_privileges_of(&inode)?;
             return discard(remove(&self.reach(&inode)?, name));
         }
@@ -117,6 +128,10 @@ impl LowerTree {
             done => done,
         }
     }
+}
+
+fn keeps_capability(inode: &Inode) -> bool {
+    inode.kept_capability().is_some_and(|kept| kept.lock().is_some())
 }
 
 /// Reads an extended attribute of an inode.

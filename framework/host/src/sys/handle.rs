@@ -10,8 +10,20 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, Result};
 
 /// What `name_to_handle_at` returns: the handle type (4 bytes, native order) and the handle.
+///
+/// One for each inode that is known: what most file systems make lies in it, without memory of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Handle(Box<[u8]>);
+pub(crate) struct Handle(Bytes);
+
+/// Those that fit are short, the rest of which is zeros.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Bytes {
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+/// ext4 and XFS make 12 bytes, btrfs 24.
+const SHORT: usize = 30;
 
 /// Large enough for every handle that the kernel makes (`MAX_HANDLE_SZ`).
 const MOST: usize = 128;
@@ -61,7 +73,7 @@ impl Handle {
         }
         let length = u32::from_ne_bytes(buffer.0[..4].try_into().expect("4 bytes")) as usize;
         // The head is the length and the type; what is kept is the type and the handle.
-        Ok(Self(buffer.0[4..HEAD + length.min(MOST)].into()))
+        Ok(Self::from_bytes(&buffer.0[4..HEAD + length.min(MOST)]))
     }
 
     /// Opens the inode; ESTALE if it is gone. Needs `CAP_DAC_READ_SEARCH`.
@@ -83,12 +95,12 @@ impl Handle {
 
     fn open_now(&self, mount: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
         let mut buffer = Buffer([0; HEAD + MOST]);
-        let length = self.0.len().checked_sub(4).ok_or(Errno::STALE)?;
+        let length = self.bytes().len().checked_sub(4).ok_or(Errno::STALE)?;
         if length > MOST {
             return Err(Errno::STALE);
         }
         buffer.0[..4].copy_from_slice(&(length as u32).to_ne_bytes());
-        buffer.0[4..HEAD + length].copy_from_slice(&self.0);
+        buffer.0[4..HEAD + length].copy_from_slice(self.bytes());
         let flags = (flags | OFlags::CLOEXEC).bits() as i32;
         // SAFETY: the buffer is aligned and holds as many bytes as its first field says.
         let result = unsafe {
@@ -103,18 +115,28 @@ impl Handle {
 
     /// The bytes, for storing.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Short(len, bytes) => &bytes[..usize::from(*len)],
+            Bytes::Long(bytes) => bytes,
+        }
     }
 
     /// A handle that was stored.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        let mut short = [0; SHORT];
+        match short.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Self(Bytes::Short(bytes.len() as u8, short))
+            }
+            None => Self(Bytes::Long(bytes.into())),
+        }
     }
 
     /// Distinguishes inodes that had the same number at different times; where in the handle the
     /// generation stands is the file system's business, so all of it is mixed.
     pub(crate) fn generation(&self) -> u64 {
-        u64::from(crc32fast::hash(&self.0))
+        u64::from(crc32fast::hash(self.bytes()))
     }
 }
 
