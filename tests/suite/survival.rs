@@ -1,5 +1,6 @@
 //! What users notice when workers die: nothing.
 
+mod beginnings;
 mod hangs;
 pub(crate) mod load;
 
@@ -17,6 +18,11 @@ use crate::database::Cluster;
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "survival::killed_workers_go_unnoticed", seconds: 1500, body: kills },
     Test { name: "survival::killed_workers_below_nullfs", seconds: 1500, body: kills_nullfs },
+    Test {
+        name: "survival::workers_killed_as_they_begin_fail_no_write",
+        seconds: 300,
+        body: beginnings::fail_no_write,
+    },
     Test { name: "survival::an_extension_that_panics", seconds: 1500, body: panics },
     Test { name: "survival::an_extension_that_aborts", seconds: 1500, body: aborts },
     Test { name: "survival::an_extension_that_hangs", seconds: 1500, body: hangs },

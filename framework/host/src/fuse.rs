@@ -6,6 +6,7 @@ mod answer;
 mod convert;
 mod debug;
 mod dispatch;
+mod gate;
 mod kernel;
 mod listing;
 mod negotiate;
@@ -127,6 +128,7 @@ pub(crate) fn begin(
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
         None => Session::from_fd(adapter, device, SessionACL::All, config.clone())?,
     };
+    asked.gate.close(&session, config.n_threads.unwrap_or(1))?;
     caches.connect(session.notifier(), requests);
     let _ = asked.notifier.set(session.notifier());
     let start = move |loops| {
@@ -138,8 +140,8 @@ pub(crate) fn begin(
         let run = move || drop(session.run());
         std::thread::Builder::new().name("loops".to_owned()).spawn(run)
     };
-    // A loop that is killed while it reads its first requests fails them, for the kernel finds no memory to
-    // read them into: only where calls do wait are loops added.
+    // These are many, so their buffers have no memory before they are used (see `gate`): only where calls do wait are
+    // loops added.
     if waits {
         pool.grow(Box::new(start))?;
     }

@@ -13,6 +13,7 @@ use super::ahead::Ahead;
 use super::answer::{Answers, path_of};
 use super::convert::{call, file_attr, ino};
 use super::debug::{Shown, ended};
+use super::gate::Gate;
 use super::operations::Operation;
 use super::passthrough::Passthrough;
 use super::pool::{Pool, Turn};
@@ -33,6 +34,7 @@ pub(super) struct Adapter {
     pub(super) answers: Arc<Answers>,
     pub(super) passthrough: Option<Arc<Passthrough>>,
     pub(super) pool: Arc<Pool>,
+    pub(super) gate: Arc<Gate>,
     /// It may be parked: the loop was started because others waited.
     is_extra: bool,
     /// Every request is logged.
@@ -64,6 +66,7 @@ impl Adapter {
             answers,
             passthrough,
             pool,
+            gate: Arc::new(Gate::new(profile.threads)),
             is_extra: false,
             debug,
             notifier,

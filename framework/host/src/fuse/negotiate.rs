@@ -4,7 +4,8 @@ use fuser::{InitFlags, KernelConfig};
 
 use crate::takeover::Offer;
 
-const MOST_WRITE: u32 = 1 << 20;
+/// Most bytes of one write.
+pub(super) const MOST_WRITE: u32 = 1 << 20;
 /// Reads ahead count as well: calls that wait must not keep others from being sent.
 const BACKGROUND: u16 = 1024;
 

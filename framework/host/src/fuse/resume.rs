@@ -4,7 +4,7 @@
 //! socket, from which it reads an INIT like the kernel's, and then gets the device in its place.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use fuser::{Config, Session, SessionACL};
 use rustix::io::{read, write};
@@ -46,7 +46,7 @@ pub(super) fn join(
     // The answer tells the kernel nothing that it does not know.
     let mut answer = [MaybeUninit::uninit(); 256];
     read(&ours, &mut answer)?;
-    replace(session.as_fd(), device)?;
+    replace(session.as_fd().as_raw_fd(), device)?;
     Ok(session)
 }
 

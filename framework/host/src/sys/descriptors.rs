@@ -1,7 +1,7 @@
 //! Descriptors that come from another process.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use rustix::fd::BorrowedFd;
 use rustix::io::{Errno, FdFlags, Result};
@@ -20,10 +20,10 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Makes one open descriptor another name for what `by` refers to.
-pub(crate) fn replace(descriptor: BorrowedFd<'_>, by: BorrowedFd<'_>) -> Result<()> {
+/// Makes the number of an open descriptor another name for what `by` refers to.
+pub(crate) fn replace(descriptor: RawFd, by: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the descriptor is open and stays so: its number is its owner's before and after, and
     // what is made of it here is never dropped.
-    let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
+    let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(descriptor) });
     rustix::io::dup3(by, &mut target, rustix::io::DupFlags::CLOEXEC)
 }
