@@ -143,6 +143,37 @@ for turn in range(30):
         if dict(get.cursor()) != wanted: sys.exit("the copy of turn %d differs" % turn)
 '
 
+# Who has a file open that has lost its name goes on with it, also beyond the death of a worker.
+UNLINKED='
+import os, re, signal, subprocess, sys
+hsci, shown = sys.argv[1:]
+line = b"%015d\n"
+def content(count): return b"".join(line % number for number in range(count))
+def opened(name, count):
+    with open(name, "wb") as new: new.write(content(count))
+    return name
+def status(word): return int(re.search(word + r".: *(\d+)", subprocess.check_output([hsci, "status", "--json", shown], text=True))[1])
+names = [opened("%s/gone-%s" % (shown, which), 5000) for which in ("sealed", "raw", "replaced", "read")]
+subprocess.run([hsci, "settle", shown], check=True)
+opened(names[1], 5000)
+files = {name: os.open(name, os.O_RDWR | os.O_APPEND) for name in names}
+for name in names[:2] + names[3:]: os.unlink(name)
+os.rename(opened(shown + "/other", 9), names[2])
+def use(number):
+    for name, file in files.items():
+        if "read" not in name: os.write(file, line % number)
+        wanted = content(5000 if "read" in name else number + 1)
+        if os.pread(file, 1 << 20, 0) != wanted or os.fstat(file).st_size != len(wanted): sys.exit(name + " differs")
+        os.fsync(file)
+use(5000)
+worker = status("worker_pid")
+os.kill(worker, signal.SIGKILL)
+use(5001)
+if status("worker_pid") == worker: sys.exit("the worker is the one that was killed")
+for file in files.values(): os.ftruncate(file, 16)
+if any(os.pread(file, 99, 0) != line % 0 for file in files.values()): sys.exit("they are not shorter")
+'
+
 serve() { "$hsci" mount "$@" "$store" "$shown"; }
 again() { "$hsci" unmount "$shown"; serve "$@"; }
 
@@ -156,6 +187,7 @@ copy_tree() {
         | tar -C "$shown/by-tar" --xattrs --xattrs-include='*' --acls -xpf -
     rsync -aHAXS "$plain/tree" "$shown/by-rsync/"
     /usr/bin/python3 -c "$MAPPED" "$shown/mapped" "$dir/copy"
+    /usr/bin/python3 -c "$UNLINKED" "$hsci" "$shown"
     look() {
         local by
         for by in cp tar rsync; do

@@ -73,6 +73,8 @@ pub struct LowerTree {
     store_file: Mutex<()>,
     /// Directories in it may ignore the case of names: those are not served.
     folds: bool,
+    /// A server decides when a file is gone.
+    is_served: bool,
     /// Nothing can be written, times of access among it.
     is_read_only: bool,
     /// How often it was asked for names and contents, where no worker serves it.
@@ -106,6 +108,20 @@ static MODES: Mutex<()> = Mutex::new(());
 
 /// `OVERLAYFS_SUPER_MAGIC`.
 const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
+
+/// File systems with a server, which may let go of a file that nobody has open once it has no name: FUSE (GlusterFS), NFS,
+/// SMB in its three forms, 9p, Ceph, AFS, Lustre.
+const SERVED: [rustix::fs::FsWord; 9] = [
+    0x6573_5546,
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+    0x0bd0_0bd0,
+];
 
 /// Raises the soft limit of descriptors to the hard one; returns what holds then.
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
@@ -152,8 +168,8 @@ impl LowerTree {
         let handle = handle_of(&root).ok();
         let by_handle = opens_by_handle(&root);
         // Others have no mount of the lower directory to themselves.
-        let is_layered =
-            own_user() == 0 && rustix::fs::fstatfs(&root).is_ok_and(|stat| stat.f_type == OVERLAY);
+        let kind = rustix::fs::fstatfs(&root).map_or(0, |stat| stat.f_type);
+        let is_layered = own_user() == 0 && kind == OVERLAY;
         let lifetime = lifetime::of(&root);
         // Also where it is the mount that is read-only, which a worker's is not: it may become another.
         let is_read_only = takeover.is_none()
@@ -173,6 +189,7 @@ impl LowerTree {
             credentials: Credentials::prepare(),
             by_handle,
             folds,
+            is_served: SERVED.contains(&kind),
             is_read_only,
             lifetime,
             max_len: OnceLock::new(),
@@ -244,8 +261,8 @@ impl LowerTree {
     /// The best descriptor of an inode that there is, at least an `O_PATH` one.
     fn reach(&self, inode: &Inode) -> Result<Reached> {
         let by_path = |descriptor| Reached { descriptor, is_open: false };
-        if let Some(pinned) = inode.pinned() {
-            return Ok(by_path(pinned));
+        if let Some((access, descriptor)) = inode.pinned() {
+            return Ok(Reached { descriptor, is_open: access > Access::Path });
         }
         if !self.inodes.has(inode) {
             return Ok(by_path(Arc::new(self.open_again(inode)?)));
@@ -256,6 +273,12 @@ impl LowerTree {
         let opened = Arc::new(self.open_again(inode)?);
         self.remember(inode, Access::Path, &opened);
         Ok(by_path(opened))
+    }
+
+    /// True for a file that has lost its last name on a file system with a server. Its content is reached by the
+    /// descriptor that keeps it; its attributes may be out of reach (GlusterFS).
+    fn is_nameless(&self, inode: &Inode) -> bool {
+        self.is_served && inode.pinned().is_some()
     }
 
     /// Puts a descriptor into the cache, which goes by numbers: only what is in the table may be
@@ -370,6 +393,9 @@ impl LowerTree {
         }
         if !known && let Some(kept) = inode.kept() {
             return Ok(kept);
+        }
+        if let Some((_, pinned)) = inode.pinned().filter(|(granted, _)| *granted >= access) {
+            return Ok(pinned);
         }
         let (opened, access) = match self.reopen_to_write(inode) {
             Err(Error::Lower(

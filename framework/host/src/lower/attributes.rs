@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
-use hsci_extension::{Attr, Call, FileKind, Ino, RESERVED_NAME, Result, SetAttr, SetTime, Times};
+use hsci_extension::{
+    Attr, Call, Error, FileKind, Ino, RESERVED_NAME, Result, SetAttr, SetTime, Times,
+};
 use rustix::fs::{
     AtFlags, FileType, Gid, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid, statx,
 };
@@ -48,7 +50,12 @@ impl LowerTree {
                 last_access: timespec(changes.atime),
                 last_modification: timespec(changes.mtime),
             };
-            set_times(path, &times)?;
+            let is_now = changes.mtime == Some(SetTime::Now);
+            // As truncation has set them, if a server keeps no times of what has no name.
+            set_times(path, &times).or_else(|error| match error {
+                Error::Lower(_) if is_now && self.is_nameless(&inode) => Ok(()),
+                error => Err(error),
+            })?;
         }
         Ok(self.visible(ino, &stat_of(path)?))
     }
@@ -114,7 +121,10 @@ impl LowerTree {
             last_access: timespec(Some(SetTime::At(times.accessed))),
             last_modification: timespec(Some(SetTime::At(times.modified))),
         };
-        set_times(&*self.path_of(inode)?, &times)
+        match set_times(&*self.path_of(inode)?, &times) {
+            Err(Error::Lower(_)) if self.is_nameless(inode) => Ok(()),
+            done => done,
+        }
     }
 }
 

@@ -253,6 +253,8 @@ impl LowerFile for TreeFile {
         match self.tree.with_attributes(&self.inode, |file| xattrs::remove(file, OsStr::new(name)))
         {
             Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),
+            // Nobody finds it either.
+            Err(Error::Lower(_)) if self.tree.is_nameless(&self.inode) => Err(Error::NoAttribute),
             other => other,
         }
     }

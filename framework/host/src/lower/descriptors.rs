@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hsci_extension::Ino;
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 
 /// What a descriptor is good for; each one also for what stands before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +18,18 @@ pub(super) enum Access {
     Read,
     /// Reading and writing content.
     Write,
+}
+
+impl Access {
+    /// What an open descriptor is good for.
+    pub(super) fn of(descriptor: &OwnedFd) -> Self {
+        match rustix::fs::fcntl_getfl(descriptor) {
+            Ok(flags) if flags.contains(OFlags::PATH) => Self::Path,
+            Ok(flags) if flags & OFlags::RWMODE == OFlags::RDWR => Self::Write,
+            Ok(flags) if flags & OFlags::RWMODE == OFlags::RDONLY => Self::Read,
+            _ => Self::Path,
+        }
+    }
 }
 
 type Shard = Mutex<LruCache<Ino, (Access, Arc<OwnedFd>)>>;

@@ -11,6 +11,7 @@ use hsci_extension::{Errno, Ino, Result};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::accounts::{Accounts, Surplus};
+use super::descriptors::Access;
 use super::shares::Share;
 use crate::sys::handle::Handle;
 use crate::takeover::Notes;
@@ -55,6 +56,7 @@ struct Rare {
 /// A descriptor that keeps an inode, and its owner's share of all of them.
 struct Pin {
     descriptor: Arc<OwnedFd>,
+    access: Access,
     _share: Option<Share>,
 }
 
@@ -117,7 +119,7 @@ impl Inode {
         let mut pin = self.rare().pin.lock();
         let is_new = pin.is_none();
         if is_new {
-            *pin = Some(Pin { descriptor, _share: share });
+            *pin = Some(Pin { access: Access::of(&descriptor), descriptor, _share: share });
         }
         is_new
     }
@@ -158,8 +160,9 @@ impl Inode {
         self.rare.get()?.own.lock().clone()
     }
 
-    pub(super) fn pinned(&self) -> Option<Arc<OwnedFd>> {
-        self.rare.get()?.pin.lock().as_ref().map(|pin| Arc::clone(&pin.descriptor))
+    /// The descriptor that keeps it alive.
+    pub(super) fn pinned(&self) -> Option<(Access, Arc<OwnedFd>)> {
+        self.rare.get()?.pin.lock().as_ref().map(|pin| (pin.access, Arc::clone(&pin.descriptor)))
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -230,6 +230,7 @@ impl LowerTree {
             return Ok(None);
         };
         let Some(inode) = self.known(&stat) else { return Ok(None) };
+        let kind = FileType::from_raw_mode(u32::from(stat.stx_mode));
         // Without handles only a name leads back to the inode, and it may be this one.
         let last =
             is_directory(&stat) || stat.stx_nlink <= 1 || self.usable_handle(&inode).is_none();
@@ -239,7 +240,10 @@ impl LowerTree {
                 // Its owner has too many of them. Others have those that are left.
                 None => Some(self.shares.take(stat.stx_uid).ok_or(Errno::MFILE)?),
             };
-            let descriptor = self.path_of(&inode)?;
+            let descriptor = match self.is_served && kind == FileType::RegularFile {
+                true => self.content(&inode, Access::Write).or_else(|_| self.path_of(&inode))?,
+                false => self.path_of(&inode)?,
+            };
             self.keep_beyond_worker(&inode, &descriptor);
             self.note_release();
             inode.pin(descriptor, share)
