@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hsci_command::{Result, control, ui};
+use hsci_host::control::statuses;
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::place::{self, Place};
 use hsci_protocol::settle::SettleProgress;
@@ -35,6 +36,7 @@ pub(super) fn wait(dir: &Path) -> Result<()> {
         std::thread::sleep(INTERVAL);
     };
     bar.finish_and_clear();
+    warn_of_notices(dir);
     if end.failed == 0 {
         return Ok(());
     }
@@ -44,6 +46,14 @@ pub(super) fn wait(dir: &Path) -> Result<()> {
         ui::counted(end.failed, "file")
     );
     Err(Failure::new(Exit::No, text))
+}
+
+/// Names files that are not what a settle would make of them. Who may not ask the host is told nothing.
+fn warn_of_notices(dir: &Path) {
+    let Ok(mounted) = control::require_mount(dir) else { return };
+    for worker in statuses(&[mounted]).into_iter().filter_map(|status| status.worker) {
+        worker.notices.iter().for_each(|notice| ui::warn(&format!("hsci: {notice}")));
+    }
 }
 
 fn ask(dir: &Path, place: &Place) -> Result<SettleProgress> {

@@ -1,10 +1,12 @@
 //! What those who mount a store have to know of its files: images that wait in a journal, and those that were given up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hsci_extension::{Errno, Error, FileId, FileSystem, LowerFile, Result, check};
 use parking_lot::Mutex;
+
+use crate::format::MAX_CHUNKS;
 
 /// What is said of files, by their paths.
 #[derive(Default)]
@@ -36,9 +38,29 @@ impl Notices {
         self.0.lock().insert(path, text);
     }
 
+    /// A file is longer than any image, or is not any more; said once.
+    pub(crate) fn note_length(&self, path: impl FnOnce() -> PathBuf, is_too_long: bool) {
+        if !is_too_long && self.0.lock().is_empty() {
+            return;
+        }
+        let (path, text) = (path(), too_long());
+        let name = path.to_string_lossy();
+        let said = self.0.lock().get(&*name) == Some(&text);
+        match is_too_long {
+            true if !said => self.add(&path, text),
+            false if said => drop(self.0.lock().remove(&*name)),
+            _ => {}
+        }
+    }
+
     pub(crate) fn list(&self) -> Vec<String> {
         self.0.lock().iter().map(|(path, text)| format!("{path}: {text}")).collect()
     }
+}
+
+/// Chunks of such a file are as long as chunks can be, 1 MiB.
+fn too_long() -> String {
+    format!("it stays as it is stored, for no image holds more than {} TiB", MAX_CHUNKS >> 20)
 }
 
 /// An image was committed, and is not in its file.

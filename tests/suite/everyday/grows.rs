@@ -19,6 +19,11 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 120,
         body: printed,
     },
+    Test {
+        name: "everyday::grows::what_is_longer_than_any_image_is_named",
+        seconds: 120,
+        body: too_long,
+    },
 ];
 
 /// The share of a file that may not be compressed yet, and what may not be in any case.
@@ -163,4 +168,25 @@ fn printed(dir: &Path) {
         mount.unmount();
         mount.check();
     }
+}
+
+/// A settle and the status name a file that stays as it is for its length, as long as it has that.
+fn too_long(dir: &Path) {
+    let mount = Mount::new(dir, "mount", "compressfs", "settle=1h");
+    let path = mount.path("huge");
+    let mut file = File::create(&path).expect("a file");
+    file.write_all(&lines(0, 100_000)).expect("lines");
+    if file.set_len(5 << 40).is_err() {
+        hsci_tests::skip("no file of 5 TiB can be made below");
+    }
+    let notice = "huge: it stays as it is stored, for no image holds more than 4 TiB";
+    for _ in 0..2 {
+        let done = mount.hsci(["settle"]);
+        assert_eq!((done.code, &*done.err), (0, &*format!("hsci: {notice}\n")), "{}", done.out);
+        assert_eq!(mount.status()["notices"], serde_json::json!([notice]));
+    }
+    file.set_len(100_000).expect("shorter");
+    let done = mount.hsci(["settle"]);
+    assert_eq!((done.code, &*done.err), (0, ""), "{}", done.out);
+    assert!(file.metadata().expect("metadata").blocks() < 100, "it is compressed");
 }

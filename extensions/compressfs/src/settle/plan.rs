@@ -110,7 +110,9 @@ fn try_plan<'a>(
     };
     let algorithm = algorithm_of(compress, open, &file)?;
     let chunk_len = chunk_len(compress, len);
-    if len.div_ceil(chunk_len.into()) > MAX_CHUNKS {
+    let is_too_long = len.div_ceil(chunk_len.into()) > MAX_CHUNKS;
+    compress.notices.note_length(|| open.path(), is_too_long);
+    if is_too_long {
         return Ok(None);
     }
     let tried = tried(open, &file)?;
