@@ -153,8 +153,11 @@ mod tests {
         let mut source = Source::default();
         let file = source.file("a".as_ref(), text.to_owned());
         source.part(file, 0..text.len());
-        let checked = source.check(&Default::default(), &FixedNames::default());
-        let policy = checked.policy.expect("a policy");
+        let extensions = [("nullfs".to_owned(), Default::default())].into();
+        let names = FixedNames { extensions, ..FixedNames::default() };
+        let checked = source.check(&Default::default(), &names);
+        let diagnostics = &checked.diagnostics;
+        let policy = checked.policy.unwrap_or_else(|| panic!("no policy: {diagnostics:?}"));
         let tables = hsci_engine::compile(&policy).expect("it fits").tables;
         let here = Here { kernel: Err("none".to_owned()), keeps_logins };
         here.missing(&source, &policy, &tables).expect("mounts are listed")

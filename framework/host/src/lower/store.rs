@@ -61,6 +61,15 @@ impl LowerStore {
         Ok(ino)
     }
 
+    /// Opens a private file without noting that it is read, where that is for the host to decide.
+    fn open_quietly(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Refused> {
+        let open = |flags| open_private(self.directory.as_fd(), name, flags, self.owners);
+        match open(flags | OFlags::NOATIME) {
+            Err(Refused::Errno(Errno::PERM)) => open(flags),
+            opened => opened,
+        }
+    }
+
     fn as_file(&self, descriptor: OwnedFd) -> Result<Arc<dyn LowerFile>> {
         let stat = statx(&descriptor, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
         let handle = handle_of(&descriptor).ok();
@@ -80,7 +89,7 @@ impl Store for LowerStore {
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn LowerFile>> {
         self.tree.credentials.act_as(Credentials::HOST);
         let create = if create { OFlags::CREATE } else { OFlags::empty() };
-        let open = |flags| open_private(self.directory.as_fd(), name, flags, self.owners);
+        let open = |flags| self.open_quietly(name, flags);
         let opened = match open(OFlags::RDWR | create) {
             // Who only looks at a store may be unable to write it.
             Err(Refused::Errno(Errno::ROFS | Errno::ACCESS)) if create.is_empty() => {
@@ -94,7 +103,7 @@ impl Store for LowerStore {
     fn create(&self, name: &str) -> Result<Arc<dyn LowerFile>> {
         self.tree.credentials.act_as(Credentials::HOST);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        self.as_file(open_private(self.directory.as_fd(), name, flags, self.owners)?)
+        self.as_file(self.open_quietly(name, flags)?)
     }
 
     fn names(&self) -> Result<Vec<String>> {
