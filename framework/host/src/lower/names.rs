@@ -22,9 +22,27 @@ impl LowerTree {
         }
         self.count_question();
         let directory = self.path(parent)?;
+        let is_folded = |stat: &Statx| -> Result<bool> {
+            let is_possible = self.folds && is_directory(stat);
+            Ok(is_possible && case::is_folded(directory.as_fd(), &c_name(name)?))
+        };
+        self.enter_at(&directory, (parent, name), is_folded)
+    }
+
+    /// A name that was just made: a directory is as its parent, which does not ignore case.
+    fn made(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
+        self.enter_at(&*self.path(parent)?, (parent, name), |_| Ok(false))
+    }
+
+    fn enter_at(
+        &self,
+        directory: &OwnedFd,
+        (parent, name): (Ino, &OsStr),
+        is_folded: impl FnOnce(&Statx) -> Result<bool>,
+    ) -> Result<Entry> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let stat = statx(&*directory, name, flags, StatxFlags::BASIC_STATS)?;
-        if self.folds && is_directory(&stat) && case::is_folded(directory.as_fd(), &c_name(name)?) {
+        let stat = statx(directory, name, flags, StatxFlags::BASIC_STATS)?;
+        if is_folded(&stat)? {
             return Err(Errno::OPNOTSUPP.into());
         }
         let handle = || Ok(Handle::of(directory.as_fd(), &c_name(name)?).ok());
@@ -60,7 +78,7 @@ impl LowerTree {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         if kind != FileType::RegularFile {
             rustix::fs::mknodat(&*directory, name, kind, mode, device)?;
-            return self.find(parent, name);
+            return self.made(parent, name);
         }
         // A file is made to be written, whatever its mode will allow later.
         let flags =
@@ -81,7 +99,7 @@ impl LowerTree {
     ) -> Result<Entry> {
         let directory = self.parent_for_new(call, parent, name)?;
         rustix::fs::mkdirat(&*directory, name, Mode::from_raw_mode(mode & 0o7777))?;
-        self.find(parent, name)
+        self.made(parent, name)
     }
 
     pub(super) fn make_symlink(
@@ -93,7 +111,7 @@ impl LowerTree {
     ) -> Result<Entry> {
         let directory = self.parent_for_new(call, parent, name)?;
         rustix::fs::symlinkat(target, &*directory, name)?;
-        self.find(parent, name)
+        self.made(parent, name)
     }
 
     pub(super) fn make_link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
@@ -111,7 +129,7 @@ impl LowerTree {
             )?,
             other => other?,
         }
-        self.find(parent, name)
+        self.made(parent, name)
     }
 
     pub(super) fn remove(&self, parent: Ino, name: &OsStr, flags: AtFlags) -> Result<()> {
