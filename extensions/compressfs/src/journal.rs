@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     name: String,
     file: Arc<dyn LowerFile>,
     end: u64,
+    /// Up to there it is durable.
+    synced: u64,
     /// Whether the file stays when the writer goes: it may count, or is removed already.
     stays: bool,
     /// What it has taken of the reserve, to go after the file.
@@ -53,7 +55,15 @@ impl Writer {
             match store.create(&name) {
                 Ok(file) => {
                     let store = Arc::clone(store);
-                    return Ok(Self { store, name, file, end: 0, stays: false, _taken: None });
+                    return Ok(Self {
+                        store,
+                        name,
+                        file,
+                        end: 0,
+                        synced: 0,
+                        stays: false,
+                        _taken: None,
+                    });
                 }
                 Err(Error::Lower(Errno::EXIST)) => {}
                 Err(error) => return Err(error),
@@ -94,16 +104,23 @@ impl Writer {
     /// Takes everything from `end` on back.
     pub(crate) fn rewind(&mut self, end: u64) -> Result<()> {
         self.end = end;
+        self.synced = self.synced.min(end);
         self.file.set_len(end)
     }
 
-    /// Makes the images durable, so that the commit is quick.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync(true)
+    /// Makes durable what was appended, so that the commit is quick.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.file.sync(true)?;
+        self.synced = self.end;
+        Ok(())
     }
 
     /// Commits the given images. From success on, they are what the files hold.
     pub(crate) fn commit(&mut self, entries: &[Entry]) -> Result<()> {
+        // A power cut may leave the record of what is synced together with it, and not that.
+        if self.synced != self.end {
+            self.sync()?;
+        }
         self.stays = true;
         let record = record::encode(self.store.epoch(), entries, self.end);
         self.append(&record)?;

@@ -101,6 +101,6 @@ impl Writer {
         }
         let _taken = Some(Taken { store: Arc::clone(store), len });
         let store = Arc::clone(store);
-        Ok(Some((Self { store, name, file, end: 0, stays: false, _taken }, len)))
+        Ok(Some((Self { store, name, file, end: 0, synced: 0, stays: false, _taken }, len)))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The journal holds the segment, and the log that comes after it with the chunks that are not past. From the
 //! commit on both are what the file holds. It waits for the file's lock, and writers for it, while these chunks
-//! are copied and the record is synced.
+//! are copied, and synced before their record is.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,7 +45,7 @@ fn seal(compress: &Compress, open: &Arc<OpenFile<Compress>>) -> Result<Settled> 
         return Ok(Settled::Unchanged);
     };
     let plans = [plan];
-    let Made { journal, answers, ready } = batch::make(compress, &plans)?;
+    let Made { mut journal, answers, ready } = batch::make(compress, &plans)?;
     let Some((_, ready)) = ready.into_iter().next() else {
         return Ok(answers.into_iter().next().unwrap_or(Settled::Busy));
     };

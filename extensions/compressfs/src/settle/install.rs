@@ -33,7 +33,7 @@ struct Member<'a> {
 /// are what they were.
 pub(super) fn install(
     compress: &Compress,
-    journal: Writer,
+    mut journal: Writer,
     ready: Vec<Ready<'_>>,
 ) -> Result<Vec<Settled>> {
     if ready.is_empty() {

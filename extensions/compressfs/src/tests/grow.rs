@@ -1,10 +1,11 @@
 //! Files that are never quiet, and segments.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::crash::Life;
-use super::disk::{Change, Disk, Event, Fate};
+use super::disk::{Change, Covers, Disk, Event, Fate};
 use super::history::History;
 use super::model::Operation;
 use super::pages::PAGE;
@@ -53,6 +54,40 @@ fn a_file_that_is_never_quiet_is_sealed_while_it_grows() {
     assert_eq!(rig::check(&disk).1, []);
     let rig = Rig::start(&disk, &[]).expect("start");
     assert!(rig.read_all(file).expect("read") == text);
+}
+
+#[test]
+fn what_a_journal_holds_is_durable_before_its_record_is_written() {
+    let disk = Disk::default();
+    let file = disk.create("log", 1000);
+    let rig = Rig::start(&disk, &GROWING).expect("start");
+    disk.start_record();
+    let (mut random, mut len) = (Random(3), 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while rig.form(file) != "log" || disk.used() * PAGE as u64 > len / 2 {
+        let line = random.bytes(3000, true);
+        rig.write(file, len, &line).expect("write");
+        len += line.len() as u64;
+        assert!(Instant::now() < deadline, "{len} bytes are not sealed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    rig.settle();
+    let (mut records, mut unsynced) = (0, HashSet::new());
+    for event in disk.take_record().events {
+        match event {
+            Event::Change { change: Change::Write { ino, data, .. }, .. } => {
+                if data.windows(8).any(|bytes| bytes == b"HSCIjrnl") {
+                    records += 1;
+                    assert!(!unsynced.contains(&ino), "record {records} came before the rest");
+                }
+                unsynced.insert(ino);
+            }
+            Event::Sync(Covers::Data(ino) | Covers::File(ino)) => drop(unsynced.remove(&ino)),
+            Event::Sync(Covers::All) => unsynced.clear(),
+            _ => {}
+        }
+    }
+    assert!(records > 1, "{records} records");
 }
 
 /// Bytes of content that were written since the recording began.
