@@ -159,18 +159,23 @@ impl Runner<'_> {
         let mut order = contenders.clone();
         order.rotate_left(round % contenders.len());
         let places = self.make(&order)?;
-        for (step, measured) in scenario.steps.iter().zip(steps) {
+        // A cold step empties everybody's caches: who takes it takes what builds on it before the next one does.
+        let mut first = 0;
+        for group in scenario.steps.chunk_by(|_, next| !next.cold) {
             for place in &places {
-                if place.contender.is_read_only() && !step.reads_only {
-                    continue;
+                for (step, measured) in group.iter().zip(&mut steps[first..]) {
+                    if place.contender.is_read_only() && !step.reads_only {
+                        continue;
+                    }
+                    let name = place.contender.name;
+                    let sample = self.take(step, place, round);
+                    let sample = sample.with_context(|| format!("{} on {name}", step.name))?;
+                    measured.add(name, sample);
                 }
-                let sample = self.take(step, place, round);
-                let sample =
-                    sample.with_context(|| format!("{} on {}", step.name, place.contender.name))?;
-                measured.add(place.contender.name, sample);
             }
-            eprintln!("  {}", measured.line(contenders));
+            first += group.len();
         }
+        steps.iter().for_each(|measured| eprintln!("  {}", measured.line(contenders)));
         Ok(())
     }
 
