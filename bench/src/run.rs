@@ -265,7 +265,7 @@ fn about(arguments: &Arguments, scale: Scale) -> Result<Vec<String>> {
     let held = if arguments.held { "callers and servers held on one core" } else { "not held" };
     Ok(vec![
         format!("Linux {}, {cores} cores", version.trim()),
-        format!("{} rounds, {held}", scale.rounds),
+        format!("at most {} rounds, {held}", scale.rounds),
         format!("load of the machine at the end: {}", load.trim()),
     ])
 }
