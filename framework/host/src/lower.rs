@@ -278,7 +278,7 @@ impl LowerTree {
     /// True for a file that has lost its last name on a file system with a server. Its content is reached by the
     /// descriptor that keeps it; its attributes may be out of reach (GlusterFS).
     fn is_nameless(&self, inode: &Inode) -> bool {
-        self.is_served && inode.pinned().is_some()
+        self.is_served && inode.is_nameless()
     }
 
     /// Puts a descriptor into the cache, which goes by numbers: only what is in the table may be

@@ -154,12 +154,14 @@ fn predicate(random: &mut Random, depth: usize) -> String {
 }
 
 fn atom(random: &mut Random) -> String {
-    match random.below(21) {
+    match random.below(20) {
         0 => format!("user {}", random.pick(UIDS)),
         1 => format!("user {{{}, {}}}", random.pick(UIDS), random.pick(UIDS)),
         2 => format!("group {}", random.pick(GIDS)),
         3 => {
-            format!("exe \"/{}\"", random.pick(&["bin/*", "opt/**", "**/ab*", "**/*", "bin/[ab]"]))
+            let how = if random.one_in(3) { "secure " } else { "" };
+            let program = random.pick(&["bin/*", "opt/**", "**/ab*", "**/*", "bin/[ab]"]);
+            format!("{how}exe \"/{program}\"")
         }
         4 => format!("comm \"{}\"", glob(random)),
         5 => format!("cgroup \"/{}\"", glob(random)),
@@ -183,7 +185,6 @@ fn atom(random: &mut Random) -> String {
             "capability {}",
             random.pick(&["chown", "sys_admin", "bpf", "{kill, checkpoint_restore}"])
         ),
-        19 => format!("secure exe \"/{}\"", random.pick(&["bin/*", "opt/**", "**/*"])),
         18 => format!("ancestor \"/{}\"", random.pick(&["bin/*", "**/ab*", "opt/a/*", "bin/[ab]"])),
         _ => format!("size {} {}", random.pick(&["<", "<=", ">", ">="]), random.pick(SIZES)),
     }

@@ -53,11 +53,12 @@ struct Rare {
     own: Mutex<Option<Arc<OwnedFd>>>,
 }
 
-/// A descriptor that keeps an inode, and its owner's share of all of them.
+/// A descriptor that keeps an inode.
 struct Pin {
     descriptor: Arc<OwnedFd>,
     access: Access,
-    _share: Option<Share>,
+    /// Of its owner, where it keeps what a caller has taken the last name of; not of what the host has open itself.
+    share: Option<Share>,
 }
 
 impl Inode {
@@ -119,7 +120,7 @@ impl Inode {
         let mut pin = self.rare().pin.lock();
         let is_new = pin.is_none();
         if is_new {
-            *pin = Some(Pin { access: Access::of(&descriptor), descriptor, _share: share });
+            *pin = Some(Pin { access: Access::of(&descriptor), descriptor, share });
         }
         is_new
     }
@@ -163,6 +164,12 @@ impl Inode {
     /// The descriptor that keeps it alive.
     pub(super) fn pinned(&self) -> Option<(Access, Arc<OwnedFd>)> {
         self.rare.get()?.pin.lock().as_ref().map(|pin| (pin.access, Arc::clone(&pin.descriptor)))
+    }
+
+    /// True if it has lost its last name, or is losing it.
+    pub(super) fn is_nameless(&self) -> bool {
+        let has_share = |pin: &Pin| pin.share.is_some();
+        self.rare.get().is_some_and(|rare| rare.pin.lock().as_ref().is_some_and(has_share))
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -39,9 +39,16 @@ pub(crate) fn may_fold(directory: BorrowedFd<'_>) -> bool {
     let Ok(directory) = open(directory, c".") else { return true };
     let Ok(flags) = ioctl_getflags(&directory) else { return false };
     let is_empty = entries(&directory).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        return true;
+    }
     // File systems that know such directories let none become one that holds anything, and say so.
-    let refused = (!is_empty).then(|| ioctl_setflags(&directory, flags | FOLDED).err()).flatten();
-    !matches!(refused, Some(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL))
+    let asked = ioctl_setflags(&directory, flags | FOLDED);
+    if asked.is_ok() {
+        // It was emptied meanwhile, or this one does not care.
+        let _ = ioctl_setflags(&directory, flags);
+    }
+    !matches!(asked, Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL))
 }
 
 /// True if a directory was made to ignore the case of names.
