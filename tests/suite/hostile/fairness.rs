@@ -24,6 +24,7 @@ pub(super) const TESTS: &[Test] = &[
         seconds: 180,
         body: memory,
     },
+    Test { name: "fairness::leases_keep_nobody_waiting", seconds: 60, body: leases },
 ];
 
 /// How much slower another user may get.
@@ -285,4 +286,49 @@ fn huge(dir: &Path) {
     each(ON_SEALED);
     mount.unmount();
     limited(["check"], &[mount.lower()]).ok();
+}
+
+/// Takes a lease of a kind on a file, and does not give it back when it is asked to.
+const LEASE: &str = "import fcntl, os, signal, sys, time\n\
+    signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+    file = os.open(sys.argv[1], os.O_RDONLY if sys.argv[2] == '0' else os.O_RDWR)\n\
+    fcntl.fcntl(file, 1024, int(sys.argv[2]))\n\
+    open(sys.argv[3], 'w').close()\n\
+    time.sleep(50)";
+
+/// The owner of files holds leases on them, through the lower directory.
+fn leases(dir: &Path) {
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() {
+        hsci_tests::skip("there is no /usr/bin/python3");
+    }
+    let mount = Mount::new(dir, "mount", "nullfs", "");
+    let ready = alices(&dir.join("ready"));
+    let mut holders = Vec::new();
+    for (name, kind) in [("read", "0"), ("write", "1")] {
+        let file = mount.lower().join(name);
+        fs::write(&file, name).expect("write");
+        std::os::unix::fs::chown(&file, Some(ALICE), Some(ALICE)).expect("chown");
+        let mark = ready.join(name);
+        let holder = Run::as_user(ALICE, python).args(["-c", LEASE]).arg(&file).arg(kind);
+        holders.push(holder.arg(&mark).start());
+        let begun = Instant::now();
+        while !mark.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no lease for {name}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    fs::write(mount.lower().join("free"), "free").expect("write");
+    let begun = Instant::now();
+    assert_eq!(fs::read(mount.path("read")).expect("beside a lease for reading"), b"read");
+    let refused = fs::read(mount.path("write")).expect_err("beside a lease for writing");
+    assert_eq!(refused.raw_os_error(), Some(libc::EAGAIN));
+    assert_eq!(fs::read(mount.path("free")).expect("read"), b"free");
+    // Whoever opens such a file below waits until the kernel breaks the lease, 45 s by default.
+    assert!(begun.elapsed() < Duration::from_secs(20), "somebody has waited");
+    for mut holder in holders {
+        holder.kill().expect("killed");
+        holder.wait().expect("waited for");
+    }
+    assert_eq!(fs::read(mount.path("write")).expect("once the lease is gone"), b"write");
 }
