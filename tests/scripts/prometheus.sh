@@ -17,18 +17,22 @@ finish() {
     [ -z "$prometheus" ] || kill "$prometheus" 2> /dev/null || true
     [ -z "$server" ] || kill "$server" 2> /dev/null || true
     "$programs/hsci" unmount "$dir/files" 2> /dev/null || true
+    "$programs/hsci" unmount "$dir/packed" 2> /dev/null || true
     wait
-    mountpoint -q "$dir/files" || rm -rf --one-file-system "$dir"
+    mountpoint -q "$dir/files" || mountpoint -q "$dir/packed" || rm -rf --one-file-system "$dir"
 }
 trap finish EXIT
 
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-mkdir "$dir/files"
+mkdir "$dir/files" "$dir/packed"
 "$programs/hsci" mount --extension nullfs "$dir/files"
+"$programs/hsci" mount "$dir/packed"
 for name in one two three; do
     mkdir "$dir/files/$name"
+    seq 20000 > "$dir/packed/$name"
 done
+"$programs/hsci" settle "$dir/packed"
 "$programs/hsci" metrics | promtool check metrics
 
 page=$(port) web=$(port)
@@ -76,4 +80,7 @@ answers 'up{job="hsci"}' 1
 answers "hsci_mount_up{dir=\"$dir/files\"}" 1
 answers "hsci_requests_total{dir=\"$dir/files\",operation=\"mkdir\"}" 3
 answers "sum(hsci_request_duration_seconds_count{dir=\"$dir/files\",operation=\"mkdir\"})" 3
+answers "hsci_settles_total{dir=\"$dir/packed\",result=\"changed\"}" 3
+answers "hsci_settles_total{dir=\"$dir/packed\",result=\"failed\"}" 0
+answers "hsci_settles_pending{dir=\"$dir/packed\"}" 0
 answers "histogram_quantile(0.9, hsci_request_duration_seconds_bucket{dir=\"$dir/files\",operation=\"mkdir\"}) > bool 0" 1
