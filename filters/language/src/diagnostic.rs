@@ -106,6 +106,7 @@ codes! {
     TooManyAlternatives = Error, "too-many-alternatives";
     RelativeGlob = Error, "relative-glob";
     AbsoluteGlob = Error, "absolute-glob";
+    SymbolicLink = Warning, "symbolic-link";
     TargetNotAbsolute = Error, "target-not-absolute";
     TargetIsRoot = Error, "target-is-root";
     TargetAnyDepth = Error, "target-any-depth";

@@ -82,6 +82,25 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// The directories that all paths which an absolute pattern matches lie in, from the outermost on.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let byte = |piece: &Piece| match piece {
+            Piece::Byte(byte) => Some(*byte),
+            _ => None,
+        };
+        let names = self.components.iter().map_while(move |component| match component {
+            Component::Name(pieces) => pieces.iter().map(byte).collect::<Option<Vec<u8>>>(),
+            Component::AnyDepth => None,
+        });
+        let above = self.components.len().saturating_sub(1);
+        let mut path = Vec::new();
+        names.take(if self.absolute { above } else { 0 }).map(move |name| {
+            path.push(b'/');
+            path.extend(name);
+            path.clone()
+        })
+    }
+
     /// True if the pattern matches the names.
     #[must_use]
     pub fn matches(&self, names: &[&[u8]]) -> bool {

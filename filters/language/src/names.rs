@@ -10,6 +10,11 @@ pub trait Names {
     fn group(&self, name: &str) -> Option<u32>;
     /// True if there is an executable file of that absolute path.
     fn executable(&self, path: &[u8]) -> bool;
+    /// Where a directory's path leads through symbolic links; nothing if there are none on it, or no directory.
+    fn behind_links(&self, directory: &[u8]) -> Option<Vec<u8>> {
+        let _ = directory;
+        None
+    }
     /// True if there is an extension of that name.
     fn extension(&self, name: &str) -> bool;
     /// Checks an option that a target or a rule gives to an extension.
@@ -61,6 +66,8 @@ pub struct FixedNames {
     pub groups: BTreeMap<String, u32>,
     /// Absolute paths of executables.
     pub executables: Vec<String>,
+    /// Symbolic links, and the directories that they lead to.
+    pub links: BTreeMap<String, String>,
     /// Extensions with their options, and the values each takes; an empty list takes any.
     pub extensions: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
@@ -76,6 +83,11 @@ impl Names for FixedNames {
 
     fn executable(&self, path: &[u8]) -> bool {
         self.executables.iter().any(|known| known.as_bytes() == path)
+    }
+
+    fn behind_links(&self, directory: &[u8]) -> Option<Vec<u8>> {
+        let found = self.links.iter().find(|(link, _)| link.as_bytes() == directory);
+        found.map(|(_, real)| real.clone().into_bytes())
     }
 
     fn extension(&self, name: &str) -> bool {

@@ -27,6 +27,9 @@ fn names() -> FixedNames {
         users: ids(&[("root", 0), ("alice", 1000), ("bob", 1001), ("carol", 1002)]),
         groups: ids(&[("root", 0), ("builders", 2000), ("staff", 2001)]),
         executables: ["/usr/bin/rsync", "/usr/bin/archiver"].map(str::to_owned).to_vec(),
+        links: [("/var/run", "/run"), ("/bin", "/usr/bin"), ("/bin/rsync", "/usr/bin/rsync")]
+            .map(|(link, real)| (link.to_owned(), real.to_owned()))
+            .into(),
         extensions: [
             ("compressfs".to_owned(), compressfs),
             ("nullfs".to_owned(), options(&[("depth", &[])])),

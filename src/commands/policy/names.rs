@@ -1,10 +1,10 @@
 //! What the names in a policy mean on this machine.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hsci_host::place;
 use hsci_language::glob;
@@ -16,9 +16,14 @@ use rustix::fs::{FileType, Statx};
 use crate::extension_program;
 
 /// Users, groups, executables and extensions of this machine. Each is looked up once.
+#[derive(Default)]
 pub(super) struct MachineNames {
     users: RefCell<HashMap<String, Option<u32>>>,
     groups: RefCell<HashMap<String, Option<u32>>>,
+    /// Where servers would be asked about paths, which may not answer.
+    served: OnceCell<Vec<PathBuf>>,
+    /// Where paths lead through symbolic links.
+    links: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
     /// Options of each extension; nothing if its program does not say.
     options: RefCell<HashMap<String, Option<Vec<OptionDescription>>>>,
     /// What is wrong with values: extension, option, value.
@@ -27,8 +32,7 @@ pub(super) struct MachineNames {
 
 impl MachineNames {
     pub(super) fn new() -> Self {
-        let (users, groups) = (RefCell::default(), RefCell::default());
-        Self { users, groups, options: RefCell::default(), values: RefCell::default() }
+        Self::default()
     }
 }
 
@@ -45,16 +49,27 @@ impl Names for MachineNames {
 
     fn executable(&self, path: &[u8]) -> bool {
         let path = Path::new(OsStr::from_bytes(path));
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
-        let (Ok(parent), Ok(place)) = (place::look(parent), place::look(path)) else {
-            return false;
-        };
+        let Ok(place) = place::look(path) else { return false };
         let is_program = |stat: Statx| {
             let mode = stat.stx_mode;
             FileType::from_raw_mode(mode.into()) == FileType::RegularFile && mode & 0o111 != 0
         };
-        // The kernel knows programs by their own names, and not by those of links.
-        place.path() == parent.path().join(name) && place.stat().is_ok_and(is_program)
+        // The kernel knows programs by their own paths, and not by those of links.
+        place.path() == path && place.stat().is_ok_and(is_program)
+    }
+
+    fn behind_links(&self, directory: &[u8]) -> Option<Vec<u8>> {
+        let served = self.served.get_or_init(served_places);
+        if served.iter().any(|place| Path::new(OsStr::from_bytes(directory)).starts_with(place)) {
+            return None;
+        }
+        let find = |path: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(path));
+            let place = place::look(path).ok()?;
+            (place.path() != path).then(|| place.path().as_os_str().as_bytes().to_owned())
+        };
+        let mut links = self.links.borrow_mut();
+        links.entry(directory.to_owned()).or_insert_with_key(|path| find(path)).clone()
     }
 
     fn extension(&self, name: &str) -> bool {
@@ -109,6 +124,22 @@ impl Names for MachineNames {
     fn extensions(&self) -> Vec<String> {
         extension_program::names().into_iter().collect()
     }
+}
+
+/// Where file systems lie that ask a server about each name.
+fn served_places() -> Vec<PathBuf> {
+    const SERVED: [&str; 8] = ["fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "autofs"];
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let place = |line: &str| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let is_served = SERVED.iter().any(|kind| file_system.starts_with(kind));
+        let place = mount.split(' ').nth(4).filter(|_| is_served)?;
+        let place = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+            .iter()
+            .fold(place.to_owned(), |text, (escape, byte)| text.replace(escape, byte));
+        Some(PathBuf::from(place))
+    };
+    table.lines().filter_map(place).collect()
 }
 
 /// The options of an extension, as its program describes them.

@@ -41,6 +41,11 @@ const ABOUT_TIME: &[&str] = &["time", "day", "since", "until"];
 /// When a call is made, in an expectation.
 const MADE_AT: &[&str] = &["at"];
 
+/// What others ask of an object, and no filter can: the kernel shows them extended attributes at some hooks only.
+const ATTRIBUTES: [&str; 4] = ["xattr", "attr", "attribute", "label"];
+const NO_ATTRIBUTES: &str = "extended attributes of the object cannot be asked for: the kernel shows them to few filters, \
+                             and a rule means the same everywhere; tell such objects by path, `owner` or `mode`";
+
 /// The words of predicates.
 pub(crate) fn predicates() -> impl Iterator<Item = &'static str> + Clone {
     ABOUT_CALLS.iter().chain(ABOUT_TIME).copied()
@@ -77,6 +82,9 @@ impl Checker<'_> {
         let all: Vec<_> = known.clone().collect();
         let otherwise = format!("there are: {}", all.join(", "));
         let diagnostic = Diagnostic::new(Code::UnknownPredicate, name.span, title);
+        if ATTRIBUTES.contains(&name.value.as_str()) {
+            return self.diagnostics.push(diagnostic.hint(NO_ATTRIBUTES));
+        }
         self.diagnostics.push(diagnostic.did_you_mean(&name.value, known, &otherwise));
     }
 
@@ -224,14 +232,20 @@ impl Checker<'_> {
         if !self.is_absolute(&glob, value, "the path of an executable") {
             return None;
         }
-        if let Some(path) = glob.literal()
-            && !self.names.executable(&path)
-        {
+        let Some(path) = glob.literal() else {
+            self.warn_of_links(&glob, value);
+            return Some(glob);
+        };
+        if !self.names.executable(&path) {
             let title = format!("there is no executable file `{}`", value.value);
             let diagnostic = Diagnostic::new(Code::UnknownExecutable, value.span, title);
-            self.diagnostics.push(diagnostic.hint(
-                "the path is that of the file itself, after symbolic links; a glob may match none",
-            ));
+            let hint = match self.names.behind_links(&path) {
+                Some(real) => {
+                    format!("it is a link or lies behind one: write `{}`", String::from_utf8_lossy(&real))
+                }
+                None => "the path is that of the file itself, after symbolic links; a glob may match none".to_owned(),
+            };
+            self.diagnostics.push(diagnostic.hint(hint));
             return None;
         }
         Some(glob)

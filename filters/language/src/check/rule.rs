@@ -208,7 +208,23 @@ impl Checker<'_> {
             };
             self.diagnostics.push(diagnostic);
         }
+        self.warn_of_links(glob, written);
         fits
+    }
+
+    /// Rules are about files' own paths. Users can make links, and are not to keep policies from being loaded by that:
+    /// this is no error.
+    pub(super) fn warn_of_links(&mut self, glob: &Glob, written: &Word) {
+        let behind = |directory: Vec<u8>| Some((self.names.behind_links(&directory)?, directory));
+        let links = glob.patterns.iter().map(|one| one.directories().find_map(behind));
+        // Of `/{usr/bin,bin}/*`, one may be a link.
+        let Some(links) = links.collect::<Option<Vec<_>>>() else { return };
+        let Some((real, link)) = links.first() else { return };
+        let [real, link] = [real, link].map(|path| String::from_utf8_lossy(path));
+        let title =
+            format!("`{link}` is a symbolic link here, and no file's own path leads through it");
+        let diagnostic = Diagnostic::new(Code::SymbolicLink, written.span, title);
+        self.diagnostics.push(diagnostic.hint(format!("write `{real}`, where it leads to")));
     }
 
     fn conditions(&mut self, conditions: &[ast::Condition]) -> Option<Predicate> {

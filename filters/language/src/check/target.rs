@@ -106,6 +106,7 @@ impl Checker<'_> {
                 hint,
             )
         } else {
+            self.warn_of_links(root, written);
             return true;
         };
         self.diagnostics.push(found);
