@@ -5,6 +5,7 @@
 //! the kernel names as its owner. No file system is asked for either.
 
 mod client;
+mod sockets;
 mod sweep;
 
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::client::{Channel, Silence, statuses};
-pub(crate) use self::client::{force_end, is_served};
+pub(crate) use self::client::{are_served, ask_all, force_end};
 pub(crate) use self::sweep::sweep;
 use crate::mounts::{Device, Mounted};
 

@@ -58,6 +58,9 @@ pub struct SupervisorStatus {
     pub fenced: bool,
     /// Why, or why not.
     pub fenced_reason: String,
+    /// The number of the policy that its worker has, or begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_number: Option<u64>,
 }
 
 /// An operation that is answered with an error, because several workers died of it.

@@ -1,34 +1,28 @@
 //! Asking the supervisor of a mount.
 
-use std::cmp::Reverse;
-use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
 use hsci_protocol::control::{Command, Reply, Request};
-use hsci_protocol::line::{receive, send};
+use hsci_protocol::line::send;
 use hsci_protocol::status::{Status, SupervisorStatus};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{own_prefix, prefix, sweep};
+use super::sockets::Sockets;
+use super::sweep;
 use crate::failure::{Exit, Failure};
 use crate::mounts::{Device, Mounted};
-use crate::place::open_below;
-use crate::run_dir;
+use crate::passing::receive_line_before;
 use crate::supervisor::last_words;
 
 /// Time for an answer that takes no work.
 const QUICK: Duration = Duration::from_secs(4);
-
-/// How many sockets of a mount are tried, for users can make any number of names.
-const MOST_NAMES: usize = 64;
 
 /// A connection to the supervisor of a mount.
 #[derive(Debug)]
@@ -72,47 +66,32 @@ impl Silence {
 impl Channel {
     /// Connects to the supervisor of a mount: a process of the user who mounted it.
     pub fn open(mounted: &Mounted) -> Result<Self, Silence> {
-        for directory in run_dir::of_user(mounted.user) {
-            let Ok(entries) = std::fs::read_dir(directory.path("")) else { continue };
-            let prefix = prefix(mounted.device);
-            let begins =
-                |name: &OsString, with: &str| name.as_encoded_bytes().starts_with(with.as_bytes());
-            let names = entries.flatten().map(|entry| entry.file_name());
-            let names = names.filter(|name| begins(name, &prefix)).take(MOST_NAMES);
-            // A supervisor before, whose numbers were given again, may not have ended yet: the socket of this
-            // very mount comes first, the newest of them. A bind mount shares the device alone.
-            let this = own_prefix(mounted);
-            let found = names.filter_map(|name| {
-                let socket = open_below(directory.as_fd(), &*name, OFlags::PATH).ok()?;
-                let stat = fstat(&socket).ok()?;
-                let made = (stat.st_mtime, stat.st_mtime_nsec);
-                Some((!begins(&name, &this), Reverse(made), socket))
-            });
-            let mut found: Vec<_> = found.collect();
-            found.sort_by_key(|(is_other, made, _)| (*is_other, *made));
-            for (.., socket) in found {
-                if let Some(channel) = Self::connect(&socket, mounted.user)? {
-                    return Ok(channel);
-                }
+        Self::open_by(&mut Sockets::default(), mounted, Instant::now() + QUICK)
+    }
+
+    /// The same by sockets that are listed already; who has too many callers is waited for until `end`.
+    fn open_by(sockets: &mut Sockets, mounted: &Mounted, end: Instant) -> Result<Self, Silence> {
+        for socket in sockets.of(mounted) {
+            if let Some(channel) = Self::connect(&socket, mounted.user, end)? {
+                return Ok(channel);
             }
         }
         Err(Silence::Gone)
     }
 
     /// Nothing if nobody listens there, or somebody else than the user.
-    fn connect(found: &OwnedFd, user: u32) -> Result<Option<Self>, Silence> {
+    fn connect(found: &OwnedFd, user: u32, end: Instant) -> Result<Option<Self>, Silence> {
         let path = format!("/proc/self/fd/{}", found.as_raw_fd());
         let broken = |errno: Errno| Silence::Broken(std::io::Error::from(errno).to_string());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
         let socket = socket.map_err(broken)?;
         let address = SocketAddrUnix::new(path).map_err(broken)?;
-        let begun = Instant::now();
         loop {
             match connect(&socket, &address) {
                 Ok(()) => break,
                 // Too many others wait already.
-                Err(Errno::AGAIN) if begun.elapsed() < QUICK => {
+                Err(Errno::AGAIN) if Instant::now() < end => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(Errno::AGAIN) => return Err(Silence::Late(QUICK)),
@@ -131,17 +110,21 @@ impl Channel {
 
     /// Asks, and waits as long as `limit` for the answer.
     pub fn ask(&self, command: Command, limit: Duration) -> Result<Reply, Silence> {
+        self.order(command)?;
+        self.answer(limit)
+    }
+
+    fn order(&self, command: Command) -> Result<(), Silence> {
         let sent = self
             .socket
             .set_write_timeout(Some(QUICK))
             .and_then(|()| send(&self.socket, &Request::new(command)));
-        sent.map_err(|error| self.silence(&error, QUICK))?;
-        self.answer(limit)
+        sent.map_err(|error| self.silence(&error, QUICK))
     }
 
     /// Waits as long as `limit` for the answer to what was asked.
     pub(crate) fn answer(&self, limit: Duration) -> Result<Reply, Silence> {
-        let answer = self.socket.set_read_timeout(Some(limit)).and_then(|()| receive(&self.socket));
+        let answer = receive_line_before(&self.socket, Instant::now() + limit);
         match answer {
             Ok(Some(reply)) => Ok(reply),
             Ok(None) => Err(self.silence(&ErrorKind::ConnectionReset.into(), limit)),
@@ -207,19 +190,43 @@ impl Process {
     }
 }
 
+/// What each mount answers, all asked at the same time. Nobody who does not answer makes it take longer than
+/// `limit`, and the time for connections and for questions.
+pub(crate) fn ask_all(
+    mounts: &[Mounted],
+    command: &Command,
+    limit: Duration,
+) -> Vec<Result<Reply, Silence>> {
+    let mut sockets = Sockets::default();
+    let end = Instant::now() + QUICK;
+    let mut ask = |mounted| {
+        let channel = Channel::open_by(&mut sockets, mounted, end)?;
+        channel.order(command.clone()).map(|()| channel)
+    };
+    let asked: Vec<_> = mounts.iter().map(&mut ask).collect();
+    let end = Instant::now() + limit;
+    let answer = |channel: Channel| {
+        let rest = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        channel.answer(rest).map_err(|silence| match silence {
+            Silence::Late(_) => Silence::Late(limit),
+            silence => silence,
+        })
+    };
+    asked.into_iter().map(|channel| channel.and_then(answer)).collect()
+}
+
 /// The status of each mount, all asked at the same time.
 #[must_use]
 pub fn statuses(mounts: &[Mounted]) -> Vec<Status> {
     sweep();
-    std::thread::scope(|scope| {
-        let asked: Vec<_> = mounts.iter().map(|one| scope.spawn(|| status(one))).collect();
-        asked.into_iter().map(|answer| answer.join().expect("nothing in it panics")).collect()
-    })
+    let answers = ask_all(mounts, &Command::Status, QUICK);
+    let served = are_served(mounts.iter().zip(&answers));
+    let all = mounts.iter().zip(answers).zip(served);
+    all.map(|((mounted, answer), is_served)| status(mounted, answer, is_served)).collect()
 }
 
-/// The status of a mount. Where it is and who mounted it is the kernel's word.
-fn status(mounted: &Mounted) -> Status {
-    let answer = Channel::open(mounted).and_then(|channel| channel.ask(Command::Status, QUICK));
+/// The status of a mount that has answered so. Where it is and who mounted it is the kernel's word.
+fn status(mounted: &Mounted, answer: Result<Reply, Silence>, is_served: bool) -> Status {
     let place = (mounted.dir.clone(), mounted.lower.clone());
     let silent = |why: String| Status {
         dir: place.0.clone(),
@@ -230,7 +237,7 @@ fn status(mounted: &Mounted) -> Status {
     match answer {
         Ok(Reply::Status(status)) => Status { dir: place.0, lower: place.1, ..*status },
         Ok(other) => silent(other.failure().text),
-        Err(Silence::Gone) if is_served(mounted) => {
+        Err(Silence::Gone) if is_served => {
             let supervisor = SupervisorStatus { supervised: false, ..SupervisorStatus::default() };
             Status { supervisor: Some(supervisor), ..silent(ORPHAN.to_owned()) }
         }
@@ -261,9 +268,24 @@ fn gone(mounted: &Mounted) -> Failure {
     Failure::new(Exit::Internal, text)
 }
 
+/// Whether mounts whose supervisors are gone are served all the same, by what these have answered.
+pub(crate) fn are_served<'a>(
+    asked: impl Iterator<Item = (&'a Mounted, &'a Result<Reply, Silence>)>,
+) -> Vec<bool> {
+    std::thread::scope(|scope| {
+        let look = |(mounted, answer): (&'a Mounted, &'a Result<Reply, Silence>)| {
+            matches!(answer, Err(Silence::Gone)).then(|| scope.spawn(|| is_served(mounted)))
+        };
+        let looking: Vec<_> = asked.map(look).collect();
+        let end =
+            looking.into_iter().map(|look| look.is_some_and(|look| look.join().unwrap_or(false)));
+        end.collect()
+    })
+}
+
 /// Whether anything answers requests of a mount. The question is put by a process of its own, for who
 /// asks a hanging file system may not come back.
-pub(crate) fn is_served(mounted: &Mounted) -> bool {
+fn is_served(mounted: &Mounted) -> bool {
     let mut probe = Program::new("stat");
     probe.args(["-f", "-c", "", "--"]).arg(&mounted.dir).env("LC_ALL", "C");
     probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -7,13 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use hsci_protocol::line::{receive, send};
+use hsci_protocol::line::send;
 use serde::{Deserialize, Serialize};
 
 use super::caller::KernelCallers;
 use super::file::Handed;
 use super::{InForce, Policy};
-use crate::passing::{receive_descriptor, send_descriptor};
+use crate::passing::{receive_descriptor, receive_line, send_descriptor};
 
 /// Which policy is in force from now on. Behind it come the descriptors of what it names.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ type Next = (Option<u64>, Result<Option<InForce>, String>);
 /// The next change; nothing at the end of the line. An error is the line's: nothing that follows can be understood.
 fn next(line: &UnixStream, dir: &Path) -> Result<Option<Next>, String> {
     let text = |error: std::io::Error| error.to_string();
-    let Some(change) = receive::<Change>(line).map_err(text)? else { return Ok(None) };
+    let Some(change) = receive_line::<Change>(line).map_err(text)? else { return Ok(None) };
     if !change.has_policy {
         return Ok(Some((change.answer, Ok(None))));
     }

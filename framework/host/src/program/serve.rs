@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use hsci_extension::{FileSystem, Kernel};
 use hsci_protocol::failure::{Answer, Exit, Failure};
-use hsci_protocol::line::{receive, send};
+use hsci_protocol::line::send;
 use hsci_protocol::mount::Start;
 use hsci_protocol::status::WorkerStatus;
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use super::stack::{self, Stack};
 use crate::fuse::{self, KernelCaches, ListQuarantined, Mounted, Profile, Requests};
 use crate::lower::{LowerTree, Takeover, lifetime};
 use crate::mounts::{self, Device};
-use crate::passing::receive_descriptor;
+use crate::passing::{receive_descriptor, receive_line};
 use crate::place::case;
 use crate::policy::{self, Judged, Policy};
 use crate::sandbox::{Sandbox, Work, broker};
@@ -46,7 +46,7 @@ pub(super) fn run(
     // They are let go of by the end of this process.
     let _locks = locks.map_err(unusable)?;
     let control = UnixStream::from(inherited(control).map_err(unusable)?);
-    let start: Start = receive(&control)
+    let start: Start = receive_line(&control)
         .map_err(|error| Failure::new(Exit::Internal, format!("supervisor: {error}")))?
         .ok_or_else(|| Failure::new(Exit::Internal, "the supervisor is gone"))?;
 

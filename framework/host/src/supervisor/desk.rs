@@ -79,12 +79,25 @@ fn public(mut status: Status) -> Status {
     status.worker = None;
     if let Some(supervisor) = &mut status.supervisor {
         supervisor.log = None;
+        supervisor.policy_number = None;
     }
     status
 }
 
 impl Desk {
     fn status(&self) -> Status {
+        let (worker, silent) = match self.serving.status(STATUS) {
+            Ok(worker) => (Some(worker), None),
+            Err(why) => {
+                let waits = self.tenure.as_ref().and_then(Tenure::why_not);
+                (None, Some(waits.unwrap_or(why)))
+            }
+        };
+        Status { silent, worker, ..self.own_status() }
+    }
+
+    /// What is known without the worker.
+    fn own_status(&self) -> Status {
         let fenced = self.fence.state();
         let supervisor = SupervisorStatus {
             extensions: self.request.extensions.clone(),
@@ -97,21 +110,13 @@ impl Desk {
             log: self.log.clone(),
             fenced: fenced.is_ok(),
             fenced_reason: self.fence_reason(&fenced),
-        };
-        let (worker, silent) = match self.serving.status(STATUS) {
-            Ok(worker) => (Some(worker), None),
-            Err(why) => {
-                let waits = self.tenure.as_ref().and_then(Tenure::why_not);
-                (None, Some(waits.unwrap_or(why)))
-            }
+            policy_number: self.policy.number(),
         };
         Status {
             dir: self.request.dir.clone(),
             lower: self.request.lower.clone(),
-            silent,
             supervisor: Some(supervisor),
-            worker,
-            calls: None,
+            ..Status::default()
         }
     }
 
@@ -150,7 +155,7 @@ impl Desk {
         // The fence first: the answer is for both.
         self.fence.renew();
         match self.policy.renew(RENEWAL) {
-            Ok(()) => Reply::Status(Box::new(self.status())),
+            Ok(()) => Reply::Status(Box::new(self.own_status())),
             Err(why) => {
                 let text = format!("the last policy goes on: {why}");
                 Failure::new(Exit::Internal, text).into()

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use hsci_protocol::control::{Caller, Command, Reply, Request};
 use hsci_protocol::failure::{Exit, Failure};
-use hsci_protocol::line::{receive, send};
+use hsci_protocol::line::send;
 use parking_lot::Mutex;
 use rustix::process::geteuid;
 
 use super::internal;
 use crate::control::sweep;
 use crate::mounts::Mounted;
+use crate::passing::receive_line_before;
 use crate::run_dir::{self, Directory};
 
 /// A caller has this long to ask, and to take the answer.
@@ -136,9 +137,12 @@ fn caller(connection: &UnixStream) -> Option<Caller> {
 }
 
 fn serve(connection: &UnixStream, caller: Caller, desk: &impl Respond) -> std::io::Result<()> {
-    connection.set_read_timeout(Some(LIMIT))?;
     connection.set_write_timeout(Some(LIMIT))?;
-    let Some(Request { version, command }) = receive(connection)? else { return Ok(()) };
+    let Some(Request { version, command }) =
+        receive_line_before(connection, Instant::now() + LIMIT)?
+    else {
+        return Ok(());
+    };
     let reply = if version == hsci_protocol::VERSION {
         desk.answer(caller, command)
     } else {

@@ -9,7 +9,7 @@ use hsci_protocol::status::Status;
 use rustix::process::Signal;
 
 use super::{holders, kernel};
-use crate::control::{Channel, Silence, force_end, sweep};
+use crate::control::{Channel, Silence, are_served, ask_all, force_end, sweep};
 use crate::mounts::{self, Mounted};
 
 /// Time for unmounting, which first writes what is dirty in the kernel.
@@ -151,40 +151,41 @@ pub fn renew_policies(
     fenced: bool,
 ) -> Result<Vec<(PathBuf, String)>, Failure> {
     let mounts = mounts::all()?;
-    let renewed: Vec<_> = std::thread::scope(|scope| {
-        let asked: Vec<_> =
-            mounts.iter().map(|one| scope.spawn(|| renew(one, number, fenced))).collect();
-        asked.into_iter().map(|answer| answer.join().expect("nothing in it panics")).collect()
+    let answers = ask_all(&mounts, &Command::RenewPolicy, RENEWAL);
+    let served = are_served(mounts.iter().zip(&answers));
+    let left = mounts.into_iter().zip(answers).zip(served);
+    let left = left.filter_map(|((mounted, answer), is_served)| {
+        let why = match answer {
+            Ok(reply) => renewed(reply, number, fenced).err()?,
+            Err(Silence::Gone) if is_served => UNHEARD.to_owned(),
+            // Dead mounts judge nothing.
+            Err(Silence::Gone) => return None,
+            Err(silence) => silence.failure(&mounted).text,
+        };
+        Some((mounted.dir, why))
     });
-    let left = mounts.into_iter().zip(renewed);
-    Ok(left.filter_map(|(mounted, renewed)| Some((mounted.dir, renewed.err()?))).collect())
+    Ok(left.collect())
 }
 
-fn renew(mounted: &Mounted, number: Option<u64>, fenced: bool) -> Result<(), String> {
-    let asked =
-        Channel::open(mounted).and_then(|channel| channel.ask(Command::RenewPolicy, RENEWAL));
-    let status = match asked {
-        Ok(Reply::Status(status)) => status,
-        Ok(other) => return Err(other.failure().text),
-        // Dead mounts judge nothing.
-        Err(Silence::Gone) if !crate::control::is_served(mounted) => return Ok(()),
-        Err(Silence::Gone) => return Err(UNHEARD.to_owned()),
-        Err(silence) => return Err(silence.failure(mounted).text),
+/// Whether a mount has the policy of a number; an error says why not, or why its store is not fenced.
+fn renewed(reply: Reply, number: Option<u64>, fenced: bool) -> Result<(), String> {
+    let status = match reply {
+        Reply::Status(status) => status,
+        other => return Err(other.failure().text),
     };
-    let Status { worker, supervisor, silent, .. } = *status;
-    if let Some(why) = silent {
-        return Err(why);
-    }
-    let has = worker.and_then(|worker| worker.policy).map(|policy| policy.number);
+    let supervisor = status.supervisor.unwrap_or_default();
+    // Supervisors that were started by an older program say it of their workers.
+    let has = match status.worker {
+        Some(worker) => worker.policy.map(|policy| policy.number),
+        None => supervisor.policy_number,
+    };
     if has != number {
         return Err("it goes on with the last policy".to_owned());
     }
-    match supervisor {
-        Some(supervisor) if fenced && !supervisor.fenced => {
-            Err(format!("its store is not fenced: {}", supervisor.fenced_reason))
-        }
-        _ => Ok(()),
+    if fenced && !supervisor.fenced {
+        return Err(format!("its store is not fenced: {}", supervisor.fenced_reason));
     }
+    Ok(())
 }
 
 /// Of a mount without a supervisor.

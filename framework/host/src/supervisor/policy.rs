@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsci_engine::{Spoken, Tables};
-use hsci_protocol::line::receive;
 use parking_lot::Mutex;
 use rustix::process::geteuid;
 
 use super::KernelSide;
 use crate::failure::{Exit, Failure};
 use crate::mounts;
+use crate::passing::receive_line;
 use crate::policy::file::{self, Handed};
 use crate::policy::{self, Change, Taken};
 
@@ -135,11 +135,15 @@ impl PolicyLine {
         answer_on(&line, *answer, Instant::now() + limit)
     }
 
+    /// The number of the policy that the worker has, or begins with.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.state.lock().in_force.as_ref().map(|now| now.policy.head.number)
+    }
+
     /// Takes a policy that was loaded after this one was read, and before the mount could be asked.
     pub(super) fn catch_up(&self, limit: Duration) -> Result<(), String> {
         let now = read()?.map(|(_, policy)| policy.head.number);
-        let number = self.state.lock().in_force.as_ref().map(|now| now.policy.head.number);
-        if now == number { Ok(()) } else { self.renew(limit) }
+        if now == self.number() { Ok(()) } else { self.renew(limit) }
     }
 }
 
@@ -148,7 +152,7 @@ fn answer_on(line: &UnixStream, number: u64, end: Instant) -> Result<(), String>
     loop {
         let rest = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         line.set_read_timeout(Some(rest)).map_err(|error| error.to_string())?;
-        match receive::<Taken>(line) {
+        match receive_line::<Taken>(line) {
             Ok(Some(Taken { answer, refused })) if answer == number => {
                 return refused.map_or(Ok(()), Err);
             }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use hsci_protocol::failure::{Answer, Exit, Failure};
-use hsci_protocol::line::{receive, send};
+use hsci_protocol::line::send;
 use hsci_protocol::mount::{Death, HUNG, Start};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ use super::starting::{self, Starts};
 use super::tenure::Tenure;
 use crate::caller::filter_environment;
 use crate::lock::Lock;
-use crate::passing::send_descriptor;
+use crate::passing::{receive_line, send_descriptor};
 use crate::sandbox::broker;
 use crate::takeover::DescriptorStore;
 
@@ -234,7 +234,7 @@ impl Worker {
     }
 
     fn answer(&mut self) -> Result<(), Failure> {
-        match receive::<Answer>(&self.control) {
+        match receive_line::<Answer>(&self.control) {
             Ok(Some(Answer::Done)) => Ok(()),
             Ok(Some(failed)) => {
                 // It has nothing left to do but to end, and its end releases the store.
