@@ -57,6 +57,7 @@ build_for_vm() {
     for program in hsci hsci-extension-nullfs; do
         objcopy --strip-all "$built/$program" "$programs/$program"
     done
+    clang -O2 -Wall -Wextra -o "$programs/forged" tests/vm/forged.c
 }
 
 test_vm() {

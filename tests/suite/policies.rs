@@ -1,5 +1,7 @@
 //! Policies in force, on real mounts. The guard is not here: it has a machine of its own.
 
+mod files;
+
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     },
     Test { name: "policies::a_swap_under_load_judges_by_one_policy", seconds: 300, body: swap },
     Test { name: "policies::a_replaced_worker_goes_on_judging", seconds: 300, body: replaced },
-    Test { name: "policies::up_and_down", seconds: 300, body: up_and_down },
+    Test { name: "policies::up_and_down", seconds: 300, body: files::up_and_down },
     Test { name: "policies::no_way_leads_around_rules", seconds: 300, body: attempts },
     Test { name: "policies::what_cannot_be_enforced_is_said", seconds: 300, body: partial },
 ];
@@ -321,96 +323,6 @@ fn replaced(dir: &Path) {
     Run::new("mkdir").arg(mount.path("third")).ok();
 }
 
-fn up_and_down(dir: &Path) {
-    let _in_force = InForce::take(dir);
-    let policies = dir.join("policies");
-    fs::create_dir(&policies).expect("a directory");
-    for name in ["homes/one/mail", "homes/two/mail", "logs"] {
-        fs::create_dir_all(dir.join(name)).expect("directories");
-    }
-    let base = dir.display();
-    fs::write(
-        policies.join("10-mail.policy"),
-        format!("target mail = \"{base}/homes/*/mail\" via compressfs(settle = 1)\nin mail: deny(EPERM) mkdir\n"),
-    )
-    .expect("written");
-    fs::write(
-        policies.join("20-logs.policy"),
-        format!(
-            "target logs = \"{base}/logs\" via hide, compressfs(algorithm = lz4) with noexec\n"
-        ),
-    )
-    .expect("written");
-    let hsci = |command: &str| Run::new(machine::hsci()).arg(command).arg(&policies).done();
-    let told = hsci("up").ok();
-    for name in ["homes/one/mail", "homes/two/mail", "logs"] {
-        assert!(told.contains(&format!("{base}/{name}: mounted via")), "{told}");
-    }
-    assert!(told.contains("/logs: mounted via hide, compressfs\n"), "{told}");
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    let logs = mounts.lines().find(|line| line.contains(&format!(" {base}/logs "))).expect("logs");
-    assert!(logs.contains("noexec"), "{logs}");
-    let get = Run::new(machine::hsci()).args(["algorithm", "get"]).arg(dir.join("logs")).ok();
-    assert!(get.contains("lz4"), "{get}");
-    assert!(hsci("up").ok().contains("mounted already"));
-    Run::new("mkdir").arg(dir.join("homes/one/mail/new")).done().fails(1, &["not permitted"]);
-    fs::create_dir(dir.join("logs/new")).expect("no rule speaks of it");
-    let held = File::open(dir.join("logs/new")).expect("open");
-    hsci("down").fails(5, &["logs", "in use"]);
-    drop(held);
-    hsci("down").ok();
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    assert!(!mounts.contains(&base.to_string()), "{mounts}");
-    assert!(!Path::new("/run/hsci/policy").exists());
-    hsci("down").ok();
-    // An error stands in the file that has it.
-    fs::write(policies.join("30-more.policy"), "# more\ndeny opne \"/srv/x\"\n").expect("written");
-    let check = |arguments: &[&str]| {
-        Run::new(machine::hsci()).args(["policy", "check"]).args(arguments).arg(&policies).done()
-    };
-    check(&[]).fails(1, &["1 error"]);
-    let json: Value = serde_json::from_str(&check(&["--json"]).out).expect("JSON");
-    let found = &json[0]["diagnostics"][0];
-    assert!(found["file"].as_str().is_some_and(|file| file.ends_with("30-more.policy")), "{json}");
-    assert_eq!((&found["line"], &found["column"]), (&2.into(), &6.into()), "{json}");
-    // What others can write is included as little as it is loaded.
-    let common = dir.join("common");
-    fs::write(&common, "let kind = \"*.new\"\n").expect("written");
-    fs::write(
-        policies.join("30-more.policy"),
-        "include \"../common\"\nin mail: deny(EPERM) create-file on \"$kind\"\n",
-    )
-    .expect("written");
-    fs::set_permissions(&common, fs::Permissions::from_mode(0o666)).expect("chmod");
-    check(&[]).ok();
-    hsci("up").fails(1, &["errors"]);
-    fs::set_permissions(&common, fs::Permissions::from_mode(0o644)).expect("chmod");
-    hsci("up").ok();
-    let touch = |name: &str| Run::new("touch").arg(dir.join("homes/one/mail").join(name)).done();
-    touch("a.new").fails(1, &["not permitted"]);
-    touch("a.old").ok();
-    let up = Run::new(machine::hsci()).args(["up", "-p", "kind=*.old"]).arg(&policies);
-    up.done().ok();
-    touch("b.old").fails(1, &["not permitted"]);
-    touch("b.new").ok();
-    hsci("down").ok();
-    // Users and programs of another machine are not looked for.
-    fs::write(
-        policies.join("30-more.policy"),
-        "deny open \"/srv/x\" unless user nobody-here or exe \"/nowhere/program\"\n\
-         expect pass: open \"/srv/x\" by user nobody-here\n\
-         expect deny: open \"/srv/x\" by user somebody-else\n",
-    )
-    .expect("written");
-    check(&[]).fails(1, &["4 errors"]);
-    check(&["--machine", "none"]).ok();
-    let test = Run::new(machine::hsci()).args(["policy", "test", "--machine", "none"]);
-    assert!(test.arg(&policies).ok().contains("2 of 2 expectations hold"));
-    let none = dir.join("none");
-    fs::create_dir(&none).expect("a directory");
-    Run::new(machine::hsci()).arg("up").arg(&none).done().fails(4, &["no file NAME.policy"]);
-}
-
 fn partial(dir: &Path) {
     let in_force = InForce::take(dir);
     let head = target(dir, "compressfs");
@@ -493,6 +405,7 @@ fn attempts(dir: &Path) {
     }
     Run::new(&trusted).arg(&key).ok();
     let own = |script: String| Run::new("unshare").args(["-m", "sh", "-c", &script]).done();
+    let (forged_as, secret) = (trusted.clone(), key.clone());
     let (cat, trusted, key) = (cat.display(), trusted.display(), key.display());
     Run::new("cat").arg(mount.path("top/deep/secret/key")).done().fails(1, &["Permission denied"]);
     own(format!("mount --bind {cat} {trusted} && {trusted} {key}"))
@@ -503,6 +416,18 @@ fn attempts(dir: &Path) {
          mount --bind {place}/tmpfs/trusted-cat {trusted} && {trusted} {key}"
     ))
     .fails(1, &["Permission denied"]);
+    // A process sets another executable for itself, which it does not run.
+    let forged = dir.join("forged");
+    let source = machine::project().join("tests/vm/forged.c");
+    Run::new("clang").args(["-O1", "-o"]).arg(&forged).arg(source).ok();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+    fs::write(mount.path("free"), "free").expect("written");
+    let by_root = || Run::new(&forged);
+    let in_namespace = || Run::as_user(ALICE, "unshare").args(["-U", "-r"]).arg(&forged);
+    assert_eq!(by_root().arg(&forged_as).arg(mount.path("free")).ok(), "free");
+    assert_eq!(in_namespace().arg(&forged_as).arg(mount.path("free")).ok(), "free");
+    by_root().arg(&forged_as).arg(&secret).done().fails(1, &["Permission denied"]);
+    in_namespace().arg(&forged_as).arg(&secret).done().fails(1, &["Permission denied"]);
     let new = mount.path("shut/new");
     for _ in 0..2 {
         let opened = File::options().write(true).create(true).truncate(false).open(&new);

@@ -14,10 +14,31 @@ prepare_ways() {
 deny read-data "$arena/top/deep/kept/**" unless exe "$arena/bin/archiver"
 deny exec "$arena/shut/program"
 deny write-data "$arena/shut/*"
+deny read-data "$arena/btrfs2/kept/**"
+deny read-data "$arena/lower/key" unless user root
 EOF
+    image $arena/btrfs2 mkfs.btrfs 120M
+    mkdir -p $arena/btrfs2/kept $arena/lower $arena/upper $arena/work $arena/over
+    echo secret-key | tee $arena/btrfs2/kept/key > $arena/lower/key
+    mount -t overlay none -o lowerdir=$arena/lower,upperdir=$arena/upper,workdir=$arena/work $arena/over
 }
 
 key=$arena/top/deep/kept/key
+
+# Its files are others, on other paths.
+snapshot() {
+    ! cat $arena/btrfs2/kept/key && btrfs subvolume snapshot $arena/btrfs2 $arena/btrfs2/later &&
+        grep -q secret $arena/btrfs2/later/kept/key
+}
+
+# Other programs as the one that may, what it opens, and the file from nowhere.
+disguises() {
+    prevents executable_set_by_prctl "$programs/forged" $arena/bin/archiver $key
+    prevents executable_set_in_a_user_namespace in_user_namespace "$programs/forged" $arena/bin/archiver $key
+    python_refused copy_of_the_program_in_memory run_copy "$arena/bin/archiver:$key"
+    python_refused mount_without_a_place detached_mount $key
+    python_refused descriptor_of_a_watcher watched $key
+}
 
 ways() {
     local whom
@@ -44,10 +65,12 @@ ways() {
         "mkdir -p /run/u2 /run/w2; cp /bin/cat /run/u2/archiver; mount -t overlay o -o lowerdir=$arena/bin,upperdir=/run/u2,workdir=/run/w2 $arena/bin && $arena/bin/archiver $key"
     prevents bound_in_a_user_namespace in_user_namespace bash -c \
         "mount --bind /bin/cat $arena/bin/archiver && $arena/bin/archiver $key"
+    disguises
     refuses exec_of_the_program $arena/shut/program
     refuses exec_by_the_loader /lib64/ld-linux-x86-64.so.2 $arena/shut/program
     refuses mapped_for_execution helper map_to_execute $arena/shut/program
     refuses made_executable_later helper protect_to_execute $arena/shut/program
+    refuses below_an_overlay as_user cat $arena/lower/key
 }
 
 test_ways() {
@@ -56,5 +79,11 @@ test_ways() {
     ways
     gets the_program_that_may $arena/bin/archiver $key
     gets rename_that_leads_nowhere mv $arena/away/inner $arena/away/outer
+    # What a program may read it can run as its own.
+    gets copy_of_a_program_that_may_not_run bash -c "cp $arena/shut/program $arena/away/copy && $arena/away/copy"
+    gets snapshot_of_a_subvolume snapshot
+    gets overlay_of_root as_user cat $arena/over/key
     unloads ways
+    control=1
+    disguises
 }

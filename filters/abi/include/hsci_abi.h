@@ -390,9 +390,11 @@ struct hsci_guard {
 	__u32 abi;
 	__u32 permissive;
 	__u32 epoch;
+	__u32 generation;
 	__u32 room;
 	__u32 pins_device;
 	__u32 command_device;
+	__u32 reserved;
 	__u64 command_inode;
 	__u64 judged;
 	__u64 denied;

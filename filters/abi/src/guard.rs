@@ -42,12 +42,16 @@ crate::record::declare! {
         permissive: u32,
         /// Rises when labels may have become wrong.
         epoch: u32,
+        /// The policy that is in force, 0 for none. Set after its tables are there; with the epoch, one word.
+        generation: u32,
         /// Which of the rooms for tables the programs were built for.
         room: u32,
         /// Device that holds the pins.
         pins_device: u32,
         /// Device of the command's executable.
         command_device: u32,
+        /// 0.
+        reserved: u32,
         /// Its inode; 0 before a command has made itself known.
         command_inode: u64,
         /// Calls that a rule matched.

@@ -18,7 +18,7 @@
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file, int previous)
 {
-	return answer(previous ? previous : judge_file(file, rights(file)));
+	return answer(previous ? previous : judge_file(file, 0));
 }
 
 /* A program is about to run, and nothing can stop it any more: whoever runs it loses the marks that it takes. */
@@ -30,27 +30,27 @@ int BPF_PROG(bprm_committed_creds, const struct linux_binprm *bprm)
 	struct file *file = bprm->file;
 	struct call call = {};
 	struct object object;
+	__u32 place;
 	__u64 marks;
 
-	if (!file || !memory || !begin(&call) || !call.tables->roots.remembers)
+	if (!file || !memory || !concerns(&object, file->f_path.dentry, NULL))
 		return 0;
-	if (!concerns(&object, file->f_path.dentry, NULL) || !object.is_known || object.fence)
+	if (!object.tables->roots.remembers || !object.is_known || object.fence)
 		return 0;
-	call.tables = object.tables;
-	call.asked.class = hsci_class(call.tables, object.state);
-	if (!call.asked.class || !hsci_classify(call.tables, &call.asked.subject))
+	call.asked.class = hsci_class(object.tables, object.state);
+	if (!call.asked.class || !hsci_classify(object.tables, &call.asked.subject))
 		return 0;
-	call.place = hsci_calling_process(memory, hsci_process_key(bpf_get_current_task_btf()));
-	if (call.place == HSCI_NONE)
+	place = hsci_calling_process(memory, hsci_process_key(bpf_get_current_task_btf()));
+	if (place == HSCI_NONE)
 		return 0;
-	marks = memory->processes[call.place & (HSCI_PROCESSES - 1)].marks;
+	marks = memory->processes[place & (HSCI_PROCESSES - 1)].marks;
 	call.asked.subject.marks_low = marks;
 	call.asked.subject.marks_high = marks >> 32;
 	take_facts(&call, file->f_inode);
 	call.asked.operation = __builtin_ctz(HSCI_DO_EXEC);
-	hsci_judge(call.tables, &call.asked, &verdict);
+	hsci_judge(object.tables, &call.asked, &verdict);
 	if (!verdict.status && !verdict.errno)
-		hsci_remember(call.tables, memory, call.place, verdict.effect, true);
+		hsci_remember(object.tables, memory, place, verdict.effect, true);
 	return 0;
 }
 
@@ -58,7 +58,7 @@ int BPF_PROG(bprm_committed_creds, const struct linux_binprm *bprm)
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file, int previous)
 {
-	return answer(previous ? previous : judge_file(file, rights(file)));
+	return answer(previous ? previous : judge_file(file, 0));
 }
 
 SEC("lsm/mmap_file")

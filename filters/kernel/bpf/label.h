@@ -20,14 +20,23 @@ struct hsci_label {
 	__u32 state;
 	/* The store that it belongs to, or 0. */
 	__u32 fence;
-	__u32 reserved;
 	/* Whose label it is. Memory hides from the verifier that this is more than a number. */
 	__u64 dentry;
+};
+
+/* The label of a directory, whose key stands at both ends. */
+struct hsci_directory {
+	__u64 inode;
+	__u64 stamp;
+	__u32 state;
+	__u32 fence;
+	__u64 same_inode;
 };
 
 /* The kernel's mark of a dentry that was not found from the root. */
 #define DCACHE_DISCONNECTED (1u << 5)
 
+/* None is ever changed, for others may be reading it: another one takes its place. */
 struct {
 	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -35,12 +44,12 @@ struct {
 	__type(value, struct hsci_label);
 } LABELS SEC(".maps");
 
-/* Labels of directories, by address: a cache that may lose what it holds. */
+/* Labels of directories, by address: a cache that may lose what it holds, while it is read, too. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);
 	__type(key, __u64);
-	__type(value, struct hsci_label);
+	__type(value, struct hsci_directory);
 } DIRECTORIES SEC(".maps");
 
 /*
@@ -81,23 +90,38 @@ static __always_inline bool hsci_is_top(const struct dentry *dentry, bool has_ro
 	return !has_root && !(BPF_CORE_READ(dentry, d_flags) & DCACHE_DISCONNECTED);
 }
 
+/*
+ * Continues from the label of a directory, if it is known. The cache may give its place to another directory at any
+ * time: what was read counts if the place still is this one's afterwards, at both ends. The exchange is a full barrier.
+ */
+static __always_inline bool hsci_continue_from(struct hsci_label_climb *find, __u64 inode)
+{
+	struct hsci_directory *known = bpf_map_lookup_elem(&DIRECTORIES, &inode);
+	__u32 state, fence;
+
+	if (!known)
+		return false;
+	state = known->state;
+	fence = known->fence;
+	if (__sync_fetch_and_add(&known->stamp, 0) != find->stamp || known->inode != inode ||
+	    known->same_inode != inode)
+		return false;
+	find->label.state = state;
+	if (!find->label.fence)
+		find->label.fence = fence;
+	return true;
+}
+
 static long hsci_climb_label(__u32 index, struct hsci_label_climb *find)
 {
 	const struct dentry *dentry = find->climb.dentry;
 	const struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 	__u64 key = (__u64)BPF_CORE_READ(dentry, d_inode);
-	struct hsci_label *known;
 	const struct hsci_root_place *root;
 
-	if (index > 0) {
-		known = bpf_map_lookup_elem(&DIRECTORIES, &key);
-		if (known && known->stamp == find->stamp) {
-			find->label.state = known->state;
-			if (!find->label.fence)
-				find->label.fence = known->fence;
-			find->climb.is_done = true;
-			return 1;
-		}
+	if (index > 0 && hsci_continue_from(find, key)) {
+		find->climb.is_done = true;
+		return 1;
 	}
 	hsci_look_for_fence(find, key);
 	if (parent == dentry) {
@@ -119,10 +143,16 @@ static __always_inline void hsci_keep_directory(const struct dentry *dentry, __u
 						__u32 state, __u32 fence)
 {
 	__u64 key = (__u64)BPF_CORE_READ(dentry, d_parent, d_inode);
-	struct hsci_label label = { .stamp = stamp, .state = state, .fence = fence };
+	struct hsci_directory directory = {
+		.inode = key,
+		.stamp = stamp,
+		.state = state,
+		.fence = fence,
+		.same_inode = key,
+	};
 
 	if (key)
-		bpf_map_update_elem(&DIRECTORIES, &key, &label, BPF_ANY);
+		bpf_map_update_elem(&DIRECTORIES, &key, &directory, BPF_ANY);
 }
 
 /* Finds a label by climbing. False if the path does not fit, or leads nowhere. */
@@ -162,30 +192,57 @@ HSCI_GLOBAL int hsci_find_label(const struct hsci_tables *tables, struct hsci_gu
 	return find.climb.is_done;
 }
 
-/* The label of an object, by a pointer of the hook's. `inode` is nothing where the verifier does not trust it. */
+/* True if a label is of this stamp, and was found where the object is now. */
+static __always_inline bool hsci_holds(const struct hsci_label *known, __u64 stamp,
+				       const struct dentry *dentry)
+{
+	return known && known->stamp == stamp && known->parent == (__u64)dentry->d_parent &&
+	       known->name == dentry->d_name.hash_len;
+}
+
+/*
+ * True if a label that holds says that the object is no rule's business, as most are: the shortest way out. The word of
+ * policy and epoch is read at once; a policy that comes meanwhile is in force when that word says so.
+ */
+static __always_inline bool hsci_is_free(const struct hsci_guard *guard, const struct dentry *dentry,
+					 const struct hsci_label *known)
+{
+	_Static_assert(__builtin_offsetof(struct hsci_guard, generation) ==
+			       __builtin_offsetof(struct hsci_guard, epoch) + sizeof(__u32),
+		       "one word");
+
+	return hsci_holds(known, *(const __u64 *)&guard->epoch, dentry) && !known->state &&
+	       !known->fence;
+}
+
+/*
+ * The label of an object, by a pointer of the hook's: `known` if that holds. `inode` is nothing where the verifier does
+ * not trust it.
+ */
 static __always_inline bool hsci_label_of(const struct hsci_tables *tables,
 					  struct hsci_guard *guard, const struct dentry *dentry,
-					  struct inode *inode, struct hsci_label *label)
+					  struct inode *inode, const struct hsci_label *known,
+					  struct hsci_label *label)
 {
-	struct hsci_label *known = NULL;
+	__u64 stamp = (__u64)tables->sections.generation << 32 | guard->epoch;
 
-	label->stamp = (__u64)tables->sections.generation << 32 | guard->epoch;
-	label->parent = (__u64)dentry->d_parent;
-	label->name = dentry->d_name.hash_len;
-	if (inode) {
-		known = bpf_inode_storage_get(&LABELS, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (known && known->stamp == label->stamp && known->parent == label->parent &&
-		    known->name == label->name) {
-			label->state = known->state;
-			label->fence = known->fence;
-			return true;
-		}
+	if (hsci_holds(known, stamp, dentry)) {
+		label->state = known->state;
+		label->fence = known->fence;
+		return true;
 	}
-	label->dentry = (__u64)dentry;
+	*label = (struct hsci_label){
+		.stamp = stamp,
+		.parent = (__u64)dentry->d_parent,
+		.name = dentry->d_name.hash_len,
+		.dentry = (__u64)dentry,
+	};
 	if (!hsci_find_label(tables, guard, label))
 		return false;
 	if (known)
-		*known = *label;
+		bpf_inode_storage_delete(&LABELS, inode);
+	if (inode)
+		bpf_inode_storage_get(&LABELS, inode, label, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	return true;
 }
 

@@ -220,8 +220,8 @@ static long hsci_count_rate(__u32 index, struct hsci_count *count)
 }
 
 /* Takes a token of each of the rates that count a call: those that are exceeded. */
-static __noinline __u32 hsci_take_all(const struct hsci_tables *tables, struct hsci_memory *memory,
-				      __u64 process, __u32 counted, __u64 now)
+HSCI_GLOBAL __u32 hsci_take_all(const struct hsci_tables *tables, struct hsci_memory *memory,
+				__u64 process, __u32 counted, __u64 now)
 {
 	struct hsci_count count = {
 		.memory = memory,
@@ -232,6 +232,8 @@ static __noinline __u32 hsci_take_all(const struct hsci_tables *tables, struct h
 		.place = process & (HSCI_PROCESSES - 1),
 	};
 
+	if (!tables || !memory)
+		return counted;
 	bpf_loop(HSCI_MAX_RATES, hsci_count_rate, &count, 0);
 	return count.over;
 }

@@ -89,21 +89,20 @@ SEC("lsm/inode_link")
 int BPF_PROG(inode_link_class, struct dentry *old, struct inode *dir, struct dentry *new,
 	     int previous)
 {
-	struct hsci_label from = {}, to = {};
-	struct call call = {};
+	const struct hsci_tables *tables = hsci_begin();
+	struct hsci_guard *guard = hsci_guard();
+	struct hsci_label from, to;
 
-	if (previous || !begin(&call))
+	if (previous || !guard || !tables)
 		return answer(previous);
-	call.dentry = new;
-	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
-	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
-		return hsci_own_fence() ? 0 : answer(undecidable(&call));
+	if (!hsci_label_of(tables, guard, old, NULL, NULL, &from) ||
+	    !hsci_label_of(tables, guard, new, NULL, NULL, &to))
+		return hsci_own_fence() ? 0 : answer(undecidable(tables, guard, new));
 	if (from.fence == to.fence && from.fence && from.fence == hsci_own_fence())
 		return 0;
-	if (from.fence == to.fence && hsci_class(call.tables, from.state) ==
-					    hsci_class(call.tables, to.state))
+	if (from.fence == to.fence && hsci_class(tables, from.state) == hsci_class(tables, to.state))
 		return 0;
-	return answer(refuse(&call, EXDEV));
+	return answer(refuse(guard, EXDEV));
 }
 
 SEC("lsm/inode_rename")
@@ -129,19 +128,20 @@ SEC("lsm/inode_rename")
 int BPF_PROG(inode_rename_class, struct inode *old_dir, struct dentry *old, struct inode *new_dir,
 	     struct dentry *new, int previous)
 {
-	struct hsci_label from = {}, to = {};
-	struct call call = {};
+	const struct hsci_tables *tables = hsci_begin();
+	struct hsci_guard *guard = hsci_guard();
+	struct hsci_label from, to;
 
-	if (previous || (BPF_CORE_READ(old, d_inode, i_mode) & S_IFMT) != S_IFDIR || !begin(&call))
+	if (previous || (BPF_CORE_READ(old, d_inode, i_mode) & S_IFMT) != S_IFDIR || !guard ||
+	    !tables)
 		return answer(previous);
-	call.dentry = new;
-	if (!hsci_label_of(call.tables, call.guard, old, NULL, &from) ||
-	    !hsci_label_of(call.tables, call.guard, new, NULL, &to))
-		return hsci_own_fence() ? 0 : answer(undecidable(&call));
-	if (!hsci_may_move(call.tables, from.state, to.state) &&
-	    !(from.fence && from.fence == hsci_own_fence()) && !call.guard->permissive)
+	if (!hsci_label_of(tables, guard, old, NULL, NULL, &from) ||
+	    !hsci_label_of(tables, guard, new, NULL, NULL, &to))
+		return hsci_own_fence() ? 0 : answer(undecidable(tables, guard, new));
+	if (!hsci_may_move(tables, from.state, to.state) &&
+	    !(from.fence && from.fence == hsci_own_fence()) && !guard->permissive)
 		return -EXDEV;
-	__sync_fetch_and_add(&call.guard->epoch, 1);
+	__sync_fetch_and_add(&guard->epoch, 1);
 	return 0;
 }
 

@@ -11,8 +11,11 @@
 #define SIGINT 2
 #define SIGTERM 15
 
-/* What a hook may answer; the verifier wants to see it. Anything else refuses. */
-static __always_inline int answer(int result)
+/*
+ * What a hook may answer; the verifier wants to see it. Anything else refuses. As a whole register: of copies of half
+ * of one, the verifier does not know that they are the same.
+ */
+static __always_inline int answer(long result)
 {
 	if (result == 0)
 		return 0;

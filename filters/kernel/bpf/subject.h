@@ -122,7 +122,7 @@ static long hsci_add_ancestor(__u32 index, struct hsci_ancestors *ancestors)
 	file = BPF_CORE_READ(task, mm, exe_file);
 	if (!file)
 		return 0;
-	class = hsci_class_of_file(ancestors->tables, ancestors->scratch, file);
+	class = hsci_class_of_file(ancestors->tables, ancestors->scratch, (__u64)file);
 	if (class == HSCI_NONE) {
 		ancestors->is_known = false;
 		return 1;
@@ -202,7 +202,7 @@ HSCI_GLOBAL int hsci_classify_paths(const struct hsci_tables *tables, struct hsc
 	if (!scratch)
 		return false;
 	/* A kernel thread has no executable: its path is empty. */
-	found.executable = file ? hsci_class_of_file(tables, scratch, file)
+	found.executable = file ? hsci_class_of_file(tables, scratch, (__u64)file)
 				: hsci_class(tables, tables->roots.executable);
 	found.cgroup = hsci_class_of_cgroup(tables, tables->roots.cgroup, scratch, node);
 	hsci_give_scratch(scratch);

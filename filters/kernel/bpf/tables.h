@@ -314,15 +314,31 @@ static long hsci_walk_node(__u32 index, struct hsci_walk *walk)
 	return (walk->at & HSCI_LEAF) || walk->status;
 }
 
-/* Walks a diagram to its leaf, whose value stands in `walk->at` if the status says so. */
-static __always_inline __u32 hsci_leaf(struct hsci_walk *walk, __u32 root)
+/* Walks a diagram from a node to its leaf: the leaf, and above it the status. */
+HSCI_GLOBAL __u64 hsci_walk_to_leaf(const struct hsci_tables *tables,
+				    const struct hsci_asked *asked, __u32 node)
 {
-	walk->at = root;
-	if (!(root & HSCI_LEAF))
-		bpf_loop(HSCI_MAX_WALK, hsci_walk_node, walk, 0);
-	if (!(walk->at & HSCI_LEAF) && !walk->status)
-		walk->status = HSCI_BROKEN;
-	return walk->at & ~HSCI_LEAF;
+	struct hsci_walk walk = { .tables = tables, .asked = asked, .at = node };
+
+	if (!tables || !asked)
+		return (__u64)HSCI_BROKEN << 32;
+	bpf_loop(HSCI_MAX_WALK, hsci_walk_node, &walk, 0);
+	if (!(walk.at & HSCI_LEAF) && !walk.status)
+		walk.status = HSCI_BROKEN;
+	return (walk.at & ~HSCI_LEAF) | (__u64)walk.status << 32;
+}
+
+/* The value of a diagram, if it leaves the status as it is. */
+static __always_inline __u32 hsci_leaf(const struct hsci_tables *tables,
+				       const struct hsci_asked *asked, __u32 root, __u32 *status)
+{
+	__u64 found;
+
+	if (root & HSCI_LEAF)
+		return root & ~HSCI_LEAF;
+	found = hsci_walk_to_leaf(tables, asked, root);
+	*status |= found >> 32;
+	return found;
 }
 
 /* The row of a class of paths and an operation. */
@@ -341,35 +357,33 @@ static __always_inline const __u32 *hsci_row(const struct hsci_tables *tables,
 /* The rates that count a call, as bits, and above them the status. */
 HSCI_GLOBAL __u64 hsci_counted(const struct hsci_tables *tables, const struct hsci_asked *asked)
 {
-	struct hsci_walk walk = { .tables = tables, .asked = asked };
-	__u32 leaf;
+	__u32 leaf, status = 0;
 
 	if (!tables || !asked)
 		return 0;
-	leaf = hsci_leaf(&walk, hsci_row(tables, asked)[4]);
-	return leaf | (__u64)walk.status << 32;
+	leaf = hsci_leaf(tables, asked, hsci_row(tables, asked)[4], &status);
+	return leaf | (__u64)status << 32;
 }
 
 /* Decides a call of a classified caller on a path of a class. */
 HSCI_GLOBAL int hsci_judge(const struct hsci_tables *tables, const struct hsci_asked *asked,
 			   struct hsci_verdict *verdict)
 {
-	struct hsci_walk walk = { .tables = tables, .asked = asked };
 	const __u32 *path, *row, *decision;
 	const struct hsci_sections *sections;
-	__u32 leaf;
+	__u32 leaf, status = 0;
 
 	if (!tables || !asked || !verdict)
 		return 0;
 	sections = &tables->sections;
 	path = hsci_record(tables, sections->path_classes + 2 * asked->class, 2);
 	row = hsci_row(tables, asked);
-	leaf = hsci_leaf(&walk, row[0]);
-	verdict->audit = hsci_leaf(&walk, row[1]);
-	verdict->options = hsci_leaf(&walk, row[2]);
-	verdict->effect = hsci_leaf(&walk, row[3]);
+	leaf = hsci_leaf(tables, asked, row[0], &status);
+	verdict->audit = hsci_leaf(tables, asked, row[1], &status);
+	verdict->options = hsci_leaf(tables, asked, row[2], &status);
+	verdict->effect = hsci_leaf(tables, asked, row[3], &status);
 	verdict->target = path[0];
-	verdict->status = walk.status;
+	verdict->status = status;
 	decision = hsci_record(tables, sections->decisions + 2 * leaf, 2);
 	verdict->errno = decision[0];
 	verdict->rule = decision[1];

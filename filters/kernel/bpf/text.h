@@ -152,17 +152,20 @@ static long hsci_compare_prefix(__u32 index, struct hsci_prefix *prefix)
 
 /*
  * The class of an executable's path in the machine's own mount namespace: callers mount what they like in
- * theirs. A file that has no place there has the class of no path at all. HSCI_NONE if the path does not fit.
+ * theirs. A file that has no place there has the class of no path at all, and so has one that the process did not
+ * execute: prctl(PR_SET_MM) puts in its place what it has opened. HSCI_NONE if the path does not fit.
  */
-static __always_inline __u32 hsci_class_of_file(const struct hsci_tables *tables,
-						struct hsci_scratch *scratch,
-						const struct file *file)
+HSCI_GLOBAL __u32 hsci_class_of_file(const struct hsci_tables *tables, struct hsci_scratch *scratch,
+				     __u64 executable)
 {
+	const struct file *file = (const void *)executable;
 	__u32 device = BPF_CORE_READ(file, f_inode, i_sb, s_dev), at, len, skipped;
 	const struct hsci_root_place *place;
 
+	if (!tables || !scratch)
+		return HSCI_NONE;
 	place = hsci_root(device, tables->sections.generation);
-	if (!place)
+	if (!place || !(BPF_CORE_READ(file, f_flags) & FMODE_EXEC))
 		return hsci_class(tables, 0);
 	/* In blocks of their own, so that they lie in one place: stacks of programs are short. */
 	{

@@ -66,6 +66,9 @@ struct file {
 	unsigned int f_mode;
 };
 
+/* In `f_flags` of what the kernel opens to execute it, and of nothing that a process can open. */
+#define FMODE_EXEC 0x20u
+
 struct linux_binprm {
 	unsigned int secureexec : 1;
 	struct file *file;

@@ -4,6 +4,7 @@
 //! exchanged by one write: each call is judged by the old tables or by the new ones.
 
 mod end;
+mod events;
 mod hooks;
 mod orders;
 pub(crate) mod pins;
@@ -15,11 +16,11 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::{Btf, EbpfLoader};
 use hsci_abi::ABI;
 use hsci_abi::callers::Shared as _;
-use hsci_abi::guard::{self as abi, GuardState, PROGRAM, RootKey, RootPlace, TARGETS};
+use hsci_abi::guard::{GuardState, PROGRAM, RootKey, RootPlace, TARGETS};
 use hsci_engine::Tables;
 
 use crate::memory::{self, Remembered};
@@ -28,6 +29,7 @@ use crate::roots;
 use crate::sys::{Plain, Shared};
 use crate::{Error, kernel_device, map_error};
 
+pub use events::{Event, Events, Kind};
 pub use hooks::UNSEEN;
 pub use orders::{Unfenced, fence, unfence};
 pub use pins::PINS;
@@ -266,6 +268,7 @@ impl Guard {
         roots::remove(&mut map, |known| (known == generation) == put.is_err())
             .map_err(map_error("ROOTS"))?;
         put?;
+        self.set_generation(generation);
         let mut hits: Array<_, u64> = pins::typed(&self.dir, "HITS")?;
         for rule in 0..tables.rules() {
             hits.set(rule, 0, 0).map_err(map_error("HITS"))?;
@@ -276,6 +279,11 @@ impl Guard {
                 .store(0, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Objects that are no rule's business under the policy before are looked up again from now on.
+    fn set_generation(&self, generation: u32) {
+        self.state.word(offset_of!(GuardState, generation)).store(generation, Ordering::SeqCst);
     }
 
     fn set_permissive(&self, is_permissive: bool) {
@@ -324,7 +332,7 @@ impl Guard {
 
     /// Reports, as they come. Each is told to one reader.
     pub fn events(&self) -> Result<Events, Error> {
-        pins::map(&self.dir, "EVENTS")?.try_into().map(Events).map_err(map_error("EVENTS"))
+        pins::map(&self.dir, "EVENTS")?.try_into().map(Events::new).map_err(map_error("EVENTS"))
     }
 
     /// Names of the programs that are in force.
@@ -343,6 +351,7 @@ impl Guard {
     pub fn unload(self) -> Result<(), Error> {
         let programs = self.own_programs()?;
         self.set_permissive(true);
+        self.set_generation(0);
         room::put_into_map(&mut pins::map(&self.dir, room::NAME)?, self.room(), Vec::new())?;
         pins::remove(&self.dir)?;
         end::wait(&programs)
@@ -374,6 +383,7 @@ pub fn probe() -> Result<Kernel, Error> {
     if modules.is_ok_and(|modules| modules.trim_end().split(',').all(|module| module != "bpf")) {
         return Err(Error::NotAsked);
     }
+    hooks::ask()?;
     let btf = Btf::from_sys_fs().map_err(Error::Types)?;
     let mut ebpf = EbpfLoader::new().btf(Some(&btf)).load(PROBE[0]).map_err(Error::Object)?;
     hooks::probe(&mut ebpf, &btf)?;
@@ -385,93 +395,4 @@ pub fn probe() -> Result<Kernel, Error> {
 
 fn not_judged(one: &hooks::Guarding, why: &Error) -> String {
     format!("not judged: {}: {why}", one.purpose)
-}
-
-/// Reports of the guard.
-#[expect(missing_debug_implementations, reason = "the ring buffer has none")]
-pub struct Events(RingBuf<MapData>);
-
-/// Why something is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A rule says so.
-    Audited,
-    /// A rule denied it.
-    Denied,
-    /// A rule would have denied it, and the policy only reports.
-    WouldDeny,
-    /// It was refused to protect a store.
-    Fenced,
-    /// Something did not fit, or was not to be found out.
-    Undecidable,
-}
-
-/// One report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Nanoseconds since the machine was started.
-    pub time: u64,
-    /// Inode of the object; 0 if it is about to be made.
-    pub inode: u64,
-    /// Who called.
-    pub process: u32,
-    /// As which user.
-    pub user: u32,
-    /// Number of the operation, unless it was not judged.
-    pub operation: Option<u8>,
-    /// Index of the rule.
-    pub rule: Option<u32>,
-    /// The error that the call got, or would have got; 0 if it passed.
-    pub errno: u32,
-    /// Why.
-    pub kind: Kind,
-    /// Under which command name.
-    pub command: Vec<u8>,
-    /// The last name of the path.
-    pub name: Vec<u8>,
-}
-
-impl Events {
-    /// The next one that is there; never waits.
-    pub fn take(&mut self) -> Option<Event> {
-        let item = self.0.next()?;
-        Event::parse(&item)
-    }
-}
-
-impl std::os::fd::AsFd for Events {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl Event {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-        let long = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-        let text = |at: usize, len: usize| {
-            let field = bytes.get(at..at + len)?;
-            Some(field.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
-        };
-        let kind = match word(offset_of!(abi::Event, kind))? {
-            abi::AUDITED => Kind::Audited,
-            abi::DENIED => Kind::Denied,
-            abi::WOULD_DENY => Kind::WouldDeny,
-            abi::FENCED => Kind::Fenced,
-            _ => Kind::Undecidable,
-        };
-        Some(Self {
-            time: long(offset_of!(abi::Event, time))?,
-            inode: long(offset_of!(abi::Event, inode))?,
-            process: word(offset_of!(abi::Event, process))?,
-            user: word(offset_of!(abi::Event, user))?,
-            operation: u8::try_from(word(offset_of!(abi::Event, operation))?).ok(),
-            rule: Some(word(offset_of!(abi::Event, rule))?)
-                .filter(|rule| *rule != hsci_abi::tables::NONE),
-            errno: word(offset_of!(abi::Event, errno))?,
-            kind,
-            command: text(offset_of!(abi::Event, command), abi::COMMAND_LEN)?,
-            name: text(offset_of!(abi::Event, name), abi::NAME_LEN)?,
-        })
-    }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -68,6 +68,54 @@ pub(crate) fn give(directory: BorrowedFd<'_>, order: Order) -> Errno {
     match unsafe { ioctl(directory, order) } {
         Ok(()) => Errno::NOTTY,
         Err(errno) => errno,
+    }
+}
+
+/// What the kernel begins to look at of a program that is loaded.
+#[repr(C)]
+#[derive(Default)]
+struct Loaded {
+    kind: u32,
+    len: u32,
+    instructions: u64,
+    license: u64,
+    log: [u64; 2],
+    version_and_flags: [u32; 2],
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+}
+
+/// Asks whether this kernel lets the caller load any program for hooks of the security modules, by one that names no
+/// hook: an error says that it does not. To find a hook takes much longer.
+pub(crate) fn may_load_for_hooks() -> io::Result<()> {
+    const BPF_PROG_LOAD: i32 = 5;
+    const BPF_PROG_TYPE_LSM: u32 = 29;
+    const BPF_LSM_MAC: u32 = 27;
+    // r0 = 0; exit
+    let instructions: [u64; 2] = [0xb7, 0x95];
+    let loaded = Loaded {
+        kind: BPF_PROG_TYPE_LSM,
+        len: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        attach_type: BPF_LSM_MAC,
+        ..Loaded::default()
+    };
+    let len = size_of::<Loaded>();
+    // SAFETY: the kernel reads `loaded` and what it names, all of which outlive the call, and writes nothing.
+    match unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const loaded, len) } {
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::EPERM) => Err(error),
+            // There is no such hook.
+            _ => Ok(()),
+        },
+        descriptor => {
+            // SAFETY: a new descriptor, which nobody else has.
+            let program = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
+            drop(program);
+            Ok(())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The interpreter, the evaluator in Rust and the one in the kernel give the same answer to every call.
 //!
 //! `HSCI_AGREEMENT_CASES=10000000 cargo test --release -p hsci-kernel --test agreement` runs more
-//! cases, `HSCI_AGREEMENT_SEED` others. A failure prints the seed of its policy: set it, with one case.
+//! cases, `HSCI_AGREEMENT_SEED` others; seeds count up, so that one that is near asks the same again. A failure prints the seed of its policy: set it, with one case.
 
 #[path = "../../engine/tests/agreement/calls.rs"]
 mod calls;

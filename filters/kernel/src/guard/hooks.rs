@@ -3,9 +3,11 @@
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FExit, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf};
+use aya_obj::VerifierLog;
 use aya_obj::btf::BtfKind;
 
 use crate::Error;
+use crate::sys::may_load_for_hooks;
 
 /// Where a program stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +84,19 @@ pub(super) const ALL: &[Guarding] = hooks! {
 /// Operations that no hook sees by themselves: whoever may open for writing may do these.
 pub const UNSEEN: &[&str] = &["fallocate", "fsync"];
 
+/// The hook of the smallest program.
+const NAME: &str = "task_free";
+
+/// Asks the kernel whether there is any use in looking for hooks.
+pub(super) fn ask() -> Result<(), Error> {
+    may_load_for_hooks().map_err(|io_error| {
+        let verifier_log = VerifierLog::new(String::new());
+        Error::Program { name: NAME, source: ProgramError::LoadError { io_error, verifier_log } }
+    })
+}
+
 /// Loads the smallest program at a hook.
 pub(super) fn probe(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
-    const NAME: &str = "task_free";
     let fail = |source| Error::Program { name: NAME, source };
     let program = ebpf.program_mut(NAME).ok_or(Error::Absent(NAME))?;
     let program: &mut Lsm = program.try_into().map_err(fail)?;
