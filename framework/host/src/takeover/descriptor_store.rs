@@ -20,6 +20,9 @@ use rustix::net::{
 /// How long a supervisor may take for one message.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long messages wait while others come: far fewer than fit a socket.
+const BURST: Duration = Duration::from_millis(2);
+
 /// The worker's side: a message with a descriptor keeps it, one without gives it back.
 ///
 /// What a busy supervisor does not take at once is waited for, as until then a worker's death would lose
@@ -138,28 +141,8 @@ impl DescriptorStore {
         self.settle();
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let (kept, room) = (Arc::clone(&self.kept), self.room);
-        let mut warned = false;
-        let serve = move || {
-            while let Ok(Some((ino, descriptor))) = receive(&ours) {
-                let mut kept = kept.lock();
-                let is_full = kept.len() >= room && descriptor.is_some();
-                let before = match descriptor {
-                    Some(descriptor) if !is_full => kept.insert(ino, descriptor),
-                    Some(descriptor) => Some(descriptor),
-                    None => kept.remove(&ino),
-                };
-                if is_full && !std::mem::replace(&mut warned, true) {
-                    log::warn!(
-                        "more than {room} unlinked files are in use, and those beyond would not \
-                         survive this worker: raise the limit of open files (ulimit -n)"
-                    );
-                }
-                drop(kept);
-                // Closing the last descriptor of a deleted file can be slow.
-                drop(before);
-            }
-        };
+        let mut keeping = Keeping { kept: Arc::clone(&self.kept), room: self.room, warned: false };
+        let serve = move || while keeping.take_burst(&ours).is_ok() {};
         let thread = std::thread::Builder::new().name("descriptors".to_owned()).spawn(serve);
         self.thread = Some(thread.map_err(|_| Errno::AGAIN)?);
         Ok(theirs)
@@ -187,6 +170,55 @@ impl DescriptorStore {
     }
 }
 
+/// What a thread of the supervisor does with messages.
+struct Keeping {
+    kept: Arc<Mutex<HashMap<u64, OwnedFd>>>,
+    room: usize,
+    warned: bool,
+}
+
+impl Keeping {
+    /// Waits for a message, and takes those that follow. Where many files are deleted, the worker would wake this
+    /// thread with each of them; what it has sent is safe in the socket for a moment. An error once the other end is
+    /// closed, and nothing is left.
+    fn take_burst(&mut self, socket: &OwnedFd) -> Result<(), Errno> {
+        let mut is_more = true;
+        self.take(receive(socket, RecvFlags::empty())?);
+        while is_more {
+            std::thread::sleep(BURST);
+            is_more = false;
+            loop {
+                match receive(socket, RecvFlags::DONTWAIT) {
+                    Err(Errno::AGAIN) => break,
+                    message => self.take(message?),
+                }
+                is_more = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, (ino, descriptor): (u64, Option<OwnedFd>)) {
+        let mut kept = self.kept.lock();
+        let is_full = kept.len() >= self.room && descriptor.is_some();
+        let before = match descriptor {
+            Some(descriptor) if !is_full => kept.insert(ino, descriptor),
+            Some(descriptor) => Some(descriptor),
+            None => kept.remove(&ino),
+        };
+        if is_full && !std::mem::replace(&mut self.warned, true) {
+            log::warn!(
+                "more than {} unlinked files are in use, and those beyond would not survive this worker: raise the \
+                 limit of open files (ulimit -n)",
+                self.room
+            );
+        }
+        drop(kept);
+        // Closing the last descriptor of a deleted file can be slow.
+        drop(before);
+    }
+}
+
 /// Sends a number, and a descriptor with it.
 pub(super) fn send(
     socket: &OwnedFd,
@@ -208,24 +240,24 @@ pub(super) fn send(
     }
 }
 
-/// `None` when the other end is closed.
-fn receive(socket: &OwnedFd) -> Result<Option<(u64, Option<OwnedFd>)>, Errno> {
+/// ECONNRESET when the other end is closed.
+fn receive(socket: &OwnedFd, flags: RecvFlags) -> Result<(u64, Option<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 8];
     let received = loop {
         let buffers = &mut [IoSliceMut::new(&mut bytes)];
-        match recvmsg(socket, buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(socket, buffers, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             received => break received?,
         }
     };
     if received.bytes != bytes.len() {
-        return Ok(None);
+        return Err(Errno::CONNRESET);
     }
     let descriptor = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    Ok(Some((u64::from_ne_bytes(bytes), descriptor)))
+    Ok((u64::from_ne_bytes(bytes), descriptor))
 }
