@@ -24,6 +24,11 @@ pub(crate) const TESTS: &[Test] = &[
         body: compressfs_traced,
     },
     Test { name: "requests::a_walk_asks_for_listings_alone", seconds: 60, body: walk },
+    Test {
+        name: "requests::another_walk_asks_for_the_listing_above",
+        seconds: 60,
+        body: walk_again,
+    },
     Test { name: "requests::system_calls_of_nullfs", seconds: 90, body: system_calls::nullfs },
     Test {
         name: "requests::system_calls_of_compressfs",
@@ -106,6 +111,32 @@ fn counted(mount: &Mount) -> impl Fn(&dyn Fn()) -> Counts {
         work();
         difference(&asking, &difference(&before, &counts()))
     }
+}
+
+/// Directories in one directory.
+const BELOW: u64 = 40;
+
+/// A listing makes a directory's time of access out of date. Who walks through many directories once more asks for the
+/// listing above them, and not for each.
+fn walk_again(dir: &Path) {
+    let mount = Mount::new(dir, "mount", "nullfs", "");
+    let (top, count) = (mount.path("top"), counted(&mount));
+    (0..BELOW).for_each(|number| {
+        let below = top.join(format!("dir-{number}"));
+        fs::create_dir_all(&below).expect("directory");
+        create(&below, number);
+    });
+    let walk = || {
+        for entry in fs::read_dir(&top).expect("list") {
+            let path = entry.expect("an entry").path();
+            assert!(fs::symlink_metadata(&path).expect("stat").is_dir());
+            list(&path, 0);
+        }
+    };
+    let first = count(&walk);
+    assert!(first["READDIRPLUS"] > BELOW, "{first:?}");
+    let again = count(&walk);
+    assert!(again.values().sum::<u64>() < BELOW / 4, "{again:?}");
 }
 
 /// Files of one directory: more than one answer lists.

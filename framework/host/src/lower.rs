@@ -4,6 +4,7 @@
 mod access_time;
 mod accounts;
 mod attributes;
+mod by_name;
 mod content;
 mod credentials;
 mod descriptors;
@@ -33,8 +34,10 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, StatxFlags, statx};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::by_name::Moves;
 use self::credentials::Credentials;
 use self::descriptors::{Access, Descriptors};
+use self::directories::Listed;
 use self::inodes::{Inode, Inodes};
 use self::shares::Shares;
 use crate::place::own_user;
@@ -54,6 +57,8 @@ pub struct LowerTree {
     root: OwnedFd,
     inodes: Inodes,
     descriptors: Descriptors,
+    moves: Moves,
+    listed: Listed,
     /// Of the descriptors that unlinked files take.
     shares: Arc<Shares>,
     credentials: Credentials,
@@ -185,6 +190,8 @@ impl LowerTree {
             ),
             root,
             descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
+            moves: Moves::default(),
+            listed: Listed::default(),
             shares: Shares::new(limit),
             credentials: Credentials::prepare(),
             by_handle,

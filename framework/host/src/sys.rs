@@ -12,3 +12,4 @@ pub(crate) mod process;
 pub(crate) mod shared;
 pub(crate) mod violation;
 pub(crate) mod writeback;
+pub(crate) mod xattr;

@@ -5,6 +5,10 @@
 //! where the kernel has had one for longer), and where a process is seen to follow one, the next files are opened, and
 //! their first bytes asked for, before their turn comes. Who has followed one listing is expected to follow the next as
 //! well.
+//!
+//! Who lists directories one below the other looks at all that is in them (`find`, `du`, `rsync`): the names of the
+//! directories that come next are looked at before their turn comes, so that the lower file system has their inodes in
+//! memory by then.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +26,8 @@ const LONGEST: usize = 4096;
 /// Files that are read ahead at first, and at most.
 const FEWEST: usize = 8;
 const MOST: usize = 64;
+/// Directories that are looked at ahead.
+const DIRECTORIES: usize = 8;
 /// Orders that wait; further ones are not worth it.
 const ORDERS: usize = 8;
 
@@ -32,12 +38,25 @@ enum Order {
     Read(Vec<Ino>),
     /// It is unknown what follows in this directory.
     List(Ino),
+    /// These will be walked through soon, in this order.
+    Look(Vec<Ino>),
 }
 
 /// What the loops of a mount see of its readers.
 pub(super) struct Ahead {
     listings: Arc<Mutex<Listings>>,
     orders: SyncSender<Order>,
+}
+
+/// A part of a listing.
+pub(super) struct Part<'a> {
+    pub(super) directory: Ino,
+    pub(super) parent: Option<Ino>,
+    /// It begins with the first name.
+    pub(super) is_first: bool,
+    /// Regular files and directories among its names.
+    pub(super) files: &'a [Ino],
+    pub(super) directories: &'a [Ino],
 }
 
 #[derive(Default)]
@@ -50,10 +69,16 @@ struct Listings {
     unlisted: Option<(Ino, u32)>,
 }
 
-/// The regular files of a directory in the order in which they were listed.
+/// The regular files and the directories of a directory in the order in which they were listed.
 struct Listing {
     directory: Ino,
     files: Vec<Ino>,
+    directories: Vec<Ino>,
+    /// By whom it was listed.
+    process: u32,
+    /// How many of its directories were walked through, and how many of them were looked at ahead.
+    walked: usize,
+    looked: usize,
     /// How far the reader is, and how far was read ahead.
     read: usize,
     ahead: usize,
@@ -75,14 +100,17 @@ impl Ahead {
     }
 
     /// A part of a listing was given to a process, the first one if `from_start`.
-    pub(super) fn listed(&self, directory: Ino, from_start: bool, files: &[Ino], process: u32) {
-        let order = {
+    pub(super) fn listed(&self, part: &Part<'_>, process: u32) {
+        let (read, look) = {
             let mut listings = self.listings.lock();
             let is_expected = listings.follower == Some(process);
-            let listing = listings.add(directory, from_start, files);
-            listing.filter(|_| is_expected && from_start).and_then(|listing| listing.next())
+            let listing = listings.add(part, process);
+            let read = listing.filter(|_| is_expected && part.is_first);
+            let read = read.and_then(|listing| listing.next());
+            (read, listings.walk(part, process))
         };
-        self.send(order);
+        self.send(read);
+        self.send(look);
     }
 
     /// The start of a file was read.
@@ -99,16 +127,39 @@ impl Ahead {
 }
 
 impl Listings {
-    fn add(&mut self, directory: Ino, from_start: bool, files: &[Ino]) -> Option<&mut Listing> {
-        if from_start {
-            self.kept.retain(|listing| listing.directory != directory);
-            self.kept.truncate(LISTINGS - 1);
-            self.kept.push_front(Listing::new(directory));
+    fn add(&mut self, part: &Part<'_>, process: u32) -> Option<&mut Listing> {
+        if part.is_first {
+            self.start(part.directory, process);
         }
-        let listing = self.of(directory)?;
-        let room = LONGEST.saturating_sub(listing.files.len()).min(files.len());
-        listing.files.extend_from_slice(&files[..room]);
+        let listing = self.of(part.directory)?;
+        extend(&mut listing.files, part.files);
+        extend(&mut listing.directories, part.directories);
         Some(listing)
+    }
+
+    fn start(&mut self, directory: Ino, process: u32) {
+        self.kept.retain(|listing| listing.directory != directory);
+        self.kept.truncate(LISTINGS - 1);
+        self.kept.push_front(Listing::new(directory, process));
+    }
+
+    /// A process has begun to list a directory: where it had listed the one above, it is on its way through a tree. The
+    /// first directory below is what it comes to at once; then the others there, and those beside this one.
+    fn walk(&mut self, part: &Part<'_>, process: u32) -> Option<Order> {
+        if !part.is_first {
+            return None;
+        }
+        let above = self.of(part.parent?).filter(|above| above.process == process)?;
+        let position = above.directories.iter().position(|it| *it == part.directory)?;
+        above.walked = position + 1;
+        let mut next = Vec::new();
+        if let Some(own) = self.of(part.directory) {
+            own.walked = 1;
+            next = own.look(DIRECTORIES);
+        }
+        let room = DIRECTORIES - next.len();
+        next.extend(self.of(part.parent?)?.look(room));
+        (!next.is_empty()).then_some(Order::Look(next))
     }
 
     fn of(&mut self, directory: Ino) -> Option<&mut Listing> {
@@ -122,7 +173,8 @@ impl Listings {
             if !is_expected && before != Some((directory, process)) {
                 return None;
             }
-            self.add(directory, true, &[])?.waits_behind = Some(file);
+            self.start(directory, process);
+            self.of(directory)?.waits_behind = Some(file);
             return Some(Order::List(directory));
         };
         if let Some(last) = &mut listing.waits_behind {
@@ -148,8 +200,26 @@ impl Listings {
 }
 
 impl Listing {
-    fn new(directory: Ino) -> Self {
-        Self { directory, files: Vec::new(), read: 0, ahead: 0, steps: 0, waits_behind: None }
+    fn new(directory: Ino, process: u32) -> Self {
+        Self {
+            directory,
+            files: Vec::new(),
+            directories: Vec::new(),
+            process,
+            walked: 0,
+            looked: 0,
+            read: 0,
+            ahead: 0,
+            steps: 0,
+            waits_behind: None,
+        }
+    }
+
+    /// The next directories, at most so many, that were not looked at before.
+    fn look(&mut self, room: usize) -> Vec<Ino> {
+        let from = self.looked.max(self.walked).min(self.directories.len());
+        self.looked = (from + room).min(self.directories.len());
+        self.directories[from..self.looked].to_vec()
     }
 
     /// A step is to one of the next few files: others on the way may be known already, or not be wanted.
@@ -186,11 +256,20 @@ impl Listing {
     }
 }
 
+/// As far as there is room.
+fn extend(kept: &mut Vec<Ino>, more: &[Ino]) {
+    let room = LONGEST.saturating_sub(kept.len()).min(more.len());
+    kept.extend_from_slice(&more[..room]);
+}
+
 fn follow(tree: &LowerTree, listings: &Mutex<Listings>, orders: &Receiver<Order>) {
     let read = |files: Vec<Ino>| files.into_iter().for_each(|file| tree.read_ahead(file));
     for order in orders {
         match order {
             Order::Read(files) => read(files),
+            Order::Look(directories) => {
+                directories.into_iter().for_each(|it| tree.look_ahead(it, LONGEST));
+            }
             Order::List(directory) => {
                 let files = tree.files_in(directory, LONGEST);
                 let order = listings.lock().fill(directory, files);
@@ -212,15 +291,36 @@ mod tests {
         let mut listings = Listings::default();
         let files: Vec<_> = (100..100 + files).map(Ino).collect();
         let (first, more) = files.split_at(files.len() / 2);
-        listings.add(DIRECTORY, true, first);
-        listings.add(DIRECTORY, false, more);
+        add(&mut listings, DIRECTORY, true, first);
+        add(&mut listings, DIRECTORY, false, more);
         listings
+    }
+
+    fn add(listings: &mut Listings, directory: Ino, is_first: bool, files: &[Ino]) {
+        let part = Part { directory, parent: None, is_first, files, directories: &[] };
+        listings.add(&part, 7);
+    }
+
+    /// A directory is listed, with these below it: what is looked at ahead.
+    fn walk(listings: &mut Listings, (parent, directory): (u64, u64), below: &[u64]) -> Vec<u64> {
+        let directories: Vec<_> = below.iter().copied().map(Ino).collect();
+        let (directory, parent) = (Ino(directory), Some(Ino(parent)));
+        let directories = &directories[..];
+        let part = Part { directory, parent, is_first: true, files: &[], directories };
+        listings.add(&part, 7);
+        match listings.walk(&part, 7) {
+            Some(Order::Look(next)) => next.into_iter().map(|directory| directory.0).collect(),
+            other => {
+                assert_eq!(other, None);
+                Vec::new()
+            }
+        }
     }
 
     fn numbers(order: Option<Order>) -> Vec<u64> {
         match order {
             Some(Order::Read(files)) => files.into_iter().map(|file| file.0).collect(),
-            Some(Order::List(_)) => panic!("a listing is asked for"),
+            Some(Order::List(_) | Order::Look(_)) => panic!("a listing is asked for"),
             None => Vec::new(),
         }
     }
@@ -265,10 +365,26 @@ mod tests {
             listings.step(DIRECTORY, Ino(file), 7);
         }
         let next: Vec<_> = (900..910).map(Ino).collect();
-        listings.add(Ino(3), true, &next);
+        add(&mut listings, Ino(3), true, &next);
         assert_eq!(numbers(listings.step(Ino(3), Ino(900), 8)), Vec::<u64>::new());
-        listings.add(Ino(3), true, &next);
+        add(&mut listings, Ino(3), true, &next);
         assert_eq!(numbers(listings.step(Ino(3), Ino(900), 7)), (901..909).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_walks_a_tree_has_the_next_directories_looked_at_once() {
+        let mut listings = Listings::default();
+        let many: Vec<_> = (10..40).collect();
+        assert_eq!(walk(&mut listings, (0, 1), &many), Vec::<u64>::new(), "nobody walks yet");
+        assert_eq!(
+            walk(&mut listings, (1, 10), &[100, 101, 102]),
+            [101, 102, 11, 12, 13, 14, 15, 16]
+        );
+        assert_eq!(walk(&mut listings, (10, 100), &[]), Vec::<u64>::new());
+        assert_eq!(walk(&mut listings, (1, 11), &[]), (17..25).collect::<Vec<_>>());
+        // It goes elsewhere than expected.
+        assert_eq!(walk(&mut listings, (1, 38), &[]), [39]);
+        assert_eq!(walk(&mut listings, (1, 39), &[]), Vec::<u64>::new());
     }
 
     #[test]
@@ -276,8 +392,8 @@ mod tests {
         let mut listings = Listings::default();
         let files: Vec<_> = (0..3 * LONGEST as u64).map(Ino).collect();
         for directory in 0..3 * LISTINGS as u64 {
-            listings.add(Ino(directory), true, &files);
-            listings.add(Ino(directory), false, &files);
+            add(&mut listings, Ino(directory), true, &files);
+            add(&mut listings, Ino(directory), false, &files);
         }
         assert_eq!(listings.kept.len(), LISTINGS);
         assert!(listings.kept.iter().all(|listing| listing.files.len() == LONGEST));

@@ -6,6 +6,7 @@ use fuser::{Generation, INodeNo, ReplyDirectoryPlus, Request};
 use hsci_extension::{FileKind, FileSystem as _, Ino, Result};
 
 use super::adapter::Adapter;
+use super::ahead::Part;
 use super::convert::{call, file_attr, file_type};
 
 /// Bytes of names asked for at a time: about what fits the kernel's buffer with attributes beside
@@ -22,18 +23,23 @@ impl Adapter {
         reply: &mut ReplyDirectoryPlus,
     ) -> Result<()> {
         let call = call(request);
+        let parent = self.tree.directory_of(directory);
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let names = self.top.readdir(&call, directory, cookie, BUDGET)?;
+        self.tree.listed(directory, cookie == 0, names.len());
         if cookie == 0 {
-            self.tree.listed(directory);
+            self.outdated(parent);
         }
-        let mut files = Vec::new();
-        for name in self.top.readdir(&call, directory, cookie, BUDGET)? {
+        for name in names {
             let dots = name.name == "." || name.name == "..";
             let found =
                 if dots { None } else { self.top.lookup(&call, directory, &name.name).ok() };
             let (attr, generation, ttl) = match &found {
                 Some(entry) => {
-                    if entry.attr.kind == FileKind::Regular && entry.attr.size > 0 {
-                        files.push(entry.ino);
+                    match entry.attr.kind {
+                        FileKind::Regular if entry.attr.size > 0 => files.push(entry.ino),
+                        FileKind::Directory => directories.push(entry.ino),
+                        _ => {}
                     }
                     let attr = file_attr(INodeNo(entry.ino.0), &entry.attr);
                     (attr, Generation(entry.generation), self.name_ttl(entry.ttl))
@@ -58,7 +64,14 @@ impl Adapter {
                 break;
             }
         }
-        self.ahead.listed(directory, cookie == 0, &files, request.pid());
+        let part = Part {
+            directory,
+            parent,
+            is_first: cookie == 0,
+            files: &files,
+            directories: &directories,
+        };
+        self.ahead.listed(&part, request.pid());
         Ok(())
     }
 
@@ -66,7 +79,13 @@ impl Adapter {
     pub(super) fn started_reading(&self, request: &Request, file: Ino) {
         let Some(directory) = self.tree.directory_of(file) else { return };
         self.ahead.read(directory, file, request.pid());
-        if self.tree.outdates_listing(directory)
+        self.outdated(Some(directory));
+    }
+
+    /// The kernel takes the time of access of something in a directory for outdated from now on.
+    fn outdated(&self, directory: Option<Ino>) {
+        if let Some(directory) = directory
+            && self.tree.outdates_listing(directory)
             && let Some(notifier) = self.notifier.get()
         {
             // Not by the thread for notices: of a directory the kernel holds no lock that this waits for while

@@ -24,7 +24,12 @@ const UTIME_OMIT: i64 = 0x3fff_fffe;
 
 impl LowerTree {
     pub(super) fn attributes(&self, ino: Ino) -> Result<Attr> {
-        Ok(self.visible(ino, &stat_of(&*self.path(ino)?)?))
+        let inode = self.inodes.get(ino)?;
+        let stat = match self.stat_by_name(&inode) {
+            Some(stat) => stat,
+            None => stat_of(&*self.path_of(&inode)?)?,
+        };
+        Ok(self.visible(ino, &stat))
     }
 
     pub(super) fn set_attributes(&self, call: &Call, ino: Ino, changes: &SetAttr) -> Result<Attr> {

@@ -163,6 +163,9 @@ impl LowerTree {
     }
 }
 
+/// What is read of an attribute at first: extensions keep short ones with many files.
+const SHORT_ATTRIBUTE: usize = 64;
+
 /// One lower file in an extension's hands.
 struct TreeFile {
     tree: Arc<LowerTree>,
@@ -236,6 +239,12 @@ impl LowerFile for TreeFile {
     }
 
     fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let mut short = [0; SHORT_ATTRIBUTE];
+        match self.tree.attribute_by_name(&self.inode, name, &mut short) {
+            Some(Ok(len)) => return Ok(Some(short[..len].to_vec())),
+            Some(Err(Errno::NODATA)) => return Ok(None),
+            _ => {}
+        }
         match self.tree.with_attributes(&self.inode, |file| xattrs::get(file, OsStr::new(name))) {
             Ok(value) => Ok(Some(value)),
             Err(Error::NoAttribute | Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Ok(None),

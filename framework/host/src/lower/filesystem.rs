@@ -151,7 +151,7 @@ impl FileSystem for LowerTree {
     }
 
     fn readdir(&self, call: &Call, ino: Ino, cookie: u64, budget: usize) -> Result<Vec<DirEntry>> {
-        self.list(ino, cookie, budget, call.anonymous || self.keeps_access_times)
+        self.list(ino, cookie, budget, call.anonymous)
     }
 
     fn fsyncdir(&self, _: &Call, ino: Ino, data_only: bool) -> Result<()> {

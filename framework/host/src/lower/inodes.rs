@@ -33,8 +33,9 @@ pub(super) struct Inode {
     asker: AtomicU32,
     /// The second, since some start, in which a caller's read was last counted.
     pub(super) read_in: AtomicU64,
-    /// Of a directory whose listing the kernel has: one more than the files in it that were read since. Otherwise zero.
-    pub(super) read_since_listed: AtomicU32,
+    /// Of a directory whose listing the kernel has: so many times of access in it may be outdated before the listing is
+    /// as well. Otherwise zero.
+    pub(super) listed_for: AtomicU32,
     rare: OnceLock<Box<Rare>>,
 }
 
@@ -73,7 +74,7 @@ impl Inode {
             told: AtomicU64::new(0),
             asker: AtomicU32::new(0),
             read_in: AtomicU64::new(0),
-            read_since_listed: AtomicU32::new(0),
+            listed_for: AtomicU32::new(0),
             rare: OnceLock::new(),
         }
     }

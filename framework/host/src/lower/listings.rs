@@ -1,21 +1,25 @@
 //! Listings bring the attributes of all files of a directory along.
 //!
-//! The kernel takes a file's time of access for outdated after each READ, so that whoever looks at the file next
-//! makes a request, one for each file of a tree. While it has the listing of a directory, it asks for none that would
-//! answer all of them at once. So where many files of a directory were read, its listing is outdated as well.
+//! The kernel takes a file's time of access for outdated after each READ, and a directory's after each listing, so that
+//! whoever looks at them next makes a request, one for each file of a tree. While it has the listing of the directory
+//! above, it asks for none that would answer all of them at once. So where much was read in a directory, its listing is
+//! outdated as well.
 
+use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 
 use hsci_extension::{FileKind, Ino};
 
-use rustix::fs::Advice;
+use rustix::fs::{Advice, AtFlags, OFlags, RawDir, StatxFlags, statx};
 
 use super::LowerTree;
 use super::descriptors::Access;
 
-/// Asking for a listing again takes three requests: for the directory, its names, and their end.
+/// Asking for a listing again takes three requests: for the directory, its names, and their end; and looking at so many
+/// names takes as long as one more.
 const WORTH_A_LISTING: u32 = 4;
+const NAMES_OF_A_REQUEST: usize = 16;
 
 /// What is read ahead of a file, in bytes: as much as Linux does by itself.
 const START: Option<NonZeroU64> = NonZeroU64::new(128 << 10);
@@ -24,11 +28,16 @@ const START: Option<NonZeroU64> = NonZeroU64::new(128 << 10);
 const NAMES: usize = 32 << 10;
 
 impl LowerTree {
-    /// The kernel has the listing of a directory, and the attributes that came with it.
-    pub(crate) fn listed(&self, directory: Ino) {
-        if let Some(inode) = self.inodes.find(directory) {
-            inode.read_since_listed.store(1, Ordering::Relaxed);
-        }
+    /// The kernel has so many more names of a directory's listing, and the attributes that came with them.
+    pub(crate) fn listed(&self, directory: Ino, is_first: bool, names: usize) {
+        let Some(inode) = self.inodes.find(directory) else { return };
+        let names = u32::try_from(names / NAMES_OF_A_REQUEST).unwrap_or(u32::MAX);
+        let longer = |before: u32| match (is_first, before) {
+            (true, _) => Some(WORTH_A_LISTING.saturating_add(names)),
+            (false, 0) => None,
+            (false, before) => Some(before.saturating_add(names)),
+        };
+        let _ = inode.listed_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
     }
 
     /// The directory where a file was last met.
@@ -36,18 +45,12 @@ impl LowerTree {
         self.inodes.find(file)?.parent()
     }
 
-    /// The start of a file was read. True if the directory's listing is to be given again before the next who walks
-    /// there.
+    /// The start of a file in a directory was read, or a directory in it listed. True if the listing is to be given again
+    /// before the next who walks there.
     pub(crate) fn outdates_listing(&self, directory: Ino) -> bool {
         let Some(directory) = self.inodes.find(directory) else { return false };
-        let count = |reads: u32| match reads {
-            0 => None,
-            WORTH_A_LISTING => Some(0),
-            reads => Some(reads + 1),
-        };
-        let reads = &directory.read_since_listed;
-        let before = reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
-        before == Ok(WORTH_A_LISTING)
+        let less = |left: u32| left.checked_sub(1);
+        directory.listed_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) == Ok(1)
     }
 
     /// The regular files of a directory that are known, in the order of its listing, as far as so many names reach.
@@ -66,6 +69,20 @@ impl LowerTree {
             files.extend(known);
         }
         files
+    }
+
+    /// A directory will be listed soon: has the lower file system bring the inodes of so many of its names into memory.
+    pub(crate) fn look_ahead(&self, directory: Ino, names: usize) {
+        let Some(inode) = self.inodes.find(directory) else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let Ok(directory) = self.reopen_quietly(&inode, flags) else { return };
+        let mut buffer = [MaybeUninit::uninit(); NAMES];
+        let mut raw = RawDir::new(&directory, &mut buffer);
+        for _ in 0..names {
+            let Some(Ok(entry)) = raw.next() else { return };
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+            let _ = statx(&directory, entry.file_name(), flags, StatxFlags::BASIC_STATS);
+        }
     }
 
     /// A file will be read soon: opens it, as a read would, and has its start brought into memory. What fails here is

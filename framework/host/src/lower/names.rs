@@ -137,6 +137,7 @@ impl LowerTree {
             return Err(Errno::NOENT.into());
         }
         let directory = self.path(parent)?;
+        let _moving = self.moves.begin();
         let victim = self.keep_alive(&directory, name)?;
         let removed = rustix::fs::unlinkat(&*directory, name, flags);
         match (removed, victim) {
@@ -162,6 +163,7 @@ impl LowerTree {
             return Err(Errno::INVAL.into());
         }
         let (old, new) = (self.path(from.0)?, self.path(to.0)?);
+        let _moving = self.moves.begin();
         let moved = self.known_at(&old, from.1);
         let victim = if flags.contains(RenameFlags::EXCHANGE) {
             self.known_at(&new, to.1).map(Victim::swapped)

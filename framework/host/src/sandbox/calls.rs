@@ -104,6 +104,7 @@ const ANY: &[Sysno] = &[
     Sysno::getxattr,
     Sysno::lgetxattr,
     Sysno::fgetxattr,
+    Sysno::getxattrat,
     Sysno::listxattr,
     Sysno::llistxattr,
     Sysno::flistxattr,

@@ -145,7 +145,7 @@ pub(crate) fn handle_of(file: impl AsFd) -> Result<Handle> {
     Handle::of(file.as_fd(), c"")
 }
 
-fn last_error() -> Errno {
+pub(super) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 

@@ -28,6 +28,25 @@ fn hard_links_are_one_inode() {
 }
 
 #[test]
+fn attributes_are_not_those_of_another_inode_that_has_the_name_now() {
+    both(|rig| {
+        let path = |name: &str| rig.path().join(name);
+        std::fs::write(path("file"), "one").expect("write");
+        let file = rig.lookup(ROOT, "file").expect("found");
+        assert_eq!(rig.tree.getattr(&me(), file.ino).expect("stat").size, 3);
+        assert_eq!(rig.tree.counts().1, 1, "it was not opened for that");
+        // Past the tree, which would know.
+        std::fs::rename(path("file"), path("moved")).expect("rename");
+        std::fs::write(path("file"), "another").expect("write");
+        let seen = rig.tree.getattr(&me(), file.ino);
+        match rig.privileged {
+            true => assert_eq!(seen.expect("found by its handle").size, 3),
+            false => assert_eq!(errno(seen), Some(Errno::STALE)),
+        }
+    });
+}
+
+#[test]
 fn unlinked_inodes_live_until_they_are_forgotten() {
     both(|rig| {
         let file = rig.file(ROOT, "file", b"still here");
