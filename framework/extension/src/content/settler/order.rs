@@ -14,8 +14,6 @@ pub(super) struct Order {
     /// Files that were busy, and how often they were tried again.
     pub(super) busy: Vec<Waiting>,
     pub(super) rounds: u32,
-    /// Its files were not counted yet.
-    pub(super) is_new: bool,
 }
 
 /// The orders of a user.
@@ -63,6 +61,19 @@ impl Orders {
 
     pub(super) fn of(&mut self, user: u32) -> &mut Progress {
         self.0.entry(user).or_default()
+    }
+
+    /// True for the order that is being carried out.
+    pub(super) fn is_under_way(&self, user: u32, number: u64) -> bool {
+        let is_this = |progress: &Progress| progress.under_way && progress.asked >= number;
+        self.0.get(&user).is_some_and(|progress| is_this(progress) && progress.served < number)
+    }
+
+    /// How many files an order is about, and their stored bytes, unless it has ended.
+    pub(super) fn set_total(&mut self, user: u32, number: u64, total: (u64, u64)) {
+        if self.is_under_way(user, number) {
+            self.of(user).total = Some(total);
+        }
     }
 
     /// An order was carried out, and all that the user gave before.

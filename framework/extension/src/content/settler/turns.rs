@@ -1,8 +1,10 @@
 //! Handing out work: what is done next, and by which thread.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::lanes::{MOST_AT_ONCE, Turn};
 use super::order::Order;
@@ -12,6 +14,10 @@ use super::walk::Walk;
 use super::{BATCH_FILES, State, Worker};
 use crate::{Attr, Call, Content, Scan};
 
+/// Files of an order that are settled in one turn.
+const AT_A_TURN: usize = 2 * BATCH_FILES;
+/// Fewer are one batch: each has to wait for the disk.
+const WORTH_TWO: usize = BATCH_FILES / 4;
 /// So many files are handed out at most; others wait in the queue.
 const MOST_IN_LANES: usize = 100_000;
 /// How often, and after which pause, files that are busy are tried again when all are settled.
@@ -160,31 +166,34 @@ impl<C: Content> Worker<C> {
         }
     }
 
-    fn begin_order(&self, user: u32, number: u64) {
-        let shared = &self.open_files.shared;
-        let order = Order {
-            user,
-            number,
-            walk: Walk::new(shared),
-            busy: Vec::new(),
-            rounds: 0,
-            is_new: true,
-        };
+    fn begin_order(self: &Arc<Self>, user: u32, number: u64) {
+        let walk = Walk::new(&self.open_files.shared);
+        let order = Order { user, number, walk, busy: Vec::new(), rounds: 0 };
         self.state.lock().lanes.order(user, Box::new(order));
+        let worker = Arc::clone(self);
+        let measure = move || worker.until_panic(|| worker.measure(user, number));
+        match std::thread::Builder::new().name("settle".to_owned()).spawn(measure) {
+            Ok(thread) => self.state.lock().threads.push(thread),
+            Err(error) => log::debug!("how much there is to settle is not told: {error}"),
+        }
+    }
+
+    /// Finds out how much an order has to do, while it does it.
+    fn measure(&self, user: u32, number: u64) {
+        let shared = &self.open_files.shared;
+        let has_ended = || !self.state.lock().orders.is_under_way(user, number);
+        let total = Walk::new(shared).measure(is_of(user), || shared.is_stopping() || has_ended());
+        self.state.lock().orders.set_total(user, number, total);
     }
 
     /// One turn of an order.
     fn go_on_with(&self, mut order: Box<Order>) {
         let (shared, user) = (&self.open_files.shared, order.user);
-        let is_theirs = |attr: &Attr| user == 0 || attr.uid == user;
-        if std::mem::take(&mut order.is_new) {
-            let total = Walk::new(shared).measure(is_theirs, || shared.is_stopping());
-            self.state.lock().orders.of(user).total = Some(total);
-        }
-        let files = std::iter::from_fn(|| order.walk.next_file(is_theirs).map(|(hold, _)| hold));
-        let files: Vec<_> = files.take(BATCH_FILES).map(Waiting::new).collect();
+        let next = || order.walk.next_file(is_of(user)).map(|(hold, _)| hold);
+        let files = std::iter::from_fn(next).take(AT_A_TURN).map(Waiting::new);
+        let files: Vec<_> = files.collect();
         if !files.is_empty() && !shared.is_stopping() {
-            order.busy.extend(self.settle(files, Some(user)));
+            order.busy.extend(self.settle_in_two(files, user));
         } else if order.busy.is_empty() || order.rounds == BUSY_ROUNDS || shared.is_stopping() {
             return self.end_order(*order);
         } else {
@@ -192,6 +201,28 @@ impl<C: Content> Worker<C> {
             self.try_again(&mut order);
         }
         self.state.lock().lanes.order(user, order);
+    }
+
+    /// Settles files of an order in two halves at a time: while one waits for the disk, the other is compressed.
+    fn settle_in_two(&self, mut files: Vec<Waiting>, user: u32) -> Vec<Waiting> {
+        if files.len() < WORTH_TWO {
+            return self.settle(files, Some(user));
+        }
+        let other = Mutex::new(files.split_off(files.len().div_ceil(2)));
+        let settle_other = || self.settle(std::mem::take(&mut *other.lock()), Some(user));
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("settle".to_owned());
+            let thread = thread.spawn_scoped(scope, settle_other);
+            let mut busy = self.settle(files, Some(user));
+            busy.extend(match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(error) => {
+                    log::debug!("a thread for settling: {error}");
+                    settle_other()
+                }
+            });
+            busy
+        })
     }
 
     /// Tries files again that were busy.
@@ -219,4 +250,9 @@ impl<C: Content> Worker<C> {
         // The user may have given another one since.
         self.wake.notify_all();
     }
+}
+
+/// Files that an order of a user is about.
+fn is_of(user: u32) -> impl Fn(&Attr) -> bool + Copy {
+    move |attr| user == 0 || attr.uid == user
 }

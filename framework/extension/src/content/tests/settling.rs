@@ -215,17 +215,17 @@ fn the_end_of_the_mount_ends_a_batch_that_is_under_way() {
     };
     // Only the order settles, or quiet files would be a batch of their own beside it.
     let rig = Rig::new(Fake::settling(LONG, settle));
-    // More than one batch holds.
-    for number in 0..3000 {
+    // More than the two batches hold that are under way at a time.
+    for number in 0..5000 {
         let ino = rig.create(&format!("file-{number}"));
         rig.write(ino, b"text");
     }
     rig.layer.control_set(&Call::internal(), Ino::ROOT, "settle", b"").expect("an order");
-    wait_until("a batch is under way", || batches.load(Ordering::Relaxed) > 0);
+    wait_until("two batches are under way", || batches.load(Ordering::Relaxed) == 2);
     let begun = Instant::now();
     rig.layer.shutdown();
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
-    assert_eq!(batches.load(Ordering::Relaxed), 1, "no batch begins when the mount ends");
+    assert_eq!(batches.load(Ordering::Relaxed), 2, "no batch begins when the mount ends");
     assert!(rig.told().last().is_some_and(|told| told.starts_with("shutdown")));
 }
 
