@@ -2,7 +2,8 @@
 //! survives is not tried forever.
 //!
 //! A request at which a worker died is sent again, and is *suspect* then. Suspects run one at a time,
-//! so that the next death can only be the fault of one of them. What three workers die of is
+//! so that the next death can only be the fault of one of them; those of a worker that was killed do so only when that
+//! has happened to them often, for slow ones would wait long for each other. What three workers die of is
 //! *quarantined*: this operation on this inode, and this name in it, is answered with an error until another
 //! program is installed or the mount ends.
 
@@ -80,7 +81,7 @@ impl Subject {
 /// What earlier workers died at.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    /// Requests that workers died at.
+    /// Requests that workers died at, which run one at a time.
     requests: HashSet<u64>,
     quarantine: HashSet<Subject>,
     /// The names in it that were asked for since.
@@ -220,7 +221,9 @@ impl TakeoverState {
         self.set_table(SUSPECTS_AT, SUSPECTS, SUSPECT_LEN, &suspects);
         self.set_table(QUARANTINE_AT, QUARANTINED, QUARANTINE_LEN, &listed);
         self.set_table::<{ THREAD_LEN / 8 }>(THREADS_AT, THREADS, THREAD_LEN, &[]);
-        let requests = suspects.iter().map(|row| row[0]).collect();
+        let least = if matches!(death, Death::Own | Death::Hung) { 0 } else { MOST_WEIGHT / 3 };
+        let one_by_one = suspects.iter().filter(|row| row[1] >= least);
+        let requests = one_by_one.map(|row| row[0]).collect();
         Suspects { requests, quarantine, ..Suspects::default() }
     }
 

@@ -215,6 +215,8 @@ fn a_slow_request_is_not_blamed_for_what_others_kill() {
         let (state, _) = usable(&file);
         let suspects = state.count(Death::Killed);
         assert!(!suspects.refuse(about(3, 50), None), "after {killed} kills");
+        let waits = suspects.turn(8 | 1 << 63).is_some();
+        assert_eq!(waits, killed >= 10, "for others, after {killed} kills");
         state.begin(8, about(3, 50));
     }
     let (state, _) = usable(&file);
