@@ -313,7 +313,8 @@ fn verify(mount: &Mount, book: &Book, context: &str) {
     }
 }
 
-fn live(dir: &Path, disk: &Path, options: &str, (name, end): End, pause: Duration) {
+/// With `bound`, the next mount reaches the store through another mount of the file system below.
+fn live(dir: &Path, disk: &Path, options: &str, (name, end): End, pause: Duration, bound: bool) {
     let context = format!("{name}, {options}");
     let place = format!("{}-{}", name.replace([' ', ','], "-"), options.len());
     let (store, shown) = (disk.join(&place), dir.join(&place));
@@ -335,10 +336,16 @@ fn live(dir: &Path, disk: &Path, options: &str, (name, end): End, pause: Duratio
     } else {
         while Run::new("umount").arg("-l").arg(mount.dir()).done().code == 0 {}
     }
+    if bound {
+        Run::new("mount").arg("--bind").arg(disk).arg(disk).ok();
+    }
     mount.mount();
-    verify(&mount, &book, &format!("{context}, mounted again"));
+    verify(&mount, &book, &format!("{context}, mounted again, bound: {bound}"));
     mount.unmount();
     mount.check();
+    if bound {
+        Run::new("umount").arg(disk).ok();
+    }
     std::fs::remove_dir_all(&store).expect("removed");
 }
 
@@ -358,7 +365,8 @@ fn table(dir: &Path) {
                     continue;
                 }
                 let pause = if round == 0 { 0 } else { random.below(1500) };
-                live(dir, &disk, options, *end, Duration::from_millis(pause));
+                let bound = number % 2 == 1;
+                live(dir, &disk, options, *end, Duration::from_millis(pause), bound);
                 lives += 1;
             }
         }

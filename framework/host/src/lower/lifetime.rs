@@ -1,16 +1,21 @@
 //! Since when nothing that was written below can have been lost.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use hsci_extension::Lifetime;
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatxFlags, fstat, major, minor, stat, statfs, statx};
 
 /// Another number each time the machine is started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// `STATX_MNT_ID` and `STATX_MNT_ID_UNIQUE` (Linux 6.8), whose numbers are never given twice.
 const MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x1000);
 const UNIQUE_MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// File systems of disks that have a directory each in sysfs, from when they are mounted until they are no more.
+const LISTED: [&str; 3] = ["ext4", "xfs", "f2fs"];
+const SYSFS: u64 = 0x6265_6572;
 
 /// What the supervisor has found: a worker cannot look, and has the lower directory on another mount.
 static GIVEN: OnceLock<Lifetime> = OnceLock::new();
@@ -33,7 +38,24 @@ pub(crate) fn find(root: impl AsFd) -> Lifetime {
     let machine = boot.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     });
-    let flags = MOUNT_ID | UNIQUE_MOUNT_ID;
-    let mount = statx(root, "", AtFlags::EMPTY_PATH, flags).map_or(0, |stat| stat.stx_mnt_id);
+    let mount = file_system(&root).unwrap_or_else(|| {
+        let flags = MOUNT_ID | UNIQUE_MOUNT_ID;
+        statx(&root, "", AtFlags::EMPTY_PATH, flags).map_or(0, |stat| stat.stx_mnt_id)
+    });
     Lifetime { machine, mount }
+}
+
+/// A number of the file system itself, the same through all mounts of it, such as those that containers get: the inode
+/// of its directory in sysfs, where none is given twice.
+fn file_system(root: impl AsFd) -> Option<u64> {
+    let device = fstat(root).ok()?.st_dev;
+    let device = format!("/sys/dev/block/{}:{}", major(device), minor(device));
+    let device = std::fs::read_link(device).ok()?;
+    let listed = Path::new("/sys/fs");
+    // Anything else may stand there in a container.
+    statfs(listed).ok().filter(|found| found.f_type as u64 == SYSFS)?;
+    let path = |kind| Some(listed.join(kind).join(device.file_name()?));
+    let found = LISTED.iter().find_map(|kind| stat(&path(kind)?).ok())?;
+    // Unlike any mount's.
+    Some(found.st_ino | 1 << 63)
 }
