@@ -1,6 +1,9 @@
 //! Processes that use a mount while its worker is killed. Each knows what it has been told of its
 //! own part of the tree, and ends at once when an operation fails or says anything else.
 
+mod database;
+mod rotate;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -8,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use self::database::Sqlite;
+use self::rotate::Rotate;
 use hsci_tests::sys::Map;
 use hsci_tests::{Random, Run};
 use rustix::fs::{
@@ -16,8 +21,19 @@ use rustix::fs::{
 };
 
 /// What the processes do; two take turns with a lock.
-const KINDS: [&str; 9] =
-    ["names", "append", "overwrite", "mapped", "lock", "lock", "unlinked", "swap", "sqlite"];
+const KINDS: [&str; 11] = [
+    "names",
+    "append",
+    "overwrite",
+    "mapped",
+    "lock",
+    "lock",
+    "unlinked",
+    "swap",
+    "rotate",
+    "journal",
+    "wal",
+];
 
 /// Processes under way.
 pub(crate) struct Load {
@@ -94,7 +110,11 @@ pub(crate) fn process(arguments: &[String]) {
         "lock" => Box::new(Lock { path: mount.join("counter"), added: 0 }),
         "unlinked" => Box::new(Unlinked::new(&own, random)),
         "swap" => Box::new(Swap::new(&own)),
-        "sqlite" => Box::new(Sqlite { path: own.join("db"), rows: 0 }),
+        "rotate" => Box::new(Rotate::new(&own, random)),
+        "journal" => Box::new(Sqlite::new(&own, "pragma journal_mode=delete;")),
+        "wal" => {
+            Box::new(Sqlite::new(&own, "pragma journal_mode=wal; pragma mmap_size=268435456;"))
+        }
         _ => panic!("{kind}: nobody knows how"),
     };
     let mut waits = Vec::new();
@@ -400,35 +420,5 @@ impl Client for Swap {
         assert_eq!(getxattr(one, "user.swap", &mut value), Ok(5), "getxattr");
         removexattr(one, "user.swap").expect("removexattr");
         5
-    }
-}
-
-/// A database of which every transaction counts.
-struct Sqlite {
-    path: PathBuf,
-    rows: u64,
-}
-
-impl Sqlite {
-    fn ask(&self, line: &str) -> String {
-        Run::new("sqlite3").arg("-bail").arg(&self.path).arg(line).ok()
-    }
-}
-
-impl Client for Sqlite {
-    fn step(&mut self) -> u32 {
-        if self.rows == 0 {
-            self.ask("create table t(n integer primary key, text); pragma journal_mode=delete");
-        }
-        let insert = |n| format!("insert into t values({n}, hex(randomblob(50)));");
-        let inserts: String = (self.rows..self.rows + 5).map(insert).collect();
-        self.ask(&inserts);
-        self.rows += 5;
-        assert_eq!(self.ask("select count(*) from t").trim(), self.rows.to_string(), "rows");
-        1
-    }
-
-    fn finish(&mut self) {
-        assert_eq!(self.ask("pragma integrity_check").trim(), "ok", "the database");
     }
 }
