@@ -298,10 +298,9 @@ fn wait_for_end(pids: &[Pid]) {
 }
 
 /// Everything that is in the book is in the files, and nothing after it but a line that was being written.
-fn verify(mount: &Mount, book: &Book, context: &str) {
+fn verify(dir: &Path, book: &Book, context: &str) {
     for (name, expected) in book {
-        let found =
-            std::fs::read(mount.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = std::fs::read(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let more = found.len().saturating_sub(expected.len());
         let allowed = if *name == "growing" { 200 } else { 0 };
         assert!(
@@ -331,16 +330,20 @@ fn live(dir: &Path, disk: &Path, options: &str, (name, end): End, pause: Duratio
     book.insert("growing", life.writer.stop());
     let mut mount = life.mount;
     if is_served {
-        verify(&mount, &book, &context);
+        verify(mount.dir(), &book, &context);
         mount.unmount();
     } else {
         while Run::new("umount").arg("-l").arg(mount.dir()).done().code == 0 {}
     }
     if bound {
         Run::new("mount").arg("--bind").arg(disk).arg(disk).ok();
+    } else if !is_served {
+        let copies = dir.join(format!("{place}-copies"));
+        Run::new(machine::hsci()).arg("export").arg(&store).arg(&copies).ok();
+        verify(&copies, &book, &format!("{context}, exported"));
     }
     mount.mount();
-    verify(&mount, &book, &format!("{context}, mounted again, bound: {bound}"));
+    verify(mount.dir(), &book, &format!("{context}, mounted again, bound: {bound}"));
     mount.unmount();
     mount.check();
     if bound {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use hsci_extension::Lifetime;
-use rustix::fs::{AtFlags, StatxFlags, fstat, major, minor, stat, statfs, statx};
+use rustix::fs::{AtFlags, FsWord, StatxFlags, fstat, major, minor, stat, statfs, statx};
 
 /// Another number each time the machine is started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -15,10 +15,16 @@ const UNIQUE_MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 /// File systems of disks that have a directory each in sysfs, from when they are mounted until they are no more.
 const LISTED: [&str; 3] = ["ext4", "xfs", "f2fs"];
-const SYSFS: u64 = 0x6265_6572;
+const SYSFS: FsWord = 0x6265_6572;
 
-/// What the supervisor has found: a worker cannot look, and has the lower directory on another mount.
+/// What was found outside of a sandbox: who is in one cannot look, and has the lower directory on another mount.
 static GIVEN: OnceLock<Lifetime> = OnceLock::new();
+
+/// Looks for it before this process enters a sandbox.
+pub(crate) fn keep(root: impl AsFd) {
+    // A process has one store.
+    let _ = GIVEN.set(find(root));
+}
 
 /// Takes what the supervisor has found.
 pub(crate) fn give(found: (u64, u64)) {
@@ -40,7 +46,7 @@ pub(crate) fn find(root: impl AsFd) -> Lifetime {
     });
     let mount = file_system(&root).unwrap_or_else(|| {
         let flags = MOUNT_ID | UNIQUE_MOUNT_ID;
-        statx(&root, "", AtFlags::EMPTY_PATH, flags).map_or(0, |stat| stat.stx_mnt_id)
+        statx(root, "", AtFlags::EMPTY_PATH, flags).map_or(0, |stat| stat.stx_mnt_id)
     });
     Lifetime { machine, mount }
 }
@@ -53,7 +59,7 @@ fn file_system(root: impl AsFd) -> Option<u64> {
     let device = std::fs::read_link(device).ok()?;
     let listed = Path::new("/sys/fs");
     // Anything else may stand there in a container.
-    statfs(listed).ok().filter(|found| found.f_type as u64 == SYSFS)?;
+    statfs(listed).ok().filter(|found| found.f_type == SYSFS)?;
     let path = |kind| Some(listed.join(kind).join(device.file_name()?));
     let found = LISTED.iter().find_map(|kind| stat(&path(kind)?).ok())?;
     // Unlike any mount's.

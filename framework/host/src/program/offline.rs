@@ -21,7 +21,7 @@ use super::{Registration, export};
 use crate::failure::{Exit, Failure};
 use crate::fuse::KernelCaches;
 use crate::lock::{self, Lock};
-use crate::lower::{LowerTree, raise_descriptor_limit};
+use crate::lower::{LowerTree, lifetime, raise_descriptor_limit};
 use crate::place::keep_own_user;
 use crate::sandbox::reader::{self, Reader, Side};
 use crate::sandbox::{Sandbox, Work, broker, files};
@@ -342,6 +342,7 @@ impl Unused {
         let fail = |errno| crate::place::failure(&asked.lower, errno);
         let place = crate::place::open_dir(&asked.lower)?;
         let outside = place.read().map_err(fail)?;
+        lifetime::keep(&outside);
         let locks = lock(&outside, (place.path(), &registrations, asked.options.clone()))?;
         let root = apart(&outside).map_err(fail)?;
         let has_judge = has_judge(&outside);
