@@ -13,6 +13,7 @@ mod negotiate;
 mod opens;
 mod operations;
 mod passthrough;
+mod placement;
 mod pool;
 mod prune;
 mod replay;
@@ -111,7 +112,7 @@ pub(crate) fn begin(
         crate::sys::memory::take_large_pieces_from_the_kernel();
     }
     let begun = takeover.offer();
-    let more = device.try_clone()?;
+    let (more, near) = (device.try_clone()?, device.try_clone()?);
     let due = prune::start(device.try_clone()?, Arc::clone(&mounted.tree))?;
     let ahead = Ahead::start(Arc::clone(&mounted.tree))?;
     let passthrough = match mounted.profile.data {
@@ -144,6 +145,8 @@ pub(crate) fn begin(
     // loops added.
     if waits {
         pool.grow(Box::new(start))?;
+    } else {
+        pool.placement.start(near)?;
     }
     Ok(Serving { session, pool, adapter: asked })
 }

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod passthrough;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 pub(crate) mod shared;
 pub(crate) mod violation;
 pub(crate) mod writeback;

@@ -172,8 +172,8 @@ impl Adapter {
     }
 
     /// This loop has read a request.
-    pub(super) fn turn(&self) -> Turn<'_> {
-        self.pool.turn(self.is_extra)
+    pub(super) fn turn(&self, request: &Request) -> Turn<'_> {
+        self.pool.turn(self.is_extra, request.pid())
     }
 
     /// Requests that are refused because workers died of them.

@@ -38,7 +38,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let (call, ino) = (call(request), ino(parent));
         let shown = self.shown(request, Operation::Lookup, (ino, Some(name)));
         let subject = (ino, Some(name));
@@ -81,7 +81,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let attr = self
             .answer(request, Operation::Getattr, number, |call, ino| self.top.getattr(&call, ino));
         self.attributes(attr, reply);
@@ -105,7 +105,7 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let mut changes = SetAttr::of_times(atime.map(set_time), mtime.map(set_time));
         changes.mode = mode.map(|mode| mode & 0o7777);
         (changes.uid, changes.gid, changes.size) = (uid, gid, size);
@@ -119,7 +119,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let target = self.answer(request, Operation::Readlink, number, |call, ino| {
             self.top.readlink(&call, ino)
         });
@@ -139,7 +139,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let entry = self.answer_name(request, Operation::Mknod, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let made = self.top.mknod(&call, ino, name, mode, decode_device(rdev));
@@ -157,7 +157,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let entry = self.answer_name(request, Operation::Mkdir, (parent, name), |call, ino| {
             let call = call.with_umask(umask);
             let made = self.top.mkdir(&call, ino, name, mode);
@@ -167,7 +167,7 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome = self.answer_name(request, Operation::Unlink, (parent, name), |call, ino| {
             unless_gone(request, self.top.unlink(&call, ino, name))
         });
@@ -175,7 +175,7 @@ impl Filesystem for Adapter {
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome = self.answer_name(request, Operation::Rmdir, (parent, name), |call, ino| {
             unless_gone(request, self.top.rmdir(&call, ino, name))
         });
@@ -190,7 +190,7 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let entry = self.answer_name(request, Operation::Symlink, (parent, name), |call, ino| {
             let made = self.top.symlink(&call, ino, name, target.as_os_str());
             self.unless_made(request, made, ino, name)
@@ -208,7 +208,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let flags = hsci_extension::RenameFlags::from_bits_retain(flags.bits());
         let outcome = self.answer_name(request, Operation::Rename, (parent, name), |_, _| {
             let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
@@ -225,7 +225,7 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let entry = self.answer(request, Operation::Link, number, |call, _| {
             let made = self.top.link(&call, ino(number), ino(parent), name);
             self.unless_made(request, made, ino(parent), name)
@@ -234,7 +234,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         self.open_file(request, number, flags, reply);
     }
 
@@ -248,7 +248,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let made = NewFile { parent, name, mode, umask, flags };
         self.create_file(request, &made, reply);
     }
@@ -263,7 +263,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome = self.answer(request, Operation::Release, number, |_, ino| {
             let Some(passthrough) = &self.passthrough else {
                 return self.top.release(ino, handle.0);
@@ -282,7 +282,7 @@ impl Filesystem for Adapter {
         _: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         if !self.profile.flushes {
             // On purpose: from now on closes are the kernel's own business.
             self.answers.count(Operation::Flush);
@@ -306,7 +306,8 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
+        self.pool.placement.copies(size as usize);
         self.read_file(request, (number, handle), offset, size as usize, reply);
     }
 
@@ -322,7 +323,8 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
+        self.pool.placement.copies(data.len());
         let written =
             self.answer_handle(request, Operation::Write, (number, handle), |call, ino| {
                 let mut call = call;
@@ -347,7 +349,7 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome =
             self.answer_handle(request, Operation::Fsync, (number, handle), |call, ino| {
                 self.top.fsync(&call, ino, data_only)
@@ -356,7 +358,7 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, request: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         self.open_directory(request, number, reply);
     }
 
@@ -368,7 +370,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let entries = self.answer(request, Operation::Readdir, number, |call, ino| {
             self.top.readdir(&call, ino, cookie, NAMES_BUDGET)
         });
@@ -394,7 +396,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome = self.answer(request, Operation::Readdirplus, number, |_, ino| {
             self.list_with_attributes(request, ino, cookie, &mut reply)
         });
@@ -412,7 +414,7 @@ impl Filesystem for Adapter {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome = self.answer(request, Operation::Fsyncdir, number, |call, ino| {
             self.top.fsyncdir(&call, ino, data_only)
         });
@@ -420,7 +422,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let stat = self
             .answer(request, Operation::Statfs, number, |call, ino| self.top.statfs(&call, ino));
         match stat {
@@ -448,7 +450,7 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let outcome = match control_name(name) {
             Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
@@ -470,7 +472,7 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let value = match control_name(name) {
             Some(name) => self.control_get(request, number, name),
             None => self.answer(request, Operation::Getxattr, number, |call, ino| {
@@ -481,7 +483,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let names = self.answer(request, Operation::Listxattr, number, |call, ino| {
             self.top.listxattr(&call, ino)
         });
@@ -489,7 +491,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let outcome = match control_name(name) {
             // Taking an order back is giving an empty one.
             Some(name) => self.answer(request, Operation::Control, number, |call, ino| {
@@ -533,7 +535,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let mode = FallocateFlags::from_bits_retain(mode as u32);
         let outcome =
             self.answer_handle(request, Operation::Fallocate, (number, handle), |call, ino| {
@@ -552,7 +554,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         self.seek_in(request, (number, handle), offset, whence, reply);
     }
 
@@ -569,7 +571,7 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let _turn = self.turn();
+        let _turn = self.turn(request);
         let copied =
             self.answer_handle(request, Operation::CopyFileRange, (from, handle), |call, _| {
                 let (from, to) = ((ino(from), from_offset), (ino(to), to_offset));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::placement::Placement;
 use crate::takeover::{THREADS, TakeoverState};
 
 /// Most loops of a mount; with so many calls that wait, further ones wait for them.
@@ -41,6 +42,7 @@ pub(super) struct Pool {
     watcher: Mutex<Option<Thread>>,
     parked: Mutex<Parked>,
     unpark: Condvar,
+    pub(super) placement: Arc<Placement>,
 }
 
 #[derive(Default)]
@@ -73,15 +75,17 @@ impl Pool {
             watcher: Mutex::new(None),
             parked: Mutex::default(),
             unpark: Condvar::new(),
+            placement: Arc::default(),
         })
     }
 
-    /// This loop has read a request.
-    pub(super) fn turn(&self, may_park: bool) -> Turn<'_> {
+    /// This loop has read a request of a process.
+    pub(super) fn turn(&self, may_park: bool, caller: u32) -> Turn<'_> {
         let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
         if busy >= self.active.load(Ordering::Relaxed) && !self.watched.load(Ordering::Relaxed) {
             self.watch();
         }
+        self.placement.begin(busy == 1, caller);
         Turn { pool: self, may_park }
     }
 
@@ -199,12 +203,14 @@ impl Pool {
         if let Some(watcher) = &*self.watcher.lock() {
             watcher.unpark();
         }
+        self.placement.finish();
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.pool.busy.fetch_sub(1, Ordering::Relaxed);
+        self.pool.placement.end();
         let (active, wanted) = (&self.pool.active, &self.pool.wanted);
         if self.may_park && active.load(Ordering::Relaxed) > wanted.load(Ordering::Relaxed) {
             self.pool.park();

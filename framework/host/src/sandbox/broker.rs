@@ -6,21 +6,23 @@
 //! looked up where a policy asks for more than their user and the kernel does not say, attributes
 //! where root sets them.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::fs::XattrFlags;
+use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::{Errno, Result};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::Pid;
 use serde::{Deserialize, Serialize};
 
 use self::Answered::{All, Attributes};
 use super::backing;
 use super::callers::{Caller, Wanted, look_up};
 use crate::passing::{parse, receive, send};
+use crate::sys::scheduling::set_ordinary;
 
 /// The largest value of an attribute, and a head.
 const MOST: usize = (64 << 10) + 1024;
@@ -37,6 +39,14 @@ enum Question {
     Caller {
         process: u32,
         wanted: Wanted,
+    },
+    /// The answer comes with the process's `/proc/PID/stat`.
+    Status {
+        process: u32,
+    },
+    /// All threads of the worker but this one get ordinary priority.
+    MakeOrdinary {
+        but: i32,
     },
     GetXattr {
         name: Vec<u8>,
@@ -71,10 +81,10 @@ pub(crate) fn is_kernels(name: &[u8]) -> bool {
 }
 
 /// The supervisor's side for one worker: answers until the worker is gone. Returns the worker's end.
-pub(crate) fn open() -> std::io::Result<OwnedFd> {
+pub(crate) fn open(worker: u32) -> std::io::Result<OwnedFd> {
     let kind = SocketType::SEQPACKET;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-    serve_on(ours, All)?;
+    serve_on(ours, All, worker)?;
     Ok(theirs)
 }
 
@@ -88,35 +98,40 @@ enum Answered {
 
 /// The keeper's side for a process that reads a store, which has the other end.
 pub(crate) fn serve_reader(socket: OwnedFd) -> std::io::Result<()> {
-    serve_on(socket, Attributes)
+    serve_on(socket, Attributes, 0)
 }
 
-fn serve_on(socket: OwnedFd, answered: Answered) -> std::io::Result<()> {
+fn serve_on(socket: OwnedFd, answered: Answered, worker: u32) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("broker".to_owned());
-    thread.spawn(move || serve(&socket, answered)).map(drop)
+    thread.spawn(move || serve(&socket, answered, worker)).map(drop)
 }
 
-fn serve(socket: &OwnedFd, answered: Answered) {
+fn serve(socket: &OwnedFd, answered: Answered, worker: u32) {
     let mut buffer = vec![0; MOST];
     while let Ok((len @ 1.., files)) = receive(socket, &mut buffer) {
         let Some(((number, question), value)) = parse::<(u64, Question)>(&buffer[..len]) else {
             log::warn!("a worker asks for something that is not known here");
             return;
         };
+        let status = match (&question, answered) {
+            (Question::Status { process }, All) => open_status(*process),
+            _ => None,
+        };
         let is_read = matches!(question, Question::GetXattr { .. } | Question::ListXattrs);
         let outcome = match answered == All || is_read {
-            true => answer(question, value, &files),
+            true => answer(question, value, &files, worker),
             false => Err(Errno::PERM),
         };
         let head =
             Head { number, outcome: outcome.as_ref().map(drop).map_err(|e| e.raw_os_error()) };
-        if send(socket, &head, &outcome.unwrap_or_default(), &[]).is_err() {
+        let files: Vec<BorrowedFd<'_>> = status.iter().map(AsFd::as_fd).collect();
+        if send(socket, &head, &outcome.unwrap_or_default(), &files).is_err() {
             return;
         }
     }
 }
 
-fn answer(question: Question, value: &[u8], files: &[OwnedFd]) -> Result<Vec<u8>> {
+fn answer(question: Question, value: &[u8], files: &[OwnedFd], worker: u32) -> Result<Vec<u8>> {
     let path = || {
         files.first().map(|file| format!("/proc/self/fd/{}", file.as_raw_fd())).ok_or(Errno::BADF)
     };
@@ -126,6 +141,9 @@ fn answer(question: Question, value: &[u8], files: &[OwnedFd]) -> Result<Vec<u8>
             let caller = look_up(process, wanted).ok_or(Errno::SRCH)?;
             serde_json::to_vec(&caller).map_err(|_| Errno::INVAL)
         }
+        // The file comes beside it.
+        Question::Status { .. } => Ok(Vec::new()),
+        Question::MakeOrdinary { but } => make_threads_ordinary(worker, but).map(|()| Vec::new()),
         Question::SetXattr { name, flags } => {
             let flags = XattrFlags::from_bits_truncate(flags);
             rustix::fs::setxattr(path()?, checked(name)?, value, flags).map(|()| Vec::new())
@@ -184,6 +202,40 @@ pub(crate) fn caller(process: u32, wanted: Wanted) -> Option<Caller> {
     }
 }
 
+/// What the kernel says of a process, by a descriptor that is read anew each time.
+pub(crate) fn process_status(process: u32) -> Option<OwnedFd> {
+    let question = Question::Status { process };
+    match ask_for(&question, &[], &[]) {
+        Some(answer) => answer.ok()?.1,
+        None => open_status(process),
+    }
+}
+
+fn open_status(process: u32) -> Option<OwnedFd> {
+    let place = format!("/proc/{process}/stat");
+    rustix::fs::open(place, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Gives all threads of this process but one ordinary priority.
+pub(crate) fn make_ordinary(but: Option<Pid>) -> Result<()> {
+    let but = but.map_or(0, Pid::as_raw_pid);
+    ask(&Question::MakeOrdinary { but }, &[], &[]).ok_or(Errno::PERM)?.map(drop)
+}
+
+fn make_threads_ordinary(process: u32, but: i32) -> Result<()> {
+    let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    for entry in std::fs::read_dir(format!("/proc/{process}/task")).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let thread = name.to_str().and_then(|name| name.parse().ok()).filter(|raw| *raw != but);
+        match thread.and_then(Pid::from_raw).map_or(Ok(()), set_ordinary) {
+            // It has ended.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// The supplementary groups of a caller; none if it is gone or is nobody in particular.
 pub(crate) fn groups(process: u32) -> Vec<u32> {
     let wanted = Wanted { groups: true, ..Wanted::default() };
@@ -228,6 +280,17 @@ pub(crate) fn close_backing(device: BorrowedFd<'_>, number: u32) -> Result<()> {
 }
 
 fn ask(question: &Question, value: &[u8], files: &[BorrowedFd<'_>]) -> Option<Result<Vec<u8>>> {
+    ask_for(question, value, files).map(|answer| answer.map(|(bytes, _)| bytes))
+}
+
+/// An answer, and the descriptor that came with it.
+type Received = (Vec<u8>, Option<OwnedFd>);
+
+fn ask_for(
+    question: &Question,
+    value: &[u8],
+    files: &[BorrowedFd<'_>],
+) -> Option<Result<Received>> {
     let mut asking = SUPERVISOR.get()?.lock();
     if asking.silent.is_some_and(|since| since.elapsed() < TIME_OF_SILENCE) {
         return Some(Err(Errno::PERM));
@@ -245,18 +308,22 @@ impl Asking {
         question: &Question,
         value: &[u8],
         files: &[BorrowedFd<'_>],
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Received> {
         self.number += 1;
         send(&self.socket, &(self.number, question), value, files)?;
         loop {
-            let (len, _) = receive(&self.socket, &mut self.buffer)?;
+            let (len, files) = receive(&self.socket, &mut self.buffer)?;
             if len == 0 {
                 return Err(Errno::PIPE);
             }
             let (head, bytes) = parse::<Head>(&self.buffer[..len]).ok_or(Errno::INVAL)?;
             // Others are answers to questions that were given up.
             if head.number == self.number {
-                return head.outcome.map(|()| bytes.to_vec()).map_err(Errno::from_raw_os_error);
+                let file = files.into_iter().next();
+                return head
+                    .outcome
+                    .map(|()| (bytes.to_vec(), file))
+                    .map_err(Errno::from_raw_os_error);
             }
         }
     }
@@ -264,12 +331,10 @@ impl Asking {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
 
     fn asking() -> Asking {
-        let socket = open().expect("a socket");
+        let socket = open(std::process::id()).expect("a socket");
         Asking { socket, number: 0, silent: None, buffer: vec![0; MOST] }
     }
 
@@ -278,11 +343,11 @@ mod tests {
         let wanted = Wanted { command: true, ..Wanted::default() };
         let process = std::process::id();
         let question = Question::Caller { process, wanted };
-        let answer = asking().ask(&question, &[], &[]).expect("an answer");
+        let (answer, _) = asking().ask(&question, &[], &[]).expect("an answer");
         let caller: Caller = serde_json::from_slice(&answer).expect("a caller");
         assert_eq!(Some(caller), look_up(process, wanted));
         let gone = Question::Caller { process: u32::MAX, wanted };
-        assert_eq!(asking().ask(&gone, &[], &[]), Err(Errno::SRCH));
+        assert_eq!(asking().ask(&gone, &[], &[]).unwrap_err(), Errno::SRCH);
     }
 
     #[test]
@@ -291,9 +356,10 @@ mod tests {
         for name in ["user.a", "system.posix_acl_access", "securitya", ""] {
             let name = name.as_bytes().to_owned();
             let question = Question::SetXattr { name, flags: 0 };
-            assert_eq!(asking().ask(&question, b"x", &[file.as_fd()]), Err(Errno::PERM));
+            let answer = asking().ask(&question, b"x", &[file.as_fd()]);
+            assert_eq!(answer.unwrap_err(), Errno::PERM);
         }
         let question = Question::SetXattr { name: b"trusted.a".to_vec(), flags: 0 };
-        assert_eq!(asking().ask(&question, b"x", &[]), Err(Errno::BADF));
+        assert_eq!(asking().ask(&question, b"x", &[]).unwrap_err(), Errno::BADF);
     }
 }

@@ -177,7 +177,7 @@ impl Worker {
     fn send_start(&self, lasting: &mut Lasting, start: &Start) -> std::io::Result<()> {
         let descriptors = lasting.descriptors.open()?;
         let policy = lasting.policy.open()?;
-        let broker = broker::open()?;
+        let broker = broker::open(self.child.id())?;
         let unlinked = lasting.descriptors.count() as u64;
         send(&self.control, &Start { unlinked, ..start.clone() })?;
         send_descriptor(&self.control, 0, lasting.takeover.as_fd())?;
