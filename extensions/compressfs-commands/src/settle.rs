@@ -40,12 +40,22 @@ pub(super) fn wait(dir: &Path) -> Result<()> {
     if end.failed == 0 {
         return Ok(());
     }
-    let text = format!(
-        "{}: {} could not be settled and stay as before; `hsci status` names the log that says why",
-        dir.display(),
-        ui::counted(end.failed, "file")
-    );
+    let named = name_failed(&place);
+    let others = match end.failed.saturating_sub(named) {
+        0 => "",
+        _ => "; `hsci status` names the log of the others",
+    };
+    let (dir, files) = (dir.display(), ui::counted(end.failed, "file"));
+    let text = format!("{dir}: {files} could not be settled and stay as before{others}");
     Err(Failure::new(Exit::No, text))
+}
+
+/// Says which files could not be settled, and why; returns how many it names.
+fn name_failed(place: &Place) -> u64 {
+    // An older worker has no names.
+    let answer = control::ask(&place.reach(), "unsettled").unwrap_or_default();
+    let answer = String::from_utf8_lossy(&answer);
+    answer.lines().map(|line| ui::warn(&format!("hsci: {line}"))).count() as u64
 }
 
 /// Names files that are not what a settle would make of them. Who may not ask the host is told nothing.

@@ -514,6 +514,8 @@ fn open_elsewhere(dir: &Path) {
     }
     let settled = mount.hsci(["settle"]);
     assert_eq!(settled.code, 1, "it is not settled: {}", settled.err);
+    let why = "hsci: app.log: in use: a program has had it open since before the mount\n";
+    assert!(settled.err.contains(why), "{}", settled.err);
     assert!(is_smaller(&mount, "other"), "the others are");
     logger.write_all(LINE).expect("written");
     drop(logger);

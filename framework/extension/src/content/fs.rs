@@ -43,8 +43,8 @@ pub enum Scan {
 /// Sizes are logical, blocks those that the lower file takes; everything else is the lower
 /// layer's. If the extension wants it, files are settled in the background, while their owners take turns:
 /// [`control_set`](crate::FileSystem::control_set) of `settle` settles all of the caller's now, all of them for root, and `settle` tells
-/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n,"bytes":n,"total_bytes":n|null}`. Other names that the
-/// extension [describes](Content::describe) can be asked of regular files.
+/// how far that is: `{"done":n,"total":n|null,"running":bool,"failed":n,"bytes":n,"total_bytes":n|null}`; `unsettled` names the first
+/// of those that failed, and says why. Other names that the extension [describes](Content::describe) can be asked of regular files.
 pub struct ContentFs<C: Content> {
     files: Arc<Files<C>>,
 }
@@ -289,6 +289,9 @@ impl<C: Content> Layer for ContentFs<C> {
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
         if let ("settle", Some(settler)) = (name, &self.files.settler) {
             return Ok(settler.progress(call.uid).into_bytes());
+        }
+        if let ("unsettled", Some(settler)) = (name, &self.files.settler) {
+            return Ok(settler.failed(call.uid).into_bytes());
         }
         if name == UNCOMMITTED && call.anonymous {
             return self.commit_all(call, ino);

@@ -170,6 +170,11 @@ impl<C: Content> Settler<C> {
         state.orders.describe(user, state.ended)
     }
 
+    /// Files of a user's last order that stay as they are stored, and why: a line each.
+    pub(super) fn failed(&self, user: u32) -> String {
+        self.worker.state.lock().orders.describe_failed(user)
+    }
+
     /// What became of files so far, and how many wait, as JSON.
     pub(super) fn counts(&self) -> String {
         let Counts { changed, failed } = &self.worker.counts;
@@ -393,9 +398,10 @@ impl<C: Content> Worker<C> {
                     self.put_back(file.hold, self.quiet.max(BUSY_PAUSE), file.failures);
                 }
             }
-            (Settled::Failed(_), _) => {
+            (Settled::Failed(error), _) => {
                 if let Some(user) = order {
-                    self.state.lock().orders.of(user).failed += 1;
+                    let path = open.path();
+                    self.state.lock().orders.of(user).fail(&path, &error);
                 }
                 let delay = FIRST_RETRY.saturating_mul(1 << origin.failures.min(16));
                 if let Some(file) = hold(origin.failures + 1) {

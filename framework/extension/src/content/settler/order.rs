@@ -1,9 +1,14 @@
 //! Orders to settle all files now: one at a time for each user, and only that user's files; root's are for all.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::queue::Waiting;
 use super::walk::Walk;
+use crate::Error;
+
+/// Most text about files that failed: an answer is the value of an attribute, of 64 KiB at most.
+const MOST_NAMED: usize = 16 << 10;
 
 /// An order that is carried out turn by turn.
 pub(super) struct Order {
@@ -17,7 +22,7 @@ pub(super) struct Order {
 }
 
 /// The orders of a user.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(super) struct Progress {
     /// How many there were, and how many of them are carried out.
     asked: u64,
@@ -26,7 +31,9 @@ pub(super) struct Progress {
     under_way: bool,
     /// Files of the current or last order that were looked at, and those of them that failed.
     pub(super) taken: u64,
-    pub(super) failed: u64,
+    failed: u64,
+    /// The first of those, a line each.
+    named: String,
     /// Their stored bytes.
     bytes: u64,
     /// All files of the order, and their stored bytes.
@@ -38,6 +45,17 @@ impl Progress {
     pub(super) fn took(&mut self, files: u64, bytes: u64) {
         self.taken += files;
         self.bytes += bytes;
+    }
+
+    /// A file stays as it is stored.
+    pub(super) fn fail(&mut self, path: &Path, error: &Error) {
+        self.failed += 1;
+        // A name may hold what ends a line.
+        let line = format!("{}: {error}", path.display()).replace('\n', "\\n");
+        if self.named.len() + line.len() < MOST_NAMED {
+            self.named.push_str(&line);
+            self.named.push('\n');
+        }
     }
 }
 
@@ -86,8 +104,9 @@ impl Orders {
 
     /// How far a user's last order is, as JSON.
     pub(super) fn describe(&self, user: u32, ended: bool) -> String {
-        let progress = self.0.get(&user).copied().unwrap_or_default();
-        let Progress { asked, served, taken, failed, bytes, total, .. } = progress;
+        let none = Progress::default();
+        let progress = self.0.get(&user).unwrap_or(&none);
+        let &Progress { asked, served, taken, failed, bytes, total, .. } = progress;
         let done = taken.saturating_sub(failed);
         let running = served < asked && !ended;
         let bytes = bytes.min(total.map_or(u64::MAX, |(_, bytes)| bytes));
@@ -97,5 +116,10 @@ impl Orders {
         format!(
             r#"{{"done":{done},"total":{total},"running":{running},"failed":{failed},"bytes":{bytes},"total_bytes":{total_bytes}}}"#
         )
+    }
+
+    /// Files of a user's last order that stay as they are stored, and why: a line each.
+    pub(super) fn describe_failed(&self, user: u32) -> String {
+        self.0.get(&user).map(|progress| progress.named.clone()).unwrap_or_default()
     }
 }

@@ -69,7 +69,11 @@ fn a_busy_file_is_tried_again() {
 fn a_file_that_fails_waits_longer_and_a_panic_is_a_failure() {
     let failed = Settled::Failed(Error::Lower(Errno::NOSPC));
     let panic = |_: &[Arc<OpenFile<Fake>>]| -> Vec<Settled> { panic!("on purpose") };
-    for fake in [Fake::settling(SHORT, all(failed)), Fake::settling(SHORT, panic)] {
+    let fails = [
+        (Fake::settling(SHORT, all(failed)), "No space left on device"),
+        (Fake::settling(SHORT, panic), "panic while files were settled"),
+    ];
+    for (fake, why) in fails {
         let rig = Rig::new(fake);
         let ino = rig.create("name");
         rig.write(ino, b"text");
@@ -78,6 +82,9 @@ fn a_file_that_fails_waits_longer_and_a_panic_is_a_failure() {
         assert_eq!(rig.told(), ["name"]);
         rig.settle_all();
         assert_progress(&rig, r#"{"done":0,"total":1,"running":false,"failed":1,"#);
+        let named = rig.layer.control_get(&Call::internal(), Ino::ROOT, "unsettled");
+        let named = String::from_utf8(named.expect("an answer")).expect("text");
+        assert!(named.starts_with("name: ") && named.contains(why), "{named}");
         assert_eq!(rig.told(), ["name"; 2]);
     }
 }
