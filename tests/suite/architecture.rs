@@ -136,6 +136,7 @@ const PARTS: &[Part] = &[
             "framework/host/src/sandbox/calls",
             "framework/host/src/supervisor/holders",
             "framework/host/src/supervisor/writers",
+            "framework/host/src/sys/scheduling",
             "src/commands/doctor",
             "src/extension_program",
         ],

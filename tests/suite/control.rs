@@ -4,6 +4,7 @@ mod daemons;
 mod ends;
 mod foreign;
 mod locks;
+mod placement;
 mod starts;
 
 use std::fs::File;
@@ -83,6 +84,11 @@ pub(crate) const TESTS: &[Test] = &[
         body: ends::are_swept,
     },
     Test { name: "control::nobody_else_holds_the_lock", seconds: 300, body: locks::others },
+    Test {
+        name: "control::a_loop_that_stays_with_its_caller_gets_its_priority_back",
+        seconds: 600,
+        body: placement::returns,
+    },
     Test { name: "control::one_host_serves_a_store", seconds: 300, body: locks::one_host },
 ];
 

@@ -33,12 +33,16 @@ const RUN_TIME: Duration = Duration::from_millis(40);
 /// So many bytes take longer to copy than a core takes to wake.
 const BULK: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(1);
+/// How long a loop that waits lets nobody look after the near one.
+const UNWATCHED: Duration = Duration::from_millis(20);
 /// Looks until threads that layers have started get ordinary priority.
 const SWEEP: u32 = 50;
 /// How many looks the near loop is held where its caller is.
 const HOLD: u32 = 200;
 /// What has lasted so long was worth it, and is tried again at once.
 const LASTING: Duration = Duration::from_millis(30);
+/// When the supervisor is asked again that has not answered.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long nothing is tried after it did harm at once, first and at most.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -63,6 +67,7 @@ pub(super) struct Placement {
     core: AtomicU32,
     /// The near loop is at a request.
     busy: AtomicBool,
+    looks: AtomicU32,
     trials: Mutex<Trials>,
     over: Condvar,
     /// Looks after the near loop; there is none where threads cannot go back to ordinary priority.
@@ -116,9 +121,20 @@ impl Placement {
         } else if self.is_near() {
             self.busy.store(false, Ordering::Relaxed);
         } else {
-            let mut trials = self.trials.lock();
-            while self.near.load(Ordering::Relaxed) != 0 && !trials.ended {
-                self.over.wait(&mut trials);
+            self.wait();
+        }
+    }
+
+    /// Waits until the near loop is one of several again, or nobody looks after it.
+    fn wait(&self) {
+        let mut trials = self.trials.lock();
+        let mut looks = None;
+        while self.near.load(Ordering::Relaxed) != 0 && !trials.ended {
+            if self.over.wait_for(&mut trials, UNWATCHED).timed_out() {
+                let before = looks.replace(self.looks.load(Ordering::Relaxed));
+                if before == looks {
+                    return;
+                }
             }
         }
     }
@@ -154,7 +170,8 @@ impl Placement {
             let can_return = set_idle(gettid()).and_then(|()| broker::make_ordinary(None));
             let cores = sched_getaffinity(None);
             match (can_return, cores) {
-                (Ok(()), Ok(cores)) => placement.look(device.as_fd(), &cores),
+                (Ok(()), Ok(cores)) if cores.count() > 1 => placement.look(device.as_fd(), &cores),
+                (Ok(()), Ok(_)) => {}
                 (Err(errno), _) | (_, Err(errno)) => {
                     log::debug!("loops do not follow their callers: {errno}");
                 }
@@ -165,11 +182,18 @@ impl Placement {
 
     fn look(&self, device: BorrowedFd<'_>, cores: &CpuSet) {
         let _ = self.thread.set(std::thread::current());
+        let mut is_owed = false;
         while !self.trials.lock().ended {
             match Pid::from_raw(self.near.load(Ordering::Relaxed)) {
-                None => std::thread::park(),
+                None if is_owed => std::thread::park_timeout(RETRY),
+                None => {
+                    std::thread::park();
+                    continue;
+                }
                 Some(near) => self.look_after(near, device, cores),
             }
+            // Where the supervisor is stopped, the loop is one of several meanwhile that others can do without.
+            is_owed = broker::make_ordinary(None).is_err();
         }
     }
 
@@ -179,10 +203,9 @@ impl Placement {
         let mut watch = Watch::new(self.counts());
         let mut found = Found::default();
         let mut end = set_idle(near).err().map(|_| End::Harm);
-        let mut looks = 0_u32;
         while end.is_none() {
             std::thread::sleep(TICK);
-            looks += 1;
+            let looks = self.looks.fetch_add(1, Ordering::Relaxed);
             if looks.is_multiple_of(SWEEP) && broker::make_ordinary(Some(near)).is_err() {
                 break;
             }
@@ -191,7 +214,7 @@ impl Placement {
             end = watch.step(seen).or_else(|| self.follow(near, &mut found, cores).err());
         }
         if found.held > 0 {
-            let _ = sched_setaffinity(Some(near), cores);
+            let _ = [Some(near), None].map(|thread| sched_setaffinity(thread, cores));
         }
         log::debug!("no loop is near its caller any more: {end:?} after {:?}", begun.elapsed());
         let mut trials = self.trials.lock();
@@ -203,11 +226,6 @@ impl Placement {
         trials.not_before = Some(Instant::now() + trials.pause);
         self.near.store(0, Ordering::SeqCst);
         self.over.notify_all();
-        drop(trials);
-        // Where the supervisor is stopped, the loop is one of several that others can do without.
-        if let Err(errno) = broker::make_ordinary(None) {
-            log::warn!("a loop stays at low priority: {errno}");
-        }
     }
 
     fn counts(&self) -> Counts {
@@ -229,8 +247,11 @@ impl Placement {
         match core.filter(|core| *core != self.core.load(Ordering::Relaxed) as usize) {
             Some(core) => {
                 found.held = HOLD;
-                let mut only = CpuSet::new();
+                let (mut only, mut others) = (CpuSet::new(), *cores);
                 only.set(core);
+                others.unset(core);
+                // Where this thread wakes, the core counts as busy: it stays out of the way, if there is another one.
+                let _ = sched_setaffinity(None, &others);
                 place(&only)
             }
             None if found.held == 1 => {

@@ -1,10 +1,11 @@
 //! What the supervisor does for a worker that may not do it itself: it looks into `/proc` for who calls,
-//! handles attributes that belong to the kernel, and has lower files served by the kernel.
+//! handles attributes that belong to the kernel, has lower files served by the kernel, and gives threads their priority
+//! back.
 //!
 //! A worker with `CAP_SYS_PTRACE`, or with other processes' files in `/proc` at hand, could become any
-//! of them, and `CAP_SYS_ADMIN` is nearly all of root. Both kinds of questions are rare: callers are
+//! of them, and `CAP_SYS_ADMIN` is nearly all of root. Questions are rare: callers are
 //! looked up where a policy asks for more than their user and the kernel does not say, attributes
-//! where root sets them.
+//! where root sets them, priorities at the end of a rush of requests.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -22,7 +23,7 @@ use self::Answered::{All, Attributes};
 use super::backing;
 use super::callers::{Caller, Wanted, look_up};
 use crate::passing::{parse, receive, send};
-use crate::sys::scheduling::set_ordinary;
+use crate::sys::scheduling::make_ordinary as make_threads_ordinary;
 
 /// The largest value of an attribute, and a head.
 const MOST: usize = (64 << 10) + 1024;
@@ -222,20 +223,6 @@ pub(crate) fn make_ordinary(but: Option<Pid>) -> Result<()> {
     ask(&Question::MakeOrdinary { but }, &[], &[]).ok_or(Errno::PERM)?.map(drop)
 }
 
-fn make_threads_ordinary(process: u32, but: i32) -> Result<()> {
-    let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    for entry in std::fs::read_dir(format!("/proc/{process}/task")).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let thread = name.to_str().and_then(|name| name.parse().ok()).filter(|raw| *raw != but);
-        match thread.and_then(Pid::from_raw).map_or(Ok(()), set_ordinary) {
-            // It has ended.
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
 /// The supplementary groups of a caller; none if it is gone or is nobody in particular.
 pub(crate) fn groups(process: u32) -> Vec<u32> {
     let wanted = Wanted { groups: true, ..Wanted::default() };
@@ -331,7 +318,10 @@ impl Asking {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
+    use crate::sys::scheduling::set_idle;
 
     fn asking() -> Asking {
         let socket = open(std::process::id()).expect("a socket");
@@ -346,8 +336,36 @@ mod tests {
         let (answer, _) = asking().ask(&question, &[], &[]).expect("an answer");
         let caller: Caller = serde_json::from_slice(&answer).expect("a caller");
         assert_eq!(Some(caller), look_up(process, wanted));
+        let status = Question::Status { process };
+        let (_, file) = asking().ask(&status, &[], &[]).expect("an answer");
+        let mut text = String::new();
+        std::fs::File::from(file.expect("a file")).read_to_string(&mut text).expect("a status");
+        assert!(text.starts_with(&format!("{process} (")));
         let gone = Question::Caller { process: u32::MAX, wanted };
         assert_eq!(asking().ask(&gone, &[], &[]).unwrap_err(), Errno::SRCH);
+    }
+
+    #[test]
+    fn threads_get_their_priority_back() {
+        let policy = |thread: Pid| {
+            let status = format!("/proc/self/task/{}/stat", thread.as_raw_pid());
+            let status = std::fs::read_to_string(status).expect("a status");
+            status.rsplit(' ').nth(52 - 41).expect("a policy").to_owned()
+        };
+        let this = rustix::thread::gettid();
+        let before = policy(this);
+        set_idle(this).expect("everybody may");
+        let idle = policy(this);
+        assert_ne!(idle, before);
+        let ask = |but: i32| asking().ask(&Question::MakeOrdinary { but }, &[], &[]);
+        match ask(this.as_raw_pid()) {
+            // A user who is not root may not.
+            Err(Errno::PERM | Errno::ACCESS) => return,
+            answered => drop(answered.expect("an answer")),
+        }
+        assert_eq!(policy(this), idle);
+        ask(0).expect("an answer");
+        assert_eq!(policy(this), before);
     }
 
     #[test]

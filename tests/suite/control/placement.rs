@@ -1,0 +1,86 @@
+//! A loop that stays with a busy caller: what it gives up comes back, whoever is stopped or killed meanwhile.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hsci_tests::{Mount, skip};
+use rustix::process::{Pid, Signal};
+
+use super::{MINUTE, pid, send, state, within};
+
+/// Policies of a process's threads, by the number that the kernel gives them; 5 is `SCHED_IDLE`.
+fn policies(process: Pid) -> Vec<u32> {
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    let policy = |entry: std::io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        // The 41st field; the name before the third may have any bytes.
+        stat.rsplit_once(") ")?.1.split(' ').nth(41 - 3)?.parse().ok()
+    };
+    fs::read_dir(tasks).into_iter().flatten().filter_map(policy).collect()
+}
+
+fn is_near(mount: &Mount) -> bool {
+    policies(pid(mount, "worker_pid")).contains(&5)
+}
+
+/// Asks for names that are not there, one after the other, until it is told to end.
+fn ask(mount: &Mount, name: &str, ended: &AtomicBool) {
+    let asked = (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed));
+    for number in asked {
+        let missing = fs::symlink_metadata(mount.path(&format!("{name}-{number}")));
+        let error = missing.expect_err("a name that is not there");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    }
+}
+
+pub(super) fn returns(dir: &Path) {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+        skip("one core has no place but one");
+    }
+    let mount = Mount::new(dir, "mount", "nullfs", "");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // However this ends, the caller does.
+        struct End<'a>(&'a AtomicBool);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _end = End(&ended);
+        scope.spawn(|| ask(&mount, "busy", &ended));
+        let comes = || within(2 * MINUTE, || is_near(&mount));
+        assert!(comes(), "no loop stays with its caller");
+        stopped_supervisor(&mount);
+        assert!(comes(), "no loop stays with its caller once the supervisor goes on");
+        let worker = pid(&mount, "worker_pid");
+        send(worker, Signal::KILL);
+        assert!(within(MINUTE, || pid(&mount, "worker_pid") != worker), "no other worker");
+        assert!(comes(), "no loop of the next worker stays with its caller");
+    });
+    let calm = || within(MINUTE, || !is_near(&mount));
+    assert!(calm(), "a loop stays at low priority: {:?}", policies(pid(&mount, "worker_pid")));
+}
+
+/// Others are served although nobody looks after the loop that serves one.
+fn stopped_supervisor(mount: &Mount) {
+    let supervisor = pid(mount, "supervisor_pid");
+    send(supervisor, Signal::STOP);
+    let stopped = within(MINUTE, || state(supervisor) == Some('T'));
+    let served = AtomicBool::new(false);
+    let in_time = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..1000).for_each(|number| {
+                let _ = fs::symlink_metadata(mount.path(&format!("other-{number}")));
+            });
+            served.store(true, Ordering::Relaxed);
+        });
+        let in_time = within(MINUTE, || served.load(Ordering::Relaxed));
+        send(supervisor, Signal::CONT);
+        in_time
+    });
+    assert!(stopped, "it does not stop");
+    assert!(in_time, "a stopped supervisor keeps others waiting");
+    assert!(within(MINUTE, || state(supervisor) != Some('T')), "it does not go on");
+}
