@@ -40,12 +40,12 @@ const SWEEP: u32 = 50;
 /// How many looks the near loop is held where its caller is.
 const HOLD: u32 = 200;
 /// What has lasted so long was worth it, and is tried again at once.
-const LASTING: Duration = Duration::from_millis(30);
+const LASTING: Duration = Duration::from_millis(10);
 /// When the supervisor is asked again that has not answered.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long nothing is tried after it did harm at once, first and at most.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static SELF: Pid = gettid();
@@ -168,19 +168,15 @@ impl Placement {
         let thread = std::thread::Builder::new().name("placement".to_owned());
         let started = thread.spawn(move || {
             let can_return = set_idle(gettid()).and_then(|()| broker::make_ordinary(None));
-            let cores = sched_getaffinity(None);
-            match (can_return, cores) {
-                (Ok(()), Ok(cores)) if cores.count() > 1 => placement.look(device.as_fd(), &cores),
-                (Ok(()), Ok(_)) => {}
-                (Err(errno), _) | (_, Err(errno)) => {
-                    log::debug!("loops do not follow their callers: {errno}");
-                }
+            match can_return {
+                Ok(()) => placement.look(device.as_fd()),
+                Err(errno) => log::debug!("loops do not stay with their callers: {errno}"),
             }
         });
         started.map(drop)
     }
 
-    fn look(&self, device: BorrowedFd<'_>, cores: &CpuSet) {
+    fn look(&self, device: BorrowedFd<'_>) {
         let _ = self.thread.set(std::thread::current());
         let mut is_owed = false;
         while !self.trials.lock().ended {
@@ -190,7 +186,7 @@ impl Placement {
                     std::thread::park();
                     continue;
                 }
-                Some(near) => self.look_after(near, device, cores),
+                Some(near) => self.look_after(near, device),
             }
             // Where the supervisor is stopped, the loop is one of several meanwhile that others can do without.
             is_owed = broker::make_ordinary(None).is_err();
@@ -198,11 +194,14 @@ impl Placement {
     }
 
     /// Looks after the near loop for as long as that does good.
-    fn look_after(&self, near: Pid, device: BorrowedFd<'_>, cores: &CpuSet) {
+    fn look_after(&self, near: Pid, device: BorrowedFd<'_>) {
         let begun = Instant::now();
         let mut watch = Watch::new(self.counts());
         let mut found = Found::default();
-        let mut end = set_idle(near).err().map(|_| End::Harm);
+        // Whoever administers the machine may have changed them.
+        let cores = sched_getaffinity(Some(near)).unwrap_or_default();
+        let begins = cores.count() > 1 && set_idle(near).is_ok();
+        let mut end = (!begins).then_some(End::Harm);
         while end.is_none() {
             std::thread::sleep(TICK);
             let looks = self.looks.fetch_add(1, Ordering::Relaxed);
@@ -211,10 +210,10 @@ impl Placement {
             }
             let busy = self.busy.load(Ordering::Relaxed);
             let seen = Seen { counts: self.counts(), busy, waits: waits(device) };
-            end = watch.step(seen).or_else(|| self.follow(near, &mut found, cores).err());
+            end = watch.step(seen).or_else(|| self.follow(near, &mut found, &cores).err());
         }
-        if found.held > 0 {
-            let _ = [Some(near), None].map(|thread| sched_setaffinity(thread, cores));
+        if begins {
+            let _ = [Some(near), None].map(|thread| sched_setaffinity(thread, &cores));
         }
         log::debug!("no loop is near its caller any more: {end:?} after {:?}", begun.elapsed());
         let mut trials = self.trials.lock();
