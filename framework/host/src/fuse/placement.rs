@@ -27,7 +27,7 @@ use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched
 use crate::sandbox::broker;
 use crate::sys::scheduling::set_idle;
 
-/// So many requests, none of them beside another, in at most such a time begin it.
+/// So many requests in a row of one thread, each time in at most such a time, begin it.
 const RUN: u32 = 256;
 const RUN_TIME: Duration = Duration::from_millis(40);
 /// So many bytes take longer to copy than a core takes to wake.
@@ -56,7 +56,7 @@ thread_local! {
 pub(super) struct Placement {
     /// The loop that alone reads; 0 while all do.
     near: AtomicI32,
-    /// Requests in a row of which none was beside another.
+    /// Requests in a row of one thread.
     run: AtomicU32,
     /// The thread that has made the last request.
     caller: AtomicU32,
@@ -85,17 +85,15 @@ struct Trials {
 }
 
 impl Placement {
-    /// This loop has read a request; `alone` if no other is at one. The thread that has made the last request has
-    /// its answer when it makes another, even if the loop that gave it is not done.
-    pub(super) fn begin(&self, alone: bool, caller: u32) {
-        // What the kernel itself asks for has no caller.
+    /// This loop has read a request of a thread; 0 is the kernel, which asks on behalf of others.
+    pub(super) fn begin(&self, caller: u32) {
         let is_other = caller != 0 && caller != self.caller.load(Ordering::Relaxed);
         if is_other {
             self.caller.store(caller, Ordering::Relaxed);
         }
         if self.near.load(Ordering::Relaxed) != 0 {
             self.note(is_other);
-        } else if is_other && !alone {
+        } else if is_other {
             self.run.store(0, Ordering::Relaxed);
         } else if self.run.fetch_add(1, Ordering::Relaxed) + 1 >= RUN {
             self.try_near();
@@ -354,7 +352,7 @@ impl Watch {
     const FEW: u64 = 4;
     const QUIET: u32 = 10;
     const STUCK: u32 = 3;
-    const CROWDED: u32 = 3;
+    const CROWDED: u32 = 2;
 
     fn new(counts: Counts) -> Self {
         Self { counts, quiet: 0, stuck: 0, crowded: 0 }
@@ -370,7 +368,7 @@ impl Watch {
             *looks >= enough
         };
         let stuck = count(&mut self.stuck, more == 0 && (seen.busy || seen.waits), Self::STUCK);
-        let crowded = count(&mut self.crowded, 4 * switches > more, Self::CROWDED);
+        let crowded = count(&mut self.crowded, 16 * switches > more, Self::CROWDED);
         let quiet = count(&mut self.quiet, more < bulk + Self::FEW, Self::QUIET);
         match (stuck || crowded, quiet) {
             (true, _) => Some(End::Harm),
@@ -398,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_caller_that_is_served_at_once_is_stayed_with() {
-        let one_by_one = [(60, 1, false, false), (50, 12, true, true), (55, 0, false, true)];
+        let one_by_one = [(60, 1, false, false), (50, 3, true, true), (55, 0, false, true)];
         assert_eq!(looks(&one_by_one.repeat(100)), None);
     }
 
@@ -409,9 +407,9 @@ mod tests {
         assert_eq!(looks(&long), Some(End::Harm));
         assert_eq!(looks(&long[..3]), None);
         assert_eq!(looks(&[(0, 0, false, true); 3]), Some(End::Harm));
-        let two_callers = [(40, 20, false, true); 3];
+        let two_callers = [(40, 20, false, true); 2];
         assert_eq!(looks(&two_callers), Some(End::Harm));
-        assert_eq!(looks(&two_callers[..2]), None);
+        assert_eq!(looks(&two_callers[..1]), None);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Pool {
         if busy >= self.active.load(Ordering::Relaxed) && !self.watched.load(Ordering::Relaxed) {
             self.watch();
         }
-        self.placement.begin(busy == 1, caller);
+        self.placement.begin(caller);
         Turn { pool: self, may_park }
     }
 
