@@ -7,7 +7,7 @@
 //! * one loop alone reads from the device, so that it is always the same that is woken;
 //! * this *near* loop has the policy `SCHED_IDLE`: a core on which nothing else runs counts as idle, so the caller that
 //!   it wakes stays where it is;
-//! * it is moved to its caller's core when the two are found apart.
+//! * it is held on its caller's core for a while when the two are found apart.
 //!
 //! A thread of ordinary priority looks after them each millisecond. When the calls become few, when one takes long,
 //! when requests wait that the near loop does not come to, or when there are other callers, all is as before, and for
@@ -67,6 +67,7 @@ pub(super) struct Placement {
     core: AtomicU32,
     /// The near loop is at a request.
     busy: AtomicBool,
+    /// How often somebody has looked after it.
     looks: AtomicU32,
     trials: Mutex<Trials>,
     over: Condvar,
@@ -115,11 +116,10 @@ impl Placement {
 
     /// This loop has given its answer. Another one than the near loop waits here until it is needed again.
     pub(super) fn end(&self) {
-        if self.near.load(Ordering::Relaxed) == 0 {
-        } else if self.is_near() {
-            self.busy.store(false, Ordering::Relaxed);
-        } else {
-            self.wait();
+        match self.near.load(Ordering::Relaxed) {
+            0 => {}
+            _ if self.is_near() => self.busy.store(false, Ordering::Relaxed),
+            _ => self.wait(),
         }
     }
 
