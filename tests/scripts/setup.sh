@@ -3,7 +3,10 @@
 
 # What is needed, as PROGRAM:PACKAGE, or FILE:PACKAGE with a whole path.
 build_needs=(cc:build-essential clang:clang /usr/include/bpf/bpf_helpers.h:libbpf-dev)
-arm64_needs=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user)
+arm64_needs=(
+    aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross
+    qemu-aarch64:qemu-user
+)
 demo_needs=(fusermount3:fuse3 git:git zstd:zstd setpriv:util-linux)
 lint_needs=(shellcheck:shellcheck)
 bench_needs=(
