@@ -213,39 +213,69 @@ fn patiently(mut attempt: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// A control group whose processes share a limited memory; removed when dropped.
+/// A control group with a limit, for processes that are put into it; removed when dropped.
 #[derive(Debug)]
-pub struct MemoryGroup(PathBuf);
+pub struct ControlGroup {
+    dir: PathBuf,
+    limit: &'static str,
+}
 
-impl MemoryGroup {
-    /// Makes one with so many bytes, in version 2 or 1 of control groups; skips the test where
-    /// neither limits memory.
+impl ControlGroup {
+    /// Makes one with so many bytes of memory, in version 2 or 1 of control groups; skips the test where neither
+    /// limits memory.
     #[must_use]
-    pub fn new(bytes: u64) -> Self {
-        need_root();
-        let parents =
+    pub fn of_memory(bytes: u64) -> Self {
+        let places =
             [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
-        for (parent, limit) in parents {
+        let group = Self::new(&places, &bytes.to_string());
+        group.unwrap_or_else(|| crate::skip("no control group limits memory"))
+    }
+
+    /// Makes one that does not limit yet how many threads there are.
+    #[must_use]
+    pub fn of_threads() -> Self {
+        let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].map(|parent| (parent, "pids.max"));
+        let group = Self::new(&places, "max");
+        group.unwrap_or_else(|| crate::skip("no control group limits threads"))
+    }
+
+    fn new(places: &[(&'static str, &'static str)], value: &str) -> Option<Self> {
+        need_root();
+        places.iter().find_map(|(parent, limit)| {
             let dir = Path::new(parent).join(format!("hsci-{}", std::process::id()));
-            if std::fs::create_dir(&dir).is_err() {
-                continue;
-            }
-            let group = Self(dir);
-            // Not created where it is missing, which below version 1 would be a file of tmpfs.
-            let limit = std::fs::File::options().write(true).open(group.0.join(limit));
-            let write =
-                |mut limit| std::io::Write::write_all(&mut limit, bytes.to_string().as_bytes());
-            if limit.and_then(write).is_ok() {
-                return group;
-            }
-        }
-        crate::skip("no control group limits memory")
+            std::fs::create_dir(&dir).ok()?;
+            let group = Self { dir, limit };
+            group.set(value).is_ok().then_some(group)
+        })
+    }
+
+    fn set(&self, value: &str) -> std::io::Result<()> {
+        // Not created where it is missing, which below version 1 would be a file of tmpfs.
+        let mut limit = std::fs::File::options().write(true).open(self.dir.join(self.limit))?;
+        std::io::Write::write_all(&mut limit, value.as_bytes())
+    }
+
+    /// Changes the limit.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn limit(&self, value: &str) {
+        self.set(value).expect("another limit");
+    }
+
+    /// Puts a process into it.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn take(&self, process: rustix::process::Pid) {
+        let number = process.as_raw_nonzero().to_string();
+        std::fs::write(self.dir.join("cgroup.procs"), number).expect("into the group");
     }
 
     /// Where it is.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.0
+        &self.dir
     }
 
     /// Number of its processes that the kernel has killed for want of memory.
@@ -254,16 +284,37 @@ impl MemoryGroup {
     /// If the kernel does not say.
     #[must_use]
     pub fn kills(&self) -> u64 {
-        let read = |name| std::fs::read_to_string(self.0.join(name));
+        let read = |name| std::fs::read_to_string(self.dir.join(name));
         let text = read("memory.events").or_else(|_| read("memory.oom_control")).expect("read");
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.and_then(|count| count.parse().ok()).expect("a count")
     }
+
+    /// Number of its threads.
+    ///
+    /// # Panics
+    /// If the kernel does not say.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let text = std::fs::read_to_string(self.dir.join("pids.current")).expect("read");
+        text.trim().parse().expect("a count")
+    }
+
+    /// How often the kernel has refused another thread.
+    ///
+    /// # Panics
+    /// If the kernel does not say.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        let text = std::fs::read_to_string(self.dir.join("pids.events")).expect("read");
+        let count = text.trim().strip_prefix("max ");
+        count.and_then(|count| count.parse().ok()).expect("a count")
+    }
 }
 
-impl Drop for MemoryGroup {
+impl Drop for ControlGroup {
     fn drop(&mut self) {
         // A process that was killed may not have gone yet.
-        let _ = patiently(|| std::fs::remove_dir(&self.0).is_ok());
+        let _ = patiently(|| std::fs::remove_dir(&self.dir).is_ok());
     }
 }

@@ -23,6 +23,16 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 300,
         body: beginnings::fail_no_write,
     },
+    Test {
+        name: "survival::workers_killed_while_loops_are_added_fail_no_write",
+        seconds: 300,
+        body: beginnings::fail_no_write_of_added_loops,
+    },
+    Test {
+        name: "survival::loops_that_could_not_begin_do_so_later",
+        seconds: 300,
+        body: beginnings::begin_when_they_can,
+    },
     Test { name: "survival::an_extension_that_panics", seconds: 1500, body: panics },
     Test { name: "survival::an_extension_that_aborts", seconds: 1500, body: aborts },
     Test { name: "survival::an_extension_that_hangs", seconds: 1500, body: hangs },
@@ -126,7 +136,7 @@ fn exhausts(dir: &Path) {
 }
 
 fn exhausts_group(dir: &Path) {
-    let group = machine::MemoryGroup::new(256 << 20);
+    let group = machine::ControlGroup::of_memory(256 << 20);
     let fault = format!("memory,cgroup={}", group.dir().display());
     faults(dir, &fault, 10, Duration::from_millis(150));
     println!("{} workers killed by the kernel for want of memory", group.kills());

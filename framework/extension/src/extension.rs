@@ -21,7 +21,8 @@ pub struct Declaration {
     /// Which names there are, where they lead or what a directory lists differs from caller to caller: the kernel
     /// remembers no name and no listing.
     pub names_differ: bool,
-    /// Its calls may wait for long, for a network or a person: the host starts more threads while they do.
+    /// Its calls may wait for long, for a network or a person: the host starts more threads while they do. Reads and
+    /// writes come in shorter pieces then.
     pub waits: bool,
     /// How many threads are kept free for calls that do not wait; `None` for as many as the machine has processors, within limits.
     pub threads: Option<usize>,

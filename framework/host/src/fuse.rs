@@ -122,8 +122,7 @@ pub(crate) fn begin(
     let requests = Arc::clone(&mounted.requests);
     let adapter = Adapter::new(mounted, passthrough, ahead, due);
     let pool = Arc::clone(&adapter.pool);
-    let extra = adapter.extra();
-    let asked = extra.clone();
+    let (asked, first) = (adapter.clone(), adapter.clone());
     let session = match begun {
         Some(offer) => resume::session(adapter, &device, config.clone(), &offer)?,
         // The kernel itself admits nobody but the mounting user to a mount without `allow_other`.
@@ -136,13 +135,20 @@ pub(crate) fn begin(
         let mut config = config.clone();
         config.n_threads = Some(loops);
         let offer = takeover.offer().expect("the connection has begun");
-        let session = resume::join(extra.clone(), more.as_fd(), config, &offer)?;
-        // How they end is how the mount ends, which the first loops say.
-        let run = move || drop(session.run());
-        std::thread::Builder::new().name("loops".to_owned()).spawn(run)
+        let extra = first.extra();
+        let [gate, theirs] = [&extra.gate; 2].map(Arc::clone);
+        let session = resume::join(extra, more.as_fd(), config, &offer)?;
+        gate.close(&session, loops)?;
+        let run = move || {
+            // How they end is how the mount ends, which the first loops say; but it fails at once where one cannot
+            // be started.
+            if let Err(error) = session.run() {
+                theirs.give_up(error);
+            }
+        };
+        let handle = std::thread::Builder::new().name("loops".to_owned()).spawn(run)?;
+        gate.wait().map(|()| handle)
     };
-    // These are many, so their buffers have no memory before they are used (see `gate`): only where calls do wait are
-    // loops added.
     if waits {
         pool.grow(Box::new(start))?;
     } else {

@@ -14,6 +14,7 @@ use super::answer::{Answers, path_of};
 use super::convert::{call, file_attr, ino};
 use super::debug::{Shown, ended};
 use super::gate::Gate;
+use super::negotiate::{MOST_WRITE, MOST_WRITE_OF_MANY};
 use super::operations::Operation;
 use super::passthrough::Passthrough;
 use super::pool::{Pool, Turn};
@@ -66,7 +67,7 @@ impl Adapter {
             answers,
             passthrough,
             pool,
-            gate: Arc::new(Gate::new(profile.threads)),
+            gate: Arc::new(Gate::new(MOST_WRITE)),
             is_extra: false,
             debug,
             notifier,
@@ -166,9 +167,10 @@ impl Adapter {
         self.answer(request, operation, number, |call, ino| run(call.with_handle(handle), ino))
     }
 
-    /// The same for loops that are started because others wait.
+    /// The same for a group of loops that are started because others wait.
     pub(super) fn extra(&self) -> Self {
-        Self { is_extra: true, ..self.clone() }
+        let gate = Arc::new(Gate::new(MOST_WRITE_OF_MANY));
+        Self { is_extra: true, gate, ..self.clone() }
     }
 
     /// This loop has read a request.

@@ -33,7 +33,7 @@ const MOST_COPY: u64 = 1 << 30;
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         self.takeover.set_offer(&offer(config));
-        negotiate(config, self.profile.data);
+        negotiate(config, &self.profile);
         Ok(())
     }
 

@@ -2,10 +2,13 @@
 
 use fuser::{InitFlags, KernelConfig};
 
+use super::Profile;
 use crate::takeover::Offer;
 
 /// Most bytes of one write.
 pub(super) const MOST_WRITE: u32 = 1 << 20;
+/// The same where calls wait: there may be hundreds of loops, and each has memory for it.
+pub(super) const MOST_WRITE_OF_MANY: u32 = 128 << 10;
 /// Reads ahead count as well: calls that wait must not keep others from being sent.
 const BACKGROUND: u16 = 1024;
 
@@ -20,7 +23,7 @@ pub(super) fn offer(config: &mut KernelConfig) -> Offer {
 }
 
 /// Asks for what makes a mount fast and right, as far as the kernel offers it.
-pub(super) fn negotiate(config: &mut KernelConfig, data: bool) {
+pub(super) fn negotiate(config: &mut KernelConfig, profile: &Profile) {
     // ATOMIC_O_TRUNC stays off: without OPEN requests it would lose truncations. Locks stay
     // with the kernel, for all users come through this mount. WRITEBACK_CACHE stays off: each
     // close would then write, and the writer's identity would be lost. READDIRPLUS_AUTO stays off:
@@ -42,7 +45,7 @@ pub(super) fn negotiate(config: &mut KernelConfig, data: bool) {
         InitFlags::FUSE_EXPLICIT_INVAL_DATA,
         InitFlags::FUSE_HAS_RESEND,
     ];
-    let passthrough = data.then_some(InitFlags::FUSE_PASSTHROUGH);
+    let passthrough = profile.data.then_some(InitFlags::FUSE_PASSTHROUGH);
     // The lower files must not lie on a stack themselves; others can stack on the mount.
     let depth = config.set_max_stack_depth(passthrough.is_some().into());
     debug_assert!(depth.is_ok(), "the kernel stacks two");
@@ -52,7 +55,8 @@ pub(super) fn negotiate(config: &mut KernelConfig, data: bool) {
         }
     }
     // Refused values are answered with the nearest one; asking again for that cannot fail.
-    let set = config.set_max_write(MOST_WRITE).or_else(|most| config.set_max_write(most));
+    let most = if profile.waits { MOST_WRITE_OF_MANY } else { MOST_WRITE };
+    let set = config.set_max_write(most).or_else(|most| config.set_max_write(most));
     debug_assert!(set.is_ok(), "the value offered is accepted");
     let _ = config.set_max_background(BACKGROUND);
 }

@@ -17,13 +17,17 @@ use crate::takeover::{THREADS, TakeoverState};
 
 /// Most loops of a mount; with so many calls that wait, further ones wait for them.
 const MOST: usize = THREADS;
-/// Fewest loops that are started at a time: seldom and many.
+/// Fewest loops that are added at a time: seldom and many.
 const LEAST: usize = 128;
+/// So many are started together; they read requests while others are started.
+const GROUP: usize = 16;
 /// A call that takes longer waits for something.
 const PATIENCE: Duration = Duration::from_millis(8);
 /// The time between two looks while all loops are busy, and while they are not.
 const TICK: Duration = Duration::from_millis(4);
 const SLOW_TICK: Duration = Duration::from_millis(200);
+/// When loops are started again that could not be.
+const RETRY: Duration = Duration::from_secs(2);
 /// How long the rush must be over before loops are parked, and before nobody looks any more.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -53,7 +57,7 @@ struct Parked {
     ended: bool,
 }
 
-/// Starts so many loops, which end with the mount.
+/// Starts so many loops, which end with the mount, and returns when they read requests, or none of them can.
 pub(super) type Start = Box<dyn Fn(usize) -> io::Result<JoinHandle<()>> + Send>;
 
 /// A request that a loop works on, until its answer is given.
@@ -182,14 +186,17 @@ impl Pool {
             }
             let more = self.call(missing);
             self.wanted.store(self.active.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-            if more > 0 {
-                match start(more) {
-                    Ok(handle) => {
-                        started.push(handle);
-                        self.active.fetch_add(more, Ordering::Relaxed);
+            for first in (0..more).step_by(GROUP) {
+                let group = GROUP.min(more - first);
+                match start(group) {
+                    Ok(handle) => started.push(handle),
+                    Err(error) => {
+                        log::warn!("calls that wait hold up others: {error}");
+                        std::thread::park_timeout(RETRY);
+                        break;
                     }
-                    Err(error) => log::warn!("calls that wait hold up others: {error}"),
                 }
+                self.active.fetch_add(group, Ordering::Relaxed);
             }
         }
         self.wanted.store(self.base + self.waiting(), Ordering::Relaxed);
