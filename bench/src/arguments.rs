@@ -16,10 +16,14 @@ pub(crate) struct Arguments {
     /// Little work and few contenders: at most three minutes.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Rounds, of which the median counts [default: 5; 3 with --quick].
+    /// What the table of goals takes and little more, with few contenders in each scenario: about 45 minutes.
+    #[arg(long, conflicts_with_all = ["quick", "held"])]
+    pub(crate) goals: bool,
+    /// Rounds, of which the median counts, at most [default: 5; 3 with --quick].
     #[arg(long)]
     pub(crate) rounds: Option<usize>,
-    /// No round of a scenario begins after so many minutes [default: as many as it takes; 2 with --quick].
+    /// No round of a scenario begins that would not end after so many minutes, if it took as long as the one before
+    /// [default: as many as it takes; 2 with --quick].
     #[arg(long)]
     pub(crate) minutes: Option<u64>,
     /// Only scenarios whose name contains one of these.
@@ -72,13 +76,19 @@ pub(crate) struct Scale {
     pub(crate) seconds: u64,
     /// Builds a crate as well.
     pub(crate) builds: bool,
+    /// A scenario with callers and servers held on one core as well.
+    pub(crate) also_held: bool,
     /// No round of a scenario begins after this time.
     pub(crate) budget: Duration,
 }
 
 impl Arguments {
     pub(crate) fn scale(&self) -> Scale {
-        let scale = if self.quick { QUICK } else { FULL };
+        let scale = match (self.quick, self.goals) {
+            (true, _) => QUICK,
+            (_, true) => GOALS,
+            _ => FULL,
+        };
         let rounds = self.rounds.unwrap_or(scale.rounds).max(1);
         let minutes = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
         Scale { rounds, budget: minutes.unwrap_or(scale.budget), ..scale }
@@ -95,8 +105,12 @@ const FULL: Scale = Scale {
     many: &[1000, 10_000, 100_000, 1_000_000],
     seconds: 20,
     builds: true,
+    also_held: false,
     budget: Duration::MAX,
 };
+
+const GOALS: Scale =
+    Scale { corpus_bytes: 128 << 20, many: &[100_000], seconds: 10, also_held: true, ..FULL };
 
 const QUICK: Scale = Scale {
     rounds: 3,
@@ -108,5 +122,6 @@ const QUICK: Scale = Scale {
     many: &[1000],
     seconds: 1,
     builds: false,
+    also_held: false,
     budget: Duration::from_secs(120),
 };

@@ -112,6 +112,12 @@ pub(crate) fn probe(
     (able, unable)
 }
 
+/// The names of all, on any machine.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    CONTENDERS.iter().map(|contender| contender.name)
+}
+
 impl Contender {
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self.kind, Kind::Image { .. } | Kind::Squashfuse)

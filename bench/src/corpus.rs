@@ -31,6 +31,14 @@ const SOURCES: Kind = Kind {
     fits: |path, _| has_end(path, &["rs", "toml", "md", "h", "hpp", "c", "py", "txt"]),
 };
 
+const LOGS: &str = "logs";
+
+const REGISTRY: Kind = Kind {
+    name: "cargo registry",
+    places: &["/root/.cargo/registry/src", "/usr/local/cargo/registry/src"],
+    fits: |_, _| true,
+};
+
 const KINDS: [Kind; 6] = [
     Kind {
         name: "shared libraries",
@@ -38,8 +46,8 @@ const KINDS: [Kind; 6] = [
         fits: |path, bytes| has_part(path, ".so") && bytes > 16 << 10,
     },
     Kind {
-        name: "logs",
-        places: &["/var/log", "/tmp", "/var/tmp"],
+        name: LOGS,
+        places: &["/var/log"],
         fits: |path, bytes| {
             bytes > 16 << 10 && (has_end(path, &["log"]) || path.starts_with("/var/log/apt"))
         },
@@ -49,7 +57,7 @@ const KINDS: [Kind; 6] = [
         places: &["/usr", "/opt", "/root", "/var", "/home"],
         fits: |path, bytes| has_end(path, &["json"]) && bytes > 4 << 10,
     },
-    SOURCES,
+    REGISTRY,
     Kind {
         name: "media",
         places: &["/usr/share", "/usr/lib", "/usr/local", "/root"],
@@ -64,15 +72,23 @@ const KINDS: [Kind; 6] = [
     },
 ];
 
-/// Every kind of which something is found, at most `limit` bytes of each.
-pub(crate) fn find(limit: u64) -> Vec<Corpus> {
-    KINDS.iter().map(|kind| kind.find(limit)).filter(|corpus| !corpus.files.is_empty()).collect()
+/// Every kind of which something is found, at most `limit` bytes of each; logs in a directory of their own as well.
+pub(crate) fn find(limit: u64, logs: Option<&Path>) -> Vec<Corpus> {
+    let find = |kind: &Kind| kind.find(limit, logs.filter(|_| kind.name == LOGS));
+    KINDS.iter().map(find).filter(|corpus| !corpus.files.is_empty()).collect()
+}
+
+/// Their names.
+#[cfg(test)]
+pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.name)
 }
 
 impl Kind {
-    fn find(&self, limit: u64) -> Corpus {
+    fn find(&self, limit: u64, first: Option<&Path>) -> Corpus {
         let mut corpus = Corpus { name: self.name, files: Vec::new(), bytes: 0 };
-        let places = self.places.iter().map(Path::new).filter(|place| place.is_dir());
+        let all = first.into_iter().chain(self.places.iter().map(Path::new));
+        let places = all.filter(|place| place.is_dir());
         let walks = places.flat_map(|place| {
             WalkDir::new(place).same_file_system(true).sort_by_file_name().into_iter()
         });
@@ -148,7 +164,7 @@ impl Tree {
                 run(Command::new("cp").arg("-a").arg(from).arg(&root))?;
             }
             None => {
-                let mut sources = SOURCES.find(u64::MAX);
+                let mut sources = SOURCES.find(u64::MAX, None);
                 sources.files.truncate(most_files);
                 sources.copy_to(&root)?;
             }

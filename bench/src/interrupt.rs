@@ -22,9 +22,14 @@ pub(crate) fn catch() -> Result<()> {
     Ok(())
 }
 
+/// True once the run shall end.
+pub(crate) fn is_wanted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Fails once the run shall end.
 pub(crate) fn check() -> Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if is_wanted() {
         bail!("interrupted");
     }
     Ok(())

@@ -8,6 +8,8 @@ mod corpus;
 mod goals;
 mod interrupt;
 mod measures;
+mod memory;
+mod plan;
 mod report;
 mod run;
 mod statistics;
@@ -28,7 +30,8 @@ fn main() -> Result<()> {
     }
     interrupt::catch()?;
     let results = run::run(&arguments)?;
-    report::write(&results, &arguments)?;
+    report::print(&results)?;
+    interrupt::check()?;
     if !results.failed.is_empty() {
         bail!("failed: {}", results.failed.join(", "));
     }

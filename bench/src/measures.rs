@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+pub(crate) use self::process::resident_kib;
 use self::process::{Used, callers, server};
 pub(crate) use self::requests::Tracer;
 use crate::contenders::Place;
@@ -28,6 +29,8 @@ pub(crate) struct Sample {
     pub(crate) peak_kib: Option<u64>,
     /// Bytes written to the device below, once all is durable.
     pub(crate) written_below: u64,
+    /// Until then: seconds after the step.
+    pub(crate) sync_seconds: f64,
     /// Requests of the kernel by name. Of the first round only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requests: Option<BTreeMap<String, u64>>,
@@ -54,8 +57,9 @@ impl Meter {
         place: &Place,
         command: &Command,
         count: bool,
+        held: bool,
     ) -> Result<(Sample, Output)> {
-        let mut command = self.hold(place, command)?;
+        let mut command = self.hold(place, command, held)?;
         let pid = place.server_pid();
         let tracer = self.tracer.as_ref().filter(|_| count);
         let trace = place.connection().zip(tracer).map(|(number, tracer)| tracer.watch(number));
@@ -70,17 +74,20 @@ impl Meter {
         let server = pid.and_then(server).zip(server_before).map(|(now, then)| now.since(&then));
         let peak_kib = pid.and_then(process::peak_kib);
         let requests = trace.and_then(|trace| trace.counts());
+        let ended = Instant::now();
         place.sync()?;
+        let sync_seconds = ended.elapsed().as_secs_f64();
         let written_below = place.written_below()?.saturating_sub(written);
         if !output.status.success() {
             bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let sample = Sample { figure, caller, server, peak_kib, written_below, requests };
+        let sample =
+            Sample { figure, caller, server, peak_kib, written_below, sync_seconds, requests };
         Ok((sample, output))
     }
 
-    fn hold(&self, place: &Place, command: &Command) -> Result<Command> {
-        if !self.held {
+    fn hold(&self, place: &Place, command: &Command, held: bool) -> Result<Command> {
+        if !self.held && !held {
             return Ok(copy_of(command, command.get_program()));
         }
         if let Some(pid) = place.server_pid() {

@@ -5,10 +5,10 @@ mod plot;
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::arguments::Arguments;
 use crate::contenders::YARDSTICK;
 use crate::run::{Measured, Results};
 use crate::statistics::Spread;
@@ -25,23 +25,36 @@ impl Measured {
         (other > 0.0).then(|| ours / other)
     }
 
+    /// Its ratio to another in each round that both took.
+    pub(crate) fn ratios(&self, contender: &str, to: &str) -> Vec<f64> {
+        let (ours, others) = (self.figures(contender), self.figures(to));
+        ours.iter().zip(others).filter(|(_, other)| *other > 0.0).map(|(a, b)| a / b).collect()
+    }
+
+    pub(crate) fn figures(&self, contender: &str) -> Vec<f64> {
+        let samples = self.samples.get(contender).map_or(&[][..], Vec::as_slice);
+        samples.iter().map(|sample| sample.figure).collect()
+    }
+
     /// As many times the time of the yardstick, or its rate.
     pub(crate) fn ratio_to_yardstick(&self, contender: &str) -> Option<f64> {
         self.ratio(contender, YARDSTICK)
     }
 }
 
-/// Prints the results; with a directory to write to, writes them as files as well.
-pub(crate) fn write(results: &Results, arguments: &Arguments) -> Result<()> {
-    let text = markdown::report(results);
-    std::io::stdout().write_all(text.as_bytes())?;
-    let Some(out) = &arguments.out else { return Ok(()) };
+pub(crate) fn print(results: &Results) -> Result<()> {
+    Ok(std::io::stdout().write_all(markdown::report(results).as_bytes())?)
+}
+
+/// Writes the results into a directory.
+pub(crate) fn save(results: &Results, out: &Path, held: bool) -> Result<()> {
     fs::create_dir_all(out)?;
-    let name = if arguments.held { "results-held" } else { "results" };
+    let name = if held { "results-held" } else { "results" };
     fs::write(out.join(format!("{name}.json")), serde_json::to_string_pretty(results)?)?;
-    let mut text = text;
+    let mut text = markdown::report(results);
     for outcome in &results.scenarios {
-        let plot = format!("{}{}.svg", outcome.name.replace([' ', ':'], "-"), &name[7..]);
+        let title = outcome.name.replace([' ', ':', ','], "-").replace("--", "-");
+        let plot = format!("{title}{}.svg", &name["results".len()..]);
         if plot::draw(outcome, &out.join(&plot))? {
             text += &format!("\n![{}: ratios to {YARDSTICK}]({plot})\n", outcome.name);
         }

@@ -1,20 +1,24 @@
-//! Scenario after scenario, step after step, contender after contender.
+//! Scenario after scenario, round after round.
+
+mod round;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 
+use self::round::Runner;
 use crate::arguments::{Arguments, Scale};
-use crate::contenders::{Contender, Place, probe};
+use crate::contenders::{Contender, YARDSTICK, probe};
 use crate::corpus::{self, Tree};
-use crate::interrupt;
 use crate::measures::{Meter, Sample, Tracer};
-use crate::workloads::{Action, Scenario, Stage, Step, Unit, scenarios};
+use crate::memory::Warm;
+use crate::plan::{Part, part_of};
+use crate::workloads::{Scenario, Stage, Step, Unit, make_logs, scenarios};
+use crate::{interrupt, report};
 
 /// All that a run has found.
 #[derive(Debug, Serialize)]
@@ -35,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) about: String,
     pub(crate) contenders: Vec<String>,
     pub(crate) steps: Vec<Measured>,
+    /// What each round took, with all that is not measured.
+    pub(crate) seconds: Vec<f64>,
 }
 
 /// What a step has shown.
@@ -47,11 +53,13 @@ pub(crate) struct Measured {
     pub(crate) samples: BTreeMap<String, Vec<Sample>>,
 }
 
-/// Runs everything that was asked for.
+/// Runs everything that was asked for. What was found is written after each scenario, so that nothing of it is lost when a
+/// later one fails or the run is interrupted.
 pub(crate) fn run(arguments: &Arguments) -> Result<Results> {
     if !arguments.hsci.is_file() {
         bail!("there is no {}: build it, or name it with --hsci", arguments.hsci.display());
     }
+    let clock = Clock::start(arguments.scale().budget);
     let hsci = fs::canonicalize(&arguments.hsci)?;
     let scale = arguments.scale();
     let scratch = tempfile::Builder::new().prefix("hsci-bench-").tempdir_in(&arguments.scratch)?;
@@ -64,79 +72,155 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Results> {
     }
     let meter = Meter::new(tracer.ok(), arguments.held);
     let tree = Tree::stage(arguments.tree.as_deref(), scratch.path(), scale.tree_files)?;
-    let corpora = corpus::find(scale.corpus_bytes);
+    let logs = (!arguments.quick && is_named(&arguments.only, "space: logs"))
+        .then(|| make_logs(scratch.path(), &tree.stage));
+    let logs = logs.transpose().unwrap_or_else(|error| {
+        skipped.push(("logs of PostgreSQL and rsync".to_owned(), format!("{error:#}")));
+        None
+    });
+    let corpora = corpus::find(scale.corpus_bytes, logs.as_deref());
     let stage = Stage { scratch: scratch.path(), tree: &tree, corpora: &corpora, scale };
-    let clock = Clock { begun: Instant::now(), budget: scale.budget };
-    let runner = Runner { hsci: &hsci, stage: &stage, meter: &meter, clock };
-    let wanted = |scenario: &Scenario| {
-        let only = &arguments.only;
-        only.is_empty() || only.iter().any(|part| scenario.name.contains(part.as_str()))
+    // A short run says nothing about time, and has none to prepare.
+    let warm = if arguments.quick { None } else { Warm::keep()? };
+    let about = about(arguments, scale, warm.is_some())?;
+    let mut session = Session {
+        arguments,
+        results: Results { about, skipped, failed: Vec::new(), scenarios: Vec::new() },
+        taken: Vec::new(),
     };
-    let (mut taken, mut ended, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for scenario in scenarios(&stage)?.into_iter().filter(wanted) {
-        match scenario.probe() {
-            Ok(()) => taken.push(Taken::new(scenario, &contenders)),
-            Err(error) => leave_out(&mut skipped, &scenario, format!("skipped: {error:#}")),
+    session.take(scenarios(&stage)?, &contenders);
+    session.go(&Runner { hsci: &hsci, stage: &stage, meter: &meter }, &clock, scale.rounds)?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    session.results.about.push(format!("load of the machine at the end: {}", load.trim()));
+    session.save()?;
+    Ok(session.results)
+}
+
+fn is_named(only: &[String], scenario: &str) -> bool {
+    only.is_empty() || only.iter().any(|part| scenario.contains(part.as_str()))
+}
+
+/// A run that goes on.
+struct Session<'a> {
+    arguments: &'a Arguments,
+    results: Results,
+    /// One for each of the results' scenarios.
+    taken: Vec<Taken>,
+}
+
+/// A scenario that takes place.
+pub(crate) struct Taken {
+    pub(crate) scenario: Scenario,
+    pub(crate) contenders: Vec<Contender>,
+    pub(crate) part: Option<&'static Part>,
+    /// Who failed in it stays out of the rounds that follow.
+    pub(crate) failures: Vec<(&'static str, String)>,
+}
+
+impl Session<'_> {
+    fn take(&mut self, scenarios: Vec<Scenario>, contenders: &[Contender]) {
+        let Arguments { only, goals, .. } = self.arguments;
+        for scenario in scenarios {
+            let part = part_of(&scenario).filter(|_| *goals);
+            if !is_named(only, &scenario.name) || (*goals && part.is_none()) {
+                continue;
+            }
+            if let Err(error) = scenario.probe() {
+                self.leave_out(&scenario.name, format!("skipped: {error:#}"));
+                continue;
+            }
+            let taken = Taken::new(scenario, contenders, part);
+            self.results.scenarios.push(Outcome::of(&taken));
+            self.taken.push(taken);
         }
     }
-    // All scenarios in each round, so that less time means fewer rounds and not fewer scenarios.
-    for round in 0..scale.rounds {
-        for mut one in std::mem::take(&mut taken) {
-            if round > 0 && runner.clock.is_over() {
-                ended.push(one);
-            } else if runner.clock.is_over() {
-                leave_out(&mut skipped, &one.scenario, "skipped: no time left".to_owned());
-            } else if let Err(error) = runner.run(&mut one, round) {
-                interrupt::check()?;
-                leave_out(&mut skipped, &one.scenario, format!("failed: {error:#}"));
-                failed.push(one.scenario.name);
-            } else {
-                ended.push(one);
+
+    /// All scenarios in each round, so that less time means fewer rounds and not fewer scenarios.
+    fn go(&mut self, runner: &Runner<'_>, clock: &Clock, rounds: usize) -> Result<()> {
+        for round in 0..rounds {
+            for number in 0..self.taken.len() {
+                let (taken, outcome) =
+                    (&mut self.taken[number], &mut self.results.scenarios[number]);
+                if taken.part.is_some_and(|part| round >= part.rounds) {
+                    continue;
+                }
+                if clock.is_over_after(outcome.seconds.last().copied()) {
+                    if round == 0 {
+                        let name = outcome.name.clone();
+                        self.leave_out(&name, "skipped: no time left".to_owned());
+                    }
+                    continue;
+                }
+                let begun = Instant::now();
+                let ended = runner.run(taken, outcome, round);
+                outcome.seconds.push(begun.elapsed().as_secs_f64());
+                self.note_failures(number, ended);
+                self.save()?;
+                if interrupt::is_wanted() {
+                    self.leave_out("the rest", "interrupted".to_owned());
+                    return Ok(());
+                }
             }
         }
-        std::mem::swap(&mut taken, &mut ended);
+        Ok(())
     }
-    let about = about(arguments, scale)?;
-    Ok(Results {
-        about,
-        skipped,
-        failed,
-        scenarios: taken.into_iter().map(Taken::outcome).collect(),
-    })
-}
 
-fn leave_out(skipped: &mut Vec<(String, String)>, scenario: &Scenario, why: String) {
-    eprintln!("{}: {why}", scenario.name);
-    skipped.push((scenario.name.clone(), why));
-}
+    fn note_failures(&mut self, number: usize, ended: Result<()>) {
+        let name = self.results.scenarios[number].name.clone();
+        for (contender, why) in std::mem::take(&mut self.taken[number].failures) {
+            self.fail(&format!("{name}, {contender}"), &why);
+        }
+        if let Err(error) = ended
+            && !interrupt::is_wanted()
+        {
+            self.fail(&name, &format!("{error:#}"));
+        }
+    }
 
-/// A scenario, and what it has shown so far.
-struct Taken {
-    scenario: Scenario,
-    contenders: Vec<Contender>,
-    steps: Vec<Measured>,
+    fn fail(&mut self, what: &str, why: &str) {
+        self.leave_out(what, format!("failed: {why}"));
+        self.results.failed.push(what.to_owned());
+    }
+
+    fn leave_out(&mut self, what: &str, why: String) {
+        eprintln!("{what}: {why}");
+        self.results.skipped.push((what.to_owned(), why));
+    }
+
+    fn save(&self) -> Result<()> {
+        match &self.arguments.out {
+            Some(out) => report::save(&self.results, out, self.arguments.held),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Taken {
-    fn new(scenario: Scenario, contenders: &[Contender]) -> Self {
-        let able = |contender: &&Contender| scenario.for_readers || !contender.is_read_only();
-        let contenders = contenders.iter().filter(able).copied().collect();
-        let steps = scenario.steps.iter().map(Measured::new).collect();
-        Self { scenario, contenders, steps }
-    }
-
-    fn outcome(self) -> Outcome {
-        let contenders = self.contenders.iter().map(|it| it.name.to_owned()).collect();
-        let Scenario { name, about, .. } = self.scenario;
-        Outcome { name, about, contenders, steps: self.steps }
+    fn new(scenario: Scenario, contenders: &[Contender], part: Option<&'static Part>) -> Self {
+        let takes_part = |contender: &&Contender| {
+            (scenario.for_readers || !contender.is_read_only())
+                && part.is_none_or(|part| contender.name == YARDSTICK || part.has(contender.name))
+        };
+        let contenders = contenders.iter().filter(takes_part).copied().collect();
+        Self { scenario, contenders, part, failures: Vec::new() }
     }
 }
 
-struct Runner<'a> {
-    hsci: &'a Path,
-    stage: &'a Stage<'a>,
-    meter: &'a Meter,
-    clock: Clock,
+impl Outcome {
+    fn of(taken: &Taken) -> Self {
+        let Scenario { name, about, steps, .. } = &taken.scenario;
+        Self {
+            name: name.clone(),
+            about: about.clone(),
+            contenders: taken.contenders.iter().map(|it| it.name.to_owned()).collect(),
+            steps: steps.iter().map(Measured::new).collect(),
+            seconds: Vec::new(),
+        }
+    }
+
+    pub(crate) fn has_samples(&self) -> bool {
+        self.steps.iter().any(|step| !step.samples.is_empty())
+    }
 }
 
 /// The time that a run has.
@@ -146,76 +230,12 @@ struct Clock {
 }
 
 impl Clock {
-    fn is_over(&self) -> bool {
-        self.begun.elapsed() > self.budget
-    }
-}
-
-impl Runner<'_> {
-    /// One round of a scenario: fresh file systems, of which another one begins than in the round before.
-    fn run(&self, taken: &mut Taken, round: usize) -> Result<()> {
-        let Taken { scenario, contenders, steps } = taken;
-        eprintln!("{}, round {}: {}", scenario.name, round + 1, scenario.about);
-        let mut order = contenders.clone();
-        order.rotate_left(round % contenders.len());
-        let places = self.make(&order)?;
-        // A cold step empties everybody's caches: who takes it takes what builds on it before the next one does.
-        let mut first = 0;
-        for group in scenario.steps.chunk_by(|_, next| !next.cold) {
-            for place in &places {
-                for (step, measured) in group.iter().zip(&mut steps[first..]) {
-                    if place.contender.is_read_only() && !step.reads_only {
-                        continue;
-                    }
-                    let name = place.contender.name;
-                    let sample = self.take(step, place, round);
-                    let sample = sample.with_context(|| format!("{} on {name}", step.name))?;
-                    measured.add(name, sample);
-                }
-            }
-            first += group.len();
-        }
-        steps.iter().for_each(|measured| eprintln!("  {}", measured.line(contenders)));
-        Ok(())
+    fn start(budget: Duration) -> Self {
+        Self { begun: Instant::now(), budget }
     }
 
-    fn make(&self, contenders: &[Contender]) -> Result<Vec<Place>> {
-        let make = |contender: &Contender| {
-            Place::make(*contender, self.hsci, self.stage.scratch, &self.stage.tree.stage)
-                .with_context(|| contender.name)
-        };
-        contenders.iter().map(make).collect()
-    }
-
-    fn take(&self, step: &Step, place: &Place, round: usize) -> Result<Sample> {
-        interrupt::check()?;
-        if step.cold {
-            drop_caches(&self.stage.tree.archive)?;
-        }
-        let count = round == 0;
-        let measure = |command: &Command| self.meter.measure(place, command, count);
-        match &step.action {
-            Action::Timed(command) => Ok(measure(&command(place))?.0),
-            Action::Rate(work, command) => {
-                let (sample, _) = measure(&command(place))?;
-                Ok(Sample { figure: work / sample.figure, ..sample })
-            }
-            Action::Printed(after, command) => {
-                let (sample, output) = measure(&command(place))?;
-                let text = String::from_utf8_lossy(&output.stdout);
-                let figure = printed(&text, after).with_context(|| format!("no `{after}`"))?;
-                Ok(Sample { figure, ..sample })
-            }
-            Action::Settle => {
-                let mut sync = Command::new("sync");
-                sync.arg("-f").arg(&place.directory);
-                Ok(measure(&place.settle().unwrap_or(sync))?.0)
-            }
-            Action::Stored => {
-                let figure = place.stored()? as f64 / f64::from(1 << 20);
-                Ok(Sample { figure, ..Sample::default() })
-            }
-        }
+    fn is_over_after(&self, seconds: Option<f64>) -> bool {
+        self.begun.elapsed() + Duration::from_secs_f64(seconds.unwrap_or(0.0)) > self.budget
     }
 }
 
@@ -231,53 +251,41 @@ impl Measured {
 
     /// True if a smaller figure is the better one.
     pub(crate) fn less_is_better(&self) -> bool {
-        [Unit::Seconds.text(), Unit::Mib.text()].contains(&self.unit)
+        [Unit::Seconds, Unit::Mib, Unit::Bytes].iter().any(|unit| unit.text() == self.unit)
     }
 
     fn line(&self, contenders: &[Contender]) -> String {
         let figure = |contender: &Contender| {
-            let spread = self.spread(contender.name)?;
-            Some(format!("{} {:.3}", contender.name, spread.median))
+            let last = self.samples.get(contender.name)?.last()?;
+            Some(format!("{} {:.3}", contender.name, last.figure))
         };
         let figures: Vec<String> = contenders.iter().filter_map(figure).collect();
         format!("{}, {}: {}", self.name, self.unit, figures.join(" | "))
     }
 }
 
-/// The number that follows some words.
-fn printed(text: &str, after: &str) -> Option<f64> {
-    let (_, rest) = text.split_once(after)?;
-    rest.split_whitespace().next()?.parse().ok()
-}
-
-/// Empties the page, dentry and inode caches, but for the archive that is unpacked.
-fn drop_caches(archive: &Path) -> Result<()> {
-    rustix::fs::sync();
-    fs::write("/proc/sys/vm/drop_caches", "3")?;
-    std::io::copy(&mut fs::File::open(archive)?, &mut std::io::sink())?;
-    Ok(())
-}
-
-fn about(arguments: &Arguments, scale: Scale) -> Result<Vec<String>> {
+fn about(arguments: &Arguments, scale: Scale, warm: bool) -> Result<Vec<String>> {
     let version = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    // Without what a builder of kernels has added.
+    let version = version.trim().split('-').next().unwrap_or_default();
     let cores = std::thread::available_parallelism()?;
     let load = fs::read_to_string("/proc/loadavg")?;
     let held = if arguments.held { "callers and servers held on one core" } else { "not held" };
-    Ok(vec![
-        format!("Linux {}, {cores} cores", version.trim()),
+    let mut about = vec![
+        format!("Linux {version}, {cores} cores"),
         format!("at most {} rounds, {held}", scale.rounds),
-        format!("load of the machine at the end: {}", load.trim()),
-    ])
+        format!("load of the machine at the beginning: {}", load.trim()),
+    ];
+    if warm {
+        about.push(
+            "a virtual machine that returns free memory to its host: kept from it during the run"
+                .to_owned(),
+        );
+    }
+    Ok(about)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_is_found_after_its_words() {
-        assert_eq!(printed("x\nThroughput 12.5 MB/sec  4 clients", "Throughput"), Some(12.5));
-        assert_eq!(printed("tps = 99.25 (without)", "tps ="), Some(99.25));
-        assert_eq!(printed("nothing", "tps ="), None);
-    }
+/// Where the images of a run lie is of no interest to readers of its report.
+pub(crate) fn without(scratch: &Path, text: &str) -> String {
+    text.replace(&scratch.display().to_string(), "…")
 }

@@ -6,7 +6,9 @@ mod servers;
 mod space;
 mod tree;
 
-use std::path::Path;
+pub(crate) use self::servers::make_logs;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -26,6 +28,12 @@ pub(crate) struct Scenario {
     pub(crate) for_readers: bool,
     /// Programs without which it is skipped.
     pub(crate) needs: &'static [&'static str],
+    /// A shell's commands, run once all contenders are mounted: to have in memory what comes from elsewhere.
+    pub(crate) before: Option<String>,
+    /// Callers and servers are held on one core.
+    pub(crate) held: bool,
+    /// Bytes of the devices.
+    pub(crate) device_len: u64,
 }
 
 /// One thing that is measured.
@@ -34,6 +42,8 @@ pub(crate) struct Step {
     pub(crate) unit: Unit,
     /// Before it: what the kernel has cached is dropped.
     pub(crate) cold: bool,
+    /// Before it: files of this directory or file are read that are no contender's.
+    pub(crate) reads: Option<PathBuf>,
     /// Contenders that can only be read take part.
     pub(crate) reads_only: bool,
     /// Bytes that it writes, as far as they are known.
@@ -48,6 +58,7 @@ pub(crate) enum Unit {
     MibPerSecond,
     PerSecond,
     Mib,
+    Bytes,
 }
 
 impl Unit {
@@ -57,6 +68,7 @@ impl Unit {
             Self::MibPerSecond => "MiB/s",
             Self::PerSecond => "/s",
             Self::Mib => "MiB",
+            Self::Bytes => "B",
         }
     }
 }
@@ -73,6 +85,8 @@ pub(crate) enum Action {
     Settle,
     /// The space that is used on the device, beyond that of an empty file system.
     Stored,
+    /// The memory that a new server takes for each of so many files when a command looks at all of them.
+    MemoryOf(u64, Box<dyn Fn(&Place) -> Command>),
 }
 
 /// What is at hand for scenarios.
@@ -87,22 +101,33 @@ pub(crate) struct Stage<'a> {
 pub(crate) fn scenarios(stage: &Stage<'_>) -> Result<Vec<Scenario>> {
     let mut all = vec![
         tree::sources(stage),
-        tree::repository(stage)?,
+        tree::repository(stage),
         files::small(stage),
         files::large(stage),
-        logs::all(stage),
     ];
-    all.extend(stage.scale.builds.then(tree::build));
+    all.extend(stage.scale.also_held.then(|| tree::held(stage)));
+    all.extend(stage.scale.builds.then(|| tree::build(stage)));
     all.extend(stage.scale.many.iter().map(|number| files::many(*number)));
     all.extend(servers::all(stage)?);
     all.extend(stage.corpora.iter().map(|corpus| space::of(stage, corpus)));
+    // It takes as long as it takes, so others go first.
+    all.push(logs::all(stage));
     Ok(all)
 }
 
 impl Scenario {
     fn new(name: &str, about: impl Into<String>, steps: Vec<Step>) -> Self {
         let (name, about) = (name.to_owned(), about.into());
-        Self { name, about, steps, for_readers: false, needs: &[] }
+        Self {
+            name,
+            about,
+            steps,
+            for_readers: false,
+            needs: &[],
+            before: None,
+            held: false,
+            device_len: 8 << 30,
+        }
     }
 
     fn needs(self, needs: &'static [&'static str]) -> Self {
@@ -117,7 +142,15 @@ impl Scenario {
 
 impl Step {
     fn new(name: impl Into<String>, unit: Unit, action: Action) -> Self {
-        Self { name: name.into(), unit, cold: false, reads_only: false, writes: 0, action }
+        Self {
+            name: name.into(),
+            unit,
+            cold: false,
+            reads: None,
+            reads_only: false,
+            writes: 0,
+            action,
+        }
     }
 
     fn timed(name: impl Into<String>, command: impl Fn(&Place) -> Command + 'static) -> Self {
@@ -134,6 +167,10 @@ impl Step {
 
     fn cold(self) -> Self {
         Self { cold: true, ..self }
+    }
+
+    fn with(self, path: PathBuf) -> Self {
+        Self { reads: Some(path), ..self }
     }
 
     fn reading(self) -> Self {
@@ -165,4 +202,26 @@ fn shell(place: &Place, script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-ec", script]).current_dir(&place.directory);
     command
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::arguments::Arguments;
+    use crate::corpus::kinds;
+
+    /// What a run with some arguments has to choose from, where files of each kind are found.
+    pub(crate) fn all_scenarios(arguments: &[&str]) -> Vec<Scenario> {
+        let given = std::iter::once("side-by-side").chain(arguments.iter().copied());
+        let scale = Arguments::parse_from(given).scale();
+        let scratch = tempfile::tempdir().expect("a directory");
+        let (stage, name) = (scratch.path().join("stage"), "linux".to_owned());
+        let tree = Tree { archive: stage.clone(), stage, name, files: 1, bytes: 1 };
+        let corpora: Vec<Corpus> =
+            kinds().map(|name| Corpus { name, files: Vec::new(), bytes: 1 }).collect();
+        let stage = Stage { scratch: scratch.path(), tree: &tree, corpora: &corpora, scale };
+        scenarios(&stage).expect("scenarios")
+    }
 }

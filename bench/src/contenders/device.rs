@@ -19,18 +19,21 @@ pub(super) struct Device {
     mounted: bool,
 }
 
-/// Length of the images, of which only what is used takes space.
-const LEN: u64 = 16 << 30;
-
 impl Device {
-    /// A new file system of a kind.
-    pub(super) fn make(scratch: &Path, name: &str, kind: &str, options: &str) -> Result<Self> {
+    /// A new file system of a kind, in an image of which only what is used takes space.
+    pub(super) fn make(
+        scratch: &Path,
+        name: &str,
+        kind: &str,
+        options: &str,
+        len: u64,
+    ) -> Result<Self> {
         let image = scratch.join(format!("{name}.img"));
-        File::create(&image)?.set_len(LEN)?;
+        File::create(&image)?.set_len(len)?;
         let mut mkfs = Command::new(format!("mkfs.{kind}"));
         match kind {
             // No delayed initialisation of tables, which would write while something is measured;
-            // inodes enough for a million files.
+            // inodes enough for a file of each 8 KiB.
             "ext4" => mkfs
                 .args(["-q", "-F", "-m0", "-i", "8192"])
                 .args(["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]),

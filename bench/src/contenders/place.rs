@@ -1,7 +1,9 @@
 //! A contender, mounted.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use serde_json::Value;
 
 use super::device::Device;
 use super::{Contender, Kind, run, unmount};
+use crate::measures::resident_kib;
 
 /// A mounted contender; unmounted when the value is dropped.
 pub(crate) struct Place {
@@ -20,6 +23,8 @@ pub(crate) struct Place {
     server: Server,
     /// Bytes used on the device when it was new.
     empty: u64,
+    /// Memory of the server when it was.
+    idle_kib: Cell<Option<u64>>,
     // After the server: what it serves from goes last.
     device: Device,
 }
@@ -41,21 +46,24 @@ impl Place {
         hsci: &Path,
         scratch: &Path,
         stage: &Path,
+        len: u64,
     ) -> Result<Self> {
         let name = contender.name.replace([' ', ':'], "-");
-        let lower = |options: &str| Device::make(scratch, &name, "ext4", options);
+        let lower = |options: &str| Device::make(scratch, &name, "ext4", options, len);
         let (device, server) = match contender.kind {
             Kind::Native { kind, options } => {
-                (Device::make(scratch, &name, kind, options)?, Server::Kernel)
+                (Device::make(scratch, &name, kind, options, len)?, Server::Kernel)
             }
             Kind::Image { kind, maker } => {
-                let image = make_image(maker, scratch, &name, stage)?;
+                let image = scratch.join(format!("{name}.img"));
+                copy_image(maker, scratch, stage, &image)?;
                 debug_assert!(maker.contains(kind), "{maker} makes {kind}");
                 (Device::mount(scratch, &name, image, "ro")?, Server::Kernel)
             }
             Kind::Squashfuse => {
                 let device = lower("noatime")?;
-                let image = make_image("mksquashfs", &device.directory, "image", stage)?;
+                let image = device.directory.join("image");
+                copy_image("mksquashfs", scratch, stage, &image)?;
                 let mut command = Command::new("squashfuse");
                 command.arg("-f").arg(image);
                 let server = Server::start(&mut command, scratch.join(format!("{name}-mount")))?;
@@ -76,7 +84,9 @@ impl Place {
             }
         };
         let directory = server.directory().unwrap_or(&device.directory).to_owned();
-        let mut place = Self { contender, directory, server, empty: 0, device };
+        let idle_kib = Cell::default();
+        let mut place = Self { contender, directory, server, empty: 0, idle_kib, device };
+        place.idle_kib.set(place.server_pid().and_then(resident_kib));
         if !contender.is_read_only() {
             place.sync()?;
             place.empty = place.used()?;
@@ -126,6 +136,23 @@ impl Place {
         Ok((space.f_blocks - space.f_bfree) * space.f_frsize)
     }
 
+    /// The server's memory, beyond what it took when it was new.
+    pub(crate) fn memory_kib(&self) -> Option<u64> {
+        Some(resident_kib(self.server_pid()?)?.saturating_sub(self.idle_kib.get()?))
+    }
+
+    /// Has another server serve, where it is HSCI's.
+    pub(crate) fn remount(&self) -> Result<()> {
+        if let Server::Hsci { program, directory } = &self.server
+            && let Kind::Hsci { extension, options } = self.contender.kind
+        {
+            run(Command::new(program).arg("unmount").arg(directory))?;
+            mount_hsci(program, extension, options, &self.device.directory, directory)?;
+            self.idle_kib.set(self.server_pid().and_then(resident_kib));
+        }
+        Ok(())
+    }
+
     /// An order to compress everything now, where that is not done while writing.
     pub(crate) fn settle(&self) -> Option<Command> {
         let (Server::Hsci { program, directory }, "compressfs") =
@@ -152,6 +179,8 @@ impl Server {
     fn start(command: &mut Command, directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory)?;
         let before = fs::metadata(&directory)?.dev();
+        // Not in this group: an interrupt from the terminal is for this program, which unmounts then.
+        command.process_group(0);
         let silent = command.arg(&directory).stdin(Stdio::null()).stdout(Stdio::null());
         let child = silent.stderr(Stdio::null()).spawn();
         let child = child.with_context(|| format!("cannot run {command:?}"))?;
@@ -230,16 +259,21 @@ fn peer(program: &str, lower: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A read-only image of the staged files.
-fn make_image(maker: &str, scratch: &Path, name: &str, stage: &Path) -> Result<PathBuf> {
-    let image = scratch.join(format!("{name}.img"));
-    let mut command = Command::new(maker);
-    match maker {
-        "mksquashfs" => {
-            command.arg(stage).arg(&image).args(["-comp", "zstd", "-quiet", "-no-progress"])
+/// A read-only image of the staged files, which is made once in a run.
+fn copy_image(maker: &str, scratch: &Path, stage: &Path, image: &Path) -> Result<()> {
+    let made = scratch.join(format!("made-by-{maker}"));
+    if !made.exists() {
+        let mut command = Command::new(maker);
+        match maker {
+            "mksquashfs" => {
+                command.arg(stage).arg(&made).args(["-comp", "zstd", "-quiet", "-no-progress"])
+            }
+            _ => command.args(["--quiet", "-zlz4hc"]).arg(&made).arg(stage),
+        };
+        if let Err(error) = run(&mut command) {
+            let _ = fs::remove_file(&made);
+            return Err(error);
         }
-        _ => command.args(["--quiet", "-zlz4hc"]).arg(&image).arg(stage),
-    };
-    run(&mut command)?;
-    Ok(image)
+    }
+    Ok(fs::copy(&made, image).map(drop)?)
 }

@@ -61,6 +61,11 @@ pub(super) fn peak_kib(pid: u32) -> Option<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
 }
 
+/// The memory of a process at this time, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+}
+
 pub(super) fn forget_peak(pid: Option<u32>) {
     if let Some(pid) = pid {
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");

@@ -16,12 +16,12 @@ pub(super) fn report(results: &Results) -> String {
     }
     text += "\nMedians of all rounds, in brackets the least and the most; in bold the ratio to ";
     let _ = writeln!(text, "{YARDSTICK}.");
-    for outcome in &results.scenarios {
+    text += &goals(results);
+    for outcome in results.scenarios.iter().filter(|outcome| outcome.has_samples()) {
         let _ = writeln!(text, "\n## {}\n\n{}.\n", outcome.name, outcome.about);
         text += &figures(outcome);
         text += &costs(outcome);
     }
-    text += &goals(results);
     text += &skipped(results);
     text
 }
@@ -77,6 +77,7 @@ fn costs(outcome: &Outcome) -> String {
         "of the server",
         "peak memory, MiB",
         "written below, per byte or in all",
+        "sync after it, s",
         "requests",
     ];
     let mut text = String::from("\n");
@@ -112,6 +113,7 @@ fn cost(step: &Measured, samples: &[Sample]) -> String {
         whole(median(&|sample| Some(server(sample)?.switches as f64))),
         whole(median(&|sample| Some(sample.peak_kib? as f64 / 1024.0))),
         below,
+        seconds(median(&|sample| Some(sample.sync_seconds))),
         samples.iter().find_map(requests).unwrap_or("-".to_owned()),
     ]
     .join(" | ")
@@ -127,23 +129,28 @@ fn requests(sample: &Sample) -> Option<String> {
 }
 
 fn goals(results: &Results) -> String {
-    let mut text = String::from("\n## Beside the goals\n\n");
-    let head = ["scenario", "step", "ratio", "measured", "goal"];
+    let mut text = String::from(
+        "\n## Beside the goals\n\nIn brackets the least and the most of single rounds.\n\n",
+    );
+    let head = ["case", "beside", "measured", "goal", "met", "rounds"];
     table(&mut text, &head.map(str::to_owned));
-    for goal in GOALS {
-        let outcome = results.scenarios.iter().find(|outcome| outcome.name == goal.scenario);
-        let step =
-            outcome.and_then(|outcome| outcome.steps.iter().find(|step| step.name == goal.step));
-        let Some((step, ratio)) =
-            step.and_then(|step| Some((step, step.ratio(goal.ours, goal.other)?)))
-        else {
-            continue;
-        };
-        let bound = if step.less_is_better() { "at most" } else { "at least" };
+    for (goal, reached) in
+        GOALS.iter().filter_map(|goal| Some((goal, goal.look(&results.scenarios)?)))
+    {
+        let bound = if reached.less_is_better { "at most" } else { "at least" };
+        let profile = if goal.ours == "compressfs" { "" } else { " (`profile=data`)" };
         let _ = writeln!(
             text,
-            "| {} | {} | {} / {} | {ratio:.2} | {bound} {:.2} |",
-            goal.scenario, goal.step, goal.ours, goal.other, goal.ratio
+            "| {}: {}{profile} | {} | {} [{}, {}] | {bound} {} | {} | {} |",
+            goal.scenario,
+            goal.step,
+            reached.other.as_deref().unwrap_or("-"),
+            short(reached.figure),
+            short(reached.least),
+            short(reached.most),
+            goal.bound,
+            if reached.is_met { "yes" } else { "no" },
+            reached.rounds,
         );
     }
     text
@@ -181,11 +188,14 @@ mod tests {
             about: "few".to_owned(),
             contenders: vec!["ext4".to_owned(), "compressfs".to_owned()],
             steps: vec![step(2.0, 9.0)],
+            seconds: vec![],
         };
         let results =
             Results { about: vec![], skipped: vec![], failed: vec![], scenarios: vec![outcome] };
         let text = report(&results);
         assert!(text.contains("| unpack, s | 2.00 [2.00, 2.00] | 9.00 [9.00, 9.00] **4.50** |"));
-        assert!(text.contains("| sources | unpack | compressfs / ext4 | 4.50 | at most 5.00 |"));
+        assert!(
+            text.contains("| sources: unpack | ext4 | 4.50 [4.50, 4.50] | at most 5 | yes | 1 |")
+        );
     }
 }

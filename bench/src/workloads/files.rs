@@ -46,12 +46,17 @@ pub(super) fn large(stage: &Stage<'_>) -> Scenario {
     let steps = vec![
         transfer("write to fsync", Kind::WriteThrough, 1.0).cold().writing(bytes),
         transfer("read, warm", Kind::ReadThrough, 1.0),
+        transfer("write again, warm, to fsync", Kind::WriteThrough, 1.0).writing(bytes),
         Step::settle(),
         transfer("read, cold", Kind::ReadThrough, 1.0).cold(),
         transfer("read 4K at random, cold", Kind::ReadRandom, random).cold(),
         transfer("read, to warm", Kind::ReadThrough, 1.0),
         transfer("read 4K at random, warm", Kind::ReadRandom, random),
         transfer("write 4K at random, to fsync", Kind::WriteRandom, random).writing(bytes / 16),
+        Step::settle(),
+        transfer("write 4K at random, cold, to fsync", Kind::WriteRandom, random)
+            .cold()
+            .writing(bytes / 16),
     ];
     Scenario::new("large file", format!("one file of {} MiB", bytes >> 20), steps)
 }
@@ -60,11 +65,17 @@ pub(super) fn large(stage: &Stage<'_>) -> Scenario {
 pub(super) fn many(number: u64) -> Scenario {
     let walk = "find many -newermt 2100-01-01";
     let create = Box::new(move |place: &_| client(place, Kind::Many, number, 1));
+    let memory = Action::MemoryOf(number, Box::new(move |place| shell(place, walk)));
     let steps = vec![
-        Step::new("create", Unit::PerSecond, Action::Rate(number as f64, create)),
+        Step::new("create", Unit::PerSecond, Action::Rate(number as f64, create)).cold(),
         Step::timed("walk with stat, cold", move |place| shell(place, walk)).cold(),
         Step::timed("walk with stat, warm", move |place| shell(place, walk)),
+        Step::settle(),
+        Step::new("memory of a new server for an inode", Unit::Bytes, memory),
         Step::timed("rm -rf", |place| shell(place, "rm -rf many")),
     ];
-    Scenario::new(&format!("{number} files"), "100 bytes each, a thousand in a directory", steps)
+    // An inode for each 8 KiB.
+    let device_len = (8 << 30).max(number << 14);
+    let about = "100 bytes each, a thousand in a directory";
+    Scenario { device_len, ..Scenario::new(&format!("{number} files"), about, steps) }
 }

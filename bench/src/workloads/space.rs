@@ -15,5 +15,6 @@ pub(super) fn of(stage: &Stage<'_>, corpus: &Corpus) -> Scenario {
         Step::stored(),
     ];
     let about = format!("{} files, {} MiB", corpus.files.len(), corpus.bytes >> 20);
-    Scenario::new(&format!("space: {}", corpus.name), about, steps)
+    let before = Some(format!("xargs -0 -a '{}' cat > /dev/null", list.display()));
+    Scenario { before, ..Scenario::new(&format!("space: {}", corpus.name), about, steps) }
 }
