@@ -194,7 +194,12 @@ fn times(dir: &Path) {
 fn fixed(dir: &Path) {
     machine::need_root();
     machine::need("chattr");
-    let mut mount = Mount::new(dir, "m", "compressfs", "settle=1h,scan=no");
+    fixed_with(dir, "m", "settle=1h,scan=no");
+    fixed_with(dir, "data", "settle=1h,scan=no,profile=data");
+}
+
+fn fixed_with(dir: &Path, name: &str, options: &str) {
+    let mut mount = Mount::new(dir, name, "compressfs", options);
     for name in ["appended", "immutable"] {
         std::fs::write(mount.path(name), text(5000)).expect("written");
     }

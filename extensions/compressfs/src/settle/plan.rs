@@ -88,15 +88,15 @@ fn try_plan<'a>(
     number: usize,
 ) -> Result<Option<Plan<'a>>> {
     let file = open.read();
+    // On a file system that is mounted below, a journal could not name it; others cannot be opened for writing.
+    if file.lower.id().is_err() || file.lower.is_fixed()? {
+        return Ok(None);
+    }
     // What the kernel writes by itself changes without a word; so it waits until nobody has it open.
     let unseen =
         || Ok::<_, Error>(compress.settings.passthrough && file.lower.is_open_elsewhere()?);
     if file.is_held() || unseen()? {
         return Err(Error::Busy);
-    }
-    // On a file system that is mounted below, a journal could not name it; others cannot be written.
-    if file.lower.id().is_err() || file.lower.is_fixed()? {
-        return Ok(None);
     }
     let len = file.len()?;
     let raw_space = match &file.form {
