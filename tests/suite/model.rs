@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "model::zstd_equals_a_plain_directory", seconds: 400, body: zstd },
     Test { name: "model::lz4_equals_a_plain_directory", seconds: 300, body: lz4 },
     Test { name: "model::deflate_equals_a_plain_directory", seconds: 300, body: deflate },
+    Test { name: "model::the_profile_for_data_equals_a_plain_directory", seconds: 300, body: data },
     Test { name: "model::shrunk_failures_of_the_past", seconds: 120, body: regressions::all },
 ];
 
@@ -39,6 +40,17 @@ fn deflate(dir: &Path) {
     run(dir, Target { extension: "compressfs", options }, 2);
 }
 
+fn data(dir: &Path) {
+    let options = "profile=data,settle=50ms,chunk=32K";
+    let target = Target { extension: "compressfs", options };
+    // The kernel writes without the right to leave these bits.
+    let operation = |random: &mut Random| match Operation::random(random) {
+        Operation::Chmod { any, mode } => Operation::Chmod { any, mode: mode & 0o1777 },
+        other => other,
+    };
+    run_with(dir, target, 1, operation);
+}
+
 /// What the operations are tried on.
 #[derive(Clone, Copy)]
 struct Target {
@@ -53,11 +65,20 @@ const CHECKPOINT: usize = 500;
 
 /// `sessions` of them in a short run; `HSCI_MODEL` times as many in a long one.
 fn run(dir: &Path, target: Target, sessions: u64) {
+    run_with(dir, target, sessions, Operation::random);
+}
+
+fn run_with(
+    dir: &Path,
+    target: Target,
+    sessions: u64,
+    operation: impl Fn(&mut Random) -> Operation,
+) {
     let sessions = sessions * machine::amount("HSCI_MODEL", 1);
     let mut random = Random::new(Random::seed("model"));
     let mut done = 0;
     for session in 0..sessions {
-        let operations: Vec<_> = (0..SESSION).map(|_| Operation::random(&mut random)).collect();
+        let operations: Vec<_> = (0..SESSION).map(|_| operation(&mut random)).collect();
         let base = dir.join(session.to_string());
         let failure = match replay(&base, target, &operations) {
             Ok(succeeded) => {
