@@ -341,6 +341,7 @@ fn live(dir: &Path, disk: &Path, options: &str, (name, end): End, pause: Duratio
         let copies = dir.join(format!("{place}-copies"));
         Run::new(machine::hsci()).arg("export").arg(&store).arg(&copies).ok();
         verify(&copies, &book, &format!("{context}, exported"));
+        std::fs::remove_dir_all(&copies).expect("removed");
     }
     mount.mount();
     verify(mount.dir(), &book, &format!("{context}, mounted again, bound: {bound}"));
