@@ -64,8 +64,10 @@ impl LowerTree {
         if cookie != 0 && !by_host && self.listed.take_end(ino, cookie) {
             return Ok(Vec::new());
         }
-        let directory = match by_host {
-            true => Arc::new(self.reopen_quietly(&inode, OFlags::RDONLY | OFlags::DIRECTORY)?),
+        let (directory, is_new) = match by_host {
+            true => {
+                (Arc::new(self.reopen_quietly(&inode, OFlags::RDONLY | OFlags::DIRECTORY)?), false)
+            }
             false => self.directory_to_list(&inode)?,
         };
         let _position = self.listed.positions[ino.0 as usize % STRIPES].lock();
@@ -87,6 +89,11 @@ impl LowerTree {
                 entries.push(DirEntry::new(name, entry.ino(), kind, entry.next_entry_cookie()));
             }
         };
+        // Only once it was listed from its start: ext4 takes a descriptor that was listed from elsewhere first for at its
+        // end ever after, and the directory for empty.
+        if is_new && cookie == 0 {
+            self.remember(&inode, Access::Read, &directory);
+        }
         if let Some(last) = entries.last()
             && is_whole
             && !by_host
@@ -96,21 +103,19 @@ impl LowerTree {
         Ok(entries)
     }
 
-    /// A descriptor that lists a directory, and in which its names are looked up next.
-    fn directory_to_list(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
+    /// A descriptor that lists a directory, and in which its names are looked up next if it is remembered, which is
+    /// for the caller: true if it is to be.
+    fn directory_to_list(&self, inode: &Inode) -> Result<(Arc<OwnedFd>, bool)> {
         let is_known = self.inodes.has(inode) && inode.pinned().is_none();
         if is_known && let Some(open) = self.descriptors.get(inode.ino, Access::Read) {
-            return Ok(open);
+            return Ok((open, false));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = Arc::new(match self.keeps_access_times {
             true => self.reopen_quietly(inode, flags)?,
             false => self.reopen(inode, flags)?,
         });
-        if is_known {
-            self.remember(inode, Access::Read, &opened);
-        }
-        Ok(opened)
+        Ok((opened, is_known))
     }
 
     pub(super) fn sync_names(&self, ino: Ino, data_only: bool) -> Result<()> {

@@ -142,6 +142,23 @@ fn a_listing_in_small_steps_names_everything_once() {
     });
 }
 
+/// The kernel asks once more at a listing's end, by when the descriptor may be closed. A new one that ext4 first lists
+/// from there has no names afterwards, from the start neither.
+#[test]
+fn a_listing_that_goes_on_by_a_new_descriptor_spoils_no_later_one() {
+    both(|rig| {
+        let dir = rig.dir(ROOT, "dir");
+        rig.file(dir, "inside", b"");
+        let listed = rig.tree.readdir(&me(), dir, 0, 4096).expect("list");
+        let end = listed.last().expect("names").next;
+        let root = std::fs::File::open(rig.path()).expect("the directory");
+        let other = hsci_host::lower::LowerTree::open(root.into()).expect("a tree");
+        let dir = other.lookup(&me(), ROOT, OsStr::new("dir")).expect("there").ino;
+        assert_eq!(other.readdir(&me(), dir, end, 4096).expect("the end").len(), 0);
+        assert_eq!(other.readdir(&me(), dir, 0, 4096).expect("list").len(), listed.len());
+    });
+}
+
 #[test]
 fn a_directory_that_may_be_read_but_not_searched_is_listed() {
     both(|rig| {
