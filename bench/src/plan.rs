@@ -25,7 +25,7 @@ const PARTS: &[Part] = &[
     part("sources, held", 3, &["btrfs zstd:3", "compressfs"]),
     Part {
         beginners: &["bindfs", "gocryptfs", "nullfs"],
-        once: &["squashfs", "erofs", "squashfuse"],
+        once: &["gocryptfs", "squashfs", "erofs", "squashfuse"],
         ..part("sources", 3, &["btrfs zstd:3", "compressfs"])
     },
     part("repository", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),
