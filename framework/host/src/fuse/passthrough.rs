@@ -96,7 +96,7 @@ impl Passthrough {
         ask: impl FnOnce() -> Result<Opened>,
     ) -> Result<Served> {
         let known = self.change(ino, |opens, _| {
-            if opens.passed.contains(&handle) {
+            if opens.passed.contains(handle) {
                 return opens.backing.map(Served::Passed);
             }
             // From now on nobody gives the file another form.
@@ -108,7 +108,7 @@ impl Passthrough {
         }
         let asked = ask();
         self.change(ino, |opens, fresh| {
-            opens.starting.remove(&handle);
+            opens.starting.remove(handle);
             let opened = asked?;
             let wanted = opened.passthrough && permitted && opens.cached.is_empty();
             if opens.backing.is_none() && wanted {
@@ -128,9 +128,9 @@ impl Passthrough {
     /// An open has ended.
     pub(super) fn release(&self, ino: Ino, handle: u64) {
         let is_last = self.change(ino, |opens, _| {
-            opens.cached.remove(&handle);
-            opens.starting.remove(&handle);
-            if !opens.passed.remove(&handle) || !opens.passed.is_empty() {
+            opens.cached.remove(handle);
+            opens.starting.remove(handle);
+            if !opens.passed.remove(handle) || !opens.passed.is_empty() {
                 return false;
             }
             self.close(ino, opens);

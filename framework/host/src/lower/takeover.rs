@@ -104,7 +104,10 @@ impl LowerTree {
         }
         let note = opens.to_note();
         self.log(|entries| {
-            inode.notes_to_change().insert(OPENS, note.clone());
+            let mut notes = inode.notes_to_change();
+            let kept = notes.entry(OPENS).or_default();
+            kept.clear();
+            kept.extend_from_slice(&note);
             entries.note(ino.0, OPENS, &note);
         });
     }
