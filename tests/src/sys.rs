@@ -1,6 +1,7 @@
 //! Shared memory mappings of files.
 #![allow(unsafe_code)]
 
+pub mod calls;
 pub mod hostile;
 
 use std::ffi::c_void;

@@ -1,6 +1,7 @@
 //! How many requests the kernel sends for what programs do: counted in the host, and by the kernel's
 //! own tracepoint for the one connection.
 
+mod allocations;
 mod kernel_trace;
 mod system_calls;
 
@@ -34,6 +35,12 @@ pub(crate) const TESTS: &[Test] = &[
         name: "requests::system_calls_of_compressfs",
         seconds: 90,
         body: system_calls::compressfs,
+    },
+    Test { name: "requests::allocations_of_nullfs", seconds: 90, body: allocations::nullfs },
+    Test {
+        name: "requests::allocations_of_compressfs",
+        seconds: 90,
+        body: allocations::compressfs,
     },
 ];
 

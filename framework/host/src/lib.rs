@@ -9,6 +9,7 @@ mod fuse;
 mod lock;
 pub mod lower;
 pub mod mounts;
+mod name;
 mod passing;
 pub mod place;
 pub mod policy;

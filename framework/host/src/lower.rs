@@ -23,7 +23,8 @@ mod takeover;
 mod xattrs;
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
+use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -356,7 +357,7 @@ impl LowerTree {
     /// one after the other: there may be more of them than a stack holds.
     fn open_parent(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
         let mut way = Vec::new();
-        let (mut ino, _) = inode.name().ok_or(Errno::STALE)?;
+        let mut ino = inode.parent().ok_or(Errno::STALE)?;
         let mut open = loop {
             let directory = self.inodes.get(ino)?;
             let is_at_hand = directory.pinned().is_some()
@@ -369,7 +370,7 @@ impl LowerTree {
             if way.len() > self.inodes.count() {
                 return Err(Errno::STALE.into());
             }
-            (ino, _) = directory.name().ok_or(Errno::STALE)?;
+            ino = directory.parent().ok_or(Errno::STALE)?;
             way.push(directory);
         };
         while let Some(directory) = way.pop() {
@@ -383,7 +384,7 @@ impl LowerTree {
     fn open_by_name(&self, inode: &Inode, parent: &OwnedFd) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (_, name) = inode.name().ok_or(Errno::STALE)?;
-        let opened = rustix::fs::openat(parent, &*name, flags, Mode::empty())?;
+        let opened = rustix::fs::openat(parent, name.c_str()?, flags, Mode::empty())?;
         let stat = statx(&opened, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
         let same = stat.stx_ino == inode.number
             && device_of(&stat) == inode.device
@@ -501,20 +502,25 @@ impl Reached {
 /// The path by which system calls without a descriptor argument reach an inode. Good for as long as
 /// the descriptor is open: its number may be another file's afterwards.
 struct ProcPath<'a> {
-    text: String,
+    text: [u8; PROC_PATH_LEN],
     _descriptor: BorrowedFd<'a>,
 }
 
-impl std::ops::Deref for ProcPath<'_> {
-    type Target = str;
+/// Holds the longest one, and the 0 at its end.
+const PROC_PATH_LEN: usize = 32;
 
-    fn deref(&self) -> &str {
-        &self.text
+impl std::ops::Deref for ProcPath<'_> {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.text).expect("a 0 at the end")
     }
 }
 
 fn proc_path(path: &OwnedFd) -> ProcPath<'_> {
-    ProcPath { text: format!("/proc/self/fd/{}", path.as_raw_fd()), _descriptor: path.as_fd() }
+    let mut text = [0; PROC_PATH_LEN];
+    write!(&mut text[..PROC_PATH_LEN - 1], "/proc/self/fd/{}", path.as_raw_fd()).expect("room");
+    ProcPath { text, _descriptor: path.as_fd() }
 }
 
 fn device_of(stat: &rustix::fs::Statx) -> u64 {

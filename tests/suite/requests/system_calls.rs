@@ -11,11 +11,11 @@ use super::kernel_trace::KernelTrace;
 use super::{Counts, TABLE, TIMES, create, list, missing, read, read_link};
 
 /// Where the book says it, and under which heading.
-const PAGE: &str = "docs/src/explanation/figures.md";
+pub(super) const PAGE: &str = "docs/src/explanation/figures.md";
 const HEADING: &str = "## System calls for an operation";
 /// The kernel goes on after it has answered, and the supervisor after the worker has: this long without a call is the end
 /// of it.
-const QUIET: Duration = Duration::from_millis(250);
+pub(super) const QUIET: Duration = Duration::from_millis(250);
 /// Quiet is waited for so many times.
 const TURNS: u32 = 40;
 
@@ -31,7 +31,7 @@ pub(super) fn compressfs(dir: &Path) {
 fn compare(dir: &Path, extension: &str, options: &str, column: usize) {
     let trace = KernelTrace::new(dir, "raw_syscalls/sys_enter");
     let mut mount = Mount::new(dir, "mount", extension, options);
-    let mut table = Table { limits: limits(column), complaints: Vec::new() };
+    let mut table = Table { limits: limits(HEADING, column), complaints: Vec::new() };
     let dir = mount.path("dir");
     fs::create_dir(&dir).expect("directory");
     std::os::unix::fs::symlink("target", dir.join("link")).expect("link");
@@ -96,11 +96,11 @@ impl Table {
     }
 }
 
-fn remove_dir(dir: &Path, number: u64) {
+pub(super) fn remove_dir(dir: &Path, number: u64) {
     fs::remove_dir(dir.join(format!("dir-{number}"))).expect("rmdir");
 }
 
-fn list_with_attributes(dir: &Path) {
+pub(super) fn list_with_attributes(dir: &Path) {
     let entries = fs::read_dir(dir).expect("list");
     assert!(
         entries.filter(|entry| entry.as_ref().is_ok_and(|it| it.metadata().is_ok())).count() > 50
@@ -131,33 +131,43 @@ fn calls(trace: &KernelTrace) -> Counts {
     })
 }
 
-/// Threads that work on requests: event loops of the worker, and the supervisor's for its descriptors.
-const AT_WORK: [&str; 2] = ["fuser-", "descriptors"];
-
-/// A filter for the threads of a mount that work on requests.
+/// A filter for the threads of a mount that work on requests: event loops of the worker, and the supervisor's for its
+/// descriptors.
 fn threads(lower: &Path) -> String {
-    // A loop has its name when it runs.
-    std::thread::sleep(QUIET);
     let worker = machine::workers(lower).pop_first().expect("a worker");
     let status = fs::read_to_string(format!("/proc/{worker}/status")).expect("a process");
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
-    let tasks = |pid: &str| fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
-    let threads = tasks(&worker.to_string()).chain(tasks(parent.trim()));
-    let condition = |entry: std::io::Result<fs::DirEntry>| {
-        let entry = entry.expect("a thread");
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let is_at_work = AT_WORK.iter().any(|start| name.starts_with(start));
-        is_at_work.then(|| format!("common_pid == {}", entry.file_name().to_string_lossy()))
-    };
-    let conditions: Vec<String> = threads.filter_map(condition).collect();
-    assert!(conditions.len() > 1, "event loops: {conditions:?}");
+    let parent = parent.trim().parse().expect("a number");
+    let threads = loops(worker).into_iter().chain(named(parent, "descriptors"));
+    let conditions: Vec<String> = threads.map(|id| format!("common_pid == {id}")).collect();
     conditions.join(" || ")
 }
 
-/// What the book says: operations, and system calls for one.
-fn limits(column: usize) -> Vec<(String, f64)> {
+/// The event loops of a worker.
+pub(super) fn loops(worker: u32) -> Vec<u32> {
+    // A loop has its name when it runs.
+    std::thread::sleep(QUIET);
+    let loops = named(worker, "fuser-");
+    assert!(loops.len() > 1, "event loops: {loops:?}");
+    loops
+}
+
+/// Threads of a process whose names begin so.
+fn named(process: u32, start: &str) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("threads");
+    let number = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.expect("a thread");
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let number = || entry.file_name().to_string_lossy().parse().expect("a number");
+        name.starts_with(start).then(number)
+    };
+    threads.filter_map(number).collect()
+}
+
+/// What the book says under a heading: operations, and what one takes.
+pub(super) fn limits(heading: &str, column: usize) -> Vec<(String, f64)> {
     let page = fs::read_to_string(machine::project().join(PAGE)).expect("the page");
-    let section = page.split_once(HEADING).expect("the heading").1;
+    let section = page.split_once(heading).expect("the heading").1;
     let section = section.split("\n## ").next().unwrap_or_default();
     let row = |line: &str| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();

@@ -89,9 +89,9 @@ impl Requests {
     /// A request was carried out.
     pub(crate) fn time(&self, operation: Operation, took: Duration) {
         let counter = &self.0[operation as usize];
-        let place = LATENCY_BOUNDS_US.partition_point(|bound| Duration::from_micros(*bound) < took);
-        counter.within[place].fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let place = LATENCY_BOUNDS_US.partition_point(|bound| bound * 1000 < nanoseconds);
+        counter.within[place].fetch_add(1, Ordering::Relaxed);
         counter.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 

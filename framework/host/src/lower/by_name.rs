@@ -4,7 +4,6 @@
 //! A name may be another inode's by the time that it is used. Attributes say whose they are; what says nothing is
 //! asked while no name of the store is taken or moved, which all happens here.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +11,7 @@ use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 
 use super::inodes::Inode;
 use super::{LowerTree, device_of};
-use crate::sys::handle::c_name;
+use crate::name::Name;
 use crate::sys::xattr;
 
 /// How often names were taken or moved.
@@ -58,7 +57,7 @@ impl LowerTree {
         let (parent, name) = inode.name()?;
         let directory = self.path(parent).ok()?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let stat = statx(&*directory, &name, flags, StatxFlags::BASIC_STATS).ok()?;
+        let stat = statx(&*directory, name.c_str().ok()?, flags, StatxFlags::BASIC_STATS).ok()?;
         let is_same = stat.stx_ino == inode.number && device_of(&stat) == inode.device;
         is_same.then_some(stat)
     }
@@ -90,12 +89,13 @@ impl LowerTree {
 
 fn get_at(
     directory: &OwnedFd,
-    name: &OsStr,
+    name: &Name,
     attribute: &str,
     value: &mut [u8],
 ) -> Option<rustix::io::Result<usize>> {
-    let attribute = std::ffi::CString::new(attribute).ok()?;
-    Some(xattr::get_at(directory.as_fd(), &c_name(name).ok()?, &attribute, value))
+    let attribute = Name::new(attribute);
+    let (name, attribute) = (name.c_str().ok()?, attribute.c_str().ok()?);
+    Some(xattr::get_at(directory.as_fd(), name, attribute, value))
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl FileSystem for LowerTree {
     }
 
     fn parent(&self, ino: Ino) -> Result<(Ino, OsString)> {
-        self.inodes.get(ino)?.name().ok_or_else(|| Errno::NOENT.into())
+        let (parent, name) = self.inodes.get(ino)?.name().ok_or(Errno::NOENT)?;
+        Ok((parent, name.to_os_string()))
     }
 
     fn getattr(&self, _: &Call, ino: Ino) -> Result<Attr> {

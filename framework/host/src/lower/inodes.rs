@@ -1,6 +1,6 @@
 //! The inode table: what the kernel knows, and how each inode is reached again.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,10 +9,12 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
 use hsci_extension::{Errno, Ino, Result};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use super::accounts::{Accounts, Surplus};
 use super::descriptors::Access;
 use super::shares::Share;
+use crate::name::Name;
 use crate::sys::handle::Handle;
 use crate::takeover::Notes;
 
@@ -102,8 +104,8 @@ impl Inode {
         &self.rare().kept_capability
     }
 
-    pub(super) fn name(&self) -> Option<(Ino, OsString)> {
-        self.name.lock().as_ref().map(|(parent, name)| (*parent, name.to_os_string()))
+    pub(super) fn name(&self) -> Option<(Ino, Name)> {
+        self.name.lock().as_ref().map(|(parent, name)| (*parent, Name::new(name)))
     }
 
     /// The directory of the name by which it was last met.
@@ -190,6 +192,9 @@ pub(super) struct Inodes {
     foreign: DashMap<(u64, u64), Ino>,
     next_foreign: AtomicU64,
 }
+
+/// Inodes that are not known any more: mostly one, for a directory stays with what is in it.
+pub(super) type Gone = SmallVec<[Ino; 4]>;
 
 /// Numbers for inodes on other devices than the root's: above what file systems hand out, below
 /// those that extensions make up.
@@ -282,28 +287,28 @@ impl Inodes {
     /// kernel, so that the way up is always open.
     ///
     /// Returns the inodes that are not known any more, as [`Inodes::forget`] does.
-    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Vec<Ino> {
+    pub(super) fn set_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Gone {
         // Most lookups find the name that is known.
         if inode.has_name(parent, name) || self.retain(parent).is_err() {
-            return Vec::new();
+            return Gone::new();
         }
         let before = inode.name.lock().replace((parent, name.into()));
-        before.map_or_else(Vec::new, |(parent, _)| self.forget(parent, 1))
+        before.map_or_else(Gone::new, |(parent, _)| self.forget(parent, 1))
     }
 
     /// A name is gone; another one may be known since. Returns what [`Inodes::set_name`] does.
-    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Vec<Ino> {
+    pub(super) fn drop_name(&self, inode: &Inode, parent: Ino, name: &OsStr) -> Gone {
         let before = {
             let mut known = inode.name.lock();
             known.take_if(|known| known.0 == parent && &*known.1 == name)
         };
-        before.map_or_else(Vec::new, |(parent, _)| self.forget(parent, 1))
+        before.map_or_else(Gone::new, |(parent, _)| self.forget(parent, 1))
     }
 
     /// Takes lookups back; returns all inodes that are not known any more: this one, and then the
     /// directories that only it has kept.
-    pub(super) fn forget(&self, ino: Ino, lookups: u64) -> Vec<Ino> {
-        let mut gone = Vec::new();
+    pub(super) fn forget(&self, ino: Ino, lookups: u64) -> Gone {
+        let mut gone = Gone::new();
         let (mut ino, mut lookups) = (ino, lookups);
         while ino != Ino::ROOT {
             let removed = self.known.remove_if(&ino, |_, inode| {

@@ -12,8 +12,9 @@ use super::attributes::{attr_of, stat_of};
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::{LowerTree, device_of, is_reserved, proc_path};
+use crate::name::Name;
 use crate::place::case;
-use crate::sys::handle::{Handle, c_name, handle_of};
+use crate::sys::handle::{Handle, handle_of};
 
 impl LowerTree {
     pub(super) fn find(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
@@ -24,7 +25,7 @@ impl LowerTree {
         let directory = self.path(parent)?;
         let is_folded = |stat: &Statx| -> Result<bool> {
             let is_possible = self.folds && is_directory(stat);
-            Ok(is_possible && case::is_folded(directory.as_fd(), &c_name(name)?))
+            Ok(is_possible && case::is_folded(directory.as_fd(), Name::new(name).c_str()?))
         };
         self.enter_at(&directory, (parent, name), is_folded)
     }
@@ -45,7 +46,7 @@ impl LowerTree {
         if is_folded(&stat)? {
             return Err(Errno::OPNOTSUPP.into());
         }
-        let handle = || Ok(Handle::of(directory.as_fd(), &c_name(name)?).ok());
+        let handle = || Ok(Handle::of(directory.as_fd(), Name::new(name).c_str()?).ok());
         self.enter((parent, name), &stat, handle).map(|(entry, _)| entry)
     }
 

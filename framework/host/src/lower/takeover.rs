@@ -182,7 +182,7 @@ impl LowerTree {
 
 fn add_inode(entries: &mut Entries<'_>, inode: &Inode, lookups: u64) {
     let name = inode.name();
-    let name = name.as_ref().map(|(parent, name)| (parent.0, name.as_os_str()));
+    let name = name.as_ref().map(|(parent, name)| (parent.0, &**name));
     let handle = inode.handle.as_ref().map_or(&[][..], Handle::bytes);
     entries.inode(inode.ino.0, (inode.device, inode.number), lookups, handle, name);
 }

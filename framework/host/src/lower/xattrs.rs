@@ -14,6 +14,8 @@ use crate::sandbox::broker;
 
 /// The most that a value or a list of names can hold (`XATTR_SIZE_MAX`).
 const MOST: usize = 64 << 10;
+/// Most values are no longer.
+const SHORT: usize = 256;
 
 impl LowerTree {
     pub(super) fn xattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
@@ -142,23 +144,22 @@ pub(super) fn get(inode: &Reached, name: &OsStr) -> Result<Vec<u8>> {
     {
         return answer.map_err(none_as_no_attribute);
     }
-    let mut value = Vec::with_capacity(256);
-    let read = |value: &mut Vec<u8>| {
-        let value = rustix::buffer::spare_capacity(value);
-        match is_open {
-            true => rustix::fs::fgetxattr(&**descriptor, name, value),
-            false => rustix::fs::getxattr(&*proc_path(descriptor), name, value),
-        }
+    let read = |value: &mut [u8]| match is_open {
+        true => rustix::fs::fgetxattr(&**descriptor, name, value),
+        false => rustix::fs::getxattr(&*proc_path(descriptor), name, value),
     };
-    match read(&mut value) {
+    // The kernel asks for one before most writes, and finds none.
+    let mut short = [0; SHORT];
+    match read(&mut short) {
+        Ok(len) => Ok(short[..len].to_vec()),
         Err(Errno::RANGE) => {
-            value.reserve(MOST);
-            read(&mut value)
+            let mut value = vec![0; MOST];
+            let len = read(&mut value).map_err(none_as_no_attribute)?;
+            value.truncate(len);
+            Ok(value)
         }
-        other => other,
+        Err(errno) => Err(none_as_no_attribute(errno)),
     }
-    .map_err(none_as_no_attribute)?;
-    Ok(value)
 }
 
 /// Sets an extended attribute.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsci_extension::{FileKind, FileSystem, Ino, Result};
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 
 /// Directories that are known at once; with more of them, all are found again.
 const MOST: usize = 1 << 14;
@@ -54,7 +55,7 @@ impl Directories {
         (root, step): (u32, impl Fn(u32, &[u8]) -> u32),
     ) -> Result<u32> {
         let now = epoch.now.load(Ordering::Acquire);
-        let mut unknown: Vec<(Ino, Ino, OsString)> = Vec::new();
+        let mut unknown: SmallVec<[(Ino, Ino, OsString); 2]> = SmallVec::new();
         let (mut above, mut state) = (at, root);
         while above != Ino::ROOT {
             if let Some(known) = self.known(above, now) {

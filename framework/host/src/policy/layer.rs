@@ -11,6 +11,7 @@ use hsci_extension::{
     SetTime,
 };
 use hsci_language::{Facts, FileType, OpenFlag, Operation, Operations};
+use smallvec::{SmallVec, smallvec};
 
 use super::{InForce, Object, Policy};
 
@@ -262,16 +263,19 @@ fn made(mode: u32) -> (Operation, FileType) {
     }
 }
 
+/// The operations that one request is.
+type Asked = SmallVec<[Operation; 4]>;
+
 /// What a descriptor may do that is opened so, and the flags as rules know them.
-fn opening(flags: OpenFlags) -> (Vec<Operation>, u32) {
+fn opening(flags: OpenFlags) -> (Asked, u32) {
     if flags.bits() & OPEN_TO_EXECUTE != 0 {
-        return (vec![Operation::Open, Operation::Exec], 1);
+        return (smallvec![Operation::Open, Operation::Exec], 1);
     }
     let (reads, writes) = (flags.reads(), flags.writes());
     let bit = |flag: OpenFlag| 1_u32 << flag.number();
     // Of the access mode, tables have bits of their own.
     let mut bits = open_flags(flags.bits()).unwrap_or_default();
-    let mut operations = vec![Operation::Open];
+    let mut operations: Asked = smallvec![Operation::Open];
     if reads {
         bits |= bit(OpenFlag::Read);
         operations.push(Operation::ReadData);
@@ -284,7 +288,7 @@ fn opening(flags: OpenFlags) -> (Vec<Operation>, u32) {
 }
 
 /// The operations that a change of attributes is.
-fn changing(changes: &SetAttr) -> Vec<Operation> {
+fn changing(changes: &SetAttr) -> Asked {
     let asked = |time: &Option<SetTime>| time.is_some();
     let times = changes.size.is_none() && (asked(&changes.atime) || asked(&changes.mtime));
     let known = [

@@ -1,9 +1,8 @@
 //! File handles: names for inodes that outlive descriptors and the process.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::mem::{align_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -147,9 +146,4 @@ pub(crate) fn handle_of(file: impl AsFd) -> Result<Handle> {
 
 pub(super) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
-/// A name as the kernel takes it.
-pub(crate) fn c_name(name: &OsStr) -> Result<std::ffi::CString> {
-    std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)
 }
