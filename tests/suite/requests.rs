@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use hsci_tests::sys::Map;
 use hsci_tests::{Mount, Test};
 use kernel_trace::KernelTrace;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 pub(crate) const TESTS: &[Test] = &[
     Test { name: "requests::nullfs_counted_by_the_host", seconds: 60, body: nullfs },
@@ -234,6 +235,17 @@ fn complaint(what: &str, limit: u64, counts: &Counts) -> Option<String> {
 
 fn name(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("file-{number}"))
+}
+
+/// The kernel cannot forget the files of a directory from now on, however short of memory it is.
+fn hold(dir: &Path) -> Vec<File> {
+    (0..TIMES).map(|number| path(&name(dir, number))).collect()
+}
+
+/// A descriptor that keeps a name and an inode in the kernel, and no more.
+fn path(path: &Path) -> File {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).expect("open").into()
 }
 
 fn create(dir: &Path, number: u64) {

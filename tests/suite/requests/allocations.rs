@@ -1,15 +1,14 @@
 //! How often the event loops ask for memory for what programs do: at most what the book says.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
 use std::path::Path;
 
 use hsci_tests::sys::calls::Allocations;
 use hsci_tests::{Mount, machine, skip};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::system_calls::{PAGE, limits, list_with_attributes, loops, remove_dir};
-use super::{TABLE, TIMES, create, list, missing, name, read, read_link};
+use super::{TABLE, TIMES, create, hold, list, missing, path, read, read_link};
 
 const HEADING: &str = "## Allocations for an operation";
 
@@ -90,17 +89,6 @@ fn start(mount: &Mount) -> Allocations {
         }
         allocations => allocations.expect("counters"),
     }
-}
-
-/// The kernel cannot forget the files of a directory from now on, however short of memory it is.
-fn hold(dir: &Path) -> Vec<File> {
-    (0..TIMES).map(|number| path(&name(dir, number))).collect()
-}
-
-/// A descriptor that keeps a name and an inode in the kernel, and no more.
-fn path(path: &Path) -> File {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    openat(CWD, path, flags, Mode::empty()).expect("open").into()
 }
 
 struct Table {

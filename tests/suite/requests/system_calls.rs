@@ -8,7 +8,7 @@ use hsci_tests::{Mount, machine};
 use syscalls::Sysno;
 
 use super::kernel_trace::KernelTrace;
-use super::{Counts, TABLE, TIMES, create, list, missing, read, read_link};
+use super::{Counts, TABLE, TIMES, create, hold, list, missing, path, read, read_link};
 
 /// Where the book says it, and under which heading.
 pub(super) const PAGE: &str = "docs/src/explanation/figures.md";
@@ -39,13 +39,20 @@ fn compare(dir: &Path, extension: &str, options: &str, column: usize) {
     read_link(&dir, 0);
     missing(&dir, 0);
     trace.watch(&threads(mount.lower()));
+    let mut held = vec![path(&dir)];
     for (what, requests, work) in TABLE {
         if what.contains("warm") {
             (0..TIMES).for_each(|number| work(&dir, number));
         }
+        if *what == "unlink" {
+            held.clear();
+        }
         let counts = count(&trace, || (0..TIMES).for_each(|number| work(&dir, number)));
         assert!(*requests < 4 || counts.values().sum::<u64>() >= TIMES, "{what}: not counted");
         table.expect(what, &counts);
+        if held.len() == 1 {
+            held.extend(hold(&dir));
+        }
     }
     table
         .expect("rmdir", &count(&trace, || (0..TIMES).for_each(|number| remove_dir(&dir, number))));
@@ -56,6 +63,7 @@ fn compare(dir: &Path, extension: &str, options: &str, column: usize) {
     mount.remount();
     trace.watch(&threads(mount.lower()));
     table.expect("list and stat, cold", &count(&trace, || list_with_attributes(&dir)));
+    let _held = hold(&dir);
     table.expect(
         "first read, cold",
         &count(&trace, || (0..TIMES).for_each(|number| read(&dir, number))),
