@@ -19,25 +19,61 @@ pub(super) struct Committer<C: Content> {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The part of its time that a change may be committed early: where many files are changed one after the other, the
+/// thread would wake for each of them, and take the core of a caller that waits for nothing else.
+const EARLY: u32 = 5;
+
 struct Waiting<C: Content> {
-    queue: Mutex<Queue<C>>,
+    queue: Mutex<Queue<Weak<OpenFile<C>>>>,
     wake: Condvar,
 }
 
-struct Queue<C: Content> {
+struct Queue<T> {
     /// The first is due first, for all wait equally long. A file that went out of use was closed.
-    files: VecDeque<(Instant, Weak<OpenFile<C>>)>,
+    files: VecDeque<(Instant, T)>,
+    /// What is due until then is committed now.
+    horizon: Option<Instant>,
     is_stopped: bool,
+}
+
+/// What the thread is to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn<T> {
+    Commit(T),
+    WaitUntil(Instant),
+    /// Until there is something.
+    Wait,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        Self { files: VecDeque::new(), horizon: None, is_stopped: false }
+    }
+
+    /// A file that is due, and after it those that are due so soon that they need no waking of their own.
+    fn turn(&mut self, now: Instant, soon: Duration) -> Turn<T> {
+        let Some(due) = self.files.front().map(|(due, _)| *due) else {
+            self.horizon = None;
+            return Turn::Wait;
+        };
+        if self.horizon.is_none_or(|horizon| due > horizon) {
+            self.horizon = (due <= now).then(|| now + soon);
+        }
+        match self.horizon {
+            None => Turn::WaitUntil(due),
+            Some(_) => Turn::Commit(self.files.pop_front().expect("there is a first").1),
+        }
+    }
 }
 
 impl<C: Content> Committer<C> {
     pub(super) fn start(content: &Arc<C>, shared: &Arc<Shared>, delay: Duration) -> Option<Self> {
-        let queue = Mutex::new(Queue { files: VecDeque::new(), is_stopped: false });
+        let queue = Mutex::new(Queue::new());
         let waiting = Arc::new(Waiting { queue, wake: Condvar::new() });
         let (content, shared, serving) =
             (Arc::clone(content), Arc::clone(shared), Arc::clone(&waiting));
         let serve = move || {
-            while let Some(open) = serving.next() {
+            while let Some(open) = serving.next(delay / EARLY) {
                 if let Err(error) = commit(&*content, &open)
                     && !shared.is_stopping()
                 {
@@ -83,27 +119,21 @@ impl<C: Content> Waiting<C> {
         }
     }
 
-    /// Waits for the next file that is due; `None` at the end.
-    fn next(&self) -> Option<Arc<OpenFile<C>>> {
+    /// Waits for the next file that is to be committed; `None` at the end.
+    fn next(&self, soon: Duration) -> Option<Arc<OpenFile<C>>> {
         let mut queue = self.queue.lock();
-        loop {
-            if queue.is_stopped {
-                return None;
-            }
-            match queue.files.front() {
-                None => self.wake.wait(&mut queue),
-                Some((due, _)) if *due > Instant::now() => {
-                    let due = *due;
-                    self.wake.wait_until(&mut queue, due);
-                }
-                Some(_) => {
-                    let (_, open) = queue.files.pop_front().expect("there is a first");
+        while !queue.is_stopped {
+            match queue.turn(Instant::now(), soon) {
+                Turn::Wait => self.wake.wait(&mut queue),
+                Turn::WaitUntil(due) => drop(self.wake.wait_until(&mut queue, due)),
+                Turn::Commit(open) => {
                     if let Some(open) = open.upgrade() {
                         return Some(open);
                     }
                 }
             }
         }
+        None
     }
 }
 
@@ -113,4 +143,38 @@ fn commit<C: Content>(content: &C, open: &OpenFile<C>) -> Result<(), Error> {
     let commit = || content.commit(&mut open.write());
     let panicked = |_| Err(Error::Broken("panic in a commit".to_owned()));
     catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(panicked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_files_take_few_wakings_and_none_is_late_or_much_too_early() {
+        let (delay, soon) = (Duration::from_secs(5), Duration::from_secs(1));
+        let begun = Instant::now();
+        let mut queue = Queue::new();
+        let (mut now, mut noted, mut wakings, mut done) = (begun, 0, 0, 0);
+        while done < 20_000 {
+            // A file each millisecond.
+            while noted < 20_000 && begun + Duration::from_millis(noted) <= now {
+                let at = begun + Duration::from_millis(noted);
+                queue.files.push_back((at + delay, at));
+                noted += 1;
+            }
+            match queue.turn(now, soon) {
+                Turn::Commit(changed) => {
+                    assert!(now <= changed + delay && now + soon >= changed + delay);
+                    done += 1;
+                }
+                Turn::WaitUntil(due) => {
+                    wakings += 1;
+                    now = due;
+                }
+                Turn::Wait => panic!("{done} of {noted}"),
+            }
+        }
+        assert_eq!(queue.turn(now, soon), Turn::Wait);
+        assert!((20..=25).contains(&wakings), "{wakings}");
+    }
 }
