@@ -12,7 +12,7 @@ use crate::interrupt;
 ///
 /// A virtual machine whose balloon reports free pages returns blocks of 2 MiB to its host some seconds after
 /// they became free, and fetches them again page by page, which takes ten times as long as to use what is at hand:
-/// more than all else of the work of unpacking a tree, and more or less of it by what ran before. So half of the
+/// more than all else of the work of unpacking a tree, and more or less of it by what ran before. So most of the
 /// memory is touched once, and a page of each MiB of it is held: no block of it is free as a whole.
 pub(crate) struct Warm {
     _held: File,

@@ -1,4 +1,4 @@
-//! Shared memory mappings of files.
+//! What takes the kernel's own interface: here, shared memory mappings of files.
 #![allow(unsafe_code)]
 
 pub mod calls;

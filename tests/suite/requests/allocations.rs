@@ -8,7 +8,7 @@ use hsci_tests::sys::calls::Allocations;
 use hsci_tests::{Mount, machine, skip};
 
 use super::system_calls::{PAGE, limits, list_with_attributes, loops, remove_dir};
-use super::{TABLE, TIMES, create, hold, list, missing, path, read, read_link};
+use super::{TABLE, TIMES, create, hold, path, prepare, read};
 
 const HEADING: &str = "## Allocations for an operation";
 
@@ -28,12 +28,7 @@ fn compare(base: &Path, extension: &str, options: &str, column: usize) {
     machine::need_root();
     let mut mount = Mount::new(base, "mount", extension, options);
     let mut table = Table { limits: limits(HEADING, column), complaints: Vec::new() };
-    let dir = mount.path("dir");
-    fs::create_dir(&dir).expect("directory");
-    std::os::unix::fs::symlink("target", dir.join("link")).expect("link");
-    list(&dir, 0);
-    read_link(&dir, 0);
-    missing(&dir, 0);
+    let dir = prepare(&mount);
     let many = mount.path("many");
     fs::create_dir(&many).expect("directory");
     (0..MANY).for_each(|number| create(&many, number));

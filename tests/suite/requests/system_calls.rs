@@ -8,7 +8,7 @@ use hsci_tests::{Mount, machine};
 use syscalls::Sysno;
 
 use super::kernel_trace::KernelTrace;
-use super::{Counts, TABLE, TIMES, create, hold, list, missing, path, read, read_link};
+use super::{Counts, TABLE, TIMES, create, hold, path, prepare, read};
 
 /// Where the book says it, and under which heading.
 pub(super) const PAGE: &str = "docs/src/explanation/figures.md";
@@ -32,12 +32,7 @@ fn compare(dir: &Path, extension: &str, options: &str, column: usize) {
     let trace = KernelTrace::new(dir, "raw_syscalls/sys_enter");
     let mut mount = Mount::new(dir, "mount", extension, options);
     let mut table = Table { limits: limits(HEADING, column), complaints: Vec::new() };
-    let dir = mount.path("dir");
-    fs::create_dir(&dir).expect("directory");
-    std::os::unix::fs::symlink("target", dir.join("link")).expect("link");
-    list(&dir, 0);
-    read_link(&dir, 0);
-    missing(&dir, 0);
+    let dir = prepare(&mount);
     trace.watch(&threads(mount.lower()));
     let mut held = vec![path(&dir)];
     for (what, requests, work) in TABLE {

@@ -23,20 +23,7 @@ pub(super) fn fail_no_write(dir: &Path) {
     let mut mount = Mount::new(dir, "mount", "nullfs", "");
     let mut random = Random::new(Random::seed("beginnings"));
     let supervisor = pid(&mount, "supervisor_pid");
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let write = |number| {
-            let (path, ended) = (mount.path(&format!("file-{number}")), &ended);
-            scope.spawn(move || write_until(ended, &path).map_err(|error| error.to_string()))
-        };
-        let writers: Vec<_> = (0..3).map(write).collect();
-        kill_beginners(supervisor, KILLS, 12_000, &mut random);
-        ended.store(true, Ordering::Relaxed);
-        let written: Vec<_> =
-            writers.into_iter().map(|writer| writer.join().expect("it ends")).collect();
-        println!("{KILLS} kills, writes of {LONGEST} bytes: {written:?}");
-        assert!(written.iter().all(|done| matches!(done, Ok(1..))), "{written:?}");
-    });
+    write_while(&mount, 3, || kill_beginners(supervisor, KILLS, 12_000, &mut random));
     mount.unmount();
     mount.check();
 }
@@ -51,17 +38,7 @@ pub(super) fn fail_no_write_of_added_loops(dir: &Path) {
     std::thread::scope(|scope| {
         let _end = End(&ended);
         wait_in_reads(scope, &mount, &ended);
-        let write = |number| {
-            let (path, ended) = (mount.path(&format!("file-{number}")), &ended);
-            scope.spawn(move || write_until(ended, &path).map_err(|error| error.to_string()))
-        };
-        let writers: Vec<_> = (0..4).map(write).collect();
-        kill_beginners(supervisor, FEW_KILLS, 60_000, &mut random);
-        ended.store(true, Ordering::Relaxed);
-        let written: Vec<_> =
-            writers.into_iter().map(|writer| writer.join().expect("it ends")).collect();
-        println!("{FEW_KILLS} kills, writes of {LONGEST} bytes: {written:?}");
-        assert!(written.iter().all(|done| matches!(done, Ok(1..))), "{written:?}");
+        write_while(&mount, 4, || kill_beginners(supervisor, FEW_KILLS, 60_000, &mut random));
     });
     mount.unmount();
 }
@@ -114,6 +91,25 @@ fn wait_in_reads<'a>(scope: &'a std::thread::Scope<'a, '_>, mount: &Mount, ended
             }
         });
     }
+}
+
+/// Writes the longest requests from so many threads while something happens; none of them fails.
+fn write_while(mount: &Mount, writers: usize, happens: impl FnOnce()) {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = End(&ended);
+        let write = |number| {
+            let (path, ended) = (mount.path(&format!("file-{number}")), &ended);
+            scope.spawn(move || write_until(ended, &path).map_err(|error| error.to_string()))
+        };
+        let writers: Vec<_> = (0..writers).map(write).collect();
+        happens();
+        ended.store(true, Ordering::Relaxed);
+        let written: Vec<_> =
+            writers.into_iter().map(|writer| writer.join().expect("it ends")).collect();
+        println!("writes of {LONGEST} bytes: {written:?}");
+        assert!(written.iter().all(|done| matches!(done, Ok(1..))), "{written:?}");
+    });
 }
 
 /// Kills one worker after the other, within so many microseconds of its start, or of the first 110 ms.
