@@ -78,12 +78,16 @@ fn chunks(criterion: &mut Criterion) {
         });
         layer.write(&call, file, 0, &text).expect("written");
         settle(&*layer, &call);
-        let mut page = [0; 4096];
-        group.bench_function(format!("read_4k_known/{algorithm}"), |bench| {
-            bench.iter(|| layer.read(black_box(&call), file, 0, &mut page));
-        });
-        layer.shutdown();
         let mut whole = vec![0; text.len()];
+        assert_eq!(layer.read(&call, file, 0, &mut whole).expect("read"), text.len());
+        assert_eq!(whole, text);
+        let mut page = [0; 4096];
+        group.throughput(Throughput::Bytes(page.len() as u64));
+        group.bench_function(format!("read_4k_known/{algorithm}"), |bench| {
+            bench.iter(|| layer.read(black_box(&call), file, 0, &mut page).expect("read"));
+        });
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        layer.shutdown();
         group.bench_function(format!("first_read/{algorithm}"), |bench| {
             bench.iter_batched(
                 || {
@@ -99,7 +103,6 @@ fn chunks(criterion: &mut Criterion) {
                 BatchSize::PerIteration,
             );
         });
-        assert_eq!(whole, text);
     }
     group.finish();
 }
