@@ -7,13 +7,18 @@
 //! * one loop alone reads from the device, so that it is always the same that is woken;
 //! * this *near* loop has the policy `SCHED_IDLE`: a core on which nothing else runs counts as idle, so the caller that
 //!   it wakes stays where it is;
-//! * it is held on its caller's core for a while when the two are found apart.
+//! * when the next request is long in coming, the near loop looks where its caller is, and holds itself there.
 //!
-//! A thread of ordinary priority looks after them each millisecond. When the calls become few, when one takes long,
+//! A thread of ordinary priority looks after them. It looks seldom: the scheduler sends the caller to the core on which
+//! that thread wakes. When the calls become few, when one takes long,
 //! when requests wait that the near loop does not come to, or when there are other callers, all is as before, and for
 //! some time nothing is tried. So nobody waits longer for these than a few such looks. Who has given up its ordinary
 //! priority may not take it back: the supervisor gives it, and to threads that layers have started meanwhile.
 
+mod companion;
+mod watch;
+
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -24,6 +29,9 @@ use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
+use companion::Companion;
+use watch::{Counts, End, Seen, Watch};
+
 use crate::sandbox::broker;
 use crate::sys::scheduling::set_idle;
 
@@ -32,13 +40,18 @@ const RUN: u32 = 256;
 const RUN_TIME: Duration = Duration::from_millis(40);
 /// So many bytes take longer to copy than a core takes to wake.
 const BULK: usize = 64 << 10;
+/// Time between two looks after a near loop, at first and while something is not as it should be; and otherwise.
 const TICK: Duration = Duration::from_millis(1);
+const CALM: Duration = Duration::from_millis(4);
+const FIRST: u32 = 10;
+/// A caller on the same core needs less from an answer to its next request, unless it has something else to do.
+const SOON: Duration = Duration::from_micros(30);
+/// How often the near loop looks where its caller is, at most.
+const LOOKUPS: Duration = Duration::from_micros(500);
 /// How long a loop that waits lets nobody look after the near one.
 const UNWATCHED: Duration = Duration::from_millis(20);
 /// Looks until threads that layers have started get ordinary priority.
-const SWEEP: u32 = 50;
-/// How many looks the near loop is held where its caller is.
-const HOLD: u32 = 200;
+const SWEEP: u32 = 12;
 /// What has lasted so long was worth it, and is tried again at once.
 const LASTING: Duration = Duration::from_millis(10);
 /// When the supervisor is asked again that has not answered.
@@ -49,6 +62,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static SELF: Pid = gettid();
+    /// When this loop has given its last answer, and has last looked where its caller is.
+    static ANSWERED: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// What the loops of a mount know of each other.
@@ -60,11 +76,12 @@ pub(super) struct Placement {
     run: AtomicU32,
     /// The thread that has made the last request.
     caller: AtomicU32,
-    /// Of the near loop: its requests, those of many bytes, those of another thread than the one before, and where it was.
+    /// Of the near loop: its requests, those of many bytes, and those of another thread than the one before.
     requests: AtomicU64,
     bulk: AtomicU64,
     switches: AtomicU64,
-    core: AtomicU32,
+    /// Where the near loop's caller is. Who holds this may move the near loop, and end its being one.
+    companion: Mutex<Option<Companion>>,
     /// The near loop is at a request.
     busy: AtomicBool,
     /// How often somebody has looked after it.
@@ -106,7 +123,28 @@ impl Placement {
             self.switches.fetch_add(is_other.into(), Ordering::Relaxed);
             self.busy.store(true, Ordering::Relaxed);
             self.requests.fetch_add(1, Ordering::Relaxed);
-            self.core.store(sched_getcpu() as u32, Ordering::Relaxed);
+            let now = Instant::now();
+            let late =
+                |time: &Cell<Option<Instant>>, by| time.get().is_none_or(|time| now - time >= by);
+            if ANSWERED.with(|time| late(time, SOON)) && LOOKED.with(|time| late(time, LOOKUPS)) {
+                LOOKED.set(Some(now));
+                self.follow();
+            }
+        }
+    }
+
+    /// Holds this loop, the near one, where its caller has last run, if that is known.
+    #[cold]
+    fn follow(&self) {
+        let Some(companion) = self.companion.try_lock() else { return };
+        let caller = self.caller.load(Ordering::Relaxed);
+        let core =
+            companion.as_ref().filter(|known| known.caller == caller).and_then(Companion::core);
+        if let Some(core) = core.filter(|core| *core != sched_getcpu() && self.is_near()) {
+            let mut only = CpuSet::new();
+            only.set(core);
+            // Where that is not allowed, it stays where it is, and the two apart.
+            let _ = sched_setaffinity(None, &only);
         }
     }
 
@@ -118,7 +156,10 @@ impl Placement {
     pub(super) fn end(&self) {
         match self.near.load(Ordering::Relaxed) {
             0 => {}
-            _ if self.is_near() => self.busy.store(false, Ordering::Relaxed),
+            _ if self.is_near() => {
+                self.busy.store(false, Ordering::Relaxed);
+                ANSWERED.set(Some(Instant::now()));
+            }
             _ => self.wait(),
         }
     }
@@ -195,25 +236,24 @@ impl Placement {
     fn look_after(&self, near: Pid, device: BorrowedFd<'_>) {
         let begun = Instant::now();
         let mut watch = Watch::new(self.counts());
-        let mut found = Found::default();
         // Whoever administers the machine may have changed them.
         let cores = sched_getaffinity(Some(near)).unwrap_or_default();
         let begins = cores.count() > 1 && set_idle(near).is_ok();
         let mut end = (!begins).then_some(End::Harm);
+        let mut looks: u32 = 0;
         while end.is_none() {
-            std::thread::sleep(TICK);
-            let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+            self.find_caller(&cores);
+            std::thread::sleep(if looks < FIRST || !watch.is_calm() { TICK } else { CALM });
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            looks += 1;
             if looks.is_multiple_of(SWEEP) && broker::make_ordinary(Some(near)).is_err() {
                 break;
             }
             let busy = self.busy.load(Ordering::Relaxed);
-            let seen = Seen { counts: self.counts(), busy, waits: waits(device) };
-            end = watch.step(seen).or_else(|| self.follow(near, &mut found, &cores).err());
-        }
-        if begins {
-            let _ = [Some(near), None].map(|thread| sched_setaffinity(thread, &cores));
+            end = watch.step(Seen { counts: self.counts(), busy, waits: waits(device) });
         }
         log::debug!("no loop is near its caller any more: {end:?} after {:?}", begun.elapsed());
+        self.part(near, begins.then_some(&cores));
         let mut trials = self.trials.lock();
         trials.pause = match end {
             Some(End::Over) => Duration::ZERO,
@@ -221,45 +261,35 @@ impl Placement {
             _ => (2 * trials.pause).clamp(PAUSE, LONGEST_PAUSE),
         };
         trials.not_before = Some(Instant::now() + trials.pause);
-        self.near.store(0, Ordering::SeqCst);
         self.over.notify_all();
+    }
+
+    /// The near loop is one of several again, on these cores.
+    fn part(&self, near: Pid, cores: Option<&CpuSet>) {
+        let mut companion = self.companion.lock();
+        *companion = None;
+        self.near.store(0, Ordering::SeqCst);
+        if let Some(cores) = cores {
+            // Where that fails, its thread has ended.
+            let _ = sched_setaffinity(Some(near), cores);
+        }
+    }
+
+    /// Finds out where the near loop's caller is to be seen, which takes the supervisor.
+    fn find_caller(&self, cores: &CpuSet) {
+        let caller = self.caller.load(Ordering::Relaxed);
+        let is_known = |known: &Companion| known.caller == caller;
+        if !self.companion.lock().as_ref().is_some_and(is_known) {
+            // Who is gone is followed by another.
+            let found = Companion::find(caller, *cores);
+            *self.companion.lock() = found;
+        }
     }
 
     fn counts(&self) -> Counts {
         let [requests, bulk, switches] =
             [&self.requests, &self.bulk, &self.switches].map(|count| count.load(Ordering::Relaxed));
         Counts { requests, bulk, switches }
-    }
-
-    /// Holds the near loop where its caller has last run for some looks, if it was elsewhere: it is asleep most of the
-    /// time, and goes there when it is woken.
-    fn follow(&self, near: Pid, found: &mut Found, cores: &CpuSet) -> Result<(), End> {
-        let place = |cores: &CpuSet| sched_setaffinity(Some(near), cores).map_err(|_| End::Harm);
-        let caller = self.caller.load(Ordering::Relaxed);
-        if found.companion.as_ref().is_none_or(|known| known.caller != caller) {
-            found.companion = Companion::find(caller);
-        }
-        // Who is gone is followed by another.
-        let core = found.companion.as_ref().and_then(Companion::core);
-        match core.filter(|core| *core != self.core.load(Ordering::Relaxed) as usize) {
-            Some(core) => {
-                found.held = HOLD;
-                let (mut only, mut others) = (CpuSet::new(), *cores);
-                only.set(core);
-                others.unset(core);
-                // Where this thread wakes, the core counts as busy: it stays out of the way, if there is another one.
-                let _ = sched_setaffinity(None, &others);
-                place(&only)
-            }
-            None if found.held == 1 => {
-                found.held = 0;
-                place(cores)
-            }
-            None => {
-                found.held = found.held.saturating_sub(1);
-                Ok(())
-            }
-        }
     }
 
     /// The mount has ended.
@@ -276,172 +306,4 @@ impl Placement {
 fn waits(device: BorrowedFd<'_>) -> bool {
     let asked = &mut [PollFd::from_borrowed_fd(device, PollFlags::IN)];
     poll(asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-/// What the looks after a near loop have found, and done.
-#[derive(Default)]
-struct Found {
-    companion: Option<Companion>,
-    /// For so many looks the near loop is held on one core.
-    held: u32,
-}
-
-/// A caller, and where it is to be seen on which core it has last run.
-struct Companion {
-    caller: u32,
-    status: OwnedFd,
-}
-
-impl Companion {
-    fn find(caller: u32) -> Option<Self> {
-        Some(Self { caller, status: broker::process_status(caller)? })
-    }
-
-    fn core(&self) -> Option<usize> {
-        let mut text = [0; 1024];
-        let len = rustix::io::pread(&self.status, &mut text, 0).ok()?;
-        core_of(&text[..len])
-    }
-}
-
-/// The field `processor` of `/proc/PID/stat`, the 39th; the second stands in brackets and may have any bytes in it.
-fn core_of(status: &[u8]) -> Option<usize> {
-    let from = status.iter().rposition(|byte| *byte == b')')?;
-    let field = status[from..].split(|byte| *byte == b' ').nth(39 - 2)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// Why the near loop is one of many again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// There is not much to do.
-    Over,
-    /// It kept somebody waiting.
-    Harm,
-}
-
-/// Requests that the near loop has read, those of them that are of many bytes, and of another thread than the one before.
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    requests: u64,
-    bulk: u64,
-    switches: u64,
-}
-
-/// What a look has shown.
-#[derive(Clone, Copy)]
-struct Seen {
-    counts: Counts,
-    /// It is at one.
-    busy: bool,
-    /// One waits that it has not read.
-    waits: bool,
-}
-
-/// What the looks before have shown.
-struct Watch {
-    counts: Counts,
-    /// So many looks in a row have found few requests; none although there was one; callers in turns.
-    quiet: u32,
-    stuck: u32,
-    crowded: u32,
-}
-
-impl Watch {
-    /// Requests between two looks, of which fewer are few.
-    const FEW: u64 = 4;
-    const QUIET: u32 = 10;
-    const STUCK: u32 = 3;
-    const CROWDED: u32 = 2;
-
-    fn new(counts: Counts) -> Self {
-        Self { counts, quiet: 0, stuck: 0, crowded: 0 }
-    }
-
-    fn step(&mut self, seen: Seen) -> Option<End> {
-        let before = std::mem::replace(&mut self.counts, seen.counts);
-        let more = seen.counts.requests - before.requests;
-        let bulk = seen.counts.bulk - before.bulk;
-        let switches = seen.counts.switches - before.switches;
-        let count = |looks: &mut u32, is_so: bool, enough: u32| {
-            *looks = if is_so { *looks + 1 } else { 0 };
-            *looks >= enough
-        };
-        let stuck = count(&mut self.stuck, more == 0 && (seen.busy || seen.waits), Self::STUCK);
-        let crowded = count(&mut self.crowded, 16 * switches > more, Self::CROWDED);
-        let quiet = count(&mut self.quiet, more < bulk + Self::FEW, Self::QUIET);
-        match (stuck || crowded, quiet) {
-            (true, _) => Some(End::Harm),
-            (false, true) => Some(End::Over),
-            (false, false) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What comes of looks of which each finds so many more requests, switches of callers, and a request under
-    /// way or waiting.
-    fn looks(seen: &[(u64, u64, bool, bool)]) -> Option<End> {
-        let mut watch = Watch::new(Counts::default());
-        let mut counts = Counts::default();
-        seen.iter().find_map(|&(requests, switches, busy, waits)| {
-            counts.requests += requests;
-            counts.switches += switches;
-            watch.step(Seen { counts, busy, waits })
-        })
-    }
-
-    #[test]
-    fn a_caller_that_is_served_at_once_is_stayed_with() {
-        let one_by_one = [(60, 1, false, false), (50, 3, true, true), (55, 0, false, true)];
-        assert_eq!(looks(&one_by_one.repeat(100)), None);
-    }
-
-    #[test]
-    fn what_keeps_somebody_waiting_ends_it() {
-        let long =
-            [(60, 0, true, false), (0, 0, true, false), (0, 0, true, false), (0, 0, true, false)];
-        assert_eq!(looks(&long), Some(End::Harm));
-        assert_eq!(looks(&long[..3]), None);
-        assert_eq!(looks(&[(0, 0, false, true); 3]), Some(End::Harm));
-        let two_callers = [(40, 20, false, true); 2];
-        assert_eq!(looks(&two_callers), Some(End::Harm));
-        assert_eq!(looks(&two_callers[..1]), None);
-    }
-
-    #[test]
-    fn a_rush_that_is_over_ends_it_without_harm() {
-        assert_eq!(looks(&[(0, 0, false, false); 10]), Some(End::Over));
-        assert_eq!(looks(&[(0, 0, false, false); 9]), None);
-        assert_eq!(looks(&[(3, 0, false, false); 10]), Some(End::Over));
-    }
-
-    #[test]
-    fn the_core_is_found_behind_any_name() {
-        let named = |name: &str| {
-            let fields: Vec<String> = (3..=52).map(|field| field.to_string()).collect();
-            format!("77 ({name}) {}\n", fields.join(" "))
-        };
-        assert_eq!(core_of(named("tar").as_bytes()), Some(39));
-        assert_eq!(core_of(named("a) b (c) 1 2").as_bytes()), Some(39));
-        assert_eq!(core_of(b"77 (tar) R 1"), None);
-        assert_eq!(core_of(b""), None);
-    }
-
-    #[test]
-    fn this_thread_is_where_its_status_says() {
-        let mut all = CpuSet::new();
-        let before = sched_getaffinity(None).expect("cores");
-        for core in (0..CpuSet::MAX_CPU).filter(|core| before.is_set(*core)) {
-            all.clear();
-            all.set(core);
-            sched_setaffinity(None, &all).expect("another core");
-            let status = std::fs::read("/proc/thread-self/stat").expect("a status");
-            assert_eq!(core_of(&status), Some(core));
-            assert_eq!(sched_getcpu(), core);
-        }
-    }
 }
