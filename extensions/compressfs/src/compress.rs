@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::choice::Choices;
 use crate::form::Unfinished;
 use crate::journal;
+use crate::kept_ctime::Keeping;
 use crate::mark::Marks;
 use crate::notices::Notices;
 
@@ -45,6 +46,7 @@ pub(crate) struct Compress {
     pub(crate) unfinished: Unfinished,
     pub(crate) marks: Marks,
     pub(crate) notices: Arc<Notices>,
+    pub(crate) keeping: Keeping,
     /// Bytes of the disk that batches under way may still take.
     promised: Mutex<u64>,
     /// When the reserve was last adjusted.
@@ -65,9 +67,18 @@ impl Compress {
         unfinished: Unfinished,
         marks: Marks,
     ) -> Self {
-        let notices = Arc::default();
-        let (cache, promised, minded) = (Cache::new(), Mutex::new(0), Mutex::new(None));
-        Self { store, settings, choices, cache, unfinished, marks, notices, promised, minded }
+        Self {
+            store,
+            settings,
+            choices,
+            cache: Cache::new(),
+            unfinished,
+            marks,
+            notices: Arc::default(),
+            keeping: Keeping::new(),
+            promised: Mutex::new(0),
+            minded: Mutex::new(None),
+        }
     }
 
     /// Keeps space for the time when none is free; returns what is.

@@ -1,7 +1,7 @@
 //! The content extension: what happens to the bytes of a regular file, in whatever form it is.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hsci_extension::{
     Attr, Call, Content, Context, Error, FallocateFlags, OpenFile, OpenFlags, Opened, Result,
@@ -11,7 +11,7 @@ use hsci_extension::{
 use crate::compress::Compress;
 use crate::form::{self, File, Form, raw};
 use crate::format::HEAD_LEN;
-use crate::summary::Summary;
+use crate::summary::{self, Summary};
 use crate::{ruled, settle, usage};
 
 impl Content for Compress {
@@ -29,10 +29,10 @@ impl Content for Compress {
         Ok(file.len_by(attr))
     }
 
-    fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {
-        // No image is so short.
+    fn peek(&self, context: &Context, attr: &Attr) -> Result<(u64, Option<SystemTime>)> {
+        // No image is so short, and none has a summary.
         if attr.size < HEAD_LEN as u64 && self.unfinished.is_empty() {
-            return Ok(attr.size);
+            return Ok((attr.size, None));
         }
         let summary = match self.unfinished.is_empty() {
             true => Summary::read(&**context.lower())?,
@@ -40,8 +40,8 @@ impl Content for Compress {
             false => None,
         };
         match summary {
-            Some(summary) if summary.fits(attr) => Ok(summary.len),
-            _ => self.len(&self.open(context)?),
+            Some(summary) if summary.fits(attr) => Ok((summary.len, summary.ctime(attr))),
+            _ => Ok((self.len(&self.open(context)?)?, None)),
         }
     }
 
@@ -171,6 +171,28 @@ impl Content for Compress {
 
     fn times(&self, file: &File) -> Option<Times> {
         file.kept_times
+    }
+
+    fn ctime(&self, file: &File, attr: &Attr) -> Option<SystemTime> {
+        file.ctime(attr)
+    }
+
+    fn keeps_ctime(&self) -> bool {
+        self.keeping.is_needed()
+    }
+
+    fn attributes_changed(&self, context: &Context, file: Option<&mut File>) {
+        match file {
+            Some(file) => {
+                if let Some(installing) = &mut file.installing {
+                    installing.ctime =
+                        context.lower_attr().map_or_else(|_| SystemTime::now(), |attr| attr.ctime);
+                } else if self.keeping.is_needed() {
+                    file.summary.change_ctime(&self.keeping, context);
+                }
+            }
+            None => summary::change_ctime(&self.keeping, context),
+        }
     }
 
     fn times_set(&self, file: &mut File) -> Result<()> {

@@ -15,6 +15,7 @@ mod content;
 mod form;
 mod format;
 mod journal;
+mod kept_ctime;
 mod mark;
 mod notices;
 mod recovery;

@@ -12,7 +12,7 @@ mod settler;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use context::Context;
 pub use fs::{ContentFs, NOTICES, SETTLES, Scan, UNCOMMITTED};
@@ -81,6 +81,11 @@ pub trait Content: Send + Sync + Sized + 'static {
         self.len(&self.open(context)?)
     }
 
+    /// The same, and the `ctime` to show for it as [`Content::ctime`] has it.
+    fn peek(&self, context: &Context, attr: &Attr) -> Result<(u64, Option<SystemTime>)> {
+        Ok((self.peek_len(context, attr)?, None))
+    }
+
     /// Somebody opens the file. Called only where opens are dispatched
     /// ([`Declaration::opens`](crate::Declaration)); calls through this open come with the handle that is
     /// returned ([`Call::handle`]).
@@ -122,6 +127,26 @@ pub trait Content: Send + Sync + Sized + 'static {
     fn times(&self, file: &Self::File) -> Option<Times> {
         let _ = file;
         None
+    }
+
+    /// The `ctime` to show for a file in use, whose attributes below are `attr`, instead of that of the lower file: the
+    /// extension's own work has changed that one, and nothing that users see.
+    fn ctime(&self, file: &Self::File, attr: &Attr) -> Option<SystemTime> {
+        let (_, _) = (file, attr);
+        None
+    }
+
+    /// True while a `ctime` that is shown could outlive a change of attributes that
+    /// [`Content::attributes_changed`] is not told of.
+    fn keeps_ctime(&self) -> bool {
+        false
+    }
+
+    /// A caller has changed attributes of a file, its owner or number of links, say: the `ctime` of the lower file is the one
+    /// to show again. The state of a file in use is locked; one that is not in use does not come into use meanwhile. Called
+    /// for these only while [`Content::keeps_ctime`].
+    fn attributes_changed(&self, context: &Context, file: Option<&mut Self::File>) {
+        let (_, _) = (context, file);
     }
 
     /// A caller has just set times; the lower file's are as they shall be.

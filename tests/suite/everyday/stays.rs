@@ -2,6 +2,7 @@
 
 mod attributes;
 mod below;
+mod ctime;
 mod fixed;
 mod mounts;
 mod times;
@@ -20,6 +21,21 @@ pub(crate) const TESTS: &[Test] = &[
         name: "everyday::stays::only_reads_of_callers_are_times_of_access",
         seconds: 120,
         body: times::times,
+    },
+    Test {
+        name: "everyday::stays::compressing_changes_no_ctime",
+        seconds: 120,
+        body: ctime::stays,
+    },
+    Test {
+        name: "everyday::stays::whoever_changes_a_compressed_file_moves_its_ctime",
+        seconds: 120,
+        body: ctime::moves,
+    },
+    Test {
+        name: "everyday::stays::whoever_changes_a_file_while_it_is_compressed_moves_its_ctime",
+        seconds: 180,
+        body: ctime::moves_meanwhile,
     },
     Test {
         name: "everyday::stays::what_may_only_be_appended_to_is_appended_to_and_left_as_it_is",

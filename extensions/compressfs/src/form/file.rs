@@ -14,6 +14,7 @@ use super::stored::Stored;
 use crate::ALGORITHM;
 use crate::algorithm::Algorithm;
 use crate::journal::Batch;
+use crate::kept_ctime::{Installing, Keeping};
 use crate::mark;
 use crate::summary::Presence;
 use crate::transfer::restore_times;
@@ -40,6 +41,8 @@ pub(crate) struct File {
     pub(crate) summary: Presence,
     /// The times that users see while an image is being installed, which changes the real ones.
     pub(crate) kept_times: Option<Times>,
+    /// The `ctime` that they see until that is done, unless they change it.
+    pub(crate) installing: Option<Installing>,
     /// It is to get a new image even if it has one that shows the same bytes.
     pub(crate) renew: bool,
     /// A new image that waits for its batch.
@@ -83,6 +86,7 @@ impl File {
             marked: false,
             summary: Presence::new(!is_new),
             kept_times: None,
+            installing: None,
             renew: false,
             pending: None,
         }
@@ -141,6 +145,7 @@ impl File {
         if let Some(times) = &mut self.kept_times {
             times.modified = SystemTime::now();
         }
+        self.installing = None;
         if !call.anonymous {
             self.writer = Some(call.uid);
             self.ruled = call.option(ALGORITHM).and_then(|text| text.parse().ok());
@@ -163,6 +168,7 @@ impl File {
         match pending.batch.withdraw(pending.place) {
             Ok(true) => {
                 self.lower.restore_privileges();
+                self.installing = None;
                 return Ok(false);
             }
             Ok(false) => {}
@@ -219,8 +225,21 @@ impl File {
         self.pending.is_some() || matches!(&self.form, Form::Stored(stored) if stored.is_held())
     }
 
-    /// Writes down what a stat needs of a file that is in its final form.
-    pub(crate) fn summarize(&self, tried: Option<Algorithm>) {
+    /// The `ctime` to show, if that is not the one of the lower attributes.
+    pub(crate) fn ctime(&self, lower: &Attr) -> Option<SystemTime> {
+        match &self.installing {
+            Some(installing) => Some(installing.ctime),
+            None => self.summary.ctime(&*self.lower, lower),
+        }
+    }
+
+    /// Writes down what a stat needs of a file that is in its final form, and which `ctime` it is to go on to show.
+    pub(crate) fn summarize(
+        &self,
+        keeping: &Keeping,
+        tried: Option<Algorithm>,
+        ctime: Option<SystemTime>,
+    ) {
         let len = match &self.form {
             Form::Raw => self.lower.len(),
             Form::Stored(stored) if stored.log.is_empty() && self.kept_times.is_none() => {
@@ -229,7 +248,8 @@ impl File {
             Form::Stored(_) | Form::Unreadable(_) => return,
         };
         if let Ok(len) = len {
-            self.summary.begin(&*self.lower, len, tried);
+            keeping.extend();
+            self.summary.begin(&*self.lower, len, tried, ctime);
         }
     }
 

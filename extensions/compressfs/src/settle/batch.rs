@@ -65,6 +65,7 @@ pub(super) fn make<'a>(compress: &Compress, plans: &'a [Plan<'a>]) -> Result<Mad
         None => (Writer::create(&compress.store)?, promised.bytes),
     };
     let mut assembly = Assembly {
+        compress,
         plans,
         given_up: &given_up,
         budget,
@@ -144,6 +145,7 @@ fn feed(
 
 /// Puts results together: images in the journal.
 struct Assembly<'a, 'b> {
+    compress: &'b Compress,
     plans: &'a [Plan<'a>],
     /// For each plan: nothing more is needed of it.
     given_up: &'b [AtomicBool],
@@ -295,7 +297,7 @@ impl Assembly<'_, '_> {
         let Some(current) = &self.current else {
             return;
         };
-        let remembered = remember_tried(&self.plans[current.number]);
+        let remembered = remember_tried(self.compress, &self.plans[current.number]);
         self.give_up(remembered.map_or_else(answer, |()| Settled::Unchanged));
     }
 

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hsci_extension::{Credentials, Error, LowerFile, OpenFile, Result, Settled, Times, Whence};
 
 use super::plan::in_use;
 use crate::compress::Compress;
-use crate::form::{Awaited, Form, Pending, Segments};
+use crate::form::{Awaited, File, Form, Pending, Segments};
 use crate::journal::{Batch, Entry, Writer};
 use crate::notices;
 use crate::transfer::{copy, restore_times};
@@ -42,8 +43,11 @@ pub(super) fn install(
     }
     journal.sync()?;
     let batch = Batch::new(ready.len());
-    let members: Vec<Result<Member<'_>>> =
-        ready.into_iter().enumerate().map(|(place, ready)| offer(ready, &batch, place)).collect();
+    let members: Vec<Result<Member<'_>>> = ready
+        .into_iter()
+        .enumerate()
+        .map(|(place, ready)| offer(compress, ready, &batch, place))
+        .collect();
     let stayed = batch.close();
     let entries: Vec<Entry> = members
         .iter()
@@ -66,7 +70,7 @@ pub(super) fn install(
     for (member, stayed) in members.into_iter().zip(stayed) {
         answers.push(match member {
             Ok(member) if stayed => {
-                let installed = settle_member(&journal, &member);
+                let installed = settle_member(compress, &journal, &member);
                 if let Err(error) = &installed {
                     complete = false;
                     note_waiting(compress, member.open, error);
@@ -88,13 +92,30 @@ pub(super) fn install(
     Ok(answers)
 }
 
+/// The `ctime` that users see now of a file that is locked, to go on to show it.
+pub(super) fn shown_ctime(
+    compress: &Compress,
+    open: &OpenFile<Compress>,
+    file: &File,
+) -> Option<SystemTime> {
+    // First: of what is changed from now on, this gets to know.
+    compress.keeping.extend();
+    let lower = open.lower_attr().ok()?;
+    Some(file.ctime(&lower).unwrap_or(lower.ctime))
+}
+
 /// A committed image cannot be brought into its file.
 pub(super) fn note_waiting(compress: &Compress, open: &OpenFile<Compress>, error: &Error) {
     let lower = Arc::clone(&open.read().lower);
     compress.notices.add(&open.path(), notices::waits(Some(&*lower), error));
 }
 
-fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Member<'a>> {
+fn offer<'a>(
+    compress: &Compress,
+    ready: Ready<'a>,
+    batch: &Arc<Batch>,
+    place: usize,
+) -> Result<Member<'a>> {
     let Ready { open, changes, images, .. } = ready;
     let mut file = open.write();
     if file.changes != changes || file.is_held() {
@@ -107,6 +128,7 @@ fn offer<'a>(ready: Ready<'a>, batch: &Arc<Batch>, place: usize) -> Result<Membe
         let _ = batch.withdraw(place);
         return Err(in_use());
     }
+    file.installing = shown_ctime(compress, open, &file).map(|ctime| compress.keeping.begin(ctime));
     file.lower.keep_privileges(false)?;
     if let Err(error) = reserve_holes(&*file.lower, images.at..images.at + images.len, &entry.times)
     {
@@ -146,7 +168,7 @@ pub(super) fn copy_images(
 
 /// Writes one image into its file; readers are served from the journal meanwhile, and writers
 /// write behind the image.
-fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
+fn settle_member(compress: &Compress, journal: &Writer, member: &Member<'_>) -> Result<()> {
     let lower = {
         let mut file = member.open.write();
         file.resolve_pending()?;
@@ -159,6 +181,7 @@ fn settle_member(journal: &Writer, member: &Member<'_>) -> Result<()> {
         stored.segments.move_to(&lower);
     }
     file.release();
-    file.summarize(None);
+    let ctime = file.installing.take();
+    file.summarize(&compress.keeping, None, ctime.as_ref().map(|installing| installing.ctime));
     Ok(())
 }

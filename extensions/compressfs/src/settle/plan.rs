@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 
 use hsci_extension::{Error, LowerFile, OpenFile, Result, Settled, Whence};
 
+use super::install::shown_ctime;
 use crate::algorithm::Algorithm;
 use crate::choice::{self, ATTRIBUTE, Origin};
 use crate::codec;
 use crate::compress::Compress;
 use crate::form::{File, Form};
+use crate::format::HEAD_LEN;
 use crate::format::MAX_CHUNKS;
 use crate::ruled;
 use crate::summary::Summary;
@@ -101,7 +103,10 @@ fn try_plan<'a>(
     let len = file.len()?;
     let raw_space = match &file.form {
         Form::Raw if len <= BLOCK => {
-            file.summarize(None);
+            // The length of what is shorter than any image is clear without.
+            if len >= HEAD_LEN as u64 {
+                file.summarize(&compress.keeping, None, shown_ctime(compress, open, &file));
+            }
             return Ok(None);
         }
         Form::Raw => Some(file.lower.blocks()? * 512),
@@ -121,7 +126,7 @@ fn try_plan<'a>(
         _ => tried != Some(algorithm) && raw_is_worth_it(&*file.lower, len, algorithm)?,
     };
     if !wanted {
-        file.summarize(tried);
+        file.summarize(&compress.keeping, tried, shown_ctime(compress, open, &file));
         return Ok(None);
     }
     // Damage may be anywhere.
@@ -398,11 +403,14 @@ pub(super) fn plan_past<'a>(
 }
 
 /// Remembers that a file is not worth an image.
-pub(super) fn remember_tried(plan: &Plan<'_>) -> Result<()> {
+pub(super) fn remember_tried(compress: &Compress, plan: &Plan<'_>) -> Result<()> {
     let file = plan.read()?;
     match plan.grows {
         true => file.growth.decline(file.len()?),
-        false => file.summarize(Some(plan.algorithm)),
+        false => {
+            let ctime = shown_ctime(compress, plan.open, &file);
+            file.summarize(&compress.keeping, Some(plan.algorithm), ctime);
+        }
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ impl<C: Content> LowerFile for ContentFile<C> {
     fn set_times(&self, times: &Times) -> Result<()> {
         let at = |time| Some(SetTime::At(time));
         let changes = SetAttr::of_times(at(times.accessed), at(times.modified));
-        self.files.set_times(&self.open, &Call::internal(), &changes).map(drop)
+        self.files.set_attributes(&self.open, &Call::internal(), &changes).map(drop)
     }
 
     fn id(&self) -> Result<FileId> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::committer::Committer;
 use super::context::Context;
-use super::open_files::OpenFiles;
+use super::open_files::{OpenFiles, Use};
 use super::settler::Settler;
 use crate::{
     Attr, Call, Content, Errno, Error, FallocateFlags, FileKind, Ino, OpenFile, Result, SetAttr,
@@ -46,6 +46,9 @@ impl<C: Content> Files<C> {
         mut attr: Attr,
     ) -> Result<Attr> {
         let len = self.content().len_by(state, &attr);
+        if let Some(ctime) = self.content().ctime(state, &attr) {
+            attr.ctime = ctime;
+        }
         if let Some(times) = self.content().times(state) {
             (attr.atime, attr.mtime) = (times.accessed, times.modified);
         }
@@ -59,8 +62,46 @@ impl<C: Content> Files<C> {
             return Ok(());
         }
         let context = Context::new(&self.open_files.shared, ino)?;
-        let len = self.content().peek_len(&context, attr);
+        let len = self.content().peek(&context, attr).map(|(len, ctime)| {
+            attr.ctime = ctime.unwrap_or(attr.ctime);
+            len
+        });
         set_size(attr, len, || context.path().display().to_string())
+    }
+
+    /// Sets attributes, and not the size, of a file in use.
+    pub(super) fn set_attributes(
+        &self,
+        open: &OpenFile<C>,
+        call: &Call,
+        changes: &SetAttr,
+    ) -> Result<Attr> {
+        let mut state = open.write();
+        let attr = self.lower().setattr(call, open.ino(), changes)?;
+        self.content().attributes_changed(open, Some(&mut state));
+        if changes.atime.is_some() || changes.mtime.is_some() {
+            self.content().times_set(&mut state)?;
+        }
+        self.shown(open, &state, attr)
+    }
+
+    /// Attributes of a regular file have been changed below, other than those that [`Files::set_attributes`] sets.
+    pub(super) fn attributes_changed(&self, ino: Ino) {
+        match self.open_files.find(ino) {
+            Use::Open(open) => {
+                self.content().attributes_changed(&open, Some(&mut open.write()));
+            }
+            Use::AtRest(_guard) => self.changed_at_rest(ino),
+        }
+    }
+
+    /// The same, of a file that does not come into use meanwhile.
+    pub(super) fn changed_at_rest(&self, ino: Ino) {
+        if self.content().keeps_ctime()
+            && let Ok(context) = Context::new(&self.open_files.shared, ino)
+        {
+            self.content().attributes_changed(&context, None);
+        }
     }
 
     /// Changes a file for a caller; it then waits to be settled. Even a change that fails may have
@@ -131,18 +172,6 @@ impl<C: Content> Files<C> {
             }
             self.content().times_set(state)
         })
-    }
-
-    pub(super) fn set_times(
-        &self,
-        open: &OpenFile<C>,
-        call: &Call,
-        changes: &SetAttr,
-    ) -> Result<Attr> {
-        let mut state = open.write();
-        let attr = self.lower().setattr(call, open.ino(), changes)?;
-        self.content().times_set(&mut state)?;
-        self.shown(open, &state, attr)
     }
 
     pub(super) fn fallocate(

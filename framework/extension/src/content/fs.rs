@@ -11,7 +11,8 @@ use super::open_files::{OpenFiles, Use};
 use super::settler::Settler;
 use crate::{
     Attr, Call, Content, Entry, Environment, Error, FallocateFlags, FileKind, Ino, Layer,
-    LowerFile, OpenFile, OpenFlags, Opened, Result, SetAttr, Stack, Whence, XattrFlags,
+    LowerFile, OpenFile, OpenFlags, Opened, RenameFlags, Result, SetAttr, Stack, Whence,
+    XattrFlags,
 };
 
 /// What the host asks of before it ends the mount: it commits all files, and the answer names those that
@@ -127,6 +128,23 @@ impl<C: Content> ContentFs<C> {
         Ok(self.lower().getattr(&Call::internal(), ino)?.kind == FileKind::Regular)
     }
 
+    /// Attributes of an inode of whatever kind have been changed below.
+    fn note_change(&self, ino: Ino) {
+        if self.content().keeps_ctime() && self.is_regular(ino).unwrap_or(false) {
+            self.files.attributes_changed(ino);
+        }
+    }
+
+    /// The regular file that has a name, for a call that is about to change its links, where that matters.
+    fn named(&self, parent: Ino, name: &OsStr) -> Option<Named<'_, C>> {
+        if !self.content().keeps_ctime() {
+            return None;
+        }
+        let entry = self.lower().lookup(&Call::internal(), parent, name).ok()?;
+        let is_regular = entry.attr.kind == FileKind::Regular;
+        Some(Named { fs: self, ino: entry.ino, is_regular })
+    }
+
     /// What users see of an entry that the lower layer has handed out.
     fn show(&self, mut entry: Entry) -> Result<Entry> {
         if entry.attr.kind != FileKind::Regular {
@@ -143,6 +161,22 @@ impl<C: Content> ContentFs<C> {
                 Err(error)
             }
         }
+    }
+}
+
+/// A file whose links a call changes; its attributes count as changed when this goes.
+struct Named<'a, C: Content> {
+    fs: &'a ContentFs<C>,
+    ino: Ino,
+    is_regular: bool,
+}
+
+impl<C: Content> Drop for Named<'_, C> {
+    fn drop(&mut self) {
+        if self.is_regular {
+            self.fs.files.attributes_changed(self.ino);
+        }
+        self.fs.lower().forget(self.ino, 1);
     }
 }
 
@@ -189,16 +223,12 @@ impl<C: Content> Layer for ContentFs<C> {
             return self.files.attr(&open);
         }
         match self.files.open_files.find(ino) {
-            Use::Open(open) => {
-                if changes.atime.is_some() || changes.mtime.is_some() {
-                    return self.files.set_times(&open, call, changes);
-                }
-                let state = open.read();
-                let attr = self.lower().setattr(call, ino, changes)?;
-                self.files.shown(&open, &state, attr)
-            }
+            Use::Open(open) => self.files.set_attributes(&open, call, changes),
             Use::AtRest(_guard) => {
                 let mut attr = self.lower().setattr(call, ino, changes)?;
+                if attr.kind == FileKind::Regular {
+                    self.files.changed_at_rest(ino);
+                }
                 self.files.show_at_rest(ino, &mut attr)?;
                 Ok(attr)
             }
@@ -210,7 +240,31 @@ impl<C: Content> Layer for ContentFs<C> {
     }
 
     fn link(&self, call: &Call, ino: Ino, parent: Ino, name: &OsStr) -> Result<Entry> {
-        self.show(self.lower().link(call, ino, parent, name)?)
+        let entry = self.lower().link(call, ino, parent, name)?;
+        if entry.attr.kind == FileKind::Regular {
+            self.files.attributes_changed(ino);
+        }
+        self.show(entry)
+    }
+
+    fn unlink(&self, call: &Call, parent: Ino, name: &OsStr) -> Result<()> {
+        let other_links = self.named(parent, name);
+        self.lower().unlink(call, parent, name)?;
+        drop(other_links);
+        Ok(())
+    }
+
+    fn rename(
+        &self,
+        call: &Call,
+        from: (Ino, &OsStr),
+        to: (Ino, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let files = [from, to].map(|(parent, name)| self.named(parent, name));
+        self.lower().rename(call, from, to, flags)?;
+        drop(files);
+        Ok(())
     }
 
     fn open(&self, call: &Call, ino: Ino, flags: OpenFlags) -> Result<Opened> {
@@ -283,7 +337,15 @@ impl<C: Content> Layer for ContentFs<C> {
         {
             self.content().commit(&mut open.write())?;
         }
-        self.lower().setxattr(call, ino, name, value, flags)
+        self.lower().setxattr(call, ino, name, value, flags)?;
+        self.note_change(ino);
+        Ok(())
+    }
+
+    fn removexattr(&self, call: &Call, ino: Ino, name: &OsStr) -> Result<()> {
+        self.lower().removexattr(call, ino, name)?;
+        self.note_change(ino);
+        Ok(())
     }
 
     fn control_get(&self, call: &Call, ino: Ino, name: &str) -> Result<Vec<u8>> {
