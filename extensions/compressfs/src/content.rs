@@ -45,6 +45,10 @@ impl Content for Compress {
         }
     }
 
+    fn is_plain(&self, file: &File) -> bool {
+        matches!(file.form, Form::Raw) && !file.summary.is_possible()
+    }
+
     fn read(&self, file: &File, _: &Call, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         match &file.form {
             Form::Raw => file.lower.read_at(offset, buffer),

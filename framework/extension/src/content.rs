@@ -86,6 +86,13 @@ pub trait Content: Send + Sync + Sized + 'static {
         Ok((self.peek_len(context, attr)?, None))
     }
 
+    /// True if users see the attributes of the lower file as they are, so that nobody need [peek](Content::peek) while the file
+    /// is not in use. Asked as it ceases to be, for nothing changes it until it is again.
+    fn is_plain(&self, file: &Self::File) -> bool {
+        let _ = file;
+        false
+    }
+
     /// Somebody opens the file. Called only where opens are dispatched
     /// ([`Declaration::opens`](crate::Declaration)); calls through this open come with the handle that is
     /// returned ([`Call::handle`]).

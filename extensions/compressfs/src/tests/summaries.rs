@@ -31,6 +31,33 @@ fn a_stat_of_a_settled_file_reads_nothing_of_its_content() {
     assert_eq!(disk.with(|state| state.reads), before, "a file was read for its length");
 }
 
+/// More files than stay in use.
+#[test]
+fn a_stat_of_what_was_written_and_not_settled_reads_nothing_of_it() {
+    let disk = Disk::default();
+    let rig = Rig::start(&disk, &[]).expect("start");
+    let files: Vec<Ino> = (0..1500).map(|n| disk.create(&n.to_string(), 1000)).collect();
+    let lens =
+        |rig: &Rig| files.iter().map(|file| rig.len(*file).expect("len")).collect::<Vec<_>>();
+    let text = Random(1).bytes(9000, true);
+    let written: Vec<u64> = (0..files.len() as u64).map(|n| 5000 + n).collect();
+    for (file, len) in files.iter().zip(&written) {
+        rig.write(*file, 0, &text[..*len as usize]).expect("write");
+    }
+    let before = disk.with(|state| state.reads);
+    assert_eq!(lens(&rig), written);
+    assert_eq!(disk.with(|state| state.reads), before, "a file was read for its length");
+    // What they are stored as changes while they are in use, and all of them are out of use again at some time.
+    rig.settle();
+    assert_eq!(files.iter().filter(|file| rig.form(**file) == "sealed").count(), files.len());
+    assert_eq!(lens(&rig), written);
+    for file in &files {
+        rig.set_len(*file, 0).expect("emptied");
+        rig.write(*file, 0, b"short").expect("write");
+    }
+    assert_eq!(lens(&rig), vec![5; files.len()]);
+}
+
 #[test]
 fn no_change_leaves_a_summary_behind_whenever_the_process_dies() {
     let (disk, [text, ..]) = settled();

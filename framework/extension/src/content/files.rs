@@ -58,7 +58,7 @@ impl<C: Content> Files<C> {
 
     /// Turns the lower attributes of a file that is not in use into those that users see.
     pub(super) fn show_at_rest(&self, ino: Ino, attr: &mut Attr) -> Result<()> {
-        if attr.kind != FileKind::Regular || attr.size == 0 {
+        if attr.kind != FileKind::Regular || attr.size == 0 || self.open_files.is_plain(ino) {
             return Ok(());
         }
         let context = Context::new(&self.open_files.shared, ino)?;

@@ -202,7 +202,11 @@ impl<C: Content> Layer for ContentFs<C> {
         // An open file holds its inode, so it goes first. If the caller still knows the inode, it
         // is made again when it is needed.
         self.files.open_files.release(ino);
-        self.lower().forget(ino, lookups)
+        let is_gone = self.lower().forget(ino, lookups);
+        if is_gone {
+            self.files.open_files.forget(ino);
+        }
+        is_gone
     }
 
     fn getattr(&self, call: &Call, ino: Ino) -> Result<Attr> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::open_file::{Hold, Shared};
@@ -20,6 +20,8 @@ pub(super) struct OpenFiles<C: Content> {
     pub(super) shared: Arc<Shared>,
     open: DashMap<Ino, Arc<OpenFile<C>>>,
     count: AtomicUsize,
+    /// Files that were in use, as far as they are known, whose lower attributes users see.
+    plain: DashSet<Ino>,
     /// With more open files than this, idle ones have to go.
     sweep_at: AtomicUsize,
     /// Held while a file starts to be used, and by whoever needs that it does not.
@@ -41,6 +43,7 @@ impl<C: Content> OpenFiles<C> {
             shared,
             open: DashMap::new(),
             count: AtomicUsize::new(0),
+            plain: DashSet::new(),
             sweep_at: AtomicUsize::new(MOST_IDLE),
             opening: [const { Mutex::new(()) }; STRIPES],
         }
@@ -90,13 +93,39 @@ impl<C: Content> OpenFiles<C> {
         }
         let removed = self.open.remove_if(&ino, |_, known| {
             // Another open file may have taken the place meanwhile.
+            let goes = |state: &C::File| {
+                let goes = self.content.is_idle(state);
+                if goes {
+                    self.note_plain(ino, self.content.is_plain(state));
+                }
+                goes
+            };
             Arc::ptr_eq(known, &open)
                 && unused(known)
-                && known.try_read().is_some_and(|state| self.content.is_idle(&state))
+                && known.try_read().is_some_and(|state| goes(&state))
         });
         if removed.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// In the moment in which the file is not in use any more, so that what is noted last is right.
+    fn note_plain(&self, ino: Ino, is_plain: bool) {
+        if is_plain {
+            self.plain.insert(ino);
+        } else {
+            self.plain.remove(&ino);
+        }
+    }
+
+    /// True if users see the lower attributes of a file that is not in use.
+    pub(super) fn is_plain(&self, ino: Ino) -> bool {
+        self.plain.contains(&ino)
+    }
+
+    /// An inode is not known any more.
+    pub(super) fn forget(&self, ino: Ino) {
+        self.plain.remove(&ino);
     }
 
     fn close(&self, open: &OpenFile<C>) -> bool {
