@@ -69,7 +69,7 @@ pub(super) fn many(number: u64) -> Scenario {
     let steps = vec![
         Step::new("create", Unit::PerSecond, Action::Rate(number as f64, create)).cold(),
         Step::timed("walk with stat, cold", move |place| shell(place, walk)).cold(),
-        Step::timed("walk with stat, warm", move |place| shell(place, walk)),
+        Step::timed("walk with stat, again", move |place| shell(place, walk)),
         Step::settle(),
         Step::new("memory of a new server for an inode", Unit::Bytes, memory),
         Step::timed("rm -rf", |place| shell(place, "rm -rf many")),

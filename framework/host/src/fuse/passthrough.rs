@@ -146,12 +146,8 @@ impl Passthrough {
     /// Tells the kernel that a number of before is not needed any more.
     fn close(&self, ino: Ino, opens: &mut Opens) {
         let Some(number) = opens.closing.take() else { return };
-        match broker::close_backing(self.device.as_fd(), number) {
-            // The last worker came to it.
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => {
-                log::warn!("inode {} stays with the kernel until the mount ends: {error}", ino.0);
-            }
+        if let Err(error) = broker::close_backing(self.device.as_fd(), number) {
+            log::warn!("inode {} stays with the kernel until the mount ends: {error}", ino.0);
         }
     }
 

@@ -62,7 +62,7 @@ enum Question {
     ListXattrs,
     /// The file and the FUSE device come with it.
     OpenBacking,
-    /// The FUSE device comes with it.
+    /// The FUSE device comes with it. There is no answer: nobody would do anything else for it.
     CloseBacking {
         number: u32,
     },
@@ -114,6 +114,10 @@ fn serve(socket: &OwnedFd, answered: Answered, worker: u32) {
             log::warn!("a worker asks for something that is not known here");
             return;
         };
+        if let (Question::CloseBacking { number }, All) = (&question, answered) {
+            close(&files, *number);
+            continue;
+        }
         let status = match (&question, answered) {
             (Question::Status { process }, All) => open_status(*process),
             _ => None,
@@ -166,9 +170,18 @@ fn answer(question: Question, value: &[u8], files: &[OwnedFd], worker: u32) -> R
             let [file, device] = files else { return Err(Errno::BADF) };
             backing::open(device, file).map(|number| number.to_ne_bytes().to_vec())
         }
-        Question::CloseBacking { number } => {
-            let device = files.first().ok_or(Errno::BADF)?;
-            crate::sys::passthrough::close_backing(device, number).map(|()| Vec::new())
+        Question::CloseBacking { .. } => Err(Errno::PERM),
+    }
+}
+
+/// Lets go of a number for a worker.
+fn close(files: &[OwnedFd], number: u32) {
+    let closed = files.first().ok_or(Errno::BADF);
+    match closed.and_then(|device| crate::sys::passthrough::close_backing(device, number)) {
+        // The worker before came to it.
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => {
+            log::warn!("file {number} stays with the kernel until the mount ends: {error}");
         }
     }
 }
@@ -261,9 +274,10 @@ pub(crate) fn open_backing(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Resu
     number.try_into().map(u32::from_ne_bytes).map_err(|_| Errno::INVAL)
 }
 
-/// Lets go of a number.
+/// Lets go of a number, some time soon.
 pub(crate) fn close_backing(device: BorrowedFd<'_>, number: u32) -> Result<()> {
-    ask(&Question::CloseBacking { number }, &[], &[device]).ok_or(Errno::PERM)?.map(drop)
+    let question = Question::CloseBacking { number };
+    unless_silent(|asking| asking.tell(&question, &[], &[device])).unwrap_or(Err(Errno::PERM))
 }
 
 fn ask(question: &Question, value: &[u8], files: &[BorrowedFd<'_>]) -> Option<Result<Vec<u8>>> {
@@ -278,11 +292,15 @@ fn ask_for(
     value: &[u8],
     files: &[BorrowedFd<'_>],
 ) -> Option<Result<Received>> {
+    unless_silent(|asking| asking.ask(question, value, files))
+}
+
+fn unless_silent<T>(ask: impl FnOnce(&mut Asking) -> Result<T>) -> Option<Result<T>> {
     let mut asking = SUPERVISOR.get()?.lock();
     if asking.silent.is_some_and(|since| since.elapsed() < TIME_OF_SILENCE) {
         return Some(Err(Errno::PERM));
     }
-    let answer = asking.ask(question, value, files);
+    let answer = ask(&mut asking);
     // What keeps the worker from doing it itself is the answer to give if nobody else does it.
     let lost = matches!(answer, Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET));
     asking.silent = lost.then(Instant::now);
@@ -290,14 +308,18 @@ fn ask_for(
 }
 
 impl Asking {
+    fn tell(&mut self, question: &Question, value: &[u8], files: &[BorrowedFd<'_>]) -> Result<()> {
+        self.number += 1;
+        send(&self.socket, &(self.number, question), value, files)
+    }
+
     fn ask(
         &mut self,
         question: &Question,
         value: &[u8],
         files: &[BorrowedFd<'_>],
     ) -> Result<Received> {
-        self.number += 1;
-        send(&self.socket, &(self.number, question), value, files)?;
+        self.tell(question, value, files)?;
         loop {
             let (len, files) = receive(&self.socket, &mut self.buffer)?;
             if len == 0 {
