@@ -42,14 +42,14 @@ const RUN_TIME: Duration = Duration::from_millis(40);
 const BULK: usize = 64 << 10;
 /// Time between two looks after a near loop, at first and while something is not as it should be; and otherwise.
 const TICK: Duration = Duration::from_millis(1);
-const CALM: Duration = Duration::from_millis(4);
+const CALM: Duration = Duration::from_millis(10);
 const FIRST: u32 = 10;
 /// A caller on the same core needs less from an answer to its next request, unless it has something else to do.
 const SOON: Duration = Duration::from_micros(30);
 /// How often the near loop looks where its caller is, at most.
-const LOOKUPS: Duration = Duration::from_micros(500);
+const LOOKUPS: Duration = Duration::from_micros(200);
 /// How long a loop that waits lets nobody look after the near one.
-const UNWATCHED: Duration = Duration::from_millis(20);
+const UNWATCHED: Duration = Duration::from_millis(40);
 /// Looks until threads that layers have started get ordinary priority.
 const SWEEP: u32 = 12;
 /// What has lasted so long was worth it, and is tried again at once.
