@@ -10,10 +10,10 @@
 //! * when the next request is long in coming, the near loop looks where its caller is, and holds itself there.
 //!
 //! A thread of ordinary priority looks after them. It looks seldom: the scheduler sends the caller to the core on which
-//! that thread wakes. When the calls become few, when one takes long,
-//! when requests wait that the near loop does not come to, or when there are other callers, all is as before, and for
-//! some time nothing is tried. So nobody waits longer for these than a few such looks. Who has given up its ordinary
-//! priority may not take it back: the supervisor gives it, and to threads that layers have started meanwhile.
+//! that thread wakes. When the calls become few, when one takes long, when requests wait that the near loop does not come
+//! to, or when there are other callers, all is as before, and for some time nothing is tried. So nobody waits longer for
+//! these than a few such looks. Who has given up its ordinary priority may not take it back: the supervisor gives it, and
+//! to threads that layers have started meanwhile.
 
 mod companion;
 mod watch;
