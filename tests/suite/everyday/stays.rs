@@ -28,12 +28,12 @@ pub(crate) const TESTS: &[Test] = &[
         body: ctime::stays,
     },
     Test {
-        name: "everyday::stays::whoever_changes_a_compressed_file_moves_its_ctime",
+        name: "everyday::stays::changes_of_a_compressed_file_move_its_ctime",
         seconds: 120,
         body: ctime::moves,
     },
     Test {
-        name: "everyday::stays::whoever_changes_a_file_while_it_is_compressed_moves_its_ctime",
+        name: "everyday::stays::changes_of_a_file_that_is_being_compressed_move_its_ctime",
         seconds: 180,
         body: ctime::moves_meanwhile,
     },

@@ -135,7 +135,7 @@ pub(super) fn moves(dir: &Path) {
         if is_in_use {
             mount.settle();
         } else {
-            // What was forgotten and is looked up anew is not in use; compressing it takes a moment.
+            // A file that the kernel has forgotten is not in use when its name is looked up again.
             mount.remount();
             mount.settle();
             std::fs::write("/proc/sys/vm/drop_caches", "2").expect("caches dropped");
