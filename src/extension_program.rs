@@ -5,14 +5,15 @@ mod places;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use hsci_host::failure::{Exit, Failure};
 use hsci_host::supervisor::check_contract;
 
 use hsci_protocol::describe::Description;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use crate::Result;
@@ -109,25 +110,39 @@ pub(crate) fn answer<T: DeserializeOwned>(extension: &str, question: &[&str]) ->
 
 /// How long a program may take to answer a question about itself.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(10);
-const LONGEST_ANSWER: u64 = 1 << 20;
+const LONGEST_ANSWER: usize = 1 << 20;
 
 fn ask<T: DeserializeOwned>(program: &Path, question: &[&str]) -> Option<T> {
     let mut command = Command::new(program);
     let (none, nobody) = (Stdio::null(), Stdio::null());
     let asked = command.args(question).stdin(none).stderr(nobody).stdout(Stdio::piped()).spawn();
     let mut child = asked.ok()?;
-    let mut pipe = child.stdout.take()?.take(LONGEST_ANSWER);
-    let (end, ended) = channel();
-    std::thread::spawn(move || {
-        let mut text = Vec::new();
-        let _ = pipe.read_to_end(&mut text);
-        let _ = end.send(text);
-    });
-    let text = ended.recv_timeout(TIME_TO_ANSWER);
+    let text =
+        child.stdout.take().and_then(|pipe| read_until(pipe, Instant::now() + TIME_TO_ANSWER));
     // It has said everything, or too little in time.
     let _ = child.kill();
     let _ = child.wait();
-    serde_json::from_slice(&text.ok()?).ok()
+    serde_json::from_slice(&text?).ok()
+}
+
+/// All that comes out of a pipe, if that is not too much and its end comes in time. No thread, which would
+/// have the pipe for longer than its answer is waited for.
+fn read_until(mut pipe: ChildStdout, end: Instant) -> Option<Vec<u8>> {
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    while text.len() <= LONGEST_ANSWER {
+        let rest = end.saturating_duration_since(Instant::now());
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&rest.try_into().ok()?)) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(_) => return None,
+        }
+        match pipe.read(&mut piece).ok()? {
+            0 => return Some(text),
+            length => text.extend_from_slice(&piece[..length]),
+        }
+    }
+    None
 }
 
 /// Names of all extensions that have a program of their own. None of these is run.

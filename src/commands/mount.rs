@@ -17,6 +17,9 @@ pub(super) const KERNEL_SIDE: KernelSide =
 
 /// Mounts; returns when the mount is ready.
 pub(crate) fn run(args: &Mount) -> Result<()> {
+    if args.foreground || args.debug {
+        supervisor::leave_caller();
+    }
     let mut options = MountOptions::parse(&args.options)?;
     if options.remount {
         return supervisor::remount(args.dir(), options.flags.contains(MountFlags::RDONLY));

@@ -61,6 +61,13 @@ pub struct KernelSide {
     pub guardian: &'static dyn Guardian,
 }
 
+/// Lets go of what the caller has left to this process, which is to be a supervisor in the foreground.
+///
+/// Must come before anything is opened.
+pub fn leave_caller() {
+    crate::caller::leave(&[]);
+}
+
 /// Mounts; returns when the mount can be used, or, in the foreground, when it has ended.
 ///
 /// In the background, `hsci supervise` is started from the calling program's own file. What to do
@@ -68,7 +75,6 @@ pub struct KernelSide {
 pub fn mount(job: &Job, side: KernelSide) -> Result<(), Failure> {
     let job = Job { request: paths::open(&job.request)?.request, ..job.clone() };
     if job.request.foreground {
-        crate::caller::leave(&[]);
         crate::program::start_log();
         return Supervisor::begin(&job, None, side)?.run();
     }

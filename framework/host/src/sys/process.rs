@@ -3,8 +3,9 @@
 use std::os::fd::RawFd;
 
 /// Closes all descriptors but the first three and those in `keep`, which nobody in this process may
-/// own: for use before anything was opened.
+/// own: for use before anything was opened, and by the only thread, for another could own one.
 pub(crate) fn close_inherited(keep: &[RawFd]) {
+    debug_assert!(is_alone(), "another thread may own a descriptor");
     let mut keep = keep.to_vec();
     keep.sort_unstable();
     let mut from = 3;
@@ -15,6 +16,10 @@ pub(crate) fn close_inherited(keep: &[RawFd]) {
         from = number + 1;
     }
     close_range(from, RawFd::MAX);
+}
+
+fn is_alone() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(true, |threads| threads.count() == 1)
 }
 
 fn close_range(first: RawFd, last: RawFd) {
