@@ -64,6 +64,11 @@ pub(crate) const TESTS: &[Test] = &[
         body: starts::is_interrupted,
     },
     Test {
+        name: "control::a_start_can_be_interrupted_at_any_moment",
+        seconds: 300,
+        body: starts::is_interrupted_at_any_moment,
+    },
+    Test {
         name: "control::a_failed_mount_leaves_no_store",
         seconds: 300,
         body: starts::leaves_nothing,

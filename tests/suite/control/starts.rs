@@ -73,6 +73,39 @@ pub(super) fn is_interrupted(dir: &Path) {
     }
 }
 
+/// In the foreground, where the signal goes to the supervisor itself: also between the mount's appearing and its use.
+pub(super) fn is_interrupted_at_any_moment(dir: &Path) {
+    let (lower, point) = (dir.join("lower"), dir.join("mount"));
+    for place in [&lower, &point] {
+        std::fs::create_dir(place).expect("directory");
+    }
+    let is_mounted = || {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
+        table.contains(&*point.to_string_lossy())
+    };
+    let mut begun = 0;
+    for moment in 0..60 {
+        let run = Run::new(machine::hsci()).args(["mount", "--foreground"]);
+        let mut command = run.arg(&lower).arg(&point).silent().start();
+        if moment % 2 == 0 {
+            std::thread::sleep(Duration::from_millis(moment));
+        } else {
+            let end = Instant::now() + Duration::from_secs(30);
+            while !is_mounted() && Instant::now() < end {}
+            begun += u32::from(is_mounted());
+        }
+        send(Pid::from_child(&command), Signal::TERM);
+        let has_ended = || command.try_wait().expect("a look").is_some();
+        assert!(
+            within(Duration::from_secs(10), has_ended),
+            "SIGTERM number {moment} is not obeyed"
+        );
+        assert!(!is_mounted(), "SIGTERM number {moment} left the mount behind");
+    }
+    assert_eq!(begun, 30, "mounts that were seen to begin");
+    Mount::at(&lower, &point, "compressfs", "").unmount();
+}
+
 pub(super) fn leaves_nothing(dir: &Path) {
     for place in ["lower", "mount"] {
         std::fs::create_dir(dir.join(place)).expect("directory");

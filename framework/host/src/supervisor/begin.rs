@@ -10,7 +10,7 @@ use hsci_extension::options::Options;
 use hsci_protocol::failure::{Exit, Failure};
 use hsci_protocol::mount::{Death, Job, MountOption, MountRequest, Start};
 use parking_lot::Mutex;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -49,7 +49,28 @@ pub(super) struct Supervisor {
 
 /// What the signals of this process mean: at first that the start is called off, then that the mount
 /// is to end.
-type Obeying = Arc<Mutex<Option<Desk>>>;
+type Obeying = Arc<Mutex<Obedience>>;
+
+#[derive(Default)]
+struct Obedience {
+    /// Ends the mount.
+    desk: Option<Desk>,
+    /// A signal came when there was none yet, perhaps after the last start that could be called off.
+    came_early: bool,
+}
+
+impl Obedience {
+    /// The mount can be used, and a signal that came too late for its start ends it.
+    fn begin(&mut self, desk: Desk, starts: &Starts) {
+        self.desk = Some(desk);
+        if self.came_early {
+            // Somebody may use it already, and it stays until they have left.
+            starts.call_on();
+            // A process may always signal itself.
+            let _ = kill_process(getpid(), Signal::TERM);
+        }
+    }
+}
 
 impl Supervisor {
     /// Makes the mount. If that fails, nothing of it is left.
@@ -160,7 +181,7 @@ impl Supervisor {
             log_file::limit(log);
         }
         kernel::enlarge_readahead(&request.dir);
-        *obeying.lock() = Some(desk);
+        obeying.lock().begin(desk, &starts);
         notify::ready();
         let watched = serving.clone();
         notify::keep_alive(move || {
@@ -195,10 +216,13 @@ fn obey(starts: &Starts, obeying: &Obeying) -> Result<Handle, Failure> {
     let obey = move || {
         let mut asked_before = false;
         for _ in signals.forever() {
-            let Some(desk) = obeying.lock().clone() else {
+            let mut obeying = obeying.lock();
+            let Some(desk) = obeying.desk.clone() else {
+                obeying.came_early = true;
                 starts.call_off(Failure::new(Exit::Impossible, "its start was interrupted"));
                 continue;
             };
+            drop(obeying);
             // The second signal does not wait for those who still use the mount.
             if let Err(failure) = desk.unmount(asked_before) {
                 log::warn!("{failure}");

@@ -62,6 +62,11 @@ impl Starts {
         state.called_off = Some(reason);
     }
 
+    /// Others may start, although they were called off.
+    pub(super) fn call_on(&self) {
+        self.shared.0.lock().called_off = None;
+    }
+
     fn enforce(&self, number: u64) {
         let (state, over) = &*self.shared;
         let end = Instant::now() + self.deadline;
