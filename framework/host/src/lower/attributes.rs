@@ -11,10 +11,12 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::LowerTree;
 use super::credentials::is_member;
 use super::descriptors::Access;
 use super::inodes::Inode;
-use super::{LowerTree, proc_path};
+use super::proc_path::proc_path;
+use super::reach::MODES;
 
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
@@ -47,7 +49,7 @@ impl LowerTree {
         }
         // After the owner: a change of owner clears set-user-id.
         if let Some(mode) = changes.mode {
-            let _changing = super::MODES.lock();
+            let _changing = MODES.lock();
             reached.set_mode(mode)?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {

@@ -7,9 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use hsci_extension::{Call, Error, Ino, Result, XattrFlags};
 use rustix::io::Errno;
 
+use super::LowerTree;
 use super::inodes::Inode;
 use super::privileges::{CAPABILITY, KEPT, discard};
-use super::{LowerTree, Reached, proc_path};
+use super::proc_path::proc_path;
+use super::reach::Reached;
 use crate::sandbox::broker;
 
 /// The most that a value or a list of names can hold (`XATTR_SIZE_MAX`).
