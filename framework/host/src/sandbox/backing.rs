@@ -6,7 +6,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use rustix::io::{Errno, Result};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-use crate::sys::identity::set_filesystem_ids;
+use crate::sys::identity::{own_filesystem_ids, set_filesystem_ids};
 use crate::sys::passthrough::open_backing;
 
 /// Makes a file known to a FUSE connection, which takes `CAP_SYS_ADMIN`.
@@ -21,18 +21,15 @@ pub(super) fn open(device: &OwnedFd, file: &OwnedFd) -> Result<u32> {
     {
         return Err(Errno::PERM);
     }
-    let open = || {
-        let permitted = capabilities(None)?.permitted;
-        set_filesystem_ids(stat.st_uid, stat.st_gid);
-        let effective = permitted & CapabilitySet::SYS_ADMIN;
-        let inheritable = CapabilitySet::empty();
-        set_capabilities(None, CapabilitySets { effective, permitted: effective, inheritable })?;
-        open_backing(device, file)
-    };
-    // Of a thread that ends, for it does not get its rights back.
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("backing".to_owned());
-        let thread = thread.spawn_scoped(scope, open).map_err(|_| Errno::AGAIN)?;
-        thread.join().unwrap_or(Err(Errno::IO))
-    })
+    // By the thread that asks, for the start of one of its own takes as long as all the rest.
+    let (mine, owner) = (own_filesystem_ids(), (stat.st_uid, stat.st_gid));
+    let sets = capabilities(None)?;
+    let of = |effective| set_capabilities(None, CapabilitySets { effective, ..sets });
+    set_filesystem_ids(owner.0, owner.1);
+    let opened =
+        of(sets.permitted & CapabilitySet::SYS_ADMIN).and_then(|()| open_backing(device, file));
+    // Rights come back first: with them the ids can be anybody's. Where they do not, the thread goes on with less.
+    of(sets.effective)?;
+    set_filesystem_ids(mine.0, mine.1);
+    opened
 }

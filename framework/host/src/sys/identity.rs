@@ -10,6 +10,12 @@ pub(crate) fn set_filesystem_ids(uid: u32, gid: u32) {
     }
 }
 
+/// User and group with which a thread creates files whose ids nobody has set apart.
+pub(crate) fn own_filesystem_ids() -> (u32, u32) {
+    use rustix::process::{getegid, geteuid};
+    (geteuid().as_raw(), getegid().as_raw())
+}
+
 /// Gives this thread a umask and a working directory of its own.
 pub(crate) fn unshare_filesystem_attributes() -> rustix::io::Result<()> {
     // SAFETY: `CLONE_FS` shares no memory or descriptors and leaves them as they are.
