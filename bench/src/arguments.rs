@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// Little work and few contenders: at most three minutes.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// What the table of goals takes and little more, with few contenders in each scenario: about 45 minutes.
+    /// What the table of goals takes and little more, with few contenders in each scenario: about an hour.
     #[arg(long, conflicts_with_all = ["quick", "held"])]
     pub(crate) goals: bool,
     /// Rounds, of which the median counts, at most [default: 5; 3 with --quick].
