@@ -114,7 +114,7 @@ pub(crate) fn begin(
     let begun = takeover.offer();
     let (more, near) = (device.try_clone()?, device.try_clone()?);
     let due = prune::start(device.try_clone()?, Arc::clone(&mounted.tree))?;
-    let ahead = Ahead::start(Arc::clone(&mounted.tree))?;
+    let ahead = Ahead::start(&mounted.tree)?;
     let passthrough = match mounted.profile.data {
         true => Some(Passthrough::new(device.try_clone()?, Arc::clone(&mounted.tree))),
         false => None,

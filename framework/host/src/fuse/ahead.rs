@@ -29,7 +29,9 @@ const MOST: usize = 64;
 /// Directories that are looked at ahead.
 const DIRECTORIES: usize = 8;
 /// Orders that wait; further ones are not worth it.
-const ORDERS: usize = 8;
+const ORDERS: usize = 2 * DIRECTORIES;
+/// Threads that wait for the disk, each at another place of it.
+const THREADS: usize = 3;
 
 /// What the thread is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ enum Order {
     Read(Vec<Ino>),
     /// It is unknown what follows in this directory.
     List(Ino),
-    /// These will be walked through soon, in this order.
-    Look(Vec<Ino>),
+    /// This directory will be walked through soon.
+    Look(Ino),
 }
 
 /// What the loops of a mount see of its readers.
@@ -89,13 +91,16 @@ struct Listing {
 }
 
 impl Ahead {
-    /// Begins a thread of its own, which ends with the last loop: the disk is waited for meanwhile.
-    pub(super) fn start(tree: Arc<LowerTree>) -> std::io::Result<Self> {
+    /// Begins threads of its own, which end with the last loop: the disk is waited for meanwhile.
+    pub(super) fn start(tree: &Arc<LowerTree>) -> std::io::Result<Self> {
         let (orders, ordered) = sync_channel(ORDERS);
-        let listings = Arc::default();
-        let shared = Arc::clone(&listings);
-        let run = move || follow(&tree, &shared, &ordered);
-        std::thread::Builder::new().name("ahead".to_owned()).spawn(run)?;
+        let (listings, ordered) = (Arc::default(), Arc::new(Mutex::new(ordered)));
+        for _ in 0..THREADS {
+            let (tree, shared, ordered) =
+                (Arc::clone(tree), Arc::clone(&listings), Arc::clone(&ordered));
+            let run = move || follow(&tree, &shared, &ordered);
+            std::thread::Builder::new().name("ahead".to_owned()).spawn(run)?;
+        }
         Ok(Self { listings, orders })
     }
 
@@ -110,7 +115,7 @@ impl Ahead {
             (read, listings.walk(part, process))
         };
         self.send(read);
-        self.send(look);
+        look.into_iter().for_each(|next| self.send(Some(Order::Look(next))));
     }
 
     /// The start of a file was read.
@@ -143,23 +148,21 @@ impl Listings {
         self.kept.push_front(Listing::new(directory, process));
     }
 
-    /// A process has begun to list a directory: where it had listed the one above, it is on its way through a tree. The
-    /// first directory below is what it comes to at once; then the others there, and those beside this one.
-    fn walk(&mut self, part: &Part<'_>, process: u32) -> Option<Order> {
-        if !part.is_first {
-            return None;
-        }
+    /// A process has begun to list a directory: where it had listed the one above, it is on its way through a tree. It
+    /// comes to the directories below, at the first of which it is at once, and then to those beside this one.
+    fn walk(&mut self, part: &Part<'_>, process: u32) -> Vec<Ino> {
+        if part.is_first { self.next_of(part, process).unwrap_or_default() } else { Vec::new() }
+    }
+
+    fn next_of(&mut self, part: &Part<'_>, process: u32) -> Option<Vec<Ino>> {
         let above = self.of(part.parent?).filter(|above| above.process == process)?;
         let position = above.directories.iter().position(|it| *it == part.directory)?;
         above.walked = position + 1;
-        let mut next = Vec::new();
-        if let Some(own) = self.of(part.directory) {
-            own.walked = 1;
-            next = own.look(DIRECTORIES);
-        }
+        let own = self.of(part.directory);
+        let mut next = own.map(|own| own.look(DIRECTORIES)).unwrap_or_default();
         let room = DIRECTORIES - next.len();
         next.extend(self.of(part.parent?)?.look(room));
-        (!next.is_empty()).then_some(Order::Look(next))
+        Some(next)
     }
 
     fn of(&mut self, directory: Ino) -> Option<&mut Listing> {
@@ -262,14 +265,14 @@ fn extend(kept: &mut Vec<Ino>, more: &[Ino]) {
     kept.extend_from_slice(&more[..room]);
 }
 
-fn follow(tree: &LowerTree, listings: &Mutex<Listings>, orders: &Receiver<Order>) {
+fn follow(tree: &LowerTree, listings: &Mutex<Listings>, orders: &Mutex<Receiver<Order>>) {
     let read = |files: Vec<Ino>| files.into_iter().for_each(|file| tree.read_ahead(file));
-    for order in orders {
+    // The lock is held by who waits for the next order, and no longer.
+    let next = || orders.lock().recv().ok();
+    while let Some(order) = next() {
         match order {
             Order::Read(files) => read(files),
-            Order::Look(directories) => {
-                directories.into_iter().for_each(|it| tree.look_ahead(it, LONGEST));
-            }
+            Order::Look(directory) => tree.look_ahead(directory, LONGEST),
             Order::List(directory) => {
                 let files = tree.files_in(directory, LONGEST);
                 let order = listings.lock().fill(directory, files);
@@ -308,13 +311,7 @@ mod tests {
         let directories = &directories[..];
         let part = Part { directory, parent, is_first: true, files: &[], directories };
         listings.add(&part, 7);
-        match listings.walk(&part, 7) {
-            Some(Order::Look(next)) => next.into_iter().map(|directory| directory.0).collect(),
-            other => {
-                assert_eq!(other, None);
-                Vec::new()
-            }
-        }
+        listings.walk(&part, 7).into_iter().map(|directory| directory.0).collect()
     }
 
     fn numbers(order: Option<Order>) -> Vec<u64> {
@@ -378,10 +375,10 @@ mod tests {
         assert_eq!(walk(&mut listings, (0, 1), &many), Vec::<u64>::new(), "nobody walks yet");
         assert_eq!(
             walk(&mut listings, (1, 10), &[100, 101, 102]),
-            [101, 102, 11, 12, 13, 14, 15, 16]
+            [100, 101, 102, 11, 12, 13, 14, 15]
         );
         assert_eq!(walk(&mut listings, (10, 100), &[]), Vec::<u64>::new());
-        assert_eq!(walk(&mut listings, (1, 11), &[]), (17..25).collect::<Vec<_>>());
+        assert_eq!(walk(&mut listings, (1, 11), &[]), (16..24).collect::<Vec<_>>());
         // It goes elsewhere than expected.
         assert_eq!(walk(&mut listings, (1, 38), &[]), [39]);
         assert_eq!(walk(&mut listings, (1, 39), &[]), Vec::<u64>::new());
