@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "data::closed_files_are_compressed", seconds: 60, body: settles },
     Test { name: "data::bytes_like_an_image_stay_what_they_are", seconds: 60, body: images },
     Test { name: "data::set_user_id_goes_with_a_write", seconds: 60, body: set_user_id },
+    Test { name: "data::the_supervisor_gets_its_rights_back", seconds: 60, body: rights },
     Test { name: "data::rules_about_content_are_kept", seconds: 120, body: rules },
     Test { name: "data::opens_outlive_workers", seconds: 60, body: outlives },
     Test { name: "data::killed_workers_go_unnoticed", seconds: 1500, body: kills },
@@ -83,6 +84,33 @@ fn serves(dir: &Path) {
         assert_eq!(counted, [0, 0], "{extension}: reads and writes that the host saw");
         assert!(requests(&mount, "open") > 0, "{extension}: opens are counted");
     }
+}
+
+/// It hands a file to the kernel with the ids of the file's owner, and all but one of its capabilities put aside.
+fn rights(dir: &Path) {
+    machine::need_root();
+    let mount = Mount::new(dir, "mount", "nullfs", "profile=data");
+    let path = mount.path("file");
+    fs::write(&path, "text").expect("written");
+    Run::new("chown").arg(ALICE.to_string()).arg(&path).ok();
+    let supervisor = mount.status()["supervisor_pid"].as_u64().expect("a process");
+    let of_the_broker = || {
+        let threads = fs::read_dir(format!("/proc/{supervisor}/task")).expect("threads");
+        let statuses = threads
+            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
+        let broker = statuses.into_iter().find(|status| status.starts_with("Name:\tbroker\n"));
+        let broker = broker.expect("the thread that hands files over");
+        let lines = broker
+            .lines()
+            .filter(|line| ["Uid", "Gid", "Cap"].iter().any(|it| line.starts_with(it)));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = of_the_broker();
+    assert_eq!(before.len(), 7, "{before:?}");
+    let writes = requests(&mount, "write");
+    open(&path).write_all_at(b"by the kernel", 0).expect("written");
+    assert_eq!(requests(&mount, "write"), writes, "the kernel served it");
+    assert_eq!(of_the_broker(), before);
 }
 
 /// Opens by the kernel and by the host, mappings, truncation, and the file below.

@@ -151,7 +151,7 @@ pub trait Content: Send + Sync + Sized + 'static {
 
     /// A caller has changed attributes of a file, its owner or number of links, say: the `ctime` of the lower file is the one
     /// to show again. The state of a file in use is locked; one that is not in use does not come into use meanwhile. Changes
-    /// of files that are not in use, and of links and extended attributes of others, are told only while
+    /// of files that are not in use, and of links and extended attributes of others, are reported only while
     /// [`Content::keeps_ctime`].
     fn attributes_changed(&self, context: &Context, file: Option<&mut Self::File>) {
         let (_, _) = (context, file);

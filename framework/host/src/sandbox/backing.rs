@@ -21,15 +21,16 @@ pub(super) fn open(device: &OwnedFd, file: &OwnedFd) -> Result<u32> {
     {
         return Err(Errno::PERM);
     }
-    // By the thread that asks, for the start of one of its own takes as long as all the rest.
+    // By the calling thread: one that is started for it costs some 0.1 ms more.
     let (mine, owner) = (own_filesystem_ids(), (stat.st_uid, stat.st_gid));
     let sets = capabilities(None)?;
     let of = |effective| set_capabilities(None, CapabilitySets { effective, ..sets });
     set_filesystem_ids(owner.0, owner.1);
     let opened =
         of(sets.permitted & CapabilitySet::SYS_ADMIN).and_then(|()| open_backing(device, file));
-    // Rights come back first: with them the ids can be anybody's. Where they do not, the thread goes on with less.
-    of(sets.effective)?;
+    // Rights last, for the kernel gives some of its own accord to whoever becomes root. Where they do not come back, the
+    // thread goes on with less.
     set_filesystem_ids(mine.0, mine.1);
+    of(sets.effective)?;
     opened
 }

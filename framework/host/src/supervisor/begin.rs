@@ -65,7 +65,7 @@ impl Obedience {
         self.desk = Some(desk);
         if self.came_early {
             // Somebody may use it already, and it stays until they have left.
-            starts.call_on();
+            starts.allow();
             // A process may always signal itself.
             let _ = kill_process(getpid(), Signal::TERM);
         }

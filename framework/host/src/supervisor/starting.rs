@@ -63,7 +63,7 @@ impl Starts {
     }
 
     /// Others may start, although they were called off.
-    pub(super) fn call_on(&self) {
+    pub(super) fn allow(&self) {
         self.shared.0.lock().called_off = None;
     }
 
