@@ -91,8 +91,6 @@ fn rights(dir: &Path) {
     machine::need_root();
     let mount = Mount::new(dir, "mount", "nullfs", "profile=data");
     let path = mount.path("file");
-    fs::write(&path, "text").expect("written");
-    Run::new("chown").arg(ALICE.to_string()).arg(&path).ok();
     let supervisor = mount.status()["supervisor_pid"].as_u64().expect("a process");
     let of_the_broker = || {
         let threads = fs::read_dir(format!("/proc/{supervisor}/task")).expect("threads");
@@ -107,6 +105,8 @@ fn rights(dir: &Path) {
     };
     let before = of_the_broker();
     assert_eq!(before.len(), 7, "{before:?}");
+    fs::write(&path, "text").expect("written");
+    Run::new("chown").arg(ALICE.to_string()).arg(&path).ok();
     let writes = requests(&mount, "write");
     open(&path).write_all_at(b"by the kernel", 0).expect("written");
     assert_eq!(requests(&mount, "write"), writes, "the kernel served it");
