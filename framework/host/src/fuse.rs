@@ -32,7 +32,6 @@ use std::time::Duration;
 use fuser::{Config, Session, SessionACL};
 
 use self::adapter::Adapter;
-use self::ahead::Ahead;
 use self::passthrough::Passthrough;
 use self::pool::Pool;
 use crate::lower::LowerTree;
@@ -114,13 +113,12 @@ pub(crate) fn begin(
     let begun = takeover.offer();
     let (more, near) = (device.try_clone()?, device.try_clone()?);
     let due = prune::start(device.try_clone()?, Arc::clone(&mounted.tree))?;
-    let ahead = Ahead::start(&mounted.tree)?;
     let passthrough = match mounted.profile.data {
         true => Some(Passthrough::new(device.try_clone()?, Arc::clone(&mounted.tree))),
         false => None,
     };
     let requests = Arc::clone(&mounted.requests);
-    let adapter = Adapter::new(mounted, passthrough, ahead, due);
+    let adapter = Adapter::new(mounted, passthrough, due)?;
     let pool = Arc::clone(&adapter.pool);
     let (asked, first) = (adapter.clone(), adapter.clone());
     let session = match begun {

@@ -10,6 +10,7 @@ mod credentials;
 mod descriptors;
 mod directories;
 mod filesystem;
+mod foreseen;
 mod inodes;
 pub(crate) mod lifetime;
 mod listings;
@@ -41,6 +42,8 @@ use self::by_name::Moves;
 use self::credentials::Credentials;
 use self::descriptors::Descriptors;
 use self::directories::Listed;
+use self::foreseen::Foreseen;
+pub(crate) use self::foreseen::Listing;
 use self::inodes::{Inode, Inodes};
 use self::shares::Shares;
 use crate::place::own_user;
@@ -61,6 +64,7 @@ pub struct LowerTree {
     inodes: Inodes,
     descriptors: Descriptors,
     moves: Moves,
+    foreseen: Foreseen,
     listed: Listed,
     /// Of the descriptors that unlinked files take.
     shares: Arc<Shares>,
@@ -187,6 +191,7 @@ impl LowerTree {
             root,
             descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
             moves: Moves::default(),
+            foreseen: Foreseen::default(),
             listed: Listed::default(),
             shares: Shares::new(limit),
             credentials: Credentials::prepare(),

@@ -50,16 +50,16 @@ impl Adapter {
     pub(super) fn new(
         mounted: Mounted,
         passthrough: Option<Passthrough>,
-        ahead: Ahead,
         due: Due,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let Mounted { top, tree, profile, requests, takeover, death, debug } = mounted;
         let answers =
             Arc::new(Answers::new(Arc::clone(&top) as _, requests, Arc::clone(&takeover), death));
         let pool = Pool::new(profile.threads, Arc::clone(&takeover));
         let notifier = Arc::default();
-        let (passthrough, ahead) = (passthrough.map(Arc::new), Arc::new(ahead));
-        Self {
+        let ahead = Arc::new(Ahead::start(&tree, &pool.placement)?);
+        let passthrough = passthrough.map(Arc::new);
+        Ok(Self {
             top,
             tree,
             takeover,
@@ -73,7 +73,7 @@ impl Adapter {
             notifier,
             due,
             ahead,
-        }
+        })
     }
 
     /// Before the kernel is told of an inode once more.

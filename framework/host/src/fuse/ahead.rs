@@ -12,11 +12,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use hsci_extension::Ino;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+use super::placement::Placement;
 use crate::lower::LowerTree;
 
 /// Listings that are kept: a tree's way down, and a few readers.
@@ -26,10 +26,14 @@ const LONGEST: usize = 4096;
 /// Files that are read ahead at first, and at most.
 const FEWEST: usize = 8;
 const MOST: usize = 64;
+/// A step is by fewer files than this: there are others in between that are known already, or not wanted.
+const STEP: usize = 8;
+/// Who has followed one listing is expected to follow so many more.
+const EXPECTED: u32 = 4;
 /// Directories that are looked at ahead.
 const DIRECTORIES: usize = 8;
 /// Orders that wait; further ones are not worth it.
-const ORDERS: usize = 2 * DIRECTORIES;
+const ORDERS: usize = 8 * DIRECTORIES;
 /// Threads that wait for the disk, each at another place of it.
 const THREADS: usize = 3;
 
@@ -46,8 +50,21 @@ enum Order {
 
 /// What the loops of a mount see of its readers.
 pub(super) struct Ahead {
-    listings: Arc<Mutex<Listings>>,
-    orders: SyncSender<Order>,
+    tree: Arc<LowerTree>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    listings: Mutex<Listings>,
+    orders: Mutex<Orders>,
+    ordered: Condvar,
+}
+
+#[derive(Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    have_ended: bool,
 }
 
 /// A part of a listing.
@@ -65,8 +82,8 @@ pub(super) struct Part<'a> {
 struct Listings {
     /// The newest first.
     kept: VecDeque<Listing>,
-    /// The process that was last seen to follow one.
-    follower: Option<u32>,
+    /// The process that was last seen to follow one, and how many listings more it is expected to.
+    follower: Option<(u32, u32)>,
     /// Where the start of a file was last read of which there is no listing, and by whom.
     unlisted: Option<(Ino, u32)>,
 }
@@ -92,42 +109,71 @@ struct Listing {
 
 impl Ahead {
     /// Begins threads of its own, which end with the last loop: the disk is waited for meanwhile.
-    pub(super) fn start(tree: &Arc<LowerTree>) -> std::io::Result<Self> {
-        let (orders, ordered) = sync_channel(ORDERS);
-        let (listings, ordered) = (Arc::default(), Arc::new(Mutex::new(ordered)));
+    pub(super) fn start(
+        tree: &Arc<LowerTree>,
+        placement: &Arc<Placement>,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::<Shared>::default();
         for _ in 0..THREADS {
-            let (tree, shared, ordered) =
-                (Arc::clone(tree), Arc::clone(&listings), Arc::clone(&ordered));
-            let run = move || follow(&tree, &shared, &ordered);
+            let (tree, placement) = (Arc::clone(tree), Arc::clone(placement));
+            let shared = Arc::clone(&shared);
+            let run = move || follow(&tree, &placement, &shared);
             std::thread::Builder::new().name("ahead".to_owned()).spawn(run)?;
         }
-        Ok(Self { listings, orders })
+        Ok(Self { tree: Arc::clone(tree), shared })
     }
 
     /// A part of a listing was given to a process, the first one if `from_start`.
     pub(super) fn listed(&self, part: &Part<'_>, process: u32) {
         let (read, look) = {
-            let mut listings = self.listings.lock();
-            let is_expected = listings.follower == Some(process);
+            let mut listings = self.shared.listings.lock();
+            let is_expected = part.is_first && listings.expects(process);
             let listing = listings.add(part, process);
-            let read = listing.filter(|_| is_expected && part.is_first);
+            let read = listing.filter(|_| is_expected);
             let read = read.and_then(|listing| listing.next());
             (read, listings.walk(part, process))
         };
-        self.send(read);
-        look.into_iter().for_each(|next| self.send(Some(Order::Look(next))));
+        // Of what was listed, the lower file system has all in memory.
+        let look = look.into_iter().filter(|next| !self.tree.was_listed(*next)).map(Order::Look);
+        self.shared.send(read.into_iter().chain(look));
     }
 
     /// The start of a file was read.
     pub(super) fn read(&self, directory: Ino, file: Ino, process: u32) {
-        let order = self.listings.lock().step(directory, file, process);
-        self.send(order);
+        let order = self.shared.listings.lock().step(directory, file, process);
+        self.shared.send(order.into_iter());
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.shared.orders.lock().have_ended = true;
+        self.shared.ordered.notify_all();
+    }
+}
+
+impl Shared {
+    /// Orders that are to be carried out one after the other, before those that wait: these may be too late.
+    fn send(&self, more: impl DoubleEndedIterator<Item = Order>) {
+        let mut more = more.rev().peekable();
+        if more.peek().is_none() {
+            return;
+        }
+        let mut orders = self.orders.lock();
+        for order in more {
+            orders.waiting.push_front(order);
+            self.ordered.notify_one();
+        }
+        orders.waiting.truncate(ORDERS);
     }
 
-    fn send(&self, order: Option<Order>) {
-        if let Some(order) = order {
-            let _ = self.orders.try_send(order);
+    /// The next order; `None` at the end. Who waits for one does not spin, as who waits at a channel does.
+    fn next(&self) -> Option<Order> {
+        let mut orders = self.orders.lock();
+        while orders.waiting.is_empty() && !orders.have_ended {
+            self.ordered.wait(&mut orders);
         }
+        if orders.have_ended { None } else { orders.waiting.pop_front() }
     }
 }
 
@@ -140,6 +186,17 @@ impl Listings {
         extend(&mut listing.files, part.files);
         extend(&mut listing.directories, part.directories);
         Some(listing)
+    }
+
+    /// Who reads nothing where it was expected to has the kernel know the content already.
+    fn expects(&mut self, process: u32) -> bool {
+        match &mut self.follower {
+            Some((follower, listings)) if *follower == process && *listings > 0 => {
+                *listings -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn start(&mut self, directory: Ino, process: u32) {
@@ -170,7 +227,7 @@ impl Listings {
     }
 
     fn step(&mut self, directory: Ino, file: Ino, process: u32) -> Option<Order> {
-        let is_expected = self.follower == Some(process);
+        let is_expected = self.follower.is_some_and(|(it, listings)| it == process && listings > 0);
         let Some(listing) = self.of(directory) else {
             let before = self.unlisted.replace((directory, process));
             if !is_expected && before != Some((directory, process)) {
@@ -187,7 +244,7 @@ impl Listings {
         let has_followed = listing.go_to(file)?;
         let order = (is_expected || has_followed).then(|| listing.next());
         if has_followed {
-            self.follower = Some(process);
+            self.follower = Some((process, EXPECTED));
         }
         order?
     }
@@ -225,14 +282,13 @@ impl Listing {
         self.directories[from..self.looked].to_vec()
     }
 
-    /// A step is to one of the next few files: others on the way may be known already, or not be wanted.
-    ///
-    /// True if there were steps, this one or before it.
+    /// True if this was a step, or the one before it.
     fn go_to(&mut self, file: Ino) -> Option<bool> {
         let near = self.files.iter().skip(self.read).take(MOST).position(|listed| *listed == file);
         match near {
             Some(by) => {
-                self.steps += usize::from(self.read > 0);
+                let is_step = self.read > 0 && by < STEP;
+                self.steps = if is_step { self.steps + 1 } else { 0 };
                 self.read += by + 1;
             }
             None => {
@@ -265,17 +321,16 @@ fn extend(kept: &mut Vec<Ino>, more: &[Ino]) {
     kept.extend_from_slice(&more[..room]);
 }
 
-fn follow(tree: &LowerTree, listings: &Mutex<Listings>, orders: &Mutex<Receiver<Order>>) {
+fn follow(tree: &LowerTree, placement: &Placement, shared: &Shared) {
     let read = |files: Vec<Ino>| files.into_iter().for_each(|file| tree.read_ahead(file));
-    // The lock is held by who waits for the next order, and no longer.
-    let next = || orders.lock().recv().ok();
-    while let Some(order) = next() {
+    while let Some(order) = shared.next() {
+        placement.step_back();
         match order {
             Order::Read(files) => read(files),
-            Order::Look(directory) => tree.look_ahead(directory, LONGEST),
+            Order::Look(directory) => tree.look_ahead(directory),
             Order::List(directory) => {
                 let files = tree.files_in(directory, LONGEST);
-                let order = listings.lock().fill(directory, files);
+                let order = shared.listings.lock().fill(directory, files);
                 if let Some(Order::Read(files)) = order {
                     read(files);
                 }
@@ -332,7 +387,7 @@ mod tests {
             asked.extend(order);
         }
         assert_eq!(asked, (102..600).collect::<Vec<_>>());
-        assert_eq!(listings.follower, Some(7));
+        assert_eq!(listings.follower, Some((7, EXPECTED)));
     }
 
     #[test]
@@ -366,6 +421,47 @@ mod tests {
         assert_eq!(numbers(listings.step(Ino(3), Ino(900), 8)), Vec::<u64>::new());
         add(&mut listings, Ino(3), true, &next);
         assert_eq!(numbers(listings.step(Ino(3), Ino(900), 7)), (901..909).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_reads_nothing_more_is_expected_no_more() {
+        let mut listings = listings(10);
+        for file in 100..102 {
+            listings.step(DIRECTORY, Ino(file), 7);
+        }
+        let expected = (0..2 * EXPECTED).map(|_| listings.expects(7)).filter(|it| *it).count();
+        assert_eq!(expected, EXPECTED as usize);
+        assert!(!listings.expects(8));
+        listings.step(DIRECTORY, Ino(102), 7);
+        assert!(listings.expects(7));
+    }
+
+    #[test]
+    fn who_reads_what_few_are_left_has_nothing_read_ahead() {
+        let mut listings = listings(1000);
+        for file in (100..1100).step_by(STEP + 1) {
+            assert_eq!(listings.step(DIRECTORY, Ino(file), 7), None, "{file}");
+        }
+        assert_eq!(listings.follower, None);
+        let order = numbers({
+            listings.step(DIRECTORY, Ino(200), 7);
+            listings.step(DIRECTORY, Ino(199 + STEP as u64), 7)
+        });
+        assert!(!order.is_empty());
+    }
+
+    #[test]
+    fn the_newest_orders_come_first_and_the_oldest_go() {
+        let shared = Shared::default();
+        let looks = |from: u64, to: u64| (from..to).map(|directory| Order::Look(Ino(directory)));
+        shared.send(looks(0, ORDERS as u64));
+        shared.send(looks(1000, 1003));
+        shared.send(looks(0, 0));
+        let taken: Vec<_> = (0..ORDERS).map(|_| shared.next().expect("an order")).collect();
+        let last = ORDERS as u64 - 3;
+        assert!(taken.into_iter().eq(looks(1000, 1003).chain(looks(0, last))));
+        shared.orders.lock().have_ended = true;
+        assert_eq!(shared.next(), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hsci_extension::{FileKind, FileSystem as _, Ino, Result};
 use super::adapter::Adapter;
 use super::ahead::Part;
 use super::convert::{call, file_attr, file_type};
+use crate::lower::Listing;
 
 /// Bytes of names asked for at a time: about what fits the kernel's buffer with attributes beside
 /// each name.
@@ -25,6 +26,7 @@ impl Adapter {
         let call = call(request);
         let parent = self.tree.directory_of(directory);
         let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let _listing = Listing::begin();
         let names = self.top.readdir(&call, directory, cookie, BUDGET)?;
         self.tree.listed(directory, cookie == 0, names.len());
         if cookie == 0 {

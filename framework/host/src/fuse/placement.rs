@@ -37,7 +37,7 @@ use crate::sys::scheduling::set_idle;
 
 /// So many requests in a row of one thread, each time in at most such a time, begin it.
 const RUN: u32 = 256;
-const RUN_TIME: Duration = Duration::from_millis(40);
+const RUN_TIME: Duration = Duration::from_millis(120);
 /// So many bytes take longer to copy than a core takes to wake.
 const BULK: usize = 64 << 10;
 /// Time between two looks after a near loop, at first and while something is not as it should be; and otherwise.
@@ -175,6 +175,19 @@ impl Placement {
                     return;
                 }
             }
+        }
+    }
+
+    /// This thread works for nobody who waits: while a loop is near, it comes behind that, and not before it.
+    pub(super) fn step_back(&self) {
+        if self.near.load(Ordering::SeqCst) == 0 || set_idle(gettid()).is_err() {
+            return;
+        }
+        // Where the near loop has become one of several before, nobody else gives the ordinary priority back.
+        if self.near.load(Ordering::SeqCst) == 0
+            && let Err(errno) = broker::make_ordinary(None)
+        {
+            log::debug!("a thread that looks ahead keeps its low priority: {errno}");
         }
     }
 

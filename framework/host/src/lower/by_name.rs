@@ -31,7 +31,7 @@ impl Moves {
     }
 
     /// How many there were; `None` while there is one.
-    fn count(&self) -> Option<u64> {
+    pub(super) fn count(&self) -> Option<u64> {
         // In this order: none that has begun since is taken for one that has ended.
         let ended = self.ended.load(Ordering::SeqCst);
         (self.begun.load(Ordering::SeqCst) == ended).then_some(ended)

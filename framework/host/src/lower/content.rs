@@ -239,6 +239,9 @@ impl LowerFile for TreeFile {
     }
 
     fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        if let Some(foreseen) = self.tree.foreseen_attribute(self.inode.ino, name) {
+            return Ok(foreseen);
+        }
         let mut short = [0; SHORT_ATTRIBUTE];
         match self.tree.attribute_by_name(&self.inode, name, &mut short) {
             Some(Ok(len)) => return Ok(Some(short[..len].to_vec())),
@@ -253,12 +256,14 @@ impl LowerFile for TreeFile {
     }
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
+        let _changing = self.tree.foreseen.change();
         self.tree.with_attributes(&self.inode, |file| {
             xattrs::set(file, OsStr::new(name), value, XattrFlags::empty())
         })
     }
 
     fn remove_attribute(&self, name: &str) -> Result<()> {
+        let _changing = self.tree.foreseen.change();
         match self.tree.with_attributes(&self.inode, |file| xattrs::remove(file, OsStr::new(name)))
         {
             Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),

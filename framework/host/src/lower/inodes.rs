@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::accounts::{Accounts, Surplus};
 use super::descriptors::Access;
+use super::listings::UNLISTED;
 use super::shares::Share;
 use crate::name::Name;
 use crate::sys::handle::Handle;
@@ -35,8 +36,8 @@ pub(super) struct Inode {
     asker: AtomicU32,
     /// The second, since some start, in which a caller's read was last counted.
     pub(super) read_in: AtomicU64,
-    /// Of a directory whose listing the kernel has: so many times of access in it may be outdated before the listing is
-    /// as well. Otherwise zero.
+    /// Of a directory whose listing the kernel has: one more than how many times of access in it may be outdated before
+    /// the listing is as well; one from then on. Zero before it had one.
     pub(super) listed_for: AtomicU32,
     rare: OnceLock<Box<Rare>>,
 }
@@ -76,9 +77,14 @@ impl Inode {
             told: AtomicU64::new(0),
             asker: AtomicU32::new(0),
             read_in: AtomicU64::new(0),
-            listed_for: AtomicU32::new(0),
+            listed_for: AtomicU32::new(UNLISTED),
             rare: OnceLock::new(),
         }
+    }
+
+    /// The kernel has had its listing.
+    pub(super) fn was_listed(&self) -> bool {
+        self.listed_for.load(Ordering::Relaxed) != UNLISTED
     }
 
     fn rare(&self) -> &Rare {
@@ -271,6 +277,11 @@ impl Inodes {
     /// True if a device is that of the root's file system, or of a layer of it.
     pub(super) fn is_home(&self, device: u64) -> bool {
         self.is_layered || device == self.device
+    }
+
+    /// True if a device is that of the root: numbers of inodes on it are those by which they are known above.
+    pub(super) fn is_own(&self, device: u64) -> bool {
+        device == self.device
     }
 
     /// True if it is on the file system of the root.

@@ -5,13 +5,12 @@
 //! above, it asks for none that would answer all of them at once. So where much was read in a directory, its listing is
 //! outdated as well.
 
-use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 
 use hsci_extension::{FileKind, Ino};
 
-use rustix::fs::{Advice, AtFlags, OFlags, RawDir, StatxFlags, statx};
+use rustix::fs::Advice;
 
 use super::LowerTree;
 use super::descriptors::Access;
@@ -20,6 +19,10 @@ use super::descriptors::Access;
 /// names takes as long as one more.
 const WORTH_A_LISTING: u32 = 4;
 const NAMES_OF_A_REQUEST: usize = 16;
+
+/// [`Inode::listed_for`] of a directory whose listing the kernel never had, and of one whose listing is outdated.
+pub(super) const UNLISTED: u32 = 0;
+const OUTDATED: u32 = 1;
 
 /// What is read ahead of a file, in bytes: as much as Linux does by itself.
 const START: Option<NonZeroU64> = NonZeroU64::new(128 << 10);
@@ -31,10 +34,13 @@ impl LowerTree {
     /// The kernel has so many more names of a directory's listing, and the attributes that came with them.
     pub(crate) fn listed(&self, directory: Ino, is_first: bool, names: usize) {
         let Some(inode) = self.inodes.find(directory) else { return };
+        if is_first {
+            self.foreseen.was_listed(inode.number);
+        }
         let names = u32::try_from(names / NAMES_OF_A_REQUEST).unwrap_or(u32::MAX);
         let longer = |before: u32| match (is_first, before) {
-            (true, _) => Some(WORTH_A_LISTING.saturating_add(names)),
-            (false, 0) => None,
+            (true, _) => Some((OUTDATED + WORTH_A_LISTING).saturating_add(names)),
+            (false, UNLISTED | OUTDATED) => None,
             (false, before) => Some(before.saturating_add(names)),
         };
         let _ = inode.listed_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
@@ -49,8 +55,9 @@ impl LowerTree {
     /// before the next who walks there.
     pub(crate) fn outdates_listing(&self, directory: Ino) -> bool {
         let Some(directory) = self.inodes.find(directory) else { return false };
-        let less = |left: u32| left.checked_sub(1);
-        directory.listed_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) == Ok(1)
+        let less = |left: u32| (left > OUTDATED).then(|| left - 1);
+        let before = directory.listed_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        before == Ok(OUTDATED + 1)
     }
 
     /// The regular files of a directory that are known, in the order of its listing, as far as so many names reach.
@@ -71,18 +78,9 @@ impl LowerTree {
         files
     }
 
-    /// A directory will be listed soon: has the lower file system bring the inodes of so many of its names into memory.
-    pub(crate) fn look_ahead(&self, directory: Ino, names: usize) {
-        let Some(inode) = self.inodes.find(directory) else { return };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let Ok(directory) = self.reopen_quietly(&inode, flags) else { return };
-        let mut buffer = [MaybeUninit::uninit(); NAMES];
-        let mut raw = RawDir::new(&directory, &mut buffer);
-        for _ in 0..names {
-            let Some(Ok(entry)) = raw.next() else { return };
-            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-            let _ = statx(&directory, entry.file_name(), flags, StatxFlags::BASIC_STATS);
-        }
+    /// True if the kernel has had the directory's listing.
+    pub(crate) fn was_listed(&self, directory: Ino) -> bool {
+        self.inodes.find(directory).is_some_and(|inode| inode.was_listed())
     }
 
     /// A file will be read soon: opens it, as a read would, and has its start brought into memory. What fails here is
