@@ -214,7 +214,7 @@ impl LowerTree {
             return None;
         }
         let handle = Handle::of(directory, name).ok();
-        let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+        let is_regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
         let read = |attribute: &str| {
             let mut value = [0; VALUE];
             let attribute = Name::new(attribute);
@@ -224,7 +224,7 @@ impl LowerTree {
                 Err(_) => None,
             }
         };
-        let attribute = self.foreseen.asked.get().filter(|_| is_file).and_then(|it| read(it));
+        let attribute = self.foreseen.asked.get().filter(|_| is_regular).and_then(|it| read(it));
         Some(Seen { number, changed: changed(stat), state, handle, attribute })
     }
 
