@@ -94,6 +94,11 @@ pub(crate) const TESTS: &[Test] = &[
         seconds: 600,
         body: placement::returns,
     },
+    Test {
+        name: "control::who_looks_ahead_comes_behind_a_loop_that_stays",
+        seconds: 600,
+        body: placement::steps_back,
+    },
     Test { name: "control::one_host_serves_a_store", seconds: 300, body: locks::one_host },
 ];
 

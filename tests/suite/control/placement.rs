@@ -1,4 +1,5 @@
-//! A loop that stays with a busy caller: what it gives up comes back, whoever is stopped or killed meanwhile.
+//! A loop that stays with a busy caller, and who looks ahead for that: what they give up comes back, whoever is stopped
+//! or killed meanwhile.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +21,13 @@ fn policies(process: Pid) -> Vec<u32> {
     fs::read_dir(tasks).into_iter().flatten().filter_map(policy).collect()
 }
 
+/// How many threads of the worker are of low priority.
+fn behind(mount: &Mount) -> usize {
+    policies(pid(mount, "worker_pid")).into_iter().filter(|policy| *policy == 5).count()
+}
+
 fn is_near(mount: &Mount) -> bool {
-    policies(pid(mount, "worker_pid")).contains(&5)
+    behind(mount) > 0
 }
 
 /// Asks for names that are not there, one after the other, until it is told to end.
@@ -34,6 +40,19 @@ fn ask(mount: &Mount, name: &str, ended: &AtomicBool) {
     }
 }
 
+/// Makes directories and goes through them, one after the other, until it is told to end.
+fn walk(mount: &Mount, ended: &AtomicBool) {
+    for round in (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed)) {
+        let top = mount.path(&format!("top-{round}"));
+        let list = |dir: &Path| fs::read_dir(dir).expect("a directory").count();
+        let below: Vec<_> = (0..8).map(|number| top.join(number.to_string())).collect();
+        below.iter().for_each(|dir| fs::create_dir_all(dir.join("end")).expect("a directory"));
+        assert_eq!(list(&top), 8);
+        assert!(below.iter().all(|dir| list(dir) == 1));
+        fs::remove_dir_all(&top).expect("remove it");
+    }
+}
+
 /// `CAP_SYS_NICE`, without which the supervisor gives no thread its priority back.
 const MAY_SCHEDULE: u64 = 1 << 23;
 
@@ -43,36 +62,63 @@ fn may_schedule() -> bool {
     u64::from_str_radix(set.trim(), 16).expect("a number") & MAY_SCHEDULE != 0
 }
 
-pub(super) fn returns(dir: &Path) {
+fn check_machine() {
     if !may_schedule() {
         skip("CAP_SYS_NICE is missing");
     }
     if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
         skip("one core has no place but one");
     }
-    let mount = Mount::new(dir, "mount", "nullfs", "");
+}
+
+/// Does something while a caller is busy, which ends with it.
+fn beside(busy: impl FnOnce(&AtomicBool) + Send, act: impl FnOnce()) {
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // However this ends, the caller does.
-        struct End<'a>(&'a AtomicBool);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let _end = End(&ended);
-        scope.spawn(|| ask(&mount, "busy", &ended));
-        let comes = || within(2 * MINUTE, || is_near(&mount));
-        assert!(comes(), "no loop stays with its caller");
-        stopped_supervisor(&mount);
-        assert!(comes(), "no loop stays with its caller once the supervisor goes on");
-        let worker = pid(&mount, "worker_pid");
-        send(worker, Signal::KILL);
-        assert!(within(MINUTE, || pid(&mount, "worker_pid") != worker), "no other worker");
-        assert!(comes(), "no loop of the next worker stays with its caller");
+        scope.spawn(|| busy(&ended));
+        act();
     });
-    let calm = || within(MINUTE, || !is_near(&mount));
-    assert!(calm(), "a loop stays at low priority: {:?}", policies(pid(&mount, "worker_pid")));
+}
+
+fn check_calm(mount: &Mount) {
+    let calm = || within(MINUTE, || !is_near(mount));
+    assert!(calm(), "a thread stays at low priority: {:?}", policies(pid(mount, "worker_pid")));
+}
+
+pub(super) fn returns(dir: &Path) {
+    check_machine();
+    let mount = Mount::new(dir, "mount", "nullfs", "");
+    beside(
+        |ended| ask(&mount, "busy", ended),
+        || {
+            let comes = || within(2 * MINUTE, || is_near(&mount));
+            assert!(comes(), "no loop stays with its caller");
+            stopped_supervisor(&mount);
+            assert!(comes(), "no loop stays with its caller once the supervisor goes on");
+            let worker = pid(&mount, "worker_pid");
+            send(worker, Signal::KILL);
+            assert!(within(MINUTE, || pid(&mount, "worker_pid") != worker), "no other worker");
+            assert!(comes(), "no loop of the next worker stays with its caller");
+        },
+    );
+    check_calm(&mount);
+}
+
+pub(super) fn steps_back(dir: &Path) {
+    check_machine();
+    let mount = Mount::new(dir, "mount", "nullfs", "");
+    beside(
+        |ended| walk(&mount, ended),
+        || assert!(within(2 * MINUTE, || behind(&mount) > 1), "who looks ahead comes first"),
+    );
+    check_calm(&mount);
 }
 
 /// Others are served although nobody looks after the loop that serves one.
