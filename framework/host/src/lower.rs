@@ -10,12 +10,12 @@ mod credentials;
 mod descriptors;
 mod directories;
 mod filesystem;
-mod foreseen;
 mod inodes;
 pub(crate) mod lifetime;
 mod listings;
 mod names;
 mod opens;
+mod prefetch;
 mod privileges;
 mod proc_path;
 mod reach;
@@ -42,9 +42,9 @@ use self::by_name::Moves;
 use self::credentials::Credentials;
 use self::descriptors::Descriptors;
 use self::directories::Listed;
-use self::foreseen::Foreseen;
-pub(crate) use self::foreseen::Listing;
 use self::inodes::{Inode, Inodes};
+pub(crate) use self::prefetch::Listing;
+use self::prefetch::Prefetched;
 use self::shares::Shares;
 use crate::place::own_user;
 use crate::sys::handle::handle_of;
@@ -64,7 +64,7 @@ pub struct LowerTree {
     inodes: Inodes,
     descriptors: Descriptors,
     moves: Moves,
-    foreseen: Foreseen,
+    prefetched: Prefetched,
     listed: Listed,
     /// Of the descriptors that unlinked files take.
     shares: Arc<Shares>,
@@ -191,7 +191,7 @@ impl LowerTree {
             root,
             descriptors: Descriptors::new((limit / 4).min(MOST_DESCRIPTORS) as usize),
             moves: Moves::default(),
-            foreseen: Foreseen::default(),
+            prefetched: Prefetched::default(),
             listed: Listed::default(),
             shares: Shares::new(limit),
             credentials: Credentials::prepare(),

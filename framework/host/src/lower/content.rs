@@ -239,8 +239,8 @@ impl LowerFile for TreeFile {
     }
 
     fn attribute(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if let Some(foreseen) = self.tree.foreseen_attribute(self.inode.ino, name) {
-            return Ok(foreseen);
+        if let Some(prefetched) = self.tree.prefetched_attribute(self.inode.ino, name) {
+            return Ok(prefetched);
         }
         let mut short = [0; SHORT_ATTRIBUTE];
         match self.tree.attribute_by_name(&self.inode, name, &mut short) {
@@ -256,14 +256,14 @@ impl LowerFile for TreeFile {
     }
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
-        let _changing = self.tree.foreseen.change();
+        let _changing = self.tree.prefetched.change();
         self.tree.with_attributes(&self.inode, |file| {
             xattrs::set(file, OsStr::new(name), value, XattrFlags::empty())
         })
     }
 
     fn remove_attribute(&self, name: &str) -> Result<()> {
-        let _changing = self.tree.foreseen.change();
+        let _changing = self.tree.prefetched.change();
         match self.tree.with_attributes(&self.inode, |file| xattrs::remove(file, OsStr::new(name)))
         {
             Err(Error::Lower(hsci_extension::Errno::OPNOTSUPP)) => Err(Error::Unsupported),

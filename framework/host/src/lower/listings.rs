@@ -35,7 +35,7 @@ impl LowerTree {
     pub(crate) fn listed(&self, directory: Ino, is_first: bool, names: usize) {
         let Some(inode) = self.inodes.find(directory) else { return };
         if is_first {
-            self.foreseen.was_listed(inode.number);
+            self.prefetched.was_listed(inode.number);
         }
         let names = u32::try_from(names / NAMES_OF_A_REQUEST).unwrap_or(u32::MAX);
         let longer = |before: u32| match (is_first, before) {

@@ -47,9 +47,9 @@ impl LowerTree {
         if is_folded(&stat)? {
             return Err(Errno::OPNOTSUPP.into());
         }
-        let foreseen = self.foreseen_handle(&stat);
+        let prefetched = self.prefetched_handle(&stat);
         let find = || Ok(Handle::of(directory.as_fd(), Name::new(name).c_str()?).ok());
-        let handle = || foreseen.map_or_else(find, |handle| Ok(Some(handle)));
+        let handle = || prefetched.map_or_else(find, |handle| Ok(Some(handle)));
         self.enter((parent, name), &stat, handle).map(|(entry, _)| entry)
     }
 

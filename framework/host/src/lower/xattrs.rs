@@ -52,7 +52,7 @@ impl LowerTree {
         if name == KEPT {
             return Err(Error::Reserved(KEPT.to_owned()));
         }
-        let _changing = self.foreseen.change();
+        let _changing = self.prefetched.change();
         let inode = self.inodes.get(ino)?;
         if name == CAPABILITY {
             let path = self.reach(&inode)?;
@@ -110,7 +110,7 @@ impl LowerTree {
     }
 
     pub(super) fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
-        let _changing = self.foreseen.change();
+        let _changing = self.prefetched.change();
         let inode = self.inodes.get(ino)?;
         if name == CAPABILITY && keeps_capability(&inode) {
             self.drop_privileges_of(&inode)?;

@@ -1,8 +1,8 @@
-//! What a listing will ask of each name, found out before its turn comes: the handle of its inode, and the attribute that
-//! an extension keeps with it.
+//! What a listing will ask of each name, read before its turn comes: the handle of its inode, and the attribute that an
+//! extension keeps with it.
 //!
 //! A name leads to the inode that it led to, and an attribute is what it was, while no name of the store is taken or
-//! moved and no attribute changed, which all happens here. What is foreseen counts only as long, and only for an inode
+//! moved and no attribute changed, which all happens here. What is prefetched counts only as long, and only for an inode
 //! whose time of change is the same.
 
 use std::cell::RefCell;
@@ -43,7 +43,7 @@ thread_local! {
 }
 
 #[derive(Default)]
-pub(super) struct Foreseen {
+pub(super) struct Prefetched {
     /// What was found out of inodes on the root's own file system, by number.
     of: Mutex<HashMap<u64, Seen>>,
     /// How often attributes were changed.
@@ -81,7 +81,7 @@ struct State {
 /// The thread makes a listing.
 #[derive(Default)]
 struct Making {
-    /// What was foreseen of the name that it has looked up.
+    /// What was prefetched of the name that it has looked up.
     attribute: Option<(Ino, State, Value)>,
 }
 
@@ -101,7 +101,7 @@ impl Drop for Listing {
     }
 }
 
-impl Foreseen {
+impl Prefetched {
     /// An attribute is being changed.
     pub(super) fn change(&self) -> super::by_name::Moving<'_> {
         self.attributes.begin()
@@ -132,8 +132,8 @@ impl Foreseen {
 
 impl LowerTree {
     /// `None` while something changes.
-    fn foreseeable(&self) -> Option<State> {
-        let (names, attributes) = (self.moves.count()?, self.foreseen.attributes.count()?);
+    fn state(&self) -> Option<State> {
+        let (names, attributes) = (self.moves.count()?, self.prefetched.attributes.count()?);
         Some(State { names, attributes })
     }
 
@@ -143,7 +143,7 @@ impl LowerTree {
         let Some(inode) = self.inodes.find(directory) else { return };
         let is_due = !inode.was_listed() && self.inodes.is_at_home(&inode);
         if is_due
-            && self.foreseen.begins_with(inode.number)
+            && self.prefetched.begins_with(inode.number)
             && let Ok(opened) = self.reopen_quietly(&inode, OFlags::RDONLY | OFlags::DIRECTORY)
         {
             let mut room = Room { names: MOST_NAMES, directories: MOST_BELOW };
@@ -153,20 +153,20 @@ impl LowerTree {
 
     fn look_into(&self, directory: &OwnedFd, is_root: bool, room: &mut Room) {
         let mut below = Vec::new();
-        let mut foreseen = Vec::with_capacity(TOGETHER);
+        let mut prefetched = Vec::with_capacity(TOGETHER);
         let mut buffer = [MaybeUninit::uninit(); NAMES];
         let mut raw = RawDir::new(directory, &mut buffer);
         while let Some(Ok(entry)) = raw.next()
             && let Some(left) = room.names.checked_sub(1)
         {
-            let (name, state) = (entry.file_name(), self.foreseeable());
+            let (name, state) = (entry.file_name(), self.state());
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
             room.names = left;
             let Ok(stat) = statx(directory, name, HERE, StatxFlags::BASIC_STATS) else { continue };
             if let Some(state) = state {
-                foreseen.extend(self.foresee(directory.as_fd(), name, &stat, state));
+                prefetched.extend(self.prefetch(directory.as_fd(), name, &stat, state));
             }
             let kind = FileType::from_raw_mode(stat.stx_mode.into());
             let is_own = kind == FileType::Directory && self.inodes.is_own(device_of(&stat));
@@ -174,11 +174,11 @@ impl LowerTree {
             if is_own && !is_reserved && below.len() < room.directories {
                 below.push((name.to_owned(), stat.stx_ino));
             }
-            if foreseen.len() == TOGETHER {
-                self.foreseen.keep(&mut foreseen);
+            if prefetched.len() == TOGETHER {
+                self.prefetched.keep(&mut prefetched);
             }
         }
-        self.foreseen.keep(&mut foreseen);
+        self.prefetched.keep(&mut prefetched);
         self.look_below(directory, &below, room);
     }
 
@@ -188,7 +188,7 @@ impl LowerTree {
             let Some(left) = room.directories.checked_sub(1) else { return };
             room.directories = left;
             if self.inodes.find(Ino(*number)).is_some_and(|inode| inode.was_listed())
-                || !self.foreseen.begins_with(*number)
+                || !self.prefetched.begins_with(*number)
             {
                 continue;
             }
@@ -201,7 +201,7 @@ impl LowerTree {
     }
 
     /// Finds out what will be asked of a name in a directory.
-    fn foresee(
+    fn prefetch(
         &self,
         directory: BorrowedFd<'_>,
         name: &CStr,
@@ -224,21 +224,21 @@ impl LowerTree {
                 Err(_) => None,
             }
         };
-        let attribute = self.foreseen.asked.get().filter(|_| is_regular).and_then(|it| read(it));
+        let attribute = self.prefetched.asked.get().filter(|_| is_regular).and_then(|it| read(it));
         Some(Seen { number, changed: changed(stat), state, handle, attribute })
     }
 
-    /// What was foreseen of the handle of an inode that this thread has met, if it makes a listing. What was foreseen of
-    /// its attribute is asked for next.
-    pub(super) fn foreseen_handle(&self, stat: &Statx) -> Option<Handle> {
+    /// The handle of an inode that this thread has met in a listing, if it was prefetched. The attribute is asked for
+    /// next.
+    pub(super) fn prefetched_handle(&self, stat: &Statx) -> Option<Handle> {
         LISTING.with_borrow_mut(|listing| {
             let listing = listing.as_mut()?;
             listing.attribute = None;
             if !self.inodes.is_own(device_of(stat)) {
                 return None;
             }
-            let seen = self.foreseen.of.lock().remove(&stat.stx_ino)?;
-            if seen.changed != changed(stat) || self.foreseeable() != Some(seen.state) {
+            let seen = self.prefetched.of.lock().remove(&stat.stx_ino)?;
+            if seen.changed != changed(stat) || self.state() != Some(seen.state) {
                 return None;
             }
             listing.attribute = seen.attribute.map(|value| (Ino(seen.number), seen.state, value));
@@ -246,13 +246,13 @@ impl LowerTree {
         })
     }
 
-    /// The attribute of an inode that this thread has just met in a listing, if it was foreseen.
-    pub(super) fn foreseen_attribute(&self, ino: Ino, name: &str) -> Option<Value> {
+    /// The attribute of an inode that this thread has just met in a listing, if it was prefetched.
+    pub(super) fn prefetched_attribute(&self, ino: Ino, name: &str) -> Option<Value> {
         LISTING.with_borrow_mut(|listing| {
             let listing = listing.as_mut()?;
-            let asked = self.foreseen.asked.get_or_init(|| name.into());
+            let asked = self.prefetched.asked.get_or_init(|| name.into());
             let (of, state, value) = listing.attribute.take()?;
-            let holds = of == ino && **asked == *name && self.foreseeable() == Some(state);
+            let holds = of == ino && **asked == *name && self.state() == Some(state);
             holds.then_some(value)
         })
     }
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    const ATTRIBUTE: &str = "user.foreseen";
+    const ATTRIBUTE: &str = "user.prefetched";
 
     /// `top/a` has the attribute, `top/b` and `top/below/c` have not.
     struct Rig {
@@ -295,12 +295,12 @@ mod tests {
             let root = fs::File::open(directory.path()).expect("open it");
             let tree = LowerTree::open(root.into()).expect("serve it");
             let top = tree.lookup(&me(), Ino::ROOT, OsStr::new("top")).expect("it is there").ino;
-            tree.foreseen.asked.set(ATTRIBUTE.into()).expect("nothing was asked for before");
+            tree.prefetched.asked.set(ATTRIBUTE.into()).expect("nothing was asked for before");
             tree.look_ahead(top);
             Self { tree, directory, top }
         }
 
-        /// What was foreseen of a name's attribute, in a listing of a directory.
+        /// What was prefetched of a name's attribute, in a listing of a directory.
         fn attribute(&self, directory: Ino, name: &str) -> Option<Value> {
             let _listing = Listing::begin();
             self.in_listing(directory, name)
@@ -308,17 +308,17 @@ mod tests {
 
         fn in_listing(&self, directory: Ino, name: &str) -> Option<Value> {
             let entry = self.tree.lookup(&me(), directory, OsStr::new(name)).expect("it is there");
-            self.tree.foreseen_attribute(entry.ino, ATTRIBUTE)
+            self.tree.prefetched_attribute(entry.ino, ATTRIBUTE)
         }
 
         fn has_handle(&self, name: &str) -> bool {
             let top = self.directory.path().join("top");
             let stat = statx(rustix::fs::CWD, top.join(name), HERE, StatxFlags::BASIC_STATS);
             let _listing = Listing::begin();
-            let foreseen = self.tree.foreseen_handle(&stat.expect("it is there"));
+            let prefetched = self.tree.prefetched_handle(&stat.expect("it is there"));
             let top = fs::File::open(top).expect("open it");
             let handle = Handle::of(top.as_fd(), Name::new(name).c_str().expect("a name"));
-            foreseen.is_some() && foreseen == handle.ok()
+            prefetched.is_some() && prefetched == handle.ok()
         }
     }
 
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_finds_what_was_foreseen_once() {
+    fn a_listing_finds_what_was_prefetched_once() {
         let rig = Rig::new();
         assert_eq!(rig.attribute(rig.top, "a"), Some(Some(b"x".to_vec())));
         assert_eq!(rig.attribute(rig.top, "a"), None);
@@ -343,12 +343,12 @@ mod tests {
         let _listing = Listing::begin();
         let b = rig.tree.lookup(&me(), rig.top, OsStr::new("b")).expect("it is there").ino;
         let a = rig.tree.lookup(&me(), rig.top, OsStr::new("a")).expect("it is there").ino;
-        assert_eq!(rig.tree.foreseen_attribute(b, ATTRIBUTE), None);
-        assert_eq!(rig.tree.foreseen_attribute(a, ATTRIBUTE), None);
+        assert_eq!(rig.tree.prefetched_attribute(b, ATTRIBUTE), None);
+        assert_eq!(rig.tree.prefetched_attribute(a, ATTRIBUTE), None);
     }
 
     #[test]
-    fn what_changes_is_not_foreseen() {
+    fn what_changes_is_not_prefetched() {
         let rig = Rig::new();
         let (a, b) = (OsStr::new("a"), OsStr::new("b"));
         rig.tree
@@ -373,20 +373,22 @@ mod tests {
         let _listing = Listing::begin();
         let ino = rig.tree.lookup(&me(), rig.top, a).expect("it is there").ino;
         rig.tree.setxattr(&me(), ino, OsStr::new(ATTRIBUTE), b"y", none).expect("set");
-        assert_eq!(rig.tree.foreseen_attribute(ino, ATTRIBUTE), None);
+        assert_eq!(rig.tree.prefetched_attribute(ino, ATTRIBUTE), None);
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let foreseen = Foreseen::default();
+        let prefetched = Prefetched::default();
         let state = State { names: 0, attributes: 0 };
         for number in 0..3 * MOST as u64 {
             let seen = Seen { number, changed: (0, 0), state, handle: None, attribute: None };
-            foreseen.keep(&mut vec![seen]);
-            assert!(foreseen.begins_with(number) && !foreseen.begins_with(number));
+            prefetched.keep(&mut vec![seen]);
+            assert!(prefetched.begins_with(number) && !prefetched.begins_with(number));
         }
-        assert!(foreseen.of.lock().len() <= MOST && foreseen.looked.lock().len() <= MOST_LOOKED);
-        foreseen.was_listed(3 * MOST as u64 - 1);
-        assert!(foreseen.begins_with(3 * MOST as u64 - 1));
+        assert!(
+            prefetched.of.lock().len() <= MOST && prefetched.looked.lock().len() <= MOST_LOOKED
+        );
+        prefetched.was_listed(3 * MOST as u64 - 1);
+        assert!(prefetched.begins_with(3 * MOST as u64 - 1));
     }
 }
