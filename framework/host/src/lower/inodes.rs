@@ -151,7 +151,11 @@ impl Inode {
 
     pub(super) fn untold(&self, times: u64) {
         let left = |told: u64| Some(told.saturating_sub(times));
-        let _ = self.told.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        let before = self.told.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        if before.is_ok_and(|told| told <= times) {
+            // Its listing is forgotten with it.
+            self.listed_for.store(UNLISTED, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn is_told(&self) -> bool {
@@ -361,5 +365,21 @@ impl Inodes {
 
     pub(super) fn count(&self) -> usize {
         self.known.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_forgotten_with_its_directory() {
+        let inode = Inode::new(Ino(2), 0, 2, None);
+        inode.told(2);
+        inode.listed_for.store(7, Ordering::Relaxed);
+        inode.untold(1);
+        assert!(inode.was_listed());
+        inode.untold(1);
+        assert!(!inode.was_listed());
     }
 }

@@ -24,7 +24,7 @@ use crate::sys::handle::Handle;
 use crate::sys::xattr;
 
 /// Names of which something is kept: with more, the listings are not as expected.
-const MOST: usize = 8192;
+const MOST: usize = 3584;
 /// Directories that are remembered as looked at.
 const MOST_LOOKED: usize = 1024;
 /// Names, and directories below the first one, that are looked at in one go.
@@ -61,8 +61,8 @@ struct Room {
 }
 
 struct Seen {
-    number: u64,
-    changed: (i64, u32),
+    /// When the inode was last changed, in nanoseconds since 1970.
+    changed: i64,
     state: State,
     handle: Option<Handle>,
     attribute: Option<Value>,
@@ -71,12 +71,9 @@ struct Seen {
 /// `None` where the inode has no such attribute.
 type Value = Option<Vec<u8>>;
 
-/// How often names were moved and attributes changed.
+/// How often names were moved and attributes changed, together: neither ever becomes less.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct State {
-    names: u64,
-    attributes: u64,
-}
+struct State(u64);
 
 /// The thread makes a listing.
 #[derive(Default)]
@@ -121,20 +118,19 @@ impl Prefetched {
         looked.insert(directory)
     }
 
-    fn keep(&self, seen: &mut Vec<Seen>) {
+    fn keep(&self, seen: &mut Vec<(u64, Seen)>) {
         let mut of = self.of.lock();
         if of.len() + seen.len() > MOST {
             of.clear();
         }
-        of.extend(seen.drain(..).map(|seen| (seen.number, seen)));
+        of.extend(seen.drain(..));
     }
 }
 
 impl LowerTree {
     /// `None` while something changes.
     fn state(&self) -> Option<State> {
-        let (names, attributes) = (self.moves.count()?, self.prefetched.attributes.count()?);
-        Some(State { names, attributes })
+        Some(State(self.moves.count()? + self.prefetched.attributes.count()?))
     }
 
     /// A directory will be listed soon, and those below it in their order: has the lower file system bring the inodes of
@@ -207,13 +203,14 @@ impl LowerTree {
         name: &CStr,
         stat: &Statx,
         state: State,
-    ) -> Option<Seen> {
+    ) -> Option<(u64, Seen)> {
         let number = stat.stx_ino;
-        let is_known = || self.inodes.find(Ino(number)).is_some();
-        if !self.inodes.is_own(device_of(stat)) || is_known() {
+        let known = self.inodes.find(Ino(number));
+        // What the kernel knows was listed before this came to it.
+        if !self.inodes.is_own(device_of(stat)) || known.as_ref().is_some_and(|it| it.is_told()) {
             return None;
         }
-        let handle = Handle::of(directory, name).ok();
+        let handle = if known.is_some() { None } else { Handle::of(directory, name).ok() };
         let is_regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
         let read = |attribute: &str| {
             let mut value = [0; VALUE];
@@ -225,7 +222,7 @@ impl LowerTree {
             }
         };
         let attribute = self.prefetched.asked.get().filter(|_| is_regular).and_then(|it| read(it));
-        Some(Seen { number, changed: changed(stat), state, handle, attribute })
+        Some((number, Seen { changed: changed(stat), state, handle, attribute }))
     }
 
     /// The handle of an inode that this thread has met in a listing, if it was prefetched. The attribute is asked for
@@ -241,7 +238,7 @@ impl LowerTree {
             if seen.changed != changed(stat) || self.state() != Some(seen.state) {
                 return None;
             }
-            listing.attribute = seen.attribute.map(|value| (Ino(seen.number), seen.state, value));
+            listing.attribute = seen.attribute.map(|value| (Ino(stat.stx_ino), seen.state, value));
             seen.handle
         })
     }
@@ -258,8 +255,9 @@ impl LowerTree {
     }
 }
 
-fn changed(stat: &Statx) -> (i64, u32) {
-    (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)
+fn changed(stat: &Statx) -> i64 {
+    let seconds = stat.stx_ctime.tv_sec.wrapping_mul(1_000_000_000);
+    seconds.wrapping_add(stat.stx_ctime.tv_nsec.into())
 }
 
 #[cfg(test)]
@@ -379,10 +377,10 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let prefetched = Prefetched::default();
-        let state = State { names: 0, attributes: 0 };
+        let state = State(0);
         for number in 0..3 * MOST as u64 {
-            let seen = Seen { number, changed: (0, 0), state, handle: None, attribute: None };
-            prefetched.keep(&mut vec![seen]);
+            let seen = Seen { changed: 0, state, handle: None, attribute: None };
+            prefetched.keep(&mut vec![(number, seen)]);
             assert!(prefetched.begins_with(number) && !prefetched.begins_with(number));
         }
         assert!(
