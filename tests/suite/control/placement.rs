@@ -1,5 +1,5 @@
-//! A loop that stays with a busy caller, and who looks ahead for that: what they give up comes back, whoever is stopped
-//! or killed meanwhile.
+//! A loop that stays with a busy caller, and the threads that look ahead for it: what they give up comes back, also where
+//! the supervisor is stopped or the worker killed meanwhile.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn ask(mount: &Mount, name: &str, ended: &AtomicBool) {
     }
 }
 
-/// Makes directories and goes through them, one after the other, until it is told to end.
+/// Makes directories and goes through them, one after the other, until `ended`.
 fn walk(mount: &Mount, ended: &AtomicBool) {
     for round in (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed)) {
         let top = mount.path(&format!("top-{round}"));

@@ -23,15 +23,16 @@ use crate::name::Name;
 use crate::sys::handle::Handle;
 use crate::sys::xattr;
 
-/// Names of which something is kept: with more, the listings are not as expected.
+/// Entries that are kept, as many as a table of 4,096 takes: with more, the listings are not as expected.
 const MOST: usize = 3584;
 /// Directories that are remembered as looked at.
 const MOST_LOOKED: usize = 1024;
 /// Names, and directories below the first one, that are looked at in one go.
 const MOST_NAMES: usize = 4096;
 const MOST_BELOW: usize = 8;
-/// Names that are listed at a time, in bytes, and of which what was found out is handed over.
+/// Bytes of names that are listed at a time.
 const NAMES: usize = 16 << 10;
+/// Names whose entries are kept at a time.
 const TOGETHER: usize = 32;
 /// What a name leads to, without any other file system.
 const HERE: AtFlags = AtFlags::SYMLINK_NOFOLLOW.union(AtFlags::NO_AUTOMOUNT);

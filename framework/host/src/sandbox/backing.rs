@@ -28,7 +28,7 @@ pub(super) fn open(device: &OwnedFd, file: &OwnedFd) -> Result<u32> {
     set_filesystem_ids(owner.0, owner.1);
     let opened =
         of(sets.permitted & CapabilitySet::SYS_ADMIN).and_then(|()| open_backing(device, file));
-    // Rights last, for the kernel gives some of its own accord to whoever becomes root. Where they do not come back, the
+    // Rights last, for the kernel gives some of its own accord to a thread that becomes root. Where they do not come back, the
     // thread goes on with less.
     set_filesystem_ids(mine.0, mine.1);
     of(sets.effective)?;

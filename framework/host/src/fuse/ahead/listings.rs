@@ -1,4 +1,4 @@
-//! The listings that the kernel was given lately, and how far whoever reads or walks is in each.
+//! The listings that the kernel was given lately, and how far a reader or walker is in each.
 
 use std::collections::VecDeque;
 
