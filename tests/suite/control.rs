@@ -95,9 +95,14 @@ pub(crate) const TESTS: &[Test] = &[
         body: placement::returns,
     },
     Test {
-        name: "control::who_looks_ahead_comes_behind_a_loop_that_stays",
+        name: "control::who_looks_ahead_leaves_the_core_of_a_loop_that_stays",
         seconds: 600,
-        body: placement::steps_back,
+        body: placement::looks_ahead_elsewhere,
+    },
+    Test {
+        name: "control::settling_leaves_the_core_of_a_loop_that_stays",
+        seconds: 600,
+        body: placement::settles_elsewhere,
     },
     Test { name: "control::one_host_serves_a_store", seconds: 300, body: locks::one_host },
 ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsci_extension::{Result, Store};
+use hsci_extension::{Kernel, Result, Store};
 use parking_lot::Mutex;
 
 use crate::algorithm::Algorithm;
@@ -39,6 +39,7 @@ pub(crate) struct Settings {
 /// The compressing content extension.
 pub(crate) struct Compress {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) kernel: Arc<dyn Kernel>,
     pub(crate) settings: Settings,
     pub(crate) choices: Arc<Choices>,
     pub(crate) cache: Cache,
@@ -62,6 +63,7 @@ pub(crate) struct Budget<'a> {
 impl Compress {
     pub(crate) fn new(
         store: Arc<dyn Store>,
+        kernel: Arc<dyn Kernel>,
         settings: Settings,
         choices: Arc<Choices>,
         unfinished: Unfinished,
@@ -69,6 +71,7 @@ impl Compress {
     ) -> Self {
         Self {
             store,
+            kernel,
             settings,
             choices,
             cache: Cache::new(),

@@ -122,7 +122,9 @@ impl Extension for CompressFs {
         let settings = settings(environment)?;
         let store = Arc::clone(&environment.store);
         let marks = Marks::load(&*store)?;
-        let mut compress = Compress::new(store, settings, Arc::clone(&choices), unfinished, marks);
+        let kernel = Arc::clone(&environment.kernel);
+        let mut compress =
+            Compress::new(store, kernel, settings, Arc::clone(&choices), unfinished, marks);
         let notices = Arc::new(Notices::after_recovery(recovered.said(), &*environment.lower));
         compress.notices = Arc::clone(&notices);
         if !environment.read_only {

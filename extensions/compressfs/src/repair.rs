@@ -84,7 +84,9 @@ impl<'a> Repair<'a> {
     ) -> Self {
         let settings = Settings { quiet: NEVER, commit: Duration::ZERO, ..settings };
         let store = Arc::clone(&environment.store);
-        let compress = Arc::new(Compress::new(store, settings, choices, unfinished, marks));
+        let kernel = Arc::clone(&environment.kernel);
+        let compress =
+            Arc::new(Compress::new(store, kernel, settings, choices, unfinished, marks));
         let files = ContentFs::with_scan(Arc::clone(&compress), environment, Scan::OnRequest);
         Self { environment, compress, files }
     }

@@ -98,6 +98,11 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// For a thread that works in the background, before each portion of work, of a millisecond or so: while a caller and
+    /// who serves it take turns on one core, the thread leaves that core, and may be there again afterwards. Threads that
+    /// it starts are on the same cores until they call this themselves. It costs nothing where nothing has changed.
+    fn make_way(&self) {}
+
     /// The supplementary groups of a caller, found out when asked for; empty if the caller is gone or is
     /// nobody in particular.
     fn groups(&self, call: &Call) -> Vec<u32> {

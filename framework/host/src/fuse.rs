@@ -127,7 +127,7 @@ pub(crate) fn begin(
         None => Session::from_fd(adapter, device, SessionACL::All, config.clone())?,
     };
     asked.gate.close(&session, config.n_threads.unwrap_or(1))?;
-    caches.connect(session.notifier(), requests);
+    caches.connect(session.notifier(), requests, Arc::clone(&pool.placement));
     let _ = asked.notifier.set(session.notifier());
     let start = move |loops| {
         let mut config = config.clone();

@@ -1,4 +1,4 @@
-//! A loop that stays with a busy caller, and the threads that look ahead for it: what they give up comes back, also where
+//! A loop that stays with a busy caller, and the threads that leave it its core: what they give up comes back, also where
 //! the supervisor is stopped or the worker killed meanwhile.
 
 use std::fs;
@@ -6,28 +6,37 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsci_tests::{Mount, skip};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::{MINUTE, pid, send, state, within};
 
-/// Policies of a process's threads, by the number that the kernel gives them; 5 is `SCHED_IDLE`.
-fn policies(process: Pid) -> Vec<u32> {
-    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
-    let policy = |entry: std::io::Result<fs::DirEntry>| {
-        let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
-        // The 41st field; the name before the third may have any bytes.
-        stat.rsplit_once(") ")?.1.split(' ').nth(41 - 3)?.parse().ok()
-    };
-    fs::read_dir(tasks).into_iter().flatten().filter_map(policy).collect()
+/// What the kernel says of each thread of the worker in one of its files, in the order of their numbers.
+fn threads(mount: &Mount, file: &str) -> Vec<String> {
+    let tasks = format!("/proc/{}/task", pid(mount, "worker_pid").as_raw_nonzero());
+    let entries = fs::read_dir(tasks).into_iter().flatten();
+    entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join(file)).ok()).collect()
 }
 
-/// How many threads of the worker are of low priority.
-fn behind(mount: &Mount) -> usize {
-    policies(pid(mount, "worker_pid")).into_iter().filter(|policy| *policy == 5).count()
+/// Policies of the worker's threads, by the number that the kernel gives them; 5 is `SCHED_IDLE`.
+fn policies(mount: &Mount) -> Vec<u32> {
+    // The 41st field; the name before the third may have any bytes.
+    let policy = |stat: String| stat.rsplit_once(") ")?.1.split(' ').nth(41 - 3)?.parse().ok();
+    threads(mount, "stat").into_iter().filter_map(policy).collect()
+}
+
+/// Numbers of cores on which threads of such a name may run.
+fn cores(mount: &Mount, name: &str) -> Vec<u32> {
+    let name = format!("Name:\t{name}\n");
+    let count = |status: String| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+        Some(mask.chars().filter_map(|digit| digit.to_digit(16)).map(u32::count_ones).sum())
+    };
+    let named = |status: &String| status.starts_with(&name);
+    threads(mount, "status").into_iter().filter(named).filter_map(count).collect()
 }
 
 fn is_near(mount: &Mount) -> bool {
-    behind(mount) > 0
+    policies(mount).contains(&5)
 }
 
 /// Asks for names that are not there, one after the other, until it is told to end.
@@ -40,17 +49,20 @@ fn ask(mount: &Mount, name: &str, ended: &AtomicBool) {
     }
 }
 
-/// Makes directories and goes through them, one after the other, until `ended`.
+/// Makes directories, goes through them, one after the other, and removes them.
+fn list_new(mount: &Mount, round: u64) {
+    let top = mount.path(&format!("top-{round}"));
+    let list = |dir: &Path| fs::read_dir(dir).expect("a directory").count();
+    let below: Vec<_> = (0..8).map(|number| top.join(number.to_string())).collect();
+    below.iter().for_each(|dir| fs::create_dir_all(dir.join("end")).expect("a directory"));
+    assert_eq!(list(&top), 8);
+    assert!(below.iter().all(|dir| list(dir) == 1));
+    fs::remove_dir_all(&top).expect("remove it");
+}
+
 fn walk(mount: &Mount, ended: &AtomicBool) {
-    for round in (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed)) {
-        let top = mount.path(&format!("top-{round}"));
-        let list = |dir: &Path| fs::read_dir(dir).expect("a directory").count();
-        let below: Vec<_> = (0..8).map(|number| top.join(number.to_string())).collect();
-        below.iter().for_each(|dir| fs::create_dir_all(dir.join("end")).expect("a directory"));
-        assert_eq!(list(&top), 8);
-        assert!(below.iter().all(|dir| list(dir) == 1));
-        fs::remove_dir_all(&top).expect("remove it");
-    }
+    let rounds = (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed));
+    rounds.for_each(|round| list_new(mount, round));
 }
 
 /// `CAP_SYS_NICE`, without which the supervisor gives no thread its priority back.
@@ -89,7 +101,7 @@ fn beside(busy: impl FnOnce(&AtomicBool) + Send, act: impl FnOnce()) {
 
 fn check_calm(mount: &Mount) {
     let calm = || within(MINUTE, || !is_near(mount));
-    assert!(calm(), "a thread stays at low priority: {:?}", policies(pid(mount, "worker_pid")));
+    assert!(calm(), "a thread stays at low priority: {:?}", policies(mount));
 }
 
 pub(super) fn returns(dir: &Path) {
@@ -111,14 +123,47 @@ pub(super) fn returns(dir: &Path) {
     check_calm(&mount);
 }
 
-pub(super) fn steps_back(dir: &Path) {
+/// Threads of such a name leave a core while a caller is busy, and are back on all some time after it, when `again` has
+/// given them something to do.
+fn leaves(
+    mount: &Mount,
+    name: &str,
+    busy: impl FnOnce(&AtomicBool) + Send,
+    mut again: impl FnMut(),
+) {
+    let all = *cores(mount, name).iter().max().expect("threads of that name");
+    let some = || cores(mount, name).iter().any(|count| *count < all);
+    beside(busy, || assert!(within(2 * MINUTE, some), "no thread leaves a core"));
+    check_calm(mount);
+    let none = || {
+        again();
+        !some()
+    };
+    assert!(within(MINUTE, none), "threads stay on few cores: {:?}", cores(mount, name));
+}
+
+pub(super) fn looks_ahead_elsewhere(dir: &Path) {
     check_machine();
     let mount = Mount::new(dir, "mount", "nullfs", "");
-    beside(
-        |ended| walk(&mount, ended),
-        || assert!(within(2 * MINUTE, || behind(&mount) > 1), "who looks ahead comes first"),
-    );
-    check_calm(&mount);
+    let mut round = u64::MAX;
+    let again = || {
+        list_new(&mount, round);
+        round -= 1;
+    };
+    leaves(&mount, "ahead", |ended| walk(&mount, ended), again);
+}
+
+pub(super) fn settles_elsewhere(dir: &Path) {
+    check_machine();
+    let mount = Mount::new(dir, "mount", "compressfs", "settle=100ms");
+    let write = |number: u64| {
+        let path = mount.path(&format!("file-{}", number % 1000));
+        fs::write(path, number.to_string().repeat(1000)).expect("write");
+    };
+    let busy = |ended: &AtomicBool| {
+        (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed)).for_each(write);
+    };
+    leaves(&mount, "settle", busy, || write(0));
 }
 
 /// Others are served although nobody looks after the loop that serves one.

@@ -21,6 +21,7 @@ pub(super) fn encode(
     chunk: u64,
     bytes: &mut Vec<u8>,
 ) -> Result<Encoded> {
+    compress.kernel.make_way();
     let start = chunk * u64::from(plan.chunk_len);
     let len = plan.len_of_chunk(chunk);
     let mut frame = Vec::new();

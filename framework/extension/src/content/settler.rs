@@ -279,6 +279,7 @@ impl<C: Content> Worker<C> {
         batch: &mut Batch<C>,
         busy: &mut Vec<Waiting>,
     ) {
+        self.kernel.make_way();
         let ino = file.hold.ino;
         if !self.state.lock().under_way.insert(ino) {
             match order {

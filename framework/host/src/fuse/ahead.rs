@@ -132,7 +132,7 @@ impl Shared {
 fn follow(tree: &LowerTree, placement: &Placement, shared: &Shared) {
     let read = |files: Vec<Ino>| files.into_iter().for_each(|file| tree.read_ahead(file));
     while let Some(order) = shared.next() {
-        placement.step_back();
+        placement.make_way();
         match order {
             Order::Read(files) => read(files),
             Order::Look(directory) => tree.look_ahead(directory),

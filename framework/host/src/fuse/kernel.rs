@@ -8,6 +8,7 @@ use fuser::{INodeNo, Notifier};
 use hsci_extension::{Call, Ino, Kernel};
 
 use super::operations::Requests;
+use super::placement::Placement;
 use crate::sandbox::broker;
 
 enum Notice {
@@ -24,11 +25,18 @@ enum Notice {
 pub(crate) struct KernelCaches {
     notices: OnceLock<Sender<Notice>>,
     requests: OnceLock<Arc<Requests>>,
+    placement: OnceLock<Arc<Placement>>,
 }
 
 impl KernelCaches {
-    pub(super) fn connect(&self, notifier: Notifier, requests: Arc<Requests>) {
+    pub(super) fn connect(
+        &self,
+        notifier: Notifier,
+        requests: Arc<Requests>,
+        placement: Arc<Placement>,
+    ) {
         let _ = self.requests.set(requests);
+        let _ = self.placement.set(placement);
         let (sender, notices) = channel();
         let send = move || {
             for notice in notices {
@@ -68,6 +76,12 @@ impl Kernel for KernelCaches {
 
     fn requests(&self) -> u64 {
         self.requests.get().map_or(0, |requests| requests.total())
+    }
+
+    fn make_way(&self) {
+        if let Some(placement) = self.placement.get() {
+            placement.make_way();
+        }
     }
 
     fn invalidate_attributes(&self, ino: Ino) {

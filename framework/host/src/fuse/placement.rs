@@ -7,7 +7,8 @@
 //! * one loop alone reads from the device, so that it is always the same that is woken;
 //! * this *near* loop has the policy `SCHED_IDLE`: a core on which nothing else runs counts as idle, so the caller that
 //!   it wakes stays where it is;
-//! * when the next request is long in coming, the near loop looks where its caller is, and holds itself there.
+//! * when the next request is long in coming, the near loop looks where its caller is, and holds itself there;
+//! * threads that nobody waits for leave that core: beside the near loop, all others come first.
 //!
 //! A thread of ordinary priority looks after them. It looks seldom: the scheduler sends the caller to the core on which
 //! that thread wakes. When the calls become few, when one takes long, when requests wait that the near loop does not come
@@ -21,7 +22,7 @@ mod watch;
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,8 @@ thread_local! {
     /// When this loop has given its last answer, and has last looked where its caller is.
     static ANSWERED: Cell<Option<Instant>> = const { Cell::new(None) };
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// What this thread knows of `Placement::core`; at first it may be on the cores of who has started it.
+    static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 /// What the loops of a mount know of each other.
@@ -80,6 +83,10 @@ pub(super) struct Placement {
     requests: AtomicU64,
     bulk: AtomicU64,
     switches: AtomicU64,
+    /// The core on which the near loop has begun its last request, and one more.
+    core: AtomicUsize,
+    /// The cores of all loops, since one was near.
+    cores: Mutex<Option<CpuSet>>,
     /// Where the near loop's caller is. Who holds this may move the near loop, and end its being one.
     companion: Mutex<Option<Companion>>,
     /// The near loop is at a request.
@@ -123,6 +130,7 @@ impl Placement {
             self.switches.fetch_add(is_other.into(), Ordering::Relaxed);
             self.busy.store(true, Ordering::Relaxed);
             self.requests.fetch_add(1, Ordering::Relaxed);
+            self.core.store(sched_getcpu() + 1, Ordering::Relaxed);
             let now = Instant::now();
             let late =
                 |time: &Cell<Option<Instant>>, by| time.get().is_none_or(|time| now - time >= by);
@@ -178,17 +186,19 @@ impl Placement {
         }
     }
 
-    /// This thread works for nobody who waits: while a loop is near, it comes behind that, and not before it.
-    pub(super) fn step_back(&self) {
-        if self.near.load(Ordering::SeqCst) == 0 || set_idle(gettid()).is_err() {
+    /// This thread works for nobody who waits: while a loop is near, it leaves that loop's core.
+    pub(super) fn make_way(&self) {
+        let is_near = self.near.load(Ordering::Relaxed) != 0;
+        let core = if is_near { self.core.load(Ordering::Relaxed) } else { 0 };
+        if LEFT.replace(core) == core {
             return;
         }
-        // Where the near loop has become one of several before, nobody else gives the ordinary priority back.
-        if self.near.load(Ordering::SeqCst) == 0
-            && let Err(errno) = broker::make_ordinary(None)
-        {
-            log::debug!("a thread that looks ahead keeps its low priority: {errno}");
+        let Some(mut cores) = *self.cores.lock() else { return };
+        if core > 0 {
+            cores.unset(core - 1);
         }
+        // Where that is not allowed, it stays where it is.
+        let _ = sched_setaffinity(None, &cores);
     }
 
     /// The request is one of so many bytes: copying many is better done beside the caller.
@@ -251,6 +261,7 @@ impl Placement {
         let mut watch = Watch::new(self.counts());
         // Whoever administers the machine may have changed them.
         let cores = sched_getaffinity(Some(near)).unwrap_or_default();
+        *self.cores.lock() = Some(cores);
         let begins = cores.count() > 1 && set_idle(near).is_ok();
         let mut end = (!begins).then_some(End::Harm);
         let mut looks: u32 = 0;
@@ -281,7 +292,7 @@ impl Placement {
     fn part(&self, near: Pid, cores: Option<&CpuSet>) {
         let mut companion = self.companion.lock();
         *companion = None;
-        self.near.store(0, Ordering::SeqCst);
+        self.near.store(0, Ordering::Relaxed);
         if let Some(cores) = cores {
             // Where that fails, its thread has ended.
             let _ = sched_setaffinity(Some(near), cores);

@@ -105,6 +105,7 @@ impl<C: Content> Worker<C> {
     /// Puts files into the lanes of their owners.
     fn hand_out(&self, files: Vec<Waiting>) {
         for file in files {
+            self.kernel.make_way();
             // One that is gone meanwhile needs nothing.
             let Ok(attr) = self.open_files.shared.lower.getattr(&Call::internal(), file.hold.ino)
             else {
