@@ -85,8 +85,7 @@ impl<'a> Repair<'a> {
         let settings = Settings { quiet: NEVER, commit: Duration::ZERO, ..settings };
         let store = Arc::clone(&environment.store);
         let kernel = Arc::clone(&environment.kernel);
-        let compress =
-            Arc::new(Compress::new(store, kernel, settings, choices, unfinished, marks));
+        let compress = Arc::new(Compress::new(store, kernel, settings, choices, unfinished, marks));
         let files = ContentFs::with_scan(Arc::clone(&compress), environment, Scan::OnRequest);
         Self { environment, compress, files }
     }
