@@ -24,14 +24,14 @@ const fn part(scenario: &'static str, rounds: usize, contenders: &'static [&'sta
 const PARTS: &[Part] = &[
     part("sources, held", 3, &["btrfs zstd:3", "compressfs"]),
     Part {
-        beginners: &["bindfs", "gocryptfs", "nullfs"],
+        beginners: &["bindfs", "gocryptfs", "nullfs", "compressfs settle=5"],
         once: &["gocryptfs", "squashfs", "erofs", "squashfuse"],
         ..part("sources", 3, &["btrfs zstd:3", "compressfs"])
     },
     part("repository", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),
     part("small files", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),
     part("large file", 5, &["btrfs zstd:3", "bindfs", "compressfs", "compressfs data"]),
-    part("build", 5, &["btrfs zstd:3", "compressfs"]),
+    part("build", 5, &["btrfs zstd:3", "compressfs", "compressfs settle=5"]),
     part("sqlite", 5, &["btrfs zstd:3", "bindfs", "compressfs", "compressfs data"]),
     part("pgbench", 5, &["btrfs zstd:3", "compressfs", "compressfs data"]),
     part("dbench", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),

@@ -63,6 +63,13 @@ impl Runner<'_> {
                         Ok(None) => {}
                         Err(error) => self.fail(taken, name, &error),
                     }
+                    // It is not to disturb the next one.
+                    if place.contender.settles_unasked()
+                        && let Some(mut rest) = place.settle()
+                        && let Err(error) = run(&mut rest)
+                    {
+                        self.fail(taken, name, &error);
+                    }
                 }
             }
             first += group.len();
