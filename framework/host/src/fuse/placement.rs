@@ -190,10 +190,11 @@ impl Placement {
     pub(super) fn make_way(&self) {
         let is_near = self.near.load(Ordering::Relaxed) != 0;
         let core = if is_near { self.core.load(Ordering::Relaxed) } else { 0 };
-        if LEFT.replace(core) == core {
+        if LEFT.get() == core {
             return;
         }
         let Some(mut cores) = *self.cores.lock() else { return };
+        LEFT.set(core);
         if core > 0 {
             cores.unset(core - 1);
         }
