@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::{MINUTE, pid, send, state, within};
 
-/// What the kernel says of each thread of the worker in one of its files, in the order of their numbers.
+/// What the kernel says of each thread of the worker in one of its files.
 fn threads(mount: &Mount, file: &str) -> Vec<String> {
     let tasks = format!("/proc/{}/task", pid(mount, "worker_pid").as_raw_nonzero());
     let entries = fs::read_dir(tasks).into_iter().flatten();
