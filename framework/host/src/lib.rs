@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod caller;
+mod clock;
 pub mod control;
 mod fuse;
 mod lock;

@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fuser::Errno;
 use hsci_extension::{Error, FileSystem, Ino, Result};
@@ -15,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::convert;
 use super::operations::{Operation, Requests};
+use crate::clock;
 use crate::takeover::{Subject, Suspects, TakeoverState};
 
 /// Runs the layers' code for one request after the other.
@@ -56,16 +56,18 @@ impl Answers {
         run: impl FnOnce() -> Result<T>,
     ) -> Result<T, Errno> {
         self.requests.count(operation);
-        let begun = Instant::now();
+        let begun = clock::now();
         let subject = Subject::new(operation as u64, ino.0, name);
         let outcome = if self.suspects.refuse(subject, name) {
             Err(Error::Broken("no worker survives this".to_owned()))
         } else {
-            let _turn = self.suspects.turn(unique);
-            let _at_work = self.takeover.begin(unique, subject);
+            let turn = self.suspects.turn(unique);
+            // A suspect may have waited for its turn.
+            let since = if turn.is_some() { clock::now() } else { begun };
+            let _at_work = self.takeover.begin(unique, subject, since);
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(broken(&*panic)))
         };
-        self.requests.time(operation, begun.elapsed());
+        self.requests.time(operation, clock::now() - begun);
         outcome.map_err(|error| {
             if matches!(error, Error::Damaged(_) | Error::Broken(_) | Error::Newer(_)) {
                 self.complain(operation, (ino, name), &error);

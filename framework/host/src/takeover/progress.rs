@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use hsci_protocol::mount::Death;
 use parking_lot::{Mutex, MutexGuard};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::TakeoverState;
+use crate::clock;
 
 /// Five numbers for each thread: request, operation, inode, name, and since when, 0 once it is answered. Each
 /// has a cache line of its own.
@@ -145,8 +145,8 @@ pub(crate) struct Running {
 }
 
 impl TakeoverState {
-    /// The calling thread begins with a request.
-    pub(crate) fn begin(&self, unique: u64, subject: Subject) -> AtWork<'_> {
+    /// The calling thread has begun with a request at that time.
+    pub(crate) fn begin(&self, unique: u64, subject: Subject, since: Duration) -> AtWork<'_> {
         let thread = THREAD.get().unwrap_or_else(|| {
             let thread = NEXT.fetch_add(1, Ordering::Relaxed);
             THREAD.set(Some(thread));
@@ -155,7 +155,7 @@ impl TakeoverState {
         let row = (thread < THREADS).then_some(THREADS_AT + THREAD_LEN * thread);
         if let Some(row) = row {
             let Subject { operation, ino, name } = subject;
-            let values = [number(unique), operation, ino, name, now()];
+            let values = [number(unique), operation, ino, name, milliseconds(since)];
             for (place, value) in values.into_iter().enumerate() {
                 self.set_number(row + 8 * place, value);
             }
@@ -165,7 +165,7 @@ impl TakeoverState {
 
     /// A request that has been worked on for longer than `deadline`.
     pub(crate) fn overdue(&self, deadline: Duration) -> Option<Running> {
-        let latest = now().checked_sub(deadline.as_millis() as u64)?;
+        let latest = milliseconds(clock::now()).checked_sub(deadline.as_millis() as u64)?;
         (0..THREADS).map(|thread| THREADS_AT + THREAD_LEN * thread).find_map(|row| {
             let since = self.number(row + SINCE);
             let (operation, ino) = (self.number(row + 8), self.number(row + 16));
@@ -177,7 +177,7 @@ impl TakeoverState {
 
     /// How many threads have been at one request for longer than `patience`.
     pub(crate) fn waiting(&self, patience: Duration) -> usize {
-        let latest = now().saturating_sub(patience.as_millis() as u64);
+        let latest = milliseconds(clock::now()).saturating_sub(patience.as_millis() as u64);
         let used = NEXT.load(Ordering::Relaxed).min(THREADS);
         let since = |thread| self.number(THREADS_AT + THREAD_LEN * thread + SINCE);
         (0..used).map(since).filter(|since| *since != 0 && *since < latest).count()
@@ -243,8 +243,7 @@ impl TakeoverState {
     }
 }
 
-/// Milliseconds of the clock that never goes back, and never 0.
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000 + 1
+/// Never 0.
+fn milliseconds(time: Duration) -> u64 {
+    time.as_millis() as u64 + 1
 }

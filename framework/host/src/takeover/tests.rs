@@ -4,6 +4,7 @@ use hsci_protocol::mount::Death;
 use rustix::fs::ftruncate;
 
 use super::*;
+use crate::clock;
 
 fn open(file: &OwnedFd) -> Result<(TakeoverState, Inherited), String> {
     TakeoverState::open(file.try_clone().expect("a copy"))
@@ -152,7 +153,7 @@ fn one_bad_name_does_not_condemn_its_directory_and_an_upgrade_pardons_it() {
     for _ in 0..3 {
         let (state, _) = usable(&file);
         state.count(Death::Own);
-        state.begin(8, named("bad").0);
+        state.begin(8, named("bad").0, clock::now());
     }
     let (state, _) = usable(&file);
     let suspects = state.count(Death::Own);
@@ -167,7 +168,7 @@ fn one_bad_name_does_not_condemn_its_directory_and_an_upgrade_pardons_it() {
 fn a_request_is_overdue_until_it_is_answered() {
     let file = create().expect("a file");
     let (state, _) = usable(&file);
-    let at_work = state.begin(8, about(3, 50));
+    let at_work = state.begin(8, about(3, 50), clock::now());
     assert_eq!(state.overdue(Duration::from_secs(60)), None);
     std::thread::sleep(Duration::from_millis(20));
     let late = state.overdue(Duration::from_millis(5)).expect("it takes too long");
@@ -184,8 +185,10 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
     let (state, _) = usable(&file);
     let suspects = state.count(Death::Own);
     assert!(suspects.turn(8).is_none() && !suspects.refuse(about(3, 50), None));
-    state.begin(8, about(3, 50));
-    std::thread::scope(|scope| drop(scope.spawn(|| state.begin(9, about(4, 60))).join()));
+    state.begin(8, about(3, 50), clock::now());
+    std::thread::scope(|scope| {
+        drop(scope.spawn(|| state.begin(9, about(4, 60), clock::now())).join())
+    });
     for _ in 0..2 {
         let (state, _) = usable(&file);
         let suspects = state.count(Death::Own);
@@ -194,7 +197,7 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
         assert!(turn.is_some() && suspects.running.try_lock().is_none());
         assert!(suspects.turn(10).is_none(), "a request that is new is no suspect");
         assert!(!suspects.refuse(about(3, 50), None));
-        state.begin(8, about(3, 50));
+        state.begin(8, about(3, 50), clock::now());
     }
     for _ in 0..2 {
         let (state, _) = usable(&file);
@@ -217,7 +220,7 @@ fn a_slow_request_is_not_blamed_for_what_others_kill() {
         assert!(!suspects.refuse(about(3, 50), None), "after {killed} kills");
         let waits = suspects.turn(8 | 1 << 63).is_some();
         assert_eq!(waits, killed >= 10, "for others, after {killed} kills");
-        state.begin(8, about(3, 50));
+        state.begin(8, about(3, 50), clock::now());
     }
     let (state, _) = usable(&file);
     assert!(state.count(Death::Killed).refuse(about(3, 50), None), "some day it is enough");
