@@ -95,6 +95,11 @@ pub(crate) const TESTS: &[Test] = &[
         body: placement::returns,
     },
     Test {
+        name: "control::a_loop_that_stays_is_left_alone_while_all_is_well",
+        seconds: 600,
+        body: placement::is_left_alone,
+    },
+    Test {
         name: "control::who_looks_ahead_leaves_the_core_of_a_loop_that_stays",
         seconds: 600,
         body: placement::looks_ahead_elsewhere,

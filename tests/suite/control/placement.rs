@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use hsci_tests::{Mount, skip};
 use rustix::process::Signal;
@@ -35,6 +37,17 @@ fn cores(mount: &Mount, name: &str) -> Vec<u32> {
     threads(mount, "status").into_iter().filter(named).filter_map(count).collect()
 }
 
+/// How often threads of such a name have gone to sleep.
+fn sleeps(mount: &Mount, name: &str) -> u64 {
+    let name = format!("Name:\t{name}\n");
+    let count = |status: String| {
+        let counted = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        counted?.trim().parse::<u64>().ok()
+    };
+    let named = |status: &String| status.starts_with(&name);
+    threads(mount, "status").into_iter().filter(named).filter_map(count).sum()
+}
+
 fn is_near(mount: &Mount) -> bool {
     policies(mount).contains(&5)
 }
@@ -64,6 +77,8 @@ fn walk(mount: &Mount, ended: &AtomicBool) {
     let rounds = (0..u64::MAX).take_while(|_| !ended.load(Ordering::Relaxed));
     rounds.for_each(|round| list_new(mount, round));
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// `CAP_SYS_NICE`, without which the supervisor gives no thread its priority back.
 const MAY_SCHEDULE: u64 = 1 << 23;
@@ -119,6 +134,29 @@ pub(super) fn returns(dir: &Path) {
             assert!(within(MINUTE, || pid(&mount, "worker_pid") != worker), "no other worker");
             assert!(comes(), "no loop of the next worker stays with its caller");
         },
+    );
+    check_calm(&mount);
+}
+
+/// A look every 10 ms would be 100 in a second.
+const FEW_LOOKS: u64 = 40;
+
+pub(super) fn is_left_alone(dir: &Path) {
+    check_machine();
+    let mount = Mount::new(dir, "mount", "nullfs", "");
+    let stays = || {
+        (0..20).all(|_| {
+            sleep(SECOND / 20);
+            is_near(&mount)
+        })
+    };
+    let is_alone = || {
+        let before = sleeps(&mount, "placement");
+        stays() && sleeps(&mount, "placement") - before < FEW_LOOKS
+    };
+    beside(
+        |ended| ask(&mount, "busy", ended),
+        || assert!(within(2 * MINUTE, is_alone), "looks go on while all is well"),
     );
     check_calm(&mount);
 }

@@ -10,12 +10,14 @@
 //! * when the next request is long in coming, the near loop looks where its caller is, and holds itself there;
 //! * threads that nobody waits for leave that core: beside the near loop, all others come first.
 //!
-//! A thread of ordinary priority looks after them. It looks seldom: the scheduler sends the caller to the core on which
-//! that thread wakes. When the calls become few, when one takes long, when requests wait that the near loop does not come
-//! to, or when there are other callers, all is as before, and for some time nothing is tried. So nobody waits longer for
-//! these than a few such looks. Who has given up its ordinary priority may not take it back: the supervisor gives it, and
-//! to threads that layers have started meanwhile.
+//! A thread of ordinary priority looks after them. When the calls become few, when one takes long, when requests wait that
+//! the near loop does not come to, or when there are other callers, all is as before, and for some time nothing is tried.
+//! So nobody waits longer for these than a few such looks. But whenever that thread wakes, the scheduler may send the caller
+//! to another core, which takes as long as twenty round trips. So the near loop itself puts its look off while it serves
+//! one request of one caller after the other. Who has given up its ordinary priority may not take it back: the supervisor
+//! gives it, and to threads that layers have started meanwhile.
 
+mod alarm;
 mod companion;
 mod watch;
 
@@ -30,9 +32,11 @@ use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
+use alarm::Alarm;
 use companion::Companion;
 use watch::{Counts, End, Seen, Watch};
 
+use crate::clock;
 use crate::sandbox::broker;
 use crate::sys::scheduling::set_idle;
 
@@ -45,14 +49,17 @@ const BULK: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(1);
 const CALM: Duration = Duration::from_millis(10);
 const FIRST: u32 = 10;
+/// How often the near loop puts the next look off while all is well, and how many times at most.
+const PUT_OFF: Duration = Duration::from_millis(5);
+const MOST_PUT_OFF: u32 = 100;
 /// A caller on the same core needs less from an answer to its next request, unless it has something else to do.
 const SOON: Duration = Duration::from_micros(30);
 /// How often the near loop looks where its caller is, at most.
 const LOOKUPS: Duration = Duration::from_micros(200);
 /// How long a loop that waits lets nobody look after the near one.
-const UNWATCHED: Duration = Duration::from_millis(40);
-/// Looks until threads that layers have started get ordinary priority.
-const SWEEP: u32 = 12;
+const UNWATCHED: Duration = Duration::from_millis(500);
+/// How often threads that layers have started get ordinary priority.
+const SWEEP: Duration = Duration::from_millis(120);
 /// What has lasted so long was worth it, and is tried again at once.
 const LASTING: Duration = Duration::from_millis(10);
 /// When the supervisor is asked again that has not answered.
@@ -64,8 +71,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 thread_local! {
     static SELF: Pid = gettid();
     /// When this loop has given its last answer, and has last looked where its caller is.
-    static ANSWERED: Cell<Option<Instant>> = const { Cell::new(None) };
-    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+    static ANSWERED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static LOOKED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// When it has last thought of putting the next look off, and what it had read until then.
+    static WELL: Cell<(Duration, Counts)> = const { Cell::new((Duration::ZERO, Counts::NONE)) };
     /// What this thread knows of `Placement::core`; at first it may be on the cores of who has started it.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
@@ -91,8 +100,10 @@ pub(super) struct Placement {
     companion: Mutex<Option<Companion>>,
     /// The near loop is at a request.
     busy: AtomicBool,
-    /// How often somebody has looked after it.
+    /// How often somebody has looked after it, and how often it has put the next look off since.
     looks: AtomicU32,
+    put_off: AtomicU32,
+    alarm: OnceLock<Alarm>,
     trials: Mutex<Trials>,
     over: Condvar,
     /// Looks after the near loop; there is none where threads cannot go back to ordinary priority.
@@ -131,13 +142,29 @@ impl Placement {
             self.busy.store(true, Ordering::Relaxed);
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.core.store(sched_getcpu() + 1, Ordering::Relaxed);
-            let now = Instant::now();
-            let late =
-                |time: &Cell<Option<Instant>>, by| time.get().is_none_or(|time| now - time >= by);
-            if ANSWERED.with(|time| late(time, SOON)) && LOOKED.with(|time| late(time, LOOKUPS)) {
-                LOOKED.set(Some(now));
+            let now = clock::now();
+            if now - ANSWERED.get() >= SOON && now - LOOKED.get() >= LOOKUPS {
+                LOOKED.set(now);
                 self.follow();
             }
+            if now - WELL.get().0 >= PUT_OFF {
+                self.put_off(now);
+            }
+        }
+    }
+
+    /// Puts the next look off, as long as there is nothing to see and it is not long ago that there was one.
+    #[cold]
+    fn put_off(&self, now: Duration) {
+        let counts = self.counts();
+        let (_, before) = WELL.replace((now, counts));
+        if counts.are_well_since(before)
+            && self.put_off.load(Ordering::Relaxed) < MOST_PUT_OFF
+            && let Some(alarm) = self.alarm.get()
+        {
+            self.put_off.fetch_add(1, Ordering::Relaxed);
+            // Where that fails, there is a look.
+            let _ = alarm.set(CALM);
         }
     }
 
@@ -166,7 +193,7 @@ impl Placement {
             0 => {}
             _ if self.is_near() => {
                 self.busy.store(false, Ordering::Relaxed);
-                ANSWERED.set(Some(Instant::now()));
+                ANSWERED.set(clock::last());
             }
             _ => self.wait(),
         }
@@ -178,7 +205,8 @@ impl Placement {
         let mut looks = None;
         while self.near.load(Ordering::Relaxed) != 0 && !trials.ended {
             if self.over.wait_for(&mut trials, UNWATCHED).timed_out() {
-                let before = looks.replace(self.looks.load(Ordering::Relaxed));
+                let seen = [&self.looks, &self.put_off].map(|count| count.load(Ordering::Relaxed));
+                let before = looks.replace(seen);
                 if before == looks {
                     return;
                 }
@@ -228,6 +256,7 @@ impl Placement {
     /// Looks after the near loop, on a thread of its own, until the mount ends.
     pub(super) fn start(self: &std::sync::Arc<Self>, device: OwnedFd) -> std::io::Result<()> {
         let placement = std::sync::Arc::clone(self);
+        let _ = self.alarm.set(Alarm::new()?);
         let thread = std::thread::Builder::new().name("placement".to_owned());
         let started = thread.spawn(move || {
             let can_return = set_idle(gettid()).and_then(|()| broker::make_ordinary(None));
@@ -266,13 +295,21 @@ impl Placement {
         let begins = cores.count() > 1 && set_idle(near).is_ok();
         let mut end = (!begins).then_some(End::Harm);
         let mut looks: u32 = 0;
+        let mut swept = begun;
         while end.is_none() {
             self.find_caller(&cores);
-            std::thread::sleep(if looks < FIRST || !watch.is_calm() { TICK } else { CALM });
+            match self.alarm.get() {
+                Some(alarm) if looks >= FIRST && watch.is_calm() => alarm.wait(CALM),
+                _ => std::thread::sleep(TICK),
+            }
             self.looks.fetch_add(1, Ordering::Relaxed);
+            self.put_off.store(0, Ordering::Relaxed);
             looks += 1;
-            if looks.is_multiple_of(SWEEP) && broker::make_ordinary(Some(near)).is_err() {
-                break;
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                if broker::make_ordinary(Some(near)).is_err() {
+                    break;
+                }
             }
             let busy = self.busy.load(Ordering::Relaxed);
             end = watch.step(Seen { counts: self.counts(), busy, waits: waits(device) });

@@ -17,6 +17,20 @@ pub(super) struct Counts {
     pub(super) switches: u64,
 }
 
+impl Counts {
+    pub(super) const NONE: Self = Self { requests: 0, bulk: 0, switches: 0 };
+
+    /// True if there were enough requests since, and all of one thread.
+    pub(super) fn are_well_since(self, before: Self) -> bool {
+        !self.are_few_since(before) && self.switches == before.switches
+    }
+
+    /// Requests of many bytes do not count.
+    fn are_few_since(self, before: Self) -> bool {
+        self.requests - before.requests < self.bulk - before.bulk + Watch::FEW
+    }
+}
+
 /// What a look has shown.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
@@ -55,7 +69,6 @@ impl Watch {
     pub(super) fn step(&mut self, seen: Seen) -> Option<End> {
         let before = std::mem::replace(&mut self.counts, seen.counts);
         let more = seen.counts.requests - before.requests;
-        let bulk = seen.counts.bulk - before.bulk;
         let switches = seen.counts.switches - before.switches;
         let count = |looks: &mut u32, is_so: bool, enough: u32| {
             *looks = if is_so { *looks + 1 } else { 0 };
@@ -63,7 +76,7 @@ impl Watch {
         };
         let stuck = count(&mut self.stuck, more == 0 && (seen.busy || seen.waits), Self::STUCK);
         let crowded = count(&mut self.crowded, 16 * switches > more, Self::CROWDED);
-        let quiet = count(&mut self.quiet, more < bulk + Self::FEW, Self::QUIET);
+        let quiet = count(&mut self.quiet, seen.counts.are_few_since(before), Self::QUIET);
         match (stuck || crowded, quiet) {
             (true, _) => Some(End::Harm),
             (false, true) => Some(End::Over),
