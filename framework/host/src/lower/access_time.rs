@@ -23,7 +23,7 @@ impl LowerTree {
             return;
         }
         let Some(inode) = self.inodes.find(ino) else { return };
-        let second = clock_gettime(ClockId::MonotonicCoarse).tv_sec as u64 + 1;
+        let second = clock_gettime(ClockId::MonotonicCoarse).tv_sec as u32 + 1;
         if inode.read_in.swap(second, Ordering::Relaxed) == second {
             return;
         }

@@ -17,6 +17,7 @@ use super::attributes::stat_of;
 use super::descriptors::Access;
 use super::inodes::Inode;
 use super::opens::{OPENS, Opens};
+use super::privileges::CAPABILITY;
 use super::xattrs;
 use crate::sys;
 
@@ -257,6 +258,9 @@ impl LowerFile for TreeFile {
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
         let _changing = self.tree.prefetched.change();
+        if name == CAPABILITY {
+            self.inode.gets_capability();
+        }
         self.tree.with_attributes(&self.inode, |file| {
             xattrs::set(file, OsStr::new(name), value, XattrFlags::empty())
         })

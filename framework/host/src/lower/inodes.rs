@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
@@ -35,12 +35,19 @@ pub(super) struct Inode {
     /// The user who has made the kernel know it, and one more; zero before.
     asker: AtomicU32,
     /// The second, since some start, in which a caller's read was last counted.
-    pub(super) read_in: AtomicU64,
+    pub(super) read_in: AtomicU32,
     /// Of a directory whose listing the kernel has: one more than how many times of access in it may be outdated before
     /// the listing is as well; one from then on. Zero before it had one.
     pub(super) listed_for: AtomicU32,
+    /// What is known of its capabilities.
+    capability: AtomicU8,
     rare: OnceLock<Box<Rare>>,
 }
+
+/// [`Inode::capability`].
+const UNKNOWN: u8 = 0;
+const NONE: u8 = 1;
+const POSSIBLE: u8 = 2;
 
 /// What few inodes have, apart, so that the others take no memory for it.
 #[derive(Default)]
@@ -76,8 +83,9 @@ impl Inode {
             lookups: AtomicU64::new(0),
             told: AtomicU64::new(0),
             asker: AtomicU32::new(0),
-            read_in: AtomicU64::new(0),
+            read_in: AtomicU32::new(0),
             listed_for: AtomicU32::new(UNLISTED),
+            capability: AtomicU8::new(UNKNOWN),
             rare: OnceLock::new(),
         }
     }
@@ -98,6 +106,22 @@ impl Inode {
 
     pub(super) fn notes_to_change(&self) -> MutexGuard<'_, Notes> {
         self.rare().notes.lock()
+    }
+
+    /// True if there are no capabilities for certain. The kernel asks before a first write and a change of owner.
+    pub(super) fn has_no_capability(&self) -> bool {
+        self.capability.load(Ordering::Relaxed) == NONE
+    }
+
+    /// The file was made here just now, so that it has none but what somebody may have given it at once.
+    pub(super) fn was_made(&self) {
+        let to = Ordering::Relaxed;
+        let _ = self.capability.compare_exchange(UNKNOWN, NONE, to, to);
+    }
+
+    /// Capabilities are about to be set.
+    pub(super) fn gets_capability(&self) {
+        self.capability.store(POSSIBLE, Ordering::Relaxed);
     }
 
     /// The capabilities that are kept; `None` where none were ever kept, which may change at once.

@@ -28,6 +28,9 @@ impl LowerTree {
         if name != CAPABILITY {
             return self.with_attributes(&inode, |file| get(file, name));
         }
+        if inode.has_no_capability() {
+            return Err(Error::NoAttribute);
+        }
         let path = self.reach(&inode)?;
         loop {
             if let Some(kept) = inode.kept_capability() {
@@ -55,6 +58,7 @@ impl LowerTree {
         let _changing = self.prefetched.change();
         let inode = self.inodes.get(ino)?;
         if name == CAPABILITY {
+            inode.gets_capability();
             let path = self.reach(&inode)?;
             if let Some(kept) = inode.kept_capability()
                 && let mut kept = kept.lock()
