@@ -7,6 +7,7 @@ mod files;
 mod fs;
 mod open_file;
 mod open_files;
+mod peeked;
 mod settler;
 #[cfg(test)]
 mod tests;
@@ -73,7 +74,8 @@ pub trait Content: Send + Sync + Sized + 'static {
     /// choose: it takes the lock itself.
     fn sync(&self, file: &OpenFile<Self>, data_only: bool) -> Result<()>;
 
-    /// Logical length of a file that is not in use and not empty, whose attributes below are `attr`.
+    /// Logical length of a file that is not in use and not empty, whose attributes below are `attr`. What it says may be shown
+    /// for as long as size and `ctime` below are the same.
     /// Worth overriding where an extension knows it without opening the file, as from an [extended
     /// attribute](Context::xattr) that fits the inode: a stat then reads inodes alone.
     fn peek_len(&self, context: &Context, attr: &Attr) -> Result<u64> {

@@ -56,17 +56,28 @@ impl<C: Content> Files<C> {
         Ok(attr)
     }
 
-    /// Turns the lower attributes of a file that is not in use into those that users see.
+    /// Turns the lower attributes of a file that is not in use into those that users see. It does not come into use
+    /// meanwhile.
     pub(super) fn show_at_rest(&self, ino: Ino, attr: &mut Attr) -> Result<()> {
         if attr.kind != FileKind::Regular || attr.size == 0 || self.open_files.is_plain(ino) {
             return Ok(());
         }
+        let peeked = &self.open_files.peeked;
+        if peeked.show(ino, attr) {
+            return Ok(());
+        }
         let context = Context::new(&self.open_files.shared, ino)?;
+        let lower = attr.clone();
         let len = self.content().peek(&context, attr).map(|(len, ctime)| {
             attr.ctime = ctime.unwrap_or(attr.ctime);
             len
         });
-        set_size(attr, len, || context.path().display().to_string())
+        let is_known = len.is_ok();
+        set_size(attr, len, || context.path().display().to_string())?;
+        if is_known {
+            peeked.note(ino, &lower, attr);
+        }
+        Ok(())
     }
 
     /// Sets attributes, and not the size, of a file in use.

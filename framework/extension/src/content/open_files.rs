@@ -7,6 +7,7 @@ use dashmap::{DashMap, DashSet};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::open_file::{Hold, Shared};
+use super::peeked::Peeked;
 use crate::content::Context;
 use crate::{Content, Ino, OpenFile, Result};
 
@@ -22,6 +23,8 @@ pub(super) struct OpenFiles<C: Content> {
     count: AtomicUsize,
     /// Files that were in use, as far as they are known, whose lower attributes users see.
     plain: DashSet<Ino>,
+    /// What users see of others that are not.
+    pub(super) peeked: Peeked,
     /// With more open files than this, idle ones have to go.
     sweep_at: AtomicUsize,
     /// Held while a file starts to be used, and by whoever needs that it does not.
@@ -44,6 +47,7 @@ impl<C: Content> OpenFiles<C> {
             open: DashMap::new(),
             count: AtomicUsize::new(0),
             plain: DashSet::new(),
+            peeked: Peeked::new(),
             sweep_at: AtomicUsize::new(MOST_IDLE),
             opening: [const { Mutex::new(()) }; STRIPES],
         }
@@ -141,7 +145,7 @@ impl<C: Content> OpenFiles<C> {
         closed.is_ok()
     }
 
-    /// Takes the files out of use that were used longest ago, until an eighth of the places is
+    /// Takes the files out of use that were used longest ago, until a quarter of the places is
     /// free.
     fn sweep(&self) {
         // Nobody else starts to sweep meanwhile.
@@ -150,7 +154,7 @@ impl<C: Content> OpenFiles<C> {
             self.open.iter().map(|open| (open.last_use(), *open.key())).collect();
         by_use.sort_unstable();
         for (_, ino) in by_use {
-            if self.count.load(Ordering::Relaxed) <= MOST_IDLE - MOST_IDLE / 8 {
+            if self.count.load(Ordering::Relaxed) <= MOST_IDLE - MOST_IDLE / 4 {
                 break;
             }
             self.release(ino);

@@ -35,6 +35,7 @@ struct Fake {
     busy: AtomicBool,
     damaged: AtomicBool,
     times: Mutex<Option<Times>>,
+    opened: AtomicUsize,
     closed: AtomicUsize,
 }
 
@@ -47,6 +48,7 @@ impl Fake {
             busy: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             times: Mutex::default(),
+            opened: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
         }
     }
@@ -70,6 +72,7 @@ impl Content for Fake {
         if self.damaged.load(Ordering::Relaxed) {
             return Err(Error::Damaged("on purpose".to_owned()));
         }
+        self.opened.fetch_add(1, Ordering::Relaxed);
         let lower = Arc::clone(context.lower());
         let mut bytes = vec![0; lower.len()? as usize];
         lower.read_exact_at(0, &mut bytes)?;

@@ -33,6 +33,27 @@ fn idle_files_go_out_of_use_beyond_a_bound_and_busy_ones_stay() {
 }
 
 #[test]
+fn who_looks_again_at_a_file_that_is_not_in_use_has_it_opened_no_more_until_it_changes() {
+    let rig = Rig::new(Fake::new());
+    let call = Call::internal();
+    let ino = make(&*rig.tree, Ino::ROOT, "name");
+    rig.tree.write(&call, ino, 0, b"text").expect("write");
+    let looks = |size| {
+        let before = rig.layer.content().opened.load(Ordering::Relaxed);
+        for _ in 0..3 {
+            let entry = rig.layer.lookup(&call, Ino::ROOT, "name".as_ref()).expect("a file");
+            assert_eq!(entry.attr.size, size);
+        }
+        rig.layer.content().opened.load(Ordering::Relaxed) - before
+    };
+    assert_eq!(looks(4), 3, "what has just changed may do so again within the same time");
+    std::thread::sleep(Duration::from_millis(2100));
+    assert_eq!(looks(4), 1);
+    rig.tree.write(&call, ino, 4, b"more").expect("write");
+    assert_eq!(looks(8), 3);
+}
+
+#[test]
 fn a_damaged_file_shows_its_stored_size_and_can_be_removed() {
     let rig = Rig::new(Fake::new());
     let call = Call::internal();
