@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, DashSet};
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::open_file::{Hold, Shared};
@@ -19,10 +20,10 @@ const STRIPES: usize = 64;
 pub(super) struct OpenFiles<C: Content> {
     pub(super) content: Arc<C>,
     pub(super) shared: Arc<Shared>,
-    open: DashMap<Ino, Arc<OpenFile<C>>>,
+    open: DashMap<Ino, Arc<OpenFile<C>>, RandomState>,
     count: AtomicUsize,
     /// Files that were in use, as far as they are known, whose lower attributes users see.
-    plain: DashSet<Ino>,
+    plain: DashSet<Ino, RandomState>,
     /// What users see of others that are not.
     pub(super) peeked: Peeked,
     /// With more open files than this, idle ones have to go.
@@ -44,9 +45,9 @@ impl<C: Content> OpenFiles<C> {
         Self {
             content,
             shared,
-            open: DashMap::new(),
+            open: DashMap::default(),
             count: AtomicUsize::new(0),
-            plain: DashSet::new(),
+            plain: DashSet::default(),
             peeked: Peeked::new(),
             sweep_at: AtomicUsize::new(MOST_IDLE),
             opening: [const { Mutex::new(()) }; STRIPES],

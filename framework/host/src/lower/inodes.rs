@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
+use foldhash::fast::RandomState;
 use hsci_extension::{Errno, Ino, Result};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -216,7 +217,7 @@ impl Inode {
 
 /// All inodes that are known above, by number.
 pub(super) struct Inodes {
-    known: DashMap<Ino, Arc<Inode>>,
+    known: DashMap<Ino, Arc<Inode>, RandomState>,
     /// Device of the root: inodes on others get numbers that are ours.
     device: u64,
     /// The root's is an overlay, whose files bear devices of its layers. Nothing else is reached from the host's own
@@ -237,7 +238,7 @@ const FOREIGN: u64 = 1 << 62;
 impl Inodes {
     pub(super) fn new(root: Inode, is_layered: bool, memory: u64) -> Self {
         let device = root.device;
-        let known = DashMap::new();
+        let known = DashMap::default();
         known.insert(Ino::ROOT, Arc::new(root));
         let (foreign, next_foreign) = (DashMap::new(), AtomicU64::new(FOREIGN));
         let accounts = Accounts::new(memory);
