@@ -6,9 +6,10 @@ use parking_lot::Mutex;
 
 use crate::{Attr, Ino};
 
-/// A file may be in any place of its set, from which the one goes that was found out first: 5 MiB once all are taken.
-const STRIPES: usize = 64;
-const SETS: usize = 512;
+/// A file may be in any place of its set, from which the one goes that was found out first. Memory comes with the first
+/// note of a stripe: 5 MiB once all have theirs.
+const STRIPES: usize = 1024;
+const SETS: usize = 32;
 const PLACES: usize = 4;
 
 /// Inode, and its lower `ctime` and size, beside which these count: logical length, and the `ctime` to show.
@@ -23,15 +24,15 @@ pub(super) struct Peeked(Vec<Mutex<Vec<Set>>>);
 
 impl Peeked {
     pub(super) fn new() -> Self {
-        let stripe = || Mutex::new(vec![[[0; 5]; PLACES]; SETS]);
-        Self((0..STRIPES).map(|_| stripe()).collect())
+        Self((0..STRIPES).map(|_| Mutex::default()).collect())
     }
 
     /// Makes the lower attributes of a file those that users see; false if they are not known.
     pub(super) fn show(&self, ino: Ino, attr: &mut Attr) -> bool {
         let Some(ctime) = number(attr.ctime) else { return false };
         let fits = |place: &&Place| place[..3] == [ino.0, ctime, attr.size];
-        let found = self.with(ino, |set| set.iter().find(fits).copied());
+        let (stripe, set) = self.place(ino);
+        let found = stripe.lock().get(set).and_then(|set| set.iter().find(fits).copied());
         if let Some([.., len, shown]) = found {
             (attr.size, attr.ctime) = (len, time(shown));
         }
@@ -44,19 +45,21 @@ impl Peeked {
         if is_old && let (Some(of_ctime), Some(ctime)) = (number(lower.ctime), number(shown.ctime))
         {
             let note = [ino.0, of_ctime, lower.size, shown.size, ctime];
-            self.with(ino, |set| {
-                let own = set.iter().position(|place| place[0] == ino.0);
-                set[..=own.unwrap_or(PLACES - 1)].rotate_right(1);
-                set[0] = note;
-            });
+            let (stripe, set) = self.place(ino);
+            let mut sets = stripe.lock();
+            sets.resize(SETS, [[0; 5]; PLACES]);
+            let own = sets[set].iter().position(|place| place[0] == ino.0);
+            sets[set][..=own.unwrap_or(PLACES - 1)].rotate_right(1);
+            sets[set][0] = note;
         }
     }
 
-    fn with<T>(&self, ino: Ino, with: impl FnOnce(&mut Set) -> T) -> T {
+    /// The stripe of a file, and its set in there.
+    fn place(&self, ino: Ino) -> (&Mutex<Vec<Set>>, usize) {
         // Fibonacci hashing: file systems give numbers in runs that begin at multiples of powers of two.
         let mixed = ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let set = (mixed >> (u64::BITS - (STRIPES * SETS).ilog2())) as usize;
-        with(&mut self.0[set % STRIPES].lock()[set / STRIPES])
+        (&self.0[set % STRIPES], set / STRIPES)
     }
 }
 
