@@ -187,7 +187,7 @@ fn what_kills_three_workers_is_not_tried_again_and_others_are() {
     assert!(suspects.turn(8).is_none() && !suspects.refuse(about(3, 50), None));
     state.begin(8, about(3, 50), clock::now());
     std::thread::scope(|scope| {
-        drop(scope.spawn(|| state.begin(9, about(4, 60), clock::now())).join())
+        drop(scope.spawn(|| state.begin(9, about(4, 60), clock::now())).join());
     });
     for _ in 0..2 {
         let (state, _) = usable(&file);
