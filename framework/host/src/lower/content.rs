@@ -259,7 +259,7 @@ impl LowerFile for TreeFile {
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<()> {
         let _changing = self.tree.prefetched.change();
         if name == CAPABILITY {
-            self.inode.gets_capability();
+            self.inode.note_capability();
         }
         self.tree.with_attributes(&self.inode, |file| {
             xattrs::set(file, OsStr::new(name), value, XattrFlags::empty())

@@ -45,7 +45,7 @@ pub(super) struct Inode {
     rare: OnceLock<Box<Rare>>,
 }
 
-/// [`Inode::capability`].
+/// What [`Inode::capability`] says.
 const UNKNOWN: u8 = 0;
 const NONE: u8 = 1;
 const POSSIBLE: u8 = 2;
@@ -115,13 +115,13 @@ impl Inode {
     }
 
     /// The file was made here just now, so that it has none but what somebody may have given it at once.
-    pub(super) fn was_made(&self) {
-        let to = Ordering::Relaxed;
-        let _ = self.capability.compare_exchange(UNKNOWN, NONE, to, to);
+    pub(super) fn note_made(&self) {
+        let relaxed = Ordering::Relaxed;
+        let _ = self.capability.compare_exchange(UNKNOWN, NONE, relaxed, relaxed);
     }
 
     /// Capabilities are about to be set.
-    pub(super) fn gets_capability(&self) {
+    pub(super) fn note_capability(&self) {
         self.capability.store(POSSIBLE, Ordering::Relaxed);
     }
 

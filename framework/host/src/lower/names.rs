@@ -90,7 +90,7 @@ impl LowerTree {
         let opened = rustix::fs::openat(&*directory, name, flags, mode)?;
         let stat = stat_of(&opened)?;
         let (entry, inode) = self.enter((parent, name), &stat, || Ok(handle_of(&opened).ok()))?;
-        inode.was_made();
+        inode.note_made();
         self.remember(&inode, Access::Write, &Arc::new(opened));
         Ok(entry)
     }

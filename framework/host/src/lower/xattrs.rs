@@ -58,7 +58,7 @@ impl LowerTree {
         let _changing = self.prefetched.change();
         let inode = self.inodes.get(ino)?;
         if name == CAPABILITY {
-            inode.gets_capability();
+            inode.note_capability();
             let path = self.reach(&inode)?;
             if let Some(kept) = inode.kept_capability()
                 && let mut kept = kept.lock()
