@@ -49,7 +49,7 @@ const START_AT: usize = 16;
 /// Version of the protocol, readahead, flags.
 const OFFER_AT: usize = 24;
 const LOG_AT: u64 = 45056;
-/// The log is rewritten when it is twice as long as then, and this much longer.
+/// The log is rewritten when it is twice as long as it needs to be, and this much longer.
 const SLACK: u64 = 1 << 20;
 
 /// What the kernel offered when the connection began: every worker has to agree to the same.
@@ -102,7 +102,8 @@ pub(crate) struct TakeoverState {
 struct Log {
     start: u64,
     end: u64,
-    /// Length when it was last rewritten, in bytes.
+    /// Bytes that would be left if it were rewritten: all of them when it was, since then those of inodes of which
+    /// the kernel has been told for the first time, without those that it has forgotten.
     live: u64,
     buffer: Vec<u8>,
     tail: Tail,
@@ -195,13 +196,15 @@ impl TakeoverState {
         }
         let mut buffer = std::mem::take(&mut log.buffer);
         buffer.clear();
-        add(&mut Entries(&mut buffer));
+        let mut entries = Entries { bytes: &mut buffer, came: 0, went: 0 };
+        add(&mut entries);
+        log.live = (log.live + entries.came).saturating_sub(entries.went);
         let (at, len) = (log.end, buffer.len() as u64);
         log.broken = !self.write_or_break(&mut log.tail, &buffer, at);
         log.end += len;
         if log.end - log.start > 2 * log.live + SLACK && !log.broken {
             buffer.clear();
-            all(&mut Entries(&mut buffer));
+            all(&mut Entries { bytes: &mut buffer, came: 0, went: 0 });
             self.renew(&mut log, &buffer);
             buffer = Vec::new();
         }
@@ -235,10 +238,15 @@ impl TakeoverState {
 }
 
 /// Takes the entries of a log.
-pub(crate) struct Entries<'a>(&'a mut Vec<u8>);
+pub(crate) struct Entries<'a> {
+    bytes: &'a mut Vec<u8>,
+    /// Bytes that stay when the log is rewritten, and those of before that do not.
+    came: u64,
+    went: u64,
+}
 
 impl Entries<'_> {
-    /// The kernel has been told of an inode `lookups` more times.
+    /// The kernel has been told of an inode `lookups` more times; with none, that it has another name now.
     pub(crate) fn inode(
         &mut self,
         ino: u64,
@@ -247,32 +255,41 @@ impl Entries<'_> {
         handle: &[u8],
         name: Option<(u64, &OsStr)>,
     ) {
-        Record::Inode { ino, device, number, lookups, handle, name }.append(self.0);
+        let before = self.bytes.len();
+        Record::Inode { ino, device, number, lookups, handle, name }.append(self.bytes);
+        if lookups > 0 {
+            self.came += (self.bytes.len() - before) as u64;
+        }
     }
 
     /// The kernel has been told of a known inode once more.
     pub(crate) fn told(&mut self, ino: u64) {
-        Record::Told { ino }.append(self.0);
+        Record::Told { ino }.append(self.bytes);
     }
 
     /// The kernel has forgotten so many lookups.
     pub(crate) fn forgotten(&mut self, ino: u64, lookups: u64) {
-        Record::Forgotten { ino, lookups }.append(self.0);
+        Record::Forgotten { ino, lookups }.append(self.bytes);
+    }
+
+    /// Those were the last lookups of an inode with such a handle and name.
+    pub(crate) fn gone(&mut self, handle: &[u8], name: Option<(u64, &OsStr)>) {
+        self.went += record::inode_len(handle, name) as u64;
     }
 
     /// An extension notes something of a file.
     pub(crate) fn note(&mut self, ino: u64, about: u64, bytes: &[u8]) {
-        Record::Note { ino, about, bytes }.append(self.0);
+        Record::Note { ino, about, bytes }.append(self.bytes);
     }
 
     /// Notes of a file about something are not needed any more.
     pub(crate) fn written(&mut self, ino: u64, about: u64) {
-        Record::Written { ino, about }.append(self.0);
+        Record::Written { ino, about }.append(self.bytes);
     }
 
     /// A request is about to swap two names, the first of which leads to this inode.
     pub(crate) fn swap(&mut self, unique: u64, ino: u64) {
-        Record::Swap { unique, ino }.append(self.0);
+        Record::Swap { unique, ino }.append(self.bytes);
     }
 }
 

@@ -6,8 +6,9 @@ use parking_lot::Mutex;
 
 use crate::{Attr, Ino};
 
-/// A file may be in any place of its set, from which the one goes that was found out first. Memory comes with the first
-/// note of a stripe: 5 MiB once all have theirs.
+/// A file may be in any place of its set, from which the one goes that was found out first. Files with numbers beside
+/// each other, as those of a directory mostly have, are in sets beside each other. Memory comes with the first note of
+/// a stripe: 5 MiB once all have theirs.
 const STRIPES: usize = 1024;
 const SETS: usize = 32;
 const PLACES: usize = 4;
@@ -56,10 +57,11 @@ impl Peeked {
 
     /// The stripe of a file, and its set in there.
     fn place(&self, ino: Ino) -> (&Mutex<Vec<Set>>, usize) {
+        let (run, set) = (ino.0 / SETS as u64, ino.0 % SETS as u64);
         // Fibonacci hashing: file systems give numbers in runs that begin at multiples of powers of two.
-        let mixed = ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let set = (mixed >> (u64::BITS - (STRIPES * SETS).ilog2())) as usize;
-        (&self.0[set % STRIPES], set / STRIPES)
+        let mixed = run.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let stripe = mixed >> (u64::BITS - STRIPES.ilog2());
+        (&self.0[stripe as usize], set as usize)
     }
 }
 

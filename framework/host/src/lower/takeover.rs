@@ -1,6 +1,7 @@
 //! What the tree writes down for the worker after this one, and takes over from the one before.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use hsci_extension::Ino;
 use super::LowerTree;
 use super::inodes::Inode;
 use super::opens::{OPENS, Opens};
+use crate::name::Name;
 use crate::sys::handle::Handle;
 use crate::takeover::{DescriptorSender, Entries, Inherited, KnownInode, TakeoverState};
 
@@ -49,6 +51,10 @@ impl LowerTree {
         self.log(|entries| {
             inode.untold(lookups);
             entries.forgotten(ino.0, lookups);
+            if !inode.is_told() {
+                let name = inode.name();
+                entries.gone(handle_of(&inode), name_of(name.as_ref()));
+            }
         });
     }
 
@@ -182,7 +188,15 @@ impl LowerTree {
 
 fn add_inode(entries: &mut Entries<'_>, inode: &Inode, lookups: u64) {
     let name = inode.name();
-    let name = name.as_ref().map(|(parent, name)| (parent.0, &**name));
-    let handle = inode.handle.as_ref().map_or(&[][..], Handle::bytes);
-    entries.inode(inode.ino.0, (inode.device, inode.number), lookups, handle, name);
+    let place = (inode.device, inode.number);
+    entries.inode(inode.ino.0, place, lookups, handle_of(inode), name_of(name.as_ref()));
+}
+
+/// Empty where the lower file system makes none.
+fn handle_of(inode: &Inode) -> &[u8] {
+    inode.handle.as_ref().map_or(&[], Handle::bytes)
+}
+
+fn name_of(name: Option<&(Ino, Name)>) -> Option<(u64, &OsStr)> {
+    name.map(|(parent, name)| (parent.0, &**name))
 }

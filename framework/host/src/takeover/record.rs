@@ -36,6 +36,11 @@ pub(super) enum Record<'a> {
 
 const HEAD: usize = 8;
 
+/// Length of the record of an inode, in bytes: head, kind, six numbers, handle, name.
+pub(super) fn inode_len(handle: &[u8], name: Option<(u64, &OsStr)>) -> usize {
+    HEAD + 1 + 6 * 8 + handle.len() + name.map_or(0, |(_, name)| name.len())
+}
+
 impl<'a> Record<'a> {
     pub(super) fn append(&self, log: &mut Vec<u8>) {
         let start = log.len();
@@ -133,7 +138,11 @@ mod tests {
         let mut log = Vec::new();
         let mut ends = Vec::new();
         for record in samples() {
+            let start = log.len();
             record.append(&mut log);
+            if let Record::Inode { handle, name, .. } = record {
+                assert_eq!(log.len() - start, inode_len(handle, name));
+            }
             ends.push(log.len());
         }
         for cut in 0..=log.len() {

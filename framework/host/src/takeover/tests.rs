@@ -95,6 +95,32 @@ fn a_long_log_is_written_anew_and_says_the_same() {
 }
 
 #[test]
+fn a_log_in_which_all_is_of_use_is_not_rewritten_and_one_of_what_is_gone_is() {
+    let file = create().expect("a file");
+    let (state, _) = usable(&file);
+    let many = 4 * SLACK / 100;
+    let name = OsStr::new("a name of which each inode has one, as long as they are");
+    let add =
+        |entries: &mut Entries<'_>, ino| entries.inode(ino, (1, ino), 1, b"h", Some((1, name)));
+    for ino in 1..=many {
+        state.log(|entries| add(entries, ino), |_| panic!("all of it is of use"));
+    }
+    let mut renewed = 0;
+    for ino in 1..=many {
+        let forget = |entries: &mut Entries<'_>| {
+            entries.forgotten(ino, 1);
+            entries.gone(b"h", Some((1, name)));
+        };
+        state.log(forget, |entries| {
+            renewed += 1;
+            (ino + 1..=many).for_each(|ino| add(entries, ino));
+        });
+    }
+    assert!((1..10).contains(&renewed), "rewritten {renewed} times");
+    assert!(usable(&file).1.inodes.is_empty());
+}
+
+#[test]
 fn a_worker_killed_while_it_writes_leaves_what_was_complete() {
     let file = create().expect("a file");
     let (state, _) = usable(&file);

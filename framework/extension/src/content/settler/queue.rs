@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 use crate::Ino;
 use crate::content::open_file::Hold;
 
@@ -26,7 +28,7 @@ impl Waiting {
 #[derive(Default)]
 pub(super) struct Queue {
     by_time: BTreeMap<(Instant, Ino), Waiting>,
-    times: HashMap<Ino, Instant>,
+    times: HashMap<Ino, Instant, RandomState>,
     /// A file was turned away because too many waited.
     pub(super) overflowed: bool,
 }
