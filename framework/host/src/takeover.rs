@@ -102,8 +102,8 @@ pub(crate) struct TakeoverState {
 struct Log {
     start: u64,
     end: u64,
-    /// Bytes that would be left if it were rewritten: all of them when it was, since then those of inodes of which
-    /// the kernel has been told for the first time, without those that it has forgotten.
+    /// Bytes of it that a rewritten log would have, as far as they are counted: all of them just after it was rewritten;
+    /// plus the records of inodes that the kernel learns of, minus those of inodes that it forgets.
     live: u64,
     buffer: Vec<u8>,
     tail: Tail,
@@ -240,7 +240,7 @@ impl TakeoverState {
 /// Takes the entries of a log.
 pub(crate) struct Entries<'a> {
     bytes: &'a mut Vec<u8>,
-    /// Bytes that stay when the log is rewritten, and those of before that do not.
+    /// Bytes that would stay if the log were rewritten, and bytes of earlier records that would not.
     came: u64,
     went: u64,
 }

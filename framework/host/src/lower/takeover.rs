@@ -53,7 +53,7 @@ impl LowerTree {
             entries.forgotten(ino.0, lookups);
             if !inode.is_told() {
                 let name = inode.name();
-                entries.gone(handle_of(&inode), name_of(name.as_ref()));
+                entries.gone(handle_bytes(&inode), name_of(name.as_ref()));
             }
         });
     }
@@ -189,11 +189,11 @@ impl LowerTree {
 fn add_inode(entries: &mut Entries<'_>, inode: &Inode, lookups: u64) {
     let name = inode.name();
     let place = (inode.device, inode.number);
-    entries.inode(inode.ino.0, place, lookups, handle_of(inode), name_of(name.as_ref()));
+    entries.inode(inode.ino.0, place, lookups, handle_bytes(inode), name_of(name.as_ref()));
 }
 
 /// Empty where the lower file system makes none.
-fn handle_of(inode: &Inode) -> &[u8] {
+fn handle_bytes(inode: &Inode) -> &[u8] {
     inode.handle.as_ref().map_or(&[], Handle::bytes)
 }
 
