@@ -12,8 +12,10 @@ use crate::interrupt;
 ///
 /// A virtual machine whose balloon reports free pages returns blocks of 2 MiB to its host some seconds after
 /// they became free, and fetches them again page by page, which takes ten times as long as to use what is at hand:
-/// more than all else of the work of unpacking a tree, and more or less of it by what ran before. So most of the
-/// memory is touched once, and a page of each MiB of it is held: no block of it is free as a whole.
+/// more than all else of the work of unpacking a tree, and more or less of it by what ran before. So nearly all of the
+/// memory is touched once, and a page of each MiB of it is held: no block of it is free as a whole. What is left out has
+/// whole blocks, and large folios of the page cache are made of these first: with 3/8 left out, ext4 or a server below
+/// which it lies wrote a new file at 290 or 900 MiB/s, by who had written before.
 pub(crate) struct Warm {
     _held: File,
 }
@@ -22,6 +24,8 @@ const BLOCK: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 /// Of which this is one.
 const REPORTING: usize = 5;
+/// Left to others while the rest is touched, at least.
+const SPARED: u64 = 512 << 20;
 
 impl Warm {
     /// `None` where free memory stays in the machine anyway.
@@ -30,7 +34,8 @@ impl Warm {
             return Ok(None);
         }
         drop_caches()?;
-        let len = available()? * 5 / 8 / BLOCK * BLOCK;
+        let available = available()?;
+        let len = available.saturating_sub(SPARED.max(available / 32)) / BLOCK * BLOCK;
         let held = File::from(rustix::fs::memfd_create("memory", MemfdFlags::CLOEXEC)?);
         let block = vec![1; BLOCK as usize];
         for at in (0..len).step_by(BLOCK as usize) {

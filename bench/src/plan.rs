@@ -31,7 +31,7 @@ const PARTS: &[Part] = &[
     part("repository", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),
     part("small files", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),
     part("large file", 5, &["btrfs zstd:3", "bindfs", "compressfs", "compressfs data"]),
-    part("build", 5, &["btrfs zstd:3", "compressfs", "compressfs settle=5"]),
+    part("build", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs", "compressfs settle=5"]),
     part("sqlite", 5, &["btrfs zstd:3", "bindfs", "compressfs", "compressfs data"]),
     part("pgbench", 5, &["btrfs zstd:3", "compressfs", "compressfs data"]),
     part("dbench", 5, &["btrfs zstd:3", "bindfs", "nullfs", "compressfs"]),
