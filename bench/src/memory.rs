@@ -20,9 +20,9 @@ use crate::interrupt;
 /// more than all else of the work of unpacking a tree, and more or less of it by what ran before. So nearly all of the
 /// memory is touched once; only the largest blocks are reported, of 4 MiB; and a page of each of them is held, so that
 /// none is free as a whole. Smaller ones stay free, or the kernel would move pages about to make some for large folios.
-/// Pipes hold those pages, which the kernel cannot move. Whole blocks that are left are held altogether, for large
-/// folios would be made of these first: a server that was the next to write a new file wrote 290 MiB/s, and 900 where
-/// nothing had to be fetched.
+/// Pipes hold those pages: the kernel moves none that is in a pipe. Whole blocks that are left are held altogether,
+/// for large folios are made of these first: a new file was written at 290 MiB/s where they were fetched from the
+/// host, and at 900 where none was.
 pub(crate) struct Warm {
     _reported: Reported,
     _pages: Vec<(OwnedFd, OwnedFd)>,
@@ -43,7 +43,7 @@ const SPARED: u64 = 512 << 20;
 /// blocks are looked for.
 const TIMES: usize = 10;
 const APART: Duration = Duration::from_millis(500);
-/// As many as a pipe may have for whoever has no privilege.
+/// As many as an unprivileged process may have in a pipe, by default.
 const PAGES_IN_PIPE: usize = 256;
 /// The bit of a balloon's features that has it report free pages.
 const REPORTING: usize = 5;
@@ -59,6 +59,7 @@ impl Warm {
         let pages = page_of_each_block(available()?.saturating_sub(SPARED))?;
         let mut blocks = Vec::new();
         for _ in 0..TIMES {
+            interrupt::check()?;
             blocks.extend(held_in_blocks(whole_blocks(&fs::read_to_string("/proc/buddyinfo")?))?);
             thread::sleep(APART);
         }
